@@ -6,10 +6,10 @@ import (
 	"kvcompress/kv"
 )
 
-// accounts are the accounts of sequences by their ids: a table of short chains. A server
-// numbers its sequences as they arrive, so those that are there fall into places of their own.
+// accounts is a hash table of accounts by sequence id, with chains. A server numbers its sequences in
+// order of arrival, so chains are short.
 type accounts struct {
-	chains []*account // a power of two of them
+	chains []*account // the length is a power of two
 	n      int
 }
 
@@ -27,7 +27,7 @@ func (t *accounts) of(id kv.SeqID) *account {
 	return a
 }
 
-// add takes in the account of a sequence that has none.
+// add adds the account of a sequence that has none.
 func (t *accounts) add(id kv.SeqID, a *account) {
 	if t.n == len(t.chains) {
 		old := *t
@@ -46,7 +46,7 @@ func (t *accounts) link(a *account) {
 	a.link, *at = *at, a
 }
 
-// remove takes out an account that is there.
+// remove removes an account that is in the table.
 func (t *accounts) remove(a *account) {
 	at := t.chain(a.id)
 	for *at != a {
@@ -58,12 +58,12 @@ func (t *accounts) remove(a *account) {
 
 func (t *accounts) chain(id kv.SeqID) **account { return &t.chains[uint32(id)&uint32(len(t.chains)-1)] }
 
-// all goes over the accounts, in no order that matters.
+// all yields the accounts, in no particular order.
 func (t *accounts) all() iter.Seq[*account] {
 	return func(yield func(*account) bool) {
 		for _, a := range t.chains {
 			for a != nil {
-				next := a.link // a may be linked elsewhere
+				next := a.link // yield may change a.link
 				if !yield(a) {
 					return
 				}

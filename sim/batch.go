@@ -2,19 +2,18 @@ package sim
 
 import "fmt"
 
-// What the schedulers have in common: what it is to refuse, admit, prefill, decode and
-// preempt.
+// This file has the operations that the schedulers share: to refuse, admit, prefill, decode and
+// preempt sequences.
 
-// wholeBatch is a batch of whole prompts as it is formed.
+// wholeBatch is a batch of whole prompts while it is formed.
 type wholeBatch struct {
 	limits *Limits
-	seqs   int // that run, and of the batch
+	seqs   int // running sequences and those of the batch
 	tokens int // of the batch
 }
 
-// fits reports whether a sequence of which n tokens are to be computed fits a batch. A
-// preempted one that has outgrown the limit of tokens is recomputed in a batch of its
-// own.
+// fits reports whether a sequence with n tokens to compute fits the batch. A preempted sequence that
+// has more tokens than max_num_batched_tokens is recomputed in a batch of its own.
 func (b *wholeBatch) fits(q *sequence, n int) bool {
 	alone := b.tokens == 0 && q.generated > 0
 	return b.seqs < b.limits.MaxNumSeqs && (alone || b.tokens+n <= b.limits.MaxNumBatchedTokens)
@@ -28,9 +27,8 @@ func (b *wholeBatch) add(n int) {
 // caching reports whether prompts share the blocks of a prefix cache.
 func (s *Server) caching() bool { return s.ledger != nil && s.ledger.prefixes != nil }
 
-// cannotServe says why a sequence can never be admitted: its prefill needs need blocks, of
-// the room blocks that the cache has beyond its watermark, or it exceeds the longest prompt.
-// It returns "" if the sequence can be admitted.
+// cannotServe returns why a sequence can never be admitted, "" if it can: its prefill needs need blocks
+// and the cache has only room beyond its watermark, or it has more tokens than longest.
 func (s *Server) cannotServe(q *sequence, need, room int, longest bound) string {
 	n := q.prompt
 	if s.limits.DropOutgrown {
@@ -61,7 +59,7 @@ func (s *Server) refuse(step *Step, why string) {
 	s.end(q)
 }
 
-// reserve takes the blocks of a sequence whose prefill begins.
+// reserve takes the blocks for the prefill of a sequence.
 func (s *Server) reserve(step *Step, q *sequence, n, cached int) error {
 	if _, err := s.ledger.Reserve(q.id, n, q.hashes); err != nil {
 		return fmt.Errorf("sim: step %d: request %q: %w", step.Index, q.result.ID, err)
@@ -118,7 +116,7 @@ func (s *Server) workOn(step *Step, q *sequence, n int) {
 	q.filled += n
 }
 
-// start has a sequence run whose prompt is computed, and has given it a token.
+// start adds a sequence whose prompt is computed, and which has got a token, to those that run.
 func (s *Server) start(step *Step, q *sequence) {
 	step.Sequences++
 	if s.Batch || s.all == nil {
@@ -133,7 +131,7 @@ func (s *Server) start(step *Step, q *sequence) {
 	}
 }
 
-// tellDecodes says, where batches are told of, that each running sequence decodes a token.
+// tellDecodes adds a decoded token of each running sequence to step.Scheduled, if batches are reported.
 func (s *Server) tellDecodes(step *Step) {
 	if !s.Batch {
 		return
@@ -143,8 +141,8 @@ func (s *Server) tellDecodes(step *Step) {
 	}
 }
 
-// decodeRunning runs a decode step, for which the blocks are there, or several
-// where they are quiet and the server skips.
+// decodeRunning runs a decode step of all running sequences, for which there are enough blocks. If the
+// step is quiet and the server skips steps, it runs as many as quietSteps allows.
 func (s *Server) decodeRunning(step *Step, quiet bool) error {
 	batch := s.running.len()
 	if batch == 0 {
@@ -181,7 +179,7 @@ func (s *Server) decodeRunning(step *Step, quiet bool) error {
 	return nil
 }
 
-// readQuantized returns the bytes that steps of all sequences read of quantized KVs.
+// readQuantized returns the bytes of quantized KVs that decode steps of all sequences read.
 func (s *Server) readQuantized(steps int) int64 {
 	if s.ledger == nil {
 		return 0
@@ -189,7 +187,7 @@ func (s *Server) readQuantized(steps int) int64 {
 	return s.ledger.ReadQuantized(steps)
 }
 
-// need returns the blocks that a decode step of all running sequences takes.
+// need returns the number of blocks that a decode step of all running sequences takes.
 func (s *Server) need() int {
 	if s.all != nil {
 		return s.all.NeedAll(1)
@@ -201,8 +199,8 @@ func (s *Server) need() int {
 	return n
 }
 
-// preempt takes a running sequence out of the cache. It is to be recomputed, and the
-// caller puts it at the head of the queue.
+// preempt releases a running sequence, which is to be recomputed. The caller puts it at the head of the
+// queue.
 func (s *Server) preempt(step *Step, q *sequence) error {
 	s.running.remove(q)
 	q.generated = s.generated(q)
@@ -210,8 +208,7 @@ func (s *Server) preempt(step *Step, q *sequence) error {
 	return s.requeue(step, q)
 }
 
-// requeue releases a sequence that was admitted, which the caller puts at the head of
-// the queue.
+// requeue releases an admitted sequence. The caller puts it at the head of the queue.
 func (s *Server) requeue(step *Step, q *sequence) error {
 	if err := s.cache.Release(q.id); err != nil {
 		return err
@@ -221,9 +218,10 @@ func (s *Server) requeue(step *Step, q *sequence) error {
 	return nil
 }
 
-// compress runs a compression of the running sequences. It reports whether another one may free blocks: after one that
-// freed some, and, of a method that packs, after any that compressed a sequence, as what one takes, or gives back,
-// decides whether there are enough for the next.
+// compress runs a compression of the running sequences. It reports whether another compression may free
+// more blocks: if this one freed some, or if it compressed any sequence and the method packs (quantizes
+// or merges). Such a method needs free blocks to compress, so a sequence that could not be compressed
+// before may be now.
 func (s *Server) compress(step *Step) (more bool, err error) {
 	freed := step.Work[BlocksFreed]
 	sequences := step.Work[CompressedSeqs]

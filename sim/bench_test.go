@@ -13,8 +13,7 @@ import (
 	"kvcompress/trace"
 )
 
-// load is n requests of 512 tokens in and 128 out that arrive at random, 20 a
-// second.
+// load is n requests of 512 prompt and 128 output tokens that arrive at random, 20 per second.
 func load(n int) iter.Seq2[trace.Request, error] {
 	return func(yield func(trace.Request, error) bool) {
 		rng := rand.New(rand.NewPCG(1, 2))
@@ -28,8 +27,8 @@ func load(n int) iter.Seq2[trace.Request, error] {
 	}
 }
 
-// llama8B is a cache of 20,000 blocks of 16 tokens for the heads of Llama-3.1-8B,
-// and about what its steps take on an H100.
+// llama8B is a cache of 20,000 blocks of 16 KVs for the heads of Llama-3.1-8B, with about the
+// times of its steps on an H100.
 func llama8B() (ref.Config, Limits, *Rates) {
 	cfg := ref.Default()
 	cfg.Shape = kv.Shape{Layers: 32, KVHeads: 8, Group: 4, HeadSize: 128}
@@ -44,7 +43,7 @@ func llama8B() (ref.Config, Limits, *Rates) {
 	return cfg, Limits{MaxNumSeqs: 256, MaxNumBatchedTokens: 2048, Watermark: 0.01}, &r
 }
 
-// serveLoad serves a load and reports how fast.
+// serveLoad serves a load and reports its speed.
 func serveLoad(b *testing.B, p *Plan, requests iter.Seq2[trace.Request, error], watch Watch) {
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -60,8 +59,7 @@ func serveLoad(b *testing.B, p *Plan, requests iter.Seq2[trace.Request, error], 
 	b.ReportMetric(float64(out.PeakBlocks)/float64(p.Config.Blocks), "peak")
 }
 
-// BenchmarkServer serves requests; an operation is one of them, from its arrival to
-// its end.
+// BenchmarkServer serves requests; an operation is a request, from its arrival to its end.
 func BenchmarkServer(b *testing.B) {
 	plan := func(change func(*Plan)) *Plan {
 		cfg, limits, rates := llama8B()
@@ -109,8 +107,8 @@ func BenchmarkServer(b *testing.B) {
 	}
 }
 
-// BenchmarkTenMillion serves ten million requests, which take some seconds: an operation is
-// all of them. peak-MB is the most that the process had from the system since it began.
+// BenchmarkTenMillion serves ten million requests in each operation, which takes some seconds.
+// peak-MB is the peak memory of the process since its start.
 func BenchmarkTenMillion(b *testing.B) {
 	if testing.Short() {
 		b.Skip("it takes seconds")
@@ -131,7 +129,7 @@ func BenchmarkTenMillion(b *testing.B) {
 	b.ReportMetric(float64(m.Sys)/1e6, "peak-MB")
 }
 
-// BenchmarkPrefixes serves requests of which each begins like many others.
+// BenchmarkPrefixes serves requests that share their prefix with many others.
 func BenchmarkPrefixes(b *testing.B) {
 	cfg, limits, rates := llama8B()
 	cfg.Compression = ref.Compression{}
@@ -164,7 +162,7 @@ func BenchmarkPrefixes(b *testing.B) {
 	}
 }
 
-// BenchmarkLedger does to one ledger what a serving loop does.
+// BenchmarkLedger calls a ledger as a serving loop does.
 func BenchmarkLedger(b *testing.B) {
 	cfg, _, _ := llama8B()
 	cfg.Compression.MaxCacheTokens = 128

@@ -1,45 +1,44 @@
 package sim
 
-// blockPool is the blocks of vLLM's V1 with automatic prefix caching. A block of B tokens
-// of all heads is used by sequences, or free. A full block is registered under the hash of
-// its tokens and of all tokens before them, so that other sequences find it. Free blocks
-// keep what they hold until they are taken, the longest free first.
+// blockPool is the block pool of vLLM's V1 engine with automatic prefix caching. A block of B tokens of
+// all heads is used by sequences or is free. A full block is registered under the hash of its tokens and
+// of all tokens before them, so that other sequences find it. Free blocks keep their content until they
+// are taken; the block that has been free for the longest time is taken first.
 //
-// Blocks that only one sequence can ever find are counted, not kept one by one: those of
-// its prompt beyond its prefix hashes, and of what it generates. With everything shared,
-// each block is kept: that is the plain form.
+// Blocks that only one sequence can ever find (those of its prompt after its prefix hashes, and of its
+// output) are counted together. In the plain form each block is an object of its own.
 type blockPool struct {
 	tokens int // of a block, B
-	prefix int // tokens of a prefix hash: a multiple of B, or B of them
+	prefix int // tokens of a prefix hash: a multiple of B, or a divisor of it
 	found  map[uint64]*block
-	free   block    // a ring: next is taken first
-	n      int      // free blocks
-	hits   []*block // that find found last
-	spare  []*block
+	free   block    // sentinel of a ring of free blocks; free.next is taken first
+	n      int      // number of free blocks
+	hits   []*block // result of the latest find
+	spare  []*block // unused objects
 }
 
-// block is one block, or, while free, several in a row that nobody but their owner finds.
+// block is one block or, while free, several consecutive ones that only their owner can find.
 type block struct {
 	users      int
 	hash       uint64
 	registered bool
-	first      bool      // others find it: the first registered under its hash
+	first      bool      // it is the first registered under its hash, which others find
 	same       *block    // the next one registered under the same hash
-	after      *block    // that was found last after this one, as a guess
-	blocks     int       // that it stands for
-	owner      *sequence // waits, and finds these blocks as its own; nil if nobody does
-	prev, next *block    // in the ring of free ones
+	after      *block    // a guess: the block that was last found after this one
+	blocks     int       // number of blocks that it stands for
+	owner      *sequence // a waiting sequence that finds these blocks as its own; nil if there is none
+	prev, next *block    // in the ring of free blocks
 }
 
-// blockTable is the blocks of a sequence in a blockPool.
+// blockTable is the block table of a sequence in a blockPool.
 type blockTable struct {
-	sharable int      // of its first blocks, how many others may find
-	blocks   []*block // of these, those that it uses
-	full     int      // of these, that are registered
+	sharable int      // number of its first blocks that others may find
+	blocks   []*block // those of the sharable blocks that it uses
+	full     int      // number of these that are registered
 	chain    []uint64 // their hashes, as far as they are known
-	hashes   []uint64 // prefix hashes, which say what the sharable blocks hold; else
-	content  Content  // does
-	saved    *block   // its other blocks that are free, and full
+	hashes   []uint64 // prefix hashes, which identify the content of the sharable blocks; if nil,
+	content  Content  // this does
+	saved    *block   // its other blocks that are free and full
 }
 
 func newBlockPool(blocks, tokens, prefix int) *blockPool {
@@ -49,13 +48,13 @@ func newBlockPool(blocks, tokens, prefix int) *blockPool {
 	return p
 }
 
-// reset makes it the empty table of another sequence.
+// reset empties the table for another sequence.
 func (t *blockTable) reset() {
 	*t = blockTable{blocks: t.blocks[:0], chain: t.chain[:0]}
 }
 
-// find returns how many of the first blocks of a sequence are cached, at most most, and
-// how many of those are free. hold may follow, before anything changes.
+// find returns the number of the sequence's first blocks that are cached, at most most, and how many of
+// them are free. hold may follow if nothing has changed.
 func (p *blockPool) find(q *sequence, most int) (cached, free int) {
 	t := &q.table
 	p.hashTo(q, min(most, t.sharable))
@@ -80,8 +79,8 @@ func (p *blockPool) find(q *sequence, most int) (cached, free int) {
 	return cached, free
 }
 
-// lookup returns the block that is found under a hash; nil if there is none. Most often it is
-// the one that was found after the same block the last time.
+// lookup returns the block with a hash, nil if there is none. It first tries the block that was last
+// found after the same block.
 func (p *blockPool) lookup(before *block, hash uint64) *block {
 	if before == nil {
 		return p.found[hash]
@@ -92,7 +91,7 @@ func (p *blockPool) lookup(before *block, hash uint64) *block {
 	return before.after
 }
 
-// hold has a sequence use the first n of its blocks, which find has just found.
+// hold makes a sequence use its first n blocks, which find has just returned.
 func (p *blockPool) hold(q *sequence, n int) {
 	t := &q.table
 	for _, b := range p.hits[:min(n, t.sharable)] {
@@ -110,7 +109,7 @@ func (p *blockPool) hold(q *sequence, n int) {
 	p.disown(q)
 }
 
-// grow has a sequence that uses from blocks take free ones until it uses n.
+// grow takes free blocks for a sequence that uses from blocks, until it uses n.
 func (p *blockPool) grow(q *sequence, from, n int) {
 	t := &q.table
 	for ; from < min(n, t.sharable); from++ {
@@ -122,7 +121,7 @@ func (p *blockPool) grow(q *sequence, from, n int) {
 	p.take(max(0, n-from))
 }
 
-// register has others find the first n blocks of a sequence, which are full.
+// register registers the first n blocks of a sequence, which are full, so that others find them.
 func (p *blockPool) register(q *sequence, n int) {
 	t := &q.table
 	n = min(n, len(t.blocks))
@@ -142,9 +141,8 @@ func (p *blockPool) register(q *sequence, n int) {
 	}
 }
 
-// release frees those of the n blocks of a sequence that no other uses, the last first,
-// and returns how many. A sequence that is to come back finds its own again, as far as its
-// first full blocks go.
+// release frees those of the n blocks of a sequence that no other uses, the last first, and returns their
+// number. If back is set, the sequence will come back and can find its first full blocks again.
 func (p *blockPool) release(q *sequence, n, full int, back bool) int {
 	t := &q.table
 	before := p.n
@@ -175,7 +173,7 @@ func (p *blockPool) release(q *sequence, n, full int, back bool) int {
 	return p.n - before
 }
 
-// disown has the blocks that a sequence has saved be found by nobody.
+// disown makes the saved blocks of a sequence ordinary free blocks.
 func (p *blockPool) disown(q *sequence) {
 	b := q.table.saved
 	if b == nil {
@@ -188,7 +186,7 @@ func (p *blockPool) disown(q *sequence) {
 	}
 }
 
-// take takes n free blocks; there must be that many. Their contents are lost.
+// take takes n free blocks, of which there must be enough. Their content is lost.
 func (p *blockPool) take(n int) {
 	p.n -= n
 	for n > 0 {
@@ -198,7 +196,7 @@ func (p *blockPool) take(n int) {
 			return
 		}
 		n -= b.blocks
-		p.n += b.blocks // unlink counts them
+		p.n += b.blocks // unlink subtracts them again
 		p.unlink(b)
 		if b.registered {
 			p.forget(b)
@@ -210,7 +208,7 @@ func (p *blockPool) take(n int) {
 	}
 }
 
-// forget has nobody find a block any more.
+// forget unregisters a block.
 func (p *blockPool) forget(b *block) {
 	first := p.found[b.hash]
 	b.first = false
@@ -227,7 +225,7 @@ func (p *blockPool) forget(b *block) {
 	}
 }
 
-// leave adds n free blocks that no prefix finds.
+// leave adds n free blocks without content.
 func (p *blockPool) leave(n int) {
 	if n == 0 {
 		return
@@ -242,7 +240,7 @@ func (p *blockPool) leave(n int) {
 	p.link(b)
 }
 
-// new returns a block of its own that nobody uses.
+// new returns an unused block object.
 func (p *blockPool) new() *block {
 	if n := len(p.spare); n > 0 {
 		b := p.spare[n-1]
@@ -253,7 +251,7 @@ func (p *blockPool) new() *block {
 	return &block{blocks: 1}
 }
 
-// link puts a block at the end of the free ones.
+// link appends a block to the free ones.
 func (p *blockPool) link(b *block) {
 	b.prev, b.next = p.free.prev, &p.free
 	b.prev.next, b.next.prev = b, b
@@ -266,7 +264,7 @@ func (p *blockPool) unlink(b *block) {
 	p.n -= b.blocks
 }
 
-// hashTo sees that the hashes of the first n blocks of a sequence are known.
+// hashTo computes the hashes of the first n blocks of a sequence, as far as they are not known.
 func (p *blockPool) hashTo(q *sequence, n int) {
 	t := &q.table
 	for i := len(t.chain); i < n; i++ {

@@ -8,31 +8,31 @@ import (
 	"kvcompress/trace"
 )
 
-// checker sees that a server keeps to its own rules:
+// checker checks invariants of a server:
 //
-//   - time never runs back;
-//   - no block is beyond the budget;
-//   - tokens are conserved: what is computed, or found in a prefix cache, is what the
-//     prompts need that are complete, and each request gets the output it asks for;
-//   - of a server that says who computes what: no batch exceeds its tokens, each sequence
-//     continues where it was, or begins after cached tokens, and gets a token when all its
+//   - time does not run backwards;
+//   - allocated and free blocks add up to the cache's;
+//   - tokens are conserved: tokens that were computed or found in a prefix cache are those of complete
+//     prompts, and each request gets its output;
+//   - if batches are reported ([Step.Scheduled]): no batch exceeds max_num_batched_tokens, and each
+//     sequence continues where it stopped, or begins after cached tokens, and gets a token when all its
 //     tokens are computed;
-//   - a sequence is not decoded before its prefill, nor after its end;
-//   - every request finishes, is refused or is reported unfinished, once.
+//   - a sequence is decoded only between its prefill and its end;
+//   - every request finishes, is refused or is reported unfinished exactly once.
 type checker struct {
-	blocks int // that the cache has
-	budget int // tokens of a batch; 0 is no limit
+	blocks int // of the cache
+	budget int // most tokens of a batch; 0 is no limit
 
 	live  map[kv.SeqID]*life
 	left  map[kv.SeqID]*life // refused since the last step
-	err   error
+	err   error              // the first violation
 	clock int64
 	index int
-	here  int // sequences that run
-	part  int // tokens of prompts that are not complete
+	here  int // running sequences
+	part  int // tokens of incomplete prompts
 }
 
-// RuleError is a rule that a server did not keep to.
+// RuleError is an invariant that a server violated.
 type RuleError struct {
 	Step int
 	What string
@@ -40,11 +40,11 @@ type RuleError struct {
 
 func (e *RuleError) Error() string { return fmt.Sprintf("check: step %d: %s", e.Step, e.What) }
 
-// life is what is known of a request that has not ended.
+// life is the state of a request that has not ended.
 type life struct {
 	prompt, output int
 	generated      int
-	computed       int  // tokens, or cached, where the server says so
+	computed       int  // tokens computed or cached, if the server reports batches
 	here           bool // its prompt is in the cache
 	done           bool
 }
@@ -53,7 +53,7 @@ func newChecker(blocks int) *checker {
 	return &checker{blocks: blocks, live: map[kv.SeqID]*life{}, left: map[kv.SeqID]*life{}}
 }
 
-// took takes in a request that joins the queue.
+// took records a request that joins the queue.
 func (c *checker) took(id kv.SeqID, r *trace.Request) {
 	if c.live[id] != nil {
 		c.fail("request %q has the number of another", r.ID)
@@ -61,7 +61,7 @@ func (c *checker) took(id kv.SeqID, r *trace.Request) {
 	c.live[id] = &life{prompt: r.PromptTokens, output: r.OutputTokens}
 }
 
-// done takes in a result. What is wrong is said by the next call of step or end.
+// done records a result. The next call of step or end returns the error.
 func (c *checker) done(r *Result) {
 	q := c.live[r.Seq]
 	switch {
@@ -87,7 +87,7 @@ func (c *checker) fail(format string, args ...any) {
 	}
 }
 
-// step takes in a step, with its batch.
+// step checks a step with its batch.
 func (c *checker) step(s *Step) error {
 	switch u := s.Usage; {
 	case s.Index != c.index || s.Steps < 1:
@@ -134,7 +134,7 @@ func (c *checker) step(s *Step) error {
 		c.fail("%d tokens are decoded, of sequences whose prompts are complete %d", s.Work[DecodeSeqs], decoded)
 	}
 	if c.part < 0 || s.Filling == 0 && c.part > 0 {
-		c.fail("%d tokens more were computed than %d incomplete prompts can have", c.part, s.Filling)
+		c.fail("%d tokens were computed that belong to no prompt, with %d incomplete prompts", c.part, s.Filling)
 	}
 	for _, id := range s.Finished {
 		if q := c.live[id]; q == nil || !q.here || !q.done || q.generated != q.output {
@@ -152,7 +152,7 @@ func (c *checker) step(s *Step) error {
 	return c.err
 }
 
-// preempted takes in who was sent back to the queue in a step.
+// preempted records the sequences that were preempted in a step.
 func (c *checker) preempted(s *Step) {
 	for _, id := range s.Preempted {
 		q := c.known(id)
@@ -169,15 +169,14 @@ func (c *checker) preempted(s *Step) {
 	c.part -= s.Dropped
 }
 
-// idle takes in an iteration that found nothing to compute, after it had preempted and
-// refused what was there.
+// idle records an iteration that has nothing to compute, after its preemptions and refusals.
 func (c *checker) idle(s *Step) error {
 	c.preempted(s)
 	clear(c.left)
 	return c.err
 }
 
-// known returns what is known of a sequence that has not ended before this step.
+// known returns the state of a sequence that had not ended before this step, nil if there is none.
 func (c *checker) known(id kv.SeqID) *life {
 	if q := c.live[id]; q != nil {
 		return q
@@ -185,7 +184,7 @@ func (c *checker) known(id kv.SeqID) *life {
 	return c.left[id]
 }
 
-// scheduled takes in who computes what in a step.
+// scheduled checks the scheduled tokens of a step.
 func (c *checker) scheduled(s *Step) {
 	if len(s.Scheduled) == 0 {
 		return
@@ -224,7 +223,7 @@ func (c *checker) scheduled(s *Step) {
 	}
 }
 
-// end takes in the requests that are reported unfinished.
+// end checks the requests that are reported unfinished.
 func (c *checker) end(unfinished iter.Seq[Result]) error {
 	for r := range unfinished {
 		if q := c.live[r.Seq]; q == nil || q.done {

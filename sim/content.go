@@ -6,23 +6,23 @@ import (
 	"kvcompress/kv"
 )
 
-// Segment is consecutive tokens of a stream. Two tokens are alike if they are of one
-// stream and at one position in it.
+// Segment is a range of consecutive tokens of a stream. Two tokens are equal if they have the same stream
+// and the same position in it.
 type Segment struct {
 	Stream uint64
 	First  int // position of its first token
 	Tokens int
 }
 
-// Content is what the tokens of a request are.
+// Content identifies the tokens of a request.
 type Content struct {
 	Prompt []Segment
-	Output uint64 // stream of the tokens that it generates, by their position in the sequence
+	Output uint64 // stream of the generated tokens, by their position in the sequence
 }
 
-// contentOf is the Content of a request whose prefix hashes stand for tokens tokens each:
-// a stream for each prefix block, after the blocks before it, and one that is the
-// request's own for all other tokens.
+// contentOf returns the Content of a request whose prefix hashes stand for this many tokens each. Each
+// prefix block has a stream that depends on it and on the blocks before it; all other tokens have a
+// stream that only this request has.
 func contentOf(id kv.SeqID, hashes []uint64, tokens, prompt int) Content {
 	own := mix(ownStream, uint64(id))
 	c := Content{Output: own}
@@ -38,11 +38,10 @@ func contentOf(id kv.SeqID, hashes []uint64, tokens, prompt int) Content {
 	return c
 }
 
-// ownStream keeps the streams of requests apart from those of prefix blocks.
+// ownStream makes the streams of requests differ from those of prefix blocks.
 const ownStream = 0x6f776e2073747265
 
-// segment returns the segment of the token at a position, and how many tokens from there
-// on are in it.
+// segment returns the segment of the token at a position, and the number of tokens in it from there on.
 func (c *Content) segment(at int) (s Segment, left int) {
 	first := 0
 	for _, s := range c.Prompt {
@@ -55,8 +54,8 @@ func (c *Content) segment(at int) (s Segment, left int) {
 	return Segment{c.Output, at, 1}, 1
 }
 
-// block returns the hash of the block of n tokens from a position on, after a block with
-// hash before.
+// block returns the hash of the block of n tokens from position at on; before is the hash of the block
+// before it.
 func (c *Content) block(before uint64, at, n int) uint64 {
 	h := before
 	for n > 0 {
@@ -71,8 +70,8 @@ func (c *Content) block(before uint64, at, n int) uint64 {
 	return h
 }
 
-// mix returns a hash of two numbers, of which the first may be a hash: the folded product
-// of each, with a constant added, as in wyhash.
+// mix returns a hash of two numbers, the first of which may be a hash: as in wyhash, the folded product
+// of the two, each XORed with a constant.
 func mix(a, b uint64) uint64 {
 	hi, lo := bits.Mul64(a^0xa0761d6478bd642f, b^0xe7037ed1a0b428db)
 	h := hi ^ lo

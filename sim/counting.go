@@ -7,28 +7,27 @@ import (
 	"kvcompress/ref"
 )
 
-// Counting is how many blocks KV-Compress asks a sequence for, and which KVs it leaves
-// alone. The published server counts the token that was just sampled, which has no KV yet,
-// as the newest of the sequence: by a rate, and in the protected window.
+// Counting is the rule by which KV-Compress counts the blocks to evict from a sequence, and the tokens of
+// its protected window. The published server counts the token that was just sampled, which has no KV yet,
+// as the newest token of the sequence, both for a rate and for the window.
 type Counting string
 
-// The countings. Of a budget of C tokens, K is C rounded up to whole blocks.
+// The countings. K is the budget of C tokens, rounded up to whole blocks.
 const (
-	// CountHeld counts the tokens in the cache: see [ref.Config.Count]. Engines do.
+	// CountHeld counts the tokens in the cache, as engines do: see [ref.Config.Count].
 	CountHeld Counting = ""
-	// CountSampled is that of IsaacRe/vllm-kvcompress since September 2024: as CountHeld,
-	// with the sampled token.
+	// CountSampled is the counting of IsaacRe/vllm-kvcompress since September 2024: CountHeld with the
+	// sampled token.
 	CountSampled Counting = "sampled"
-	// CountKVs is that of its commit 463a1a53: ⌊(KVs − K·heads)/B⌋ by a budget, rounded down
-	// likewise by a rate, with the sampled token.
+	// CountKVs is the counting of its commit 463a1a53: with the sampled token, ⌊(KVs − K·heads)/B⌋ for a
+	// budget, and rounded down in the same way for a rate.
 	CountKVs Counting = "kvs"
 )
 
 // Countings returns all countings.
 func Countings() []Counting { return []Counting{CountHeld, CountSampled, CountKVs} }
 
-// CountLike has the ledger count as a version of KV-Compress does. It is an error for other
-// methods.
+// CountLike sets the counting of a version of KV-Compress. It is an error for other methods.
 func (l *Ledger) CountLike(c Counting) error {
 	switch {
 	case c != CountHeld && c != CountSampled && c != CountKVs:
@@ -40,7 +39,7 @@ func (l *Ledger) CountLike(c Counting) error {
 	return nil
 }
 
-// asks returns E, the blocks that KV-Compress asks of a sequence with tokens tokens in the
+// asks returns E, the number of blocks that KV-Compress asks of a sequence with this many tokens in the
 // cache.
 func (c Counting) asks(cfg *ref.Config, tokens, kvs, blocks int) int {
 	switch c {
@@ -69,7 +68,7 @@ func countKVs(cfg *ref.Config, length, kvs int) int {
 	return e
 }
 
-// window returns how many tokens in the cache a protected window protects.
+// window returns the number of tokens in the cache that a protected window covers.
 func (c Counting) window(window int) int {
 	if c == CountHeld || window == 0 {
 		return window

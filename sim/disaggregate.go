@@ -13,32 +13,33 @@ import (
 	"kvcompress/trace"
 )
 
-// Disaggregation is a cluster in which some servers prefill and others decode, as with vLLM's
-// KV connectors: a prompt is computed on one, its KVs are sent over a link, and another computes
-// its last token once more and decodes.
+// Disaggregation is a cluster in which some servers prefill and the others decode, as with vLLM's KV
+// connectors: a prefill server computes a prompt and sends its KVs over a link to a decode server, which
+// computes the last token once more and decodes.
 type Disaggregation struct {
-	Prefill, Decode int    // servers of each kind
-	Router          Router // of requests to the first, and of prompts that have arrived to the second
-	Link            Link   // that each prefilling server has
+	Prefill, Decode int    // number of servers of each kind
+	Router          Router // of requests to prefill servers, and of received prompts to decode servers
+	Link            Link   // of each prefill server
 }
 
-// Link sends KVs. Prompts go one after another, each as soon as it is computed and the link free.
+// Link is a link over which KVs are sent. Prompts are sent one after another, each as soon as it is
+// computed and the link is free.
 type Link struct {
 	BytesPerSecond float64
-	LatencyNS      int64 // from the last byte's leaving to its being there
-	BlockBytes     int64 // of a block of all heads, as far as they go over one link
+	LatencyNS      int64 // from sending the last byte to receiving it
+	BlockBytes     int64 // bytes of a block of all heads that go over one link
 }
 
-// SendNS returns how long a prompt of blocks whole blocks takes the link, rounded up to
-// nanoseconds; at most MaxArrivalNS, which is past all times.
+// SendNS returns the time that the link is busy with a prompt of this many whole blocks, rounded up to
+// nanoseconds, and at most MaxArrivalNS, which is later than any time.
 func (l *Link) SendNS(blocks int) int64 {
 	return int64(min(math.Ceil(float64(blocks)*float64(l.BlockBytes)/l.BytesPerSecond*1e9), trace.MaxArrivalNS))
 }
 
-// MaxLinkNS bounds a link's latency, and what it takes for a block.
+// MaxLinkNS bounds a link's latency and its time for a block.
 const MaxLinkNS = 3600e9
 
-// Validate returns an error if there are no servers of a kind, too many, or a link that is none.
+// Validate returns every error of the numbers of servers and of the link, joined.
 func (d *Disaggregation) Validate() error {
 	var errs []error
 	for _, servers := range []struct {
@@ -46,16 +47,16 @@ func (d *Disaggregation) Validate() error {
 		n    int
 	}{{"prefill", d.Prefill}, {"decode", d.Decode}} {
 		if servers.n < 1 || servers.n > MaxReplicas {
-			errs = append(errs, fmt.Errorf("sim: %d %s replicas are not from 1 to %d", servers.n, servers.kind, MaxReplicas))
+			errs = append(errs, fmt.Errorf("sim: %d %s replicas: want 1 to %d", servers.n, servers.kind, MaxReplicas))
 		}
 	}
 	switch l := &d.Link; {
 	case !(l.BytesPerSecond > 0) || math.IsInf(l.BytesPerSecond, 0) || l.BlockBytes < 0:
-		errs = append(errs, fmt.Errorf("sim: a link of %v bytes a second: want more than 0, and a number", l.BytesPerSecond))
+		errs = append(errs, fmt.Errorf("sim: a link of %v bytes per second: want a finite number above 0", l.BytesPerSecond))
 	case !(float64(l.BlockBytes)/l.BytesPerSecond*1e9 <= MaxLinkNS):
-		errs = append(errs, fmt.Errorf("sim: a link of %v bytes a second takes more than an hour for a block of %d bytes: want more", l.BytesPerSecond, l.BlockBytes))
+		errs = append(errs, fmt.Errorf("sim: a link of %v bytes per second takes more than an hour for a block of %d bytes: want more", l.BytesPerSecond, l.BlockBytes))
 	case l.LatencyNS < 0 || l.LatencyNS > MaxLinkNS:
-		errs = append(errs, fmt.Errorf("sim: a link's latency of %d ns is not from 0 to an hour", l.LatencyNS))
+		errs = append(errs, fmt.Errorf("sim: a link with a latency of %d ns: want 0 to an hour", l.LatencyNS))
 	}
 	return errors.Join(errs...)
 }
@@ -66,25 +67,25 @@ func (d *Disaggregation) Suits(p *Plan) error {
 	case p.Scheduler != VLLMV1:
 		return errors.New("sim: prefill and decode are disaggregated on vllm-v1 only")
 	case p.Config.Compresses() || p.Layout != nil:
-		return errors.New("sim: prefill and decode are not disaggregated with compression, nor where layers are not alike: what is sent of a prompt is all of its KVs")
+		return errors.New("sim: prefill and decode cannot be disaggregated with compression or with layers of several kinds, since all KVs of a prompt are sent")
 	case p.Concurrency != 0 || p.Turns != "" && p.Turns != TurnsAsRecorded:
-		return errors.New("sim: prefill and decode are disaggregated where requests arrive by their own times: no closed loop, and turns as recorded")
+		return errors.New("sim: disaggregated prefill and decode need requests that arrive at their recorded times: no closed loop, and turns as recorded")
 	}
 	return d.Validate()
 }
 
-// handed is a request on its way from one kind of server to the other.
+// handed is a request on its way from a prefill to a decode server.
 type handed struct {
 	request trace.Request
 	prefill Result
-	sent    int64 // when all of its KVs are there
+	sent    int64 // time when all of its KVs have been received
 }
 
-// ProjectDisaggregated serves requests on d.Prefill servers and then d.Decode servers of a plan
-// of vLLM V1. watch says who is told of a server, the prefilling ones first. A request's result
-// has Admitted from its prefill, and FirstToken and Finished from the server that decodes it,
-// which is Replica. Requests arrive by their own times, so that what the second kind does never
-// changes what the first does: one is served after the other, with all requests in memory.
+// ProjectDisaggregated serves requests on d.Prefill prefill servers and d.Decode decode servers of a plan
+// of vLLM V1. watch returns the Watch of each server; prefill servers have the first numbers. In a
+// request's result Admitted is of its prefill, and FirstToken, Finished and Replica are of the decode
+// server. Requests arrive at their recorded times, so decode servers never affect prefill servers: first
+// all prefills are simulated and then all decodes, with all requests in memory.
 func ProjectDisaggregated(ctx context.Context, p *Plan, d Disaggregation, requests iter.Seq2[trace.Request, error], watch func(server int) Watch) (*Projection, error) {
 	if err := d.Suits(p); err != nil {
 		return nil, err
@@ -93,7 +94,7 @@ func ProjectDisaggregated(ctx context.Context, p *Plan, d Disaggregation, reques
 	if sum == nil {
 		return nil, err
 	}
-	sum.Finished, sum.InputTokens, sum.Output = 0, 0, 0 // a request finishes where it is decoded
+	sum.Finished, sum.InputTokens, sum.Output = 0, 0, 0 // requests finish on decode servers
 	if err != nil {
 		tell := watch(d.Prefill).Result
 		for _, h := range list {
@@ -130,13 +131,13 @@ func ProjectDisaggregated(ctx context.Context, p *Plan, d Disaggregation, reques
 	if decoded == nil {
 		return sum, err
 	}
-	decoded.Cached = 0 // but what was sent
+	decoded.Cached = 0 // it counts the received KVs
 	sum.merge(decoded)
 	return sum, err
 }
 
-// prefill serves the prompts, and returns them in the order in which they are there. Requests
-// that were refused, or that an error left unfinished, are told of.
+// prefill serves the prompts and returns them in the order in which their KVs are received. It reports the
+// results of requests that were refused, or that an error left unfinished.
 func (d *Disaggregation) prefill(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, error], watch func(int) Watch) ([]handed, *Projection, error) {
 	var list []handed
 	prompts := func(yield func(trace.Request, error) bool) {
@@ -148,10 +149,10 @@ func (d *Disaggregation) prefill(ctx context.Context, p *Plan, requests iter.Seq
 			}
 		}
 	}
-	free := make([]int64, d.Prefill) // when each server's link is
+	free := make([]int64, d.Prefill) // time when each server's link is free
 	var gone []handed
 	sent, wait, busy := 0, 0.0, 0.0
-	var late error // of the first prompt whose KVs are there after the last time there is
+	var late error // about the first prompt whose KVs are received later than the largest time
 	sum, err := ProjectReplicas(ctx, p, d.Prefill, d.Router, prompts, func(server int) Watch {
 		w := watch(server)
 		told := w.Result
@@ -163,7 +164,7 @@ func (d *Disaggregation) prefill(ctx context.Context, p *Plan, requests iter.Seq
 				if most := trace.MaxArrivalNS - d.Link.LatencyNS - from; takes > most {
 					takes = max(0, most)
 					if late == nil {
-						late = fmt.Errorf("sim: a link of %v bytes a second never gets to request %q: want more", d.Link.BytesPerSecond, h.request.ID)
+						late = fmt.Errorf("sim: a link of %v bytes per second never sends request %q: want more", d.Link.BytesPerSecond, h.request.ID)
 					}
 				}
 				sent, wait, busy = sent+1, wait+float64(from-r.Finished)/1e9, busy+float64(takes)/1e9
@@ -186,7 +187,7 @@ func (d *Disaggregation) prefill(ctx context.Context, p *Plan, requests iter.Seq
 	return gone, sum, errors.Join(err, late)
 }
 
-// merge makes the result of decoding that of the request.
+// merge makes the result of decoding the result of the request.
 func (h *handed) merge(r *Result) {
 	r.ID, r.Arrival, r.Admitted = h.request.ID, h.prefill.Arrival, h.prefill.Admitted
 	r.Cached = h.prefill.Cached

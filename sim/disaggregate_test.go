@@ -10,8 +10,8 @@ import (
 	"kvcompress/trace"
 )
 
-// disaggregated is a plan of vLLM V1 whose steps take 5 ns for a token of a prompt and 1 ns to
-// decode one, and a link that takes 5 ns for a block and 7 more to have it there.
+// disaggregated is a plan of vLLM V1 whose steps take 5 ns for a prompt token and 1 ns for a
+// decoded one, and a link that takes 5 ns a block and has 7 ns latency.
 func disaggregated(prefill, decode int) (*Plan, Disaggregation) {
 	p := &Plan{
 		Config: twoHeads(1000), Limits: DefaultLimits(), Check: true, Scheduler: VLLMV1, V1: DefaultV1(0),
@@ -20,7 +20,7 @@ func disaggregated(prefill, decode int) (*Plan, Disaggregation) {
 	return p, Disaggregation{Prefill: prefill, Decode: decode, Router: RoundRobin, Link: Link{BytesPerSecond: 20e9, LatencyNS: 7, BlockBytes: 100}}
 }
 
-// TestDisaggregated serves requests of 4 tokens by hand.
+// TestDisaggregated compares with times worked out by hand, for requests of 4 tokens.
 func TestDisaggregated(t *testing.T) {
 	type times struct{ Admitted, First, Finished, Replica int }
 	for _, c := range []struct {
@@ -30,13 +30,13 @@ func TestDisaggregated(t *testing.T) {
 		want            map[string]times
 		wait            float64 // for the link
 	}{
-		// Both prompts are computed until 40. 0 is sent until 45 and there at 52, 1 is sent until
-		// 50 and there at 57. The last token of 0 is computed until 57; then that of 1 beside a
-		// decode, until 63; then both decode until 65, and 1 alone until 66.
+		// Both prompts are computed until 40. 0 is sent until 45 and arrives at 52, 1 is sent until
+		// 50 and arrives at 57. The last token of 0 is computed until 57; then that of 1, in a batch
+		// with a decode, until 63; then both decode until 65, and 1 alone until 66.
 		{"one of each", 1, 1, asks([2]int{0, 3}, [2]int{0, 3}), map[string]times{"0": {0, 57, 65, 0}, "1": {0, 63, 66, 0}}, 5e-9},
-		// Each is computed until 20, sent until 25 over a link of its own, and there at 32.
+		// Each is computed until 20, sent until 25 over a link of its own, and arrives at 32.
 		{"two of each", 2, 2, asks([2]int{0, 3}, [2]int{0, 3}), map[string]times{"0": {0, 37, 39, 0}, "1": {0, 37, 39, 1}}, 0},
-		// 1 arrives while 0 is computed, waits until 20, is computed until 40 and there at 52.
+		// 1 arrives while 0 is computed, waits until 20, is computed until 40 and arrives at 52.
 		{"a wait", 1, 2, asks([2]int{0, 1}, [2]int{3, 2}), map[string]times{"0": {0, 37, 37, 0}, "1": {20, 57, 58, 1}}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -60,8 +60,8 @@ func TestDisaggregated(t *testing.T) {
 	}
 }
 
-// TestDisaggregatedServesAll: of random requests each ends once, as long as it asked for, no
-// sooner than its KVs can be there; and with or without steps taken at once at the same time.
+// TestDisaggregatedServesAll checks that each of random requests ends once, with all its output
+// tokens, no sooner than its KVs can arrive; and at the same time with and without skipped steps.
 func TestDisaggregatedServesAll(t *testing.T) {
 	for seed := range uint64(30) {
 		rng := rand.New(rand.NewPCG(seed, 5))
@@ -97,12 +97,12 @@ func TestDisaggregatedServesAll(t *testing.T) {
 	}
 }
 
-// TestDisaggregatedRefuses: what is not modelled says so.
+// TestDisaggregatedRefuses checks that what is not modelled is an error.
 func TestDisaggregatedRefuses(t *testing.T) {
 	for want, change := range map[string]func(*Plan, *Disaggregation){
 		"0 prefill replicas":         func(_ *Plan, d *Disaggregation) { d.Prefill = 0 },
 		"-1 decode replicas":         func(_ *Plan, d *Disaggregation) { d.Decode = -1 },
-		"0 bytes a second":           func(_ *Plan, d *Disaggregation) { d.Link.BytesPerSecond = 0 },
+		"0 bytes per second":         func(_ *Plan, d *Disaggregation) { d.Link.BytesPerSecond = 0 },
 		"latency of -1 ns":           func(_ *Plan, d *Disaggregation) { d.Link.LatencyNS = -1 },
 		"on vllm-v1 only":            func(p *Plan, _ *Disaggregation) { p.Scheduler = VLLM06 },
 		"no closed loop":             func(p *Plan, _ *Disaggregation) { p.Concurrency = 2 },
@@ -116,12 +116,12 @@ func TestDisaggregatedRefuses(t *testing.T) {
 			t.Errorf("%v: want an error with %q", err, want)
 		}
 	}
-	// A link that takes an hour for a block gets to no more requests than fit in the time there is.
+	// A link that takes an hour for a block sends the last request after the latest possible time.
 	p, d := disaggregated(1, 1)
 	d.Link = Link{BytesPerSecond: 1, BlockBytes: 3600}
 	late := asks([2]int{0, 1})
 	late[0].ArrivalNS = trace.MaxArrivalNS - 3600e9
-	if sum, err := ProjectDisaggregated(t.Context(), p, d, each(late), func(int) Watch { return Watch{} }); err == nil || !strings.Contains(err.Error(), "never gets to request") || sum.Unfinished != 1 {
+	if sum, err := ProjectDisaggregated(t.Context(), p, d, each(late), func(int) Watch { return Watch{} }); err == nil || !strings.Contains(err.Error(), "never sends request") || sum.Unfinished != 1 {
 		t.Errorf("a link that is too slow: %+v, %v", sum, err)
 	}
 	ended, cancel := context.WithCancel(t.Context())

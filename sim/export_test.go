@@ -1,6 +1,6 @@
 package sim
 
-// What external tests, which use the default spread of sim/cost, need of those in here.
+// External tests, which use the default spread of sim/cost, need these of the package's own tests.
 var (
 	Load      = load
 	Llama8B   = llama8B

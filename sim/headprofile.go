@@ -12,27 +12,26 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// HeadProfile says which part of its KVs each head keeps under compression, as it
-// was measured on an engine: for requests without tensors, it stands for what an
-// engine would have found out.
+// HeadProfile has the fraction of its KVs that each head keeps under compression, as measured on an
+// engine. A ledger uses it for requests without tensors.
 type HeadProfile struct {
 	FormatVersion int         `json:"format_version"`
-	Trace         string      `json:"trace"` // that it was measured on
+	Trace         string      `json:"trace"` // on which it was measured
 	Shape         kv.Shape    `json:"shape"`
-	Points        []HeadPoint `json:"points"` // by what all heads together keep, ascending
+	Points        []HeadPoint `json:"points"` // by Kept, ascending
 }
 
-// HeadPoint is what heads keep where all together keep a certain part.
+// HeadPoint has the fractions that heads keep when all heads together keep the fraction Kept.
 type HeadPoint struct {
-	Kept         float64     `json:"kept"`         // of the KVs that entered
-	Compressions int         `json:"compressions"` // that it was measured after
-	Heads        [][]float64 `json:"heads"`        // [L][H], of the KVs that entered the head
+	Kept         float64     `json:"kept"`         // fraction of all KVs
+	Compressions int         `json:"compressions"` // number of compressions over which it is the mean
+	Heads        [][]float64 `json:"heads"`        // [L][H], fraction of the head's KVs
 }
 
-// headProfileVersion is the version of the form of a HeadProfile.
+// headProfileVersion is the version of a HeadProfile's JSON form.
 const headProfileVersion = 1
 
-// profileBins is how finely compressions are told apart by what they keep.
+// profileBins is the number of equal ranges of Kept, each of which gives a point.
 const profileBins = 20
 
 // HeadMeter measures a [HeadProfile] on the events of an engine.
@@ -47,7 +46,7 @@ type HeadMeter struct {
 // NewHeadMeter returns a meter for an engine of the given shape.
 func NewHeadMeter(shape kv.Shape) *HeadMeter { return &HeadMeter{shape: shape} }
 
-// Observe takes in an event of the engine.
+// Observe processes an event of the engine.
 func (m *HeadMeter) Observe(e ref.Event) {
 	if e.Stage != ref.StageMove {
 		return
@@ -64,7 +63,7 @@ func (m *HeadMeter) Observe(e ref.Event) {
 	}
 }
 
-// Profile returns what was measured on a trace. It is an error if nothing was
+// Profile returns the profile that was measured on a trace of this name. It is an error if nothing was
 // compressed.
 func (m *HeadMeter) Profile(name string) (*HeadProfile, error) {
 	p := &HeadProfile{FormatVersion: headProfileVersion, Trace: name, Shape: m.shape}
@@ -103,7 +102,7 @@ func (p *HeadProfile) Write(w io.Writer) error {
 	return err
 }
 
-// ReadHeadProfile reads a profile as Write writes it.
+// ReadHeadProfile reads a profile that Write wrote.
 func ReadHeadProfile(r io.Reader) (*HeadProfile, error) {
 	text, err := regular.ReadAll(r, maxOptionsBytes)
 	if err != nil {
@@ -146,10 +145,9 @@ func (p *HeadProfile) validate() error {
 	return nil
 }
 
-// Spread returns the profile as a [Spread] for a model: what heads keep is in the
-// proportion that was measured where all together kept about as much. A model of
-// another shape takes it from the layer that lies as deep, and from the heads in
-// turn.
+// Spread returns the profile as a [Spread] for a model: heads keep KVs in the proportion of the point with
+// the nearest Kept. For a model of another shape, a layer uses the layer of the profile at the same
+// relative depth, and heads use its heads in turn.
 func (p *HeadProfile) Spread(shape kv.Shape) (Spread, error) {
 	if err := p.validate(); err != nil {
 		return nil, err

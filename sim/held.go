@@ -7,28 +7,28 @@ import (
 	"kvcompress/ref"
 )
 
-// Holding says what a head holds of a token.
+// Holding is the state of a token's KV in a head.
 type Holding uint8
 
-// What a head holds of a token.
+// The states of a token's KV in a head.
 const (
-	Gone          Holding = iota // nothing
-	Whole                        // its KV
-	Hidden                       // its KV, which queries do not see
-	StandIn                      // at its position, a KV that stands for it and others
-	HeldQuantized                // its KV, of which the key, the value or both are quantized
-	HeldMerged                   // its KV, of which both are merged with another layer's
-	HeldRetained                 // likewise, of which the key, the value or both are retained as they were
+	Gone          Holding = iota // evicted
+	Whole                        // held
+	Hidden                       // held and masked: queries do not read it
+	StandIn                      // a stand-in at its position replaces it and other KVs
+	HeldQuantized                // key, value or both are quantized
+	HeldMerged                   // key and value are merged with another layer's
+	HeldRetained                 // merged, and key, value or both are retained unmerged too
 )
 
 // Held is what the cache holds of a sequence.
 type Held struct {
-	Prompt int         // tokens that entered as the prompt
-	Tokens int         // that have entered
+	Prompt int         // tokens of the prompt
+	Tokens int         // tokens that have entered the cache
 	Heads  [][]Holding // [L·H][Tokens]
 }
 
-// KVs returns how many KVs the heads hold together, and how many they would uncompressed.
+// KVs returns the number of KVs that all heads hold, and the number that they would hold uncompressed.
 func (h *Held) KVs() (kvs, dense int) {
 	for _, head := range h.Heads {
 		for _, holding := range head {
@@ -40,7 +40,7 @@ func (h *Held) KVs() (kvs, dense int) {
 	return kvs, h.Tokens * len(h.Heads)
 }
 
-// HeldMeter reads what the cache holds of one sequence from the events of an engine.
+// HeldMeter tracks what the cache holds of one sequence, from the events of an engine.
 type HeldMeter struct {
 	seq             kv.SeqID
 	hidden, weights int // columns, or ref.None
@@ -59,7 +59,7 @@ func NewHeldMeter(seq kv.SeqID, m ref.Method) *HeldMeter {
 	return meter
 }
 
-// Observe takes in an event of the engine.
+// Observe processes an event of the engine.
 func (m *HeldMeter) Observe(e ref.Event) {
 	if e.Stage == ref.StageRelease || e.Stage == ref.StageDecide || !slices.Contains(e.Seqs, m.seq) {
 		return
@@ -89,8 +89,8 @@ func (m *HeldMeter) Observe(e ref.Event) {
 	}
 }
 
-// markPacked marks what a head has in pages of other formats. Where there are any nothing is dropped, so that logical indices
-// are positions.
+// markPacked marks the tokens whose KVs are in quantized or merged pages. Methods with such pages evict
+// nothing, so logical indices are positions.
 func markPacked(head []Holding, h *kv.Head) {
 	for _, part := range []kv.Part{kv.Keys, kv.Values} {
 		for _, g := range h.List(part) {
@@ -114,6 +114,6 @@ func markPacked(head []Holding, h *kv.Head) {
 	}
 }
 
-// Held returns what was held after the last stage before the sequence left, or now. Its
-// Tokens are 0 if the sequence never entered the cache.
+// Held returns what the cache holds of the sequence, or held before it was released. Tokens is 0 if the
+// sequence never entered the cache.
 func (m *HeldMeter) Held() *Held { return &m.held }

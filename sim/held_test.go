@@ -9,8 +9,8 @@ import (
 	"kvcompress/traces"
 )
 
-// TestHeldMeter reads what is held in the replays of methods that drop, hide and fold, and
-// holds it against the lengths of the cache at the sequence's last step.
+// TestHeldMeter compares the meter, in replays of methods that drop, hide and fold KVs, with
+// the lengths of the cache at the sequence's last step.
 func TestHeldMeter(t *testing.T) {
 	for name, want := range map[string]sim.Holding{
 		"gqa/snapkv-published": sim.Gone, "gqa/h2o-mask": sim.Hidden, "gqa/razor": sim.StandIn, "recall/razor-rolling": sim.StandIn, "gqa": sim.Gone,

@@ -2,17 +2,16 @@ package sim
 
 import "errors"
 
-// kvCompress is the scheduler of KV-Compress's server, which is vLLM 0.6.0 without chunked
-// prefill and with this: before a batch is formed, running sequences are compressed if it
-// is due; blocks are counted for each head; and where a decode step lacks blocks though
-// nothing was prefilled since the last compression, prefills are locked out until a
-// sequence finishes or is preempted.
+// kvCompress is the scheduler of KV-Compress's server. It is that of vLLM 0.6.0 without chunked prefill, with
+// these differences: before a batch is formed, running sequences are compressed if a compression is due;
+// blocks are counted for each head; and if a decode step lacks blocks although nothing was prefilled since the
+// last compression, prefills are locked out until a sequence finishes or is preempted.
 type kvCompress struct {
 	*Server
 	locked bool
 }
 
-var errCompressed = errors.New("sim: vLLM 0.6 compresses nothing: compression needs the kv-compress server")
+var errCompressed = errors.New("sim: vLLM 0.6 does not compress: compression needs the scheduler kv-compress")
 
 func (s *kvCompress) filling() []*sequence { return nil }
 
@@ -38,7 +37,7 @@ func (s *kvCompress) iterate(step *Step) (bool, error) {
 	}
 }
 
-// beforeBatch compresses if it is due, or forced by the lack of blocks, and sets the lock.
+// beforeBatch compresses if a compression is due or blocks are lacking, and sets the lock.
 func (s *kvCompress) beforeBatch(step *Step) error {
 	lacking, prefilled := s.need() > s.cache.Free(), s.policy.prefilled
 	s.locked = s.locked || lacking && !prefilled
@@ -52,8 +51,8 @@ func (s *kvCompress) beforeBatch(step *Step) error {
 	return nil
 }
 
-// admit takes from the queue what is prefilled now: first come, first served, while the
-// blocks that it asks for and the watermark are free and the limits of a batch allow it.
+// admit takes the sequences to prefill now from the queue, in its order, as long as their blocks and the
+// watermark are free and the limits of a batch allow it.
 func (s *kvCompress) admit(step *Step) error {
 	s.admitted = s.admitted[:0]
 	if s.locked {
@@ -65,7 +64,7 @@ func (s *kvCompress) admit(step *Step) error {
 	for s.waiting.n > 0 {
 		q := s.waiting.front()
 		n := q.prompt + q.generated
-		// A prompt of whole blocks asks for one more of each head than it takes.
+		// A prompt of whole blocks asks for one more block of each head than it takes.
 		asked := s.cache.PrefillNeed(n + 1)
 		if why := s.cannotServe(q, asked, s.cache.Blocks()-watermark, s.limits.longestPrompt()); why != "" {
 			s.refuse(step, why)
@@ -81,8 +80,8 @@ func (s *kvCompress) admit(step *Step) error {
 	return nil
 }
 
-// decode runs a token of every running sequence. Where the blocks are not there, the
-// latest admitted is preempted, which opens the lock.
+// decode decodes a token of every running sequence. While blocks are lacking, the sequence that was admitted
+// last is preempted, which removes the lock.
 func (s *kvCompress) decode(step *Step) error {
 	step.Kind = Decode
 	before := step.Work[CompressedSeqs]
@@ -99,12 +98,11 @@ func (s *kvCompress) decode(step *Step) error {
 		s.locked, step.Server.LockedAfter = false, false
 	}
 	s.tellDecodes(step)
-	// What came free just now may make room for who waits.
+	// After a preemption or compression the step is not quiet: a waiting sequence may fit now.
 	return s.decodeRunning(step, len(step.Preempted) == 0 && step.Work[CompressedSeqs] == before)
 }
 
-// compressUntilFree compresses until the blocks of a decode step are there, or no more come
-// free.
+// compressUntilFree compresses until there are enough blocks for a decode step, or no more come free.
 func (s *kvCompress) compressUntilFree(step *Step) error {
 	for s.need() > s.cache.Free() && s.policy.enabled {
 		if more, err := s.compress(step); !more || err != nil {
@@ -114,11 +112,11 @@ func (s *kvCompress) compressUntilFree(step *Step) error {
 	return nil
 }
 
-// KVCompressStep is what KV-Compress's server decides in an iteration.
+// KVCompressStep has the decisions of KV-Compress's server in an iteration.
 type KVCompressStep struct {
 	Lacking     bool // a decode step lacked blocks
-	Prefilled   bool // something was prefilled in the iteration before
-	Locked      bool // nothing may be prefilled
-	LockedAfter bool // likewise, once the batch is formed
-	Free        int  // blocks, after compression and before the batch
+	Prefilled   bool // the previous iteration was a prefill
+	Locked      bool // prefills are locked out before the batch is formed
+	LockedAfter bool // prefills are locked out after the batch is formed
+	Free        int  // free blocks after compression and before the batch
 }

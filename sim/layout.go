@@ -5,19 +5,19 @@ import (
 	"slices"
 )
 
-// Layout is what a sequence holds in the cache of a model whose layers are not alike. The
-// zero value is no layout: every head of the shape holds every token.
+// Layout is what a sequence holds in the cache of a model with layers of several kinds. The zero value is
+// no layout: every head of the shape holds every token.
 type Layout struct {
-	Full     int // heads that hold every token
-	Windowed int // heads that hold the last Window tokens
-	Window   int // tokens that a windowed head holds and reads at most
-	Fixed    int // blocks that a sequence has whatever its length: the states of linear-time layers
+	Full     int // number of heads that hold every token
+	Windowed int // number of heads that hold the last Window tokens
+	Window   int // most tokens that a windowed head holds and reads
+	Fixed    int // blocks of a sequence of any length: the states of linear-time layers
 }
 
 // maxWindow bounds a window, so that no sum overflows.
 const maxWindow = 1 << 30
 
-// Validate returns an error for a layout that no sequence can have.
+// Validate returns an error if a number is negative or too large, or if all are 0.
 func (l Layout) Validate() error {
 	switch {
 	case l.Full < 0 || l.Windowed < 0 || l.Fixed < 0 || l.Full+l.Windowed+l.Fixed == 0:
@@ -30,10 +30,10 @@ func (l Layout) Validate() error {
 	return nil
 }
 
-// Lay has the ledger count by a layout. A windowed head of n tokens holds the last
-// min(n, Window) KVs in a ring of ⌈min(n, Window)/B⌉ blocks, as vLLM 0.6's block manager
-// has it. vLLM V1 frees a block once all of it is out of the window, so that a head holds
-// one block more wherever the window does not begin at a block's first token.
+// Lay sets the layout by which the ledger counts. A windowed head of n tokens holds the last
+// min(n, Window) KVs in a ring of ⌈min(n, Window)/B⌉ blocks, as in vLLM 0.6's block manager. In vLLM V1
+// it would hold one more block unless the window begins at the start of a block, since V1 frees a block
+// only when all of it is outside the window.
 //
 // It is an error for a ledger whose method compresses, and for one in use.
 func (l *Ledger) Lay(layout Layout) error {
@@ -42,9 +42,9 @@ func (l *Ledger) Lay(layout Layout) error {
 	}
 	switch {
 	case l.cfg.Compresses() || l.selection != nil:
-		return fmt.Errorf("sim: layout: method %s is defined for layers that are alike", l.method.Name())
+		return fmt.Errorf("sim: layout: method %s is defined for models whose layers all hold every token", l.method.Name())
 	case l.prefixes != nil:
-		return fmt.Errorf("sim: layout: prefix caching is not modelled where layers have windows or states")
+		return fmt.Errorf("sim: layout: prefix caching is not modelled for layers with windows or states")
 	case l.seqs.len() > 0:
 		return fmt.Errorf("sim: layout: the ledger is in use")
 	}
@@ -56,24 +56,25 @@ func (l *Ledger) Lay(layout Layout) error {
 // alike reports whether all layers hold every token.
 func (l *Ledger) alike() bool { return l.full == l.heads && l.windows.heads == 0 && l.fixed == 0 }
 
-// windows are the windowed heads of all sequences. They grow alike within a sequence, so
-// one of them is counted, and stands for all. A sequence's windows are full once it has as
-// many tokens as they hold.
+// windows counts the windowed heads of all sequences. All windowed heads of a sequence have the same
+// length, so one of them is counted for all. The windows of a sequence are full when it has size tokens
+// or more. The base of a sequence is its number of tokens less the number of decode steps so far, which
+// does not change while it decodes.
 type windows struct {
-	heads int // of a sequence
+	heads int // windowed heads of a sequence
 	size  int // tokens of a window
 
-	filling []int     // bases of the sequences whose windows are not full; the first to be full is the last
-	full    int       // sequences whose windows are
-	kvs     int       // in the filling windows, at the present step
-	blocks  int       // likewise
-	phases  [maxB]int // filling windows, by base modulo B
+	filling []int     // bases of the sequences whose windows are not full, ascending: the last is the first to be full
+	full    int       // number of sequences whose windows are full
+	kvs     int       // KVs in the filling windows, at the current step
+	blocks  int       // blocks of the filling windows, at the current step
+	phases  [maxB]int // number of filling windows, by base modulo B
 }
 
-// window returns how many of n tokens a windowed head holds.
+// window returns the number of KVs that a windowed head holds after n tokens.
 func (w *windows) window(n int) int { return min(n, w.size) }
 
-// enter adds a sequence of base + steps tokens, or, with sign −1, takes it out again.
+// enter adds a sequence of base + steps tokens, or removes it if sign is −1.
 func (w *windows) enter(base, steps, b, sign int) {
 	n := base + steps
 	if w.heads == 0 {
@@ -94,21 +95,21 @@ func (w *windows) enter(base, steps, b, sign int) {
 	w.phases[base&(b-1)] += sign
 }
 
-// windowWork is what decode steps do in the windowed heads of all sequences.
+// windowWork is the work of decode steps in the windowed heads of all sequences.
 type windowWork struct {
 	need   int   // blocks taken
-	kvs    int64 // read
-	blocks int64 // read
+	kvs    int64 // KVs read
+	blocks int64 // blocks read
 }
 
-// ahead returns what advance would do, on a copy: filling windows are dropped from the end
-// only.
+// ahead returns the result of advance without changing w. A shallow copy is enough, since advance only
+// shortens filling at its end.
 func (w *windows) ahead(now, steps, b int) windowWork {
 	c := *w
 	return c.advance(now, steps, b)
 }
 
-// advance takes the next steps decode steps; the present one is now.
+// advance takes the next decode steps, after now steps.
 func (w *windows) advance(now, steps, b int) (done windowWork) {
 	if w.heads == 0 {
 		return done
@@ -141,7 +142,7 @@ func (w *windows) advance(now, steps, b int) (done windowWork) {
 	return done
 }
 
-// held returns how many KVs and blocks the windowed heads of all sequences have.
+// held returns the numbers of KVs and blocks that the windowed heads of all sequences hold.
 func (w *windows) held(b int) (kvs, blocks int) {
 	if w.heads == 0 {
 		return 0, 0
@@ -149,23 +150,23 @@ func (w *windows) held(b int) (kvs, blocks int) {
 	return w.heads * (w.kvs + w.full*w.size), w.heads * (w.blocks + w.full*ceilDiv(w.size, b))
 }
 
-// Experts is a mixture of experts, of which each token of a step passes some.
+// Experts is a mixture of experts.
 type Experts struct {
-	Total  int // of a layer
-	Active int // that a token passes
+	Total  int // experts of a layer, E
+	Active int // experts to which a token is routed, k
 }
 
-// ExpertUnit is how many units of [ExpertsRead] one expert has.
+// ExpertUnit is the number of units of [ExpertsRead] that one expert counts.
 const ExpertUnit = 1 << 10
 
-// Read returns how many experts of a layer a step of that many tokens reads, in units of
-// 1/ExpertUnit: E·(1 − (1 − k/E)^tokens), as if each token chose k of E at random.
+// Read returns the expected number of experts of a layer that a step of this many tokens reads, in units
+// of 1/ExpertUnit: E·(1 − (1 − k/E)^tokens), as if each token were routed to k random experts of E.
 func (e Experts) Read(tokens int) int64 {
 	if e.Total == 0 {
 		return 0
 	}
 	missed, base := 1.0, float64(e.Total-e.Active)/float64(e.Total)
-	for n := tokens; n > 0; n >>= 1 { // products alone: the same on every platform
+	for n := tokens; n > 0; n >>= 1 { // the power by products only, so that it is the same on every platform
 		if n&1 == 1 {
 			missed *= base
 		}
@@ -174,8 +175,8 @@ func (e Experts) Read(tokens int) int64 {
 	return int64(float64(ExpertUnit*e.Total)*(1-missed) + 0.5)
 }
 
-// windowPairs returns the (query, key) pairs of tokens from to to, of which each sees the
-// last window tokens: all of them without a window.
+// windowPairs returns the number of (query, key) pairs of the tokens from < i ≤ to, each of which
+// attends to the last window tokens; 0 without a window.
 func windowPairs(from, to, window int64) int64 {
 	if window == 0 {
 		return 0

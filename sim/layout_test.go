@@ -11,7 +11,7 @@ import (
 	"kvcompress/ref"
 )
 
-// plainLayout counts by the definition, sequence by sequence and step by step.
+// plainLayout counts from the definition, sequence by sequence and step by step.
 type plainLayout struct {
 	layout Layout
 	block  int
@@ -32,7 +32,7 @@ func (p *plainLayout) held() (kvs, blocks int) {
 	return kvs, blocks
 }
 
-// steps takes decode steps of all, one by one.
+// steps takes decode steps of all sequences, one by one.
 func (p *plainLayout) steps(n int) (need int, kvs, blocks int64) {
 	_, before := p.held()
 	for range n {
@@ -57,7 +57,7 @@ func randomLayout(rng *rand.Rand) Layout {
 	return l
 }
 
-// TestLayout runs random operations on ledgers with layouts, beside plain counts.
+// TestLayout compares ledgers with layouts with plain counts, after random operations.
 func TestLayout(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 11))
@@ -121,8 +121,8 @@ func TestLayout(t *testing.T) {
 	}
 }
 
-// TestSkippingWithLayouts serves in both ways: with windows, states and experts, or with
-// compression and experts.
+// TestSkippingWithLayouts compares serving with and without skipped steps: with windows, states
+// and experts, or with compression and experts.
 func TestSkippingWithLayouts(t *testing.T) {
 	rounds := uint64(400)
 	if testing.Short() {
@@ -244,7 +244,7 @@ func TestLayoutErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := ledger.CachePrefixes(16); err == nil {
-		t.Error("prefixes are cached where windows are")
+		t.Error("a ledger with windows accepts prefix caching")
 	}
 	cfg.Compression = ref.Compression{Rate: 0.5}
 	compressing, _ := NewLedger(&cfg, nil)

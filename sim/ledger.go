@@ -13,13 +13,12 @@ import (
 // MaxLedgerBlocks bounds the blocks of a ledger.
 const MaxLedgerBlocks = 1 << 36
 
-// Ledger is a cache that only counts: how many KVs and blocks every head of every
-// sequence has, exactly as an engine has them, and no K or V.
+// Ledger is a cache without keys and values: it only counts the KVs and blocks of each head of each
+// sequence, and has the same counts as an engine.
 //
-// Heads of a sequence that hold as many KVs are counted together, so an
-// uncompressed sequence costs as much as a single head. And a decode step costs the
-// same for any number of sequences: what grows by one token in each step is kept
-// relative to the number of steps so far.
+// Consecutive heads of a sequence with the same number of KVs are counted together, so an uncompressed
+// sequence takes as much time as a single head. A decode step of all sequences takes constant time:
+// lengths, which grow by one in each step, are stored relative to the number of steps so far.
 type Ledger struct {
 	cfg      ref.Config
 	method   ref.Method
@@ -66,8 +65,7 @@ type Ledger struct {
 	lengths     []int
 }
 
-// maxB bounds the tokens of a block, which may be more than in an engine where nothing is
-// evicted.
+// maxB bounds the tokens of a block. Without compression a block may be larger than an engine's.
 const maxB = 256
 
 // account is one sequence's share of the cache.
@@ -89,20 +87,20 @@ type account struct {
 
 	packed packed // in pages of the method's own
 
-	batch    int   // the last that it was decoded in, of those that were not of all sequences
-	reserved bool  // not admitted: it is in no sum but the blocks used
-	last     *part // the last of the parts of its prompt that others may use, and those before it
-	shared   int   // blocks of them
+	batch    int          // the last that it was decoded in, of those that were not of all sequences
+	reserved bool         // not admitted: it is in no sum but the blocks used
+	last     *prefixBlock // the last full one of its prompt; nil without prefix caching
+	shared   int          // blocks of the cache in its prefix blocks
 }
 
 // never is the undoneAt of an account to which no number of tokens is one more.
 const never = -1
 
-// run is consecutive heads of a sequence that have lost equally many of its tokens' KVs.
+// run is a number of consecutive heads of a sequence, each of which has lost gone KVs.
 type run struct{ heads, gone int }
 
-// NewLedger returns an empty ledger. Blocks may be far more than an engine's cache
-// can have. spread is nil for [Even].
+// NewLedger returns an empty ledger. It may have far more blocks than an engine. spread may be nil, for
+// [Even].
 func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 	checked := *cfg
 	checked.Blocks = 1
@@ -131,7 +129,7 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 	if m, ok := method.(ref.Merger); ok {
 		if _, known := m.Retains(1); !known {
 			if _, ok := spread.(retainer); !ok {
-				return nil, fmt.Errorf("sim: method %s: how many tokens are retained by threshold depends on keys and values, which a ledger does not have: set retain=ratio append=merge", method.Name())
+				return nil, fmt.Errorf("sim: method %s: the number of tokens retained by threshold depends on keys and values, which a ledger does not have: set retain=ratio append=merge", method.Name())
 			}
 		}
 	}
@@ -159,23 +157,23 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 	}, nil
 }
 
-// MaxLedgerHeads bounds the KV heads of all layers.
+// MaxLedgerHeads bounds the number of KV heads over all layers.
 const MaxLedgerHeads = 1 << 20
 
-// Blocks returns the number of blocks in all.
+// Blocks returns the total number of blocks.
 func (l *Ledger) Blocks() int { return l.cfg.Blocks }
 
 // Free returns the number of free blocks. Those of cached prefixes that no sequence
 // uses are free.
 func (l *Ledger) Free() int { return l.cfg.Blocks - l.used }
 
-// PrefillNeed returns how many blocks a prompt of n tokens takes.
+// PrefillNeed returns the number of blocks that a prompt of n tokens takes.
 func (l *Ledger) PrefillNeed(n int) int {
 	return l.full*l.blocksOf(n) + l.windows.heads*l.blocksOf(l.windows.window(n)) + l.fixed
 }
 
-// DecodeNeed returns how many blocks the sequence's next token takes: one for every
-// head whose last block is full.
+// DecodeNeed returns the number of blocks that the sequence's next token takes: one for each head whose
+// last block is full.
 func (l *Ledger) DecodeNeed(id kv.SeqID) int {
 	need := 0
 	if a := l.seqs.of(id); a != nil {
@@ -194,7 +192,7 @@ func (l *Ledger) DecodeNeed(id kv.SeqID) int {
 // Config returns the ledger's configuration.
 func (l *Ledger) Config() ref.Config { return l.cfg }
 
-// Held returns how many blocks a sequence has.
+// Held returns the number of blocks that a sequence holds.
 func (l *Ledger) Held(id kv.SeqID) int {
 	if a := l.seqs.of(id); a != nil {
 		_, blocks := l.holds(a)
@@ -203,8 +201,8 @@ func (l *Ledger) Held(id kv.SeqID) int {
 	return 0
 }
 
-// Prefill enters the first n tokens of a sequence. It returns *kv.ErrNoBlocks,
-// with nothing changed, if the blocks are not there.
+// Prefill adds a sequence of n tokens. If there are not enough blocks it returns a *kv.ErrNoBlocks and
+// changes nothing.
 func (l *Ledger) Prefill(id kv.SeqID, n int) error {
 	if l.seqs.of(id) != nil {
 		return fmt.Errorf("sim: sequence %d is already in the ledger", id)
@@ -228,8 +226,8 @@ func (l *Ledger) Prefill(id kv.SeqID, n int) error {
 	return nil
 }
 
-// Decode enters one more token of every sequence of a batch. It returns
-// *kv.ErrNoBlocks, with nothing changed, if the blocks are not there.
+// Decode adds a token to each sequence of a batch. If there are not enough blocks it returns a
+// *kv.ErrNoBlocks and changes nothing.
 func (l *Ledger) Decode(batch []kv.SeqID) error {
 	all := len(batch) == l.seqs.len()-l.reserved
 	need := 0
@@ -262,7 +260,7 @@ func (l *Ledger) Decode(batch []kv.SeqID) error {
 	return nil
 }
 
-// NeedAll returns the blocks that the next decode steps of all sequences take.
+// NeedAll returns the number of blocks that the next decode steps of all sequences take.
 func (l *Ledger) NeedAll(steps int) int {
 	need := crossings(&l.phases, l.growing, l.cfg.BlockSize, l.steps, steps)
 	if l.windows.heads > 0 {
@@ -271,8 +269,8 @@ func (l *Ledger) NeedAll(steps int) int {
 	return need
 }
 
-// DecodeAll enters the next steps tokens of every sequence. It returns
-// *kv.ErrNoBlocks, with nothing changed, if the blocks are not there.
+// DecodeAll adds steps tokens to each sequence. If there are not enough blocks it returns a
+// *kv.ErrNoBlocks and changes nothing.
 func (l *Ledger) DecodeAll(steps int) error {
 	need := l.NeedAll(steps)
 	if need > l.Free() {
@@ -288,9 +286,9 @@ func (l *Ledger) DecodeAll(steps int) error {
 	return nil
 }
 
-// ReadAll returns how many KVs, and how many blocks, the attention of the
-// next decode steps of all sequences reads, with the token of each step itself. KVs of which
-// the key or the value is quantized or merged are ReadQuantized's.
+// ReadAll returns the numbers of KVs and blocks that the attention of the next decode steps of all
+// sequences reads, including the token of each step itself. KVs with a quantized or merged key or value
+// are not counted: see ReadQuantized.
 func (l *Ledger) ReadAll(steps int) (kvs, blocks int64) {
 	if l.selection != nil {
 		return l.selectAll(steps)
@@ -303,14 +301,15 @@ func (l *Ledger) ReadAll(steps int) (kvs, blocks int64) {
 	return kvs, blocks
 }
 
-// readSteps returns how many KVs and blocks the next steps read of heads that
-// hold kvs KVs in tables blocks, of which growing gain a KV in each step; phases are theirs.
+// readSteps returns the numbers of KVs and blocks that the next steps read from heads that hold held KVs
+// in tables blocks. growing of these heads gain a KV in each step; phases counts them by length modulo
+// the block size.
 func readSteps(held, tables, growing int, phases *[maxB]int, now, steps, size int) (kvs, blocks int64) {
 	n, b, shift := int64(steps), int64(size), bits.TrailingZeros(uint(size))
 	kvs = n*int64(held) + int64(growing)*(n*(n+1)/2)
 	blocks = n * int64(tables)
-	// The heads that take a block in step first do so in every B-th step after it,
-	// and each block is read from its step on.
+	// Heads that take a block in step first take another in every B-th step after it, and each block is
+	// read from then on.
 	for first := range min(b, n) {
 		times := (n - first + b - 1) >> shift
 		blocks += int64(phases[-(now+int(first))&int(b-1)]) * (times*(n-first) - b*(times*(times-1)/2))
@@ -318,8 +317,8 @@ func readSteps(held, tables, growing int, phases *[maxB]int, now, steps, size in
 	return kvs, blocks
 }
 
-// crossings returns how many blocks the next steps take: of each
-// phase's heads, one in every B-th step. heads is their sum, and B a power of two.
+// crossings returns the number of blocks that the next steps take: one for each head in every B-th step.
+// phases counts the heads by length modulo B, heads is their sum, and B is a power of two.
 func crossings(phases *[maxB]int, heads, b, now, steps int) int {
 	n := steps >> bits.TrailingZeros(uint(b)) * heads
 	for k := range steps & (b - 1) {
@@ -328,7 +327,7 @@ func crossings(phases *[maxB]int, heads, b, now, steps int) int {
 	return n
 }
 
-// Release frees all that a sequence holds.
+// Release removes a sequence and frees its blocks.
 func (l *Ledger) Release(id kv.SeqID) error {
 	a := l.seqs.of(id)
 	if a == nil {
@@ -353,8 +352,7 @@ func (l *Ledger) Release(id kv.SeqID) error {
 	return nil
 }
 
-// enter adds an account to the sums, or, with sign −1, takes it out again. The
-// blocks are the caller's to count.
+// enter adds an account to the sums, or removes it if sign is −1. The caller counts the blocks in use.
 func (l *Ledger) enter(a *account, sign int) {
 	b := l.cfg.BlockSize
 	for _, r := range a.heads() {
@@ -381,7 +379,7 @@ func (l *Ledger) growingRuns(to []run) []run {
 	return to
 }
 
-// take takes free blocks, of which there are enough.
+// take takes n free blocks, of which there must be enough.
 func (l *Ledger) take(n int) {
 	l.used += n
 	if l.prefixes != nil {
@@ -399,7 +397,7 @@ func (l *Ledger) open() *account {
 	return &account{}
 }
 
-// holds returns how many KVs and blocks a sequence has.
+// holds returns the numbers of KVs and blocks that a sequence holds.
 func (l *Ledger) holds(a *account) (kvs, blocks int) {
 	for _, r := range a.heads() {
 		n := l.length(a, r)

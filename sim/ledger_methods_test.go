@@ -15,7 +15,7 @@ import (
 	"kvcompress/validate"
 )
 
-// drawn returns the methods that can run.
+// drawn returns the methods that an engine can run.
 func drawn(t *testing.T) []*draw.Method {
 	t.Helper()
 	methods, cannot, err := draw.Methods()
@@ -29,7 +29,7 @@ func drawn(t *testing.T) []*draw.Method {
 }
 
 // pipeline runs a random pipeline of a method on the reference engine, and on the engine
-// and a ledger at once. It returns where the ledger differs.
+// and a ledger together. It returns the ledger's first difference.
 func pipeline(t *testing.T, m *draw.Method, seed uint64, wrap func(*sim.Ledger) counting) *validate.Divergence {
 	t.Helper()
 	p, err := validate.RandomPipelineOf(seed, []*draw.Method{m})
@@ -46,8 +46,8 @@ func pipeline(t *testing.T, m *draw.Method, seed uint64, wrap func(*sim.Ledger) 
 }
 
 // TestLedgerOfEveryMethod runs random pipelines of every method on an engine and a ledger
-// at once, and replays bundled traces with random options of every method: blocks, free
-// blocks, every head's length, and what compressions say are the same after every
+// together, and replays bundled traces with random options of every method. Blocks, free
+// blocks, every head's length and the results of compressions have to be equal after every
 // operation.
 func TestLedgerOfEveryMethod(t *testing.T) {
 	pipelines, replays := 12, 2
@@ -75,8 +75,8 @@ func TestLedgerOfEveryMethod(t *testing.T) {
 	}
 }
 
-// replayDrawn replays a bundled trace with random options of a method, every other time in
-// few blocks. It returns how many KVs were evicted or hidden, or keys and values quantized.
+// replayDrawn replays a bundled trace with random options of a method, half the times in a
+// small cache. It returns how many KVs were evicted or hidden, or keys and values quantized.
 func replayDrawn(t *testing.T, m *draw.Method, name string, seed uint64) int {
 	t.Helper()
 	b, err := traces.Bundled(name)
@@ -108,8 +108,7 @@ func replayDrawn(t *testing.T, m *draw.Method, name string, seed uint64) int {
 	return 0
 }
 
-// oneOff is a ledger that, once it has compressed something, takes one block too many to
-// be free.
+// oneOff is a ledger that, once it has compressed, counts one free block too many.
 type oneOff struct {
 	*sim.Ledger
 	off int
@@ -125,8 +124,7 @@ func (o *oneOff) Compress(id kv.SeqID) (ref.Compressed, error) {
 	return c, err
 }
 
-// TestLedgerNotices plants a bug in the ledger of each method, and looks for it with random
-// pipelines.
+// TestLedgerNotices plants a bug in the ledger of each method; random pipelines have to find it.
 func TestLedgerNotices(t *testing.T) {
 	for _, m := range drawn(t) {
 		t.Run(m.Name, func(t *testing.T) {

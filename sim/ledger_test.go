@@ -14,9 +14,9 @@ import (
 	"kvcompress/traces"
 )
 
-// both is a reference engine and a ledger, asked and told the same: whatever the
-// scheduler learns from one, the other has to say too. The first answer of the ledger that
-// is another ends it: all operations from then on return an error.
+// both is a reference engine and a ledger that get the same calls. Everything that a
+// scheduler sees has to be equal. After the ledger's first different answer all operations
+// return an error.
 type both struct {
 	*ref.Engine
 	ledger counting
@@ -24,15 +24,14 @@ type both struct {
 	err    error
 }
 
-// counting is what both asks of a ledger.
+// counting has the methods of a ledger that both calls.
 type counting interface {
 	sim.Cache
 	NeedAll(steps int) int
 	Lengths(to []int, id kv.SeqID) []int
 }
 
-// newBoth returns what makes engines and ledgers that evict what the engine has just
-// evicted. wrap, which may be nil, plants a bug in a ledger.
+// newBoth returns a maker of engines with ledgers that evict the same as the engine. wrap, which may be nil, plants a bug in a ledger.
 func newBoth(moved *[2]int, wrap func(*sim.Ledger) counting) func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (*both, error) {
 	return func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (*both, error) {
 		recording := sim.NewRecording()
@@ -116,8 +115,8 @@ func (b *both) Release(id kv.SeqID) error {
 	return b.do(func(c sim.Cache) error { return c.Release(id) })
 }
 
-// do has both carry out an operation, and compares all that they hold. A value that does
-// not fit the cache's format is the engine's alone to refuse.
+// do carries out an operation on engine and ledger, and compares their contents. Only the
+// engine can refuse a value that does not fit the cache's format.
 func (b *both) do(operation func(sim.Cache) error) error {
 	err := operation(b.Engine)
 	var value *ref.ValueError
@@ -143,8 +142,8 @@ func (b *both) do(operation func(sim.Cache) error) error {
 	return errors.Join(err, b.err)
 }
 
-// replayBoth replays a trace on the reference engine and on a ledger that evicts
-// what the engine has just evicted.
+// replayBoth replays a trace on the reference engine and on a ledger that evicts the same
+// as the engine.
 func replayBoth(t *testing.T, tr *trace.Trace, opt sim.Options, moved *[2]int) *sim.Report {
 	t.Helper()
 	var b *both
@@ -162,7 +161,7 @@ func replayBoth(t *testing.T, tr *trace.Trace, opt sim.Options, moved *[2]int) *
 }
 
 // TestLedgerIsTheEngine replays every bundled trace on the reference engine and a
-// ledger at once, with the trace's options and with others, and compares the
+// ledger together, with the trace's options and with others, and compares the
 // blocks, the free blocks and every head's length after every operation.
 func TestLedgerIsTheEngine(t *testing.T) {
 	names := traces.Names()
@@ -209,7 +208,7 @@ func TestLedgerIsTheEngine(t *testing.T) {
 	}
 }
 
-// fewBlocks gives the cache as many blocks as the longest request needs, and a few.
+// fewBlocks gives the cache a few blocks more than the longest request needs.
 func fewBlocks(opt *sim.Options, t *trace.Trace) {
 	shape := opt.CacheShape(t.Meta.Shape)
 	opt.Blocks = 0
@@ -219,8 +218,8 @@ func fewBlocks(opt *sim.Options, t *trace.Trace) {
 	opt.Limits.Watermark = 0
 }
 
-// TestHeadProfile measures what heads keep on an engine, and has a ledger compress
-// a sequence as it says: every head keeps the measured part, to a block.
+// TestHeadProfile measures a profile on an engine, and compresses a sequence of a ledger by
+// it: every head keeps the measured fraction of its KVs, to a block.
 func TestHeadProfile(t *testing.T) {
 	b, err := traces.Bundled("llama-heads")
 	if err != nil {

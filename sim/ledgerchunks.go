@@ -6,7 +6,8 @@ import (
 	"kvcompress/kv"
 )
 
-// ChunkNeed returns how many blocks n tokens of a prompt take after those before them.
+// ChunkNeed returns the number of blocks that n tokens of a prompt take after the before tokens before
+// them.
 func (l *Ledger) ChunkNeed(before, n int) int {
 	if before == 0 {
 		return l.PrefillNeed(n)
@@ -14,10 +15,10 @@ func (l *Ledger) ChunkNeed(before, n int) int {
 	return l.PrefillNeed(before+n) - l.PrefillNeed(before)
 }
 
-// Extend enters n more tokens of a sequence's prompt, the first of which opens it; it is
-// in no decode step before Admit. Of the blocks that they fill, other sequences have
-// shared, of each head, so that they are not taken anew. It returns *kv.ErrNoBlocks, with
-// nothing changed, if the blocks are not there.
+// Extend adds a chunk of n tokens of a prompt; the first chunk adds the sequence. The sequence takes part
+// in decode steps only after Admit. shared of the chunk's blocks, in each head, are used by other
+// sequences already and need not be taken. If there are not enough blocks Extend returns a
+// *kv.ErrNoBlocks and changes nothing.
 func (l *Ledger) Extend(id kv.SeqID, n, shared int) error {
 	a := l.seqs.of(id)
 	before := 0
@@ -46,8 +47,7 @@ func (l *Ledger) Extend(id kv.SeqID, n, shared int) error {
 	return nil
 }
 
-// ReleaseShared is Release of a sequence of which other sequences have kept blocks, of
-// each head.
+// ReleaseShared is Release of a sequence when other sequences still use kept of its blocks, in each head.
 func (l *Ledger) ReleaseShared(id kv.SeqID, kept int) error {
 	if err := l.Release(id); err != nil {
 		return err
@@ -57,7 +57,7 @@ func (l *Ledger) ReleaseShared(id kv.SeqID, kept int) error {
 	return nil
 }
 
-// Tokens returns how many tokens of a sequence have entered.
+// Tokens returns the number of tokens of a sequence, evicted ones included.
 func (l *Ledger) Tokens(id kv.SeqID) int {
 	switch a := l.seqs.of(id); {
 	case a == nil:
@@ -69,8 +69,7 @@ func (l *Ledger) Tokens(id kv.SeqID) int {
 	}
 }
 
-// Read returns how many KVs, and how many blocks, the attention of a sequence's last
-// decode step read.
+// Read returns the numbers of KVs and blocks that the attention of a sequence's last decode step read.
 func (l *Ledger) Read(id kv.SeqID) (kvs, blocks int64) {
 	a := l.seqs.of(id)
 	if a == nil {

@@ -9,15 +9,14 @@ import (
 	"kvcompress/ref"
 )
 
-// Repeats reports whether, from now on, a decode step of all sequences and then a
-// compression of each would come back to what there is now, again and again: the
-// last ones have, for every head lost the KV that it had gained, and nothing that
-// decides on that depends on how many tokens a sequence has.
+// Repeats reports whether a decode step of all sequences followed by a compression of each would return
+// to the current state, again and again. That is so if the last step and compression did, in which every
+// head lost the KV that it had gained, and if no decision depends on the number of tokens of a sequence.
 func (l *Ledger) Repeats() bool {
 	switch {
 	case l.undone != l.seqs.len():
 		return false
-	case l.patient != nil: // only what no spread decides is counted as undone
+	case l.patient != nil: // l.undone counts only sequences whose compression no spread decides
 		return true
 	case !l.byTokens():
 		return false
@@ -26,14 +25,13 @@ func (l *Ledger) Repeats() bool {
 	return ok
 }
 
-// Repeat does times steps at once, each a
-// compression of every sequence and then a decode step, after the decode step that
-// followed on Repeats.
+// Repeat takes times steps at once, each of which is a compression of every sequence and then a decode
+// step. It is called after the decode step that follows Repeats.
 func (l *Ledger) Repeat(times int) {
 	l.denseKVs += times * l.growing
 	l.denseBlocks += crossings(&l.densePhases, l.growing, l.cfg.BlockSize, l.steps, times)
 	l.steps += times
-	// Lengths stay what they are, while the steps go on.
+	// Lengths do not change, so gone grows with the steps.
 	l.phases = [maxB]int{}
 	for a := range l.seqs.all() {
 		if a.undoneAt != never {
@@ -48,16 +46,16 @@ func (l *Ledger) Repeat(times int) {
 	}
 }
 
-// countable returns an error if a ledger cannot tell what a method does to lengths.
+// countable returns an error if a ledger cannot compute how a method changes lengths.
 func countable(m ref.Method) error {
 	switch m.(type) {
 	case ref.Dropper, ref.Counter, ref.Masker, ref.Quantizer, ref.Merger:
 		return nil
 	}
-	return fmt.Errorf("sim: method %s says nothing of lengths: it runs on an engine, not on a ledger", m.Name())
+	return fmt.Errorf("sim: method %s does not say how it changes lengths: it runs on an engine, not on a ledger", m.Name())
 }
 
-// Count returns what Compress would ask a sequence for, in the method's unit.
+// Count returns how much Compress would ask a sequence for, in the method's unit: blocks or KVs.
 func (l *Ledger) Count(id kv.SeqID) int {
 	a := l.seqs.of(id)
 	if a == nil {
@@ -84,8 +82,8 @@ func (l *Ledger) Count(id kv.SeqID) int {
 	return n
 }
 
-// Quiet returns how many tokens can enter a sequence so that Count is 0 now and after each
-// of them, as far as the method says so.
+// Quiet returns a number of tokens such that Count is 0 now and after each of them. It may be less than
+// the largest such number: it is what the method guarantees.
 func (l *Ledger) Quiet(id kv.SeqID) int {
 	a := l.seqs.of(id)
 	if l.patient == nil || a == nil || l.Count(id) > 0 {
@@ -111,14 +109,14 @@ func (l *Ledger) counts(a *account) ref.Counts {
 
 // ranking returns how a sequence is compressed.
 func (l *Ledger) ranking(by compressor, a *account) ref.Ranking {
-	if l.blocks { // without a length for each head
+	if l.blocks { // KV-Compress does not need the length of each head
 		opt := &by.cfg.Compression
 		return ref.Ranking{Unit: l.cfg.BlockSize, Sinks: opt.Sinks, Window: l.counting.window(opt.ProtectedWindow), Quotas: l.demand(by.cfg, a)}
 	}
 	return by.method.(ref.Dropper).Rank(l.counts(a))
 }
 
-// demand returns what KV-Compress asks of each group of heads.
+// demand returns KV-Compress's quotas for groups of heads.
 func (l *Ledger) demand(cfg *ref.Config, a *account) []ref.Quota {
 	kvs, blocks := l.holds(a)
 	e := l.counting.asks(cfg, a.tokens+l.steps, kvs, blocks)
@@ -128,7 +126,7 @@ func (l *Ledger) demand(cfg *ref.Config, a *account) []ref.Quota {
 	return l.quotas
 }
 
-// forced reports whether each quota is of one head, so that no spread has a choice.
+// forced reports whether each quota is for one head, so that the spread has no choice.
 func forced(quotas []ref.Quota) bool {
 	for _, q := range quotas {
 		if q.Heads != 1 {
@@ -146,13 +144,12 @@ func sumQuotas(quotas []ref.Quota) int {
 	return n
 }
 
-// Compress has a sequence lose what its method asks for. Where a quota is of several
-// heads, what the KVs hold decides which of them lose: that is told by the ledger's
-// [Spread].
+// Compress compresses a sequence as its method asks. If a quota is for several heads, values decide in an
+// engine which of them lose KVs; here the ledger's [Spread] decides.
 //
-// How many units go in all is exact: a head can lose the units that its KVs outside the
-// sinks and the window fill. What is moved is estimated: the evicted are taken to lie
-// evenly among the candidates.
+// The number of evicted units is exact: a head can lose the units that its KVs outside sinks and window
+// fill. The number of moved KVs is an estimate that assumes that evicted KVs are spread evenly over the
+// candidates.
 func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 	a := l.seqs.of(id)
 	if a == nil {
@@ -172,7 +169,7 @@ func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 	case ref.Counter:
 		counts := l.counts(a)
 		return l.evict(a, m.Asks(counts), m.Evicts(counts)), nil
-	case ref.Masker: // what is hidden is still held
+	case ref.Masker: // hidden KVs are still held
 		asked := m.Asks(l.counts(a))
 		return ref.Compressed{Asked: asked, Hidden: asked}, nil
 	}
@@ -228,7 +225,7 @@ func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 	return c, nil
 }
 
-// undoAgain has every head lose the KV that it has gained, as with the last compression.
+// undoAgain removes the KV that each head has gained, as the last compression did.
 func (l *Ledger) undoAgain(a *account) {
 	l.enter(a, -1)
 	for i := range a.runs {
@@ -240,7 +237,7 @@ func (l *Ledger) undoAgain(a *account) {
 	a.undoneAt++
 }
 
-// lose sets in l.lost what each head loses of l.asked.
+// lose sets l.lost to the units that each head loses for the demand l.asked.
 func (l *Ledger) lose(r *ref.Ranking, c *ref.Compressed) error {
 	l.lost = l.spread.Spread(l.lost[:0], &l.asked)
 	if r.Refine == nil {
@@ -265,11 +262,11 @@ func (l *Ledger) lose(r *ref.Ranking, c *ref.Compressed) error {
 	quotas := r.Refine(lost)
 	c.Asked = sumQuotas(quotas)
 	l.asked.Quotas = quotas
-	l.lost = Even().Spread(l.lost[:0], &l.asked) // each is of one head
+	l.lost = Even().Spread(l.lost[:0], &l.asked) // each quota is for one head
 	return l.checkSpread(l.lost, quotas)
 }
 
-// evict has each head of a sequence lose lost[head] KVs.
+// evict evicts lost[head] KVs from each head of a sequence.
 func (l *Ledger) evict(a *account, asked int, lost []int) ref.Compressed {
 	c := ref.Compressed{Asked: asked}
 	if asked == 0 {
@@ -289,7 +286,7 @@ func (l *Ledger) evict(a *account, asked int, lost []int) ref.Compressed {
 	return c
 }
 
-// addRun adds heads of kvs KVs each to the end of a sequence's runs.
+// addRun appends heads with kvs KVs each to a sequence's runs.
 func (l *Ledger) addRun(a *account, heads, kvs int) {
 	gone := a.tokens + l.steps - kvs
 	if n := len(a.runs); n > 0 && a.runs[n-1].gone == gone {
@@ -299,9 +296,9 @@ func (l *Ledger) addRun(a *account, heads, kvs int) {
 	}
 }
 
-// moved estimates how many KVs of a head move when evicted of its candidates are evicted:
-// those that stay in the last evicted slots. The protected window, which
-// lies there, always stays; of the candidates as large a part as of all.
+// moved estimates the number of KVs of a head that move when evicted of its candidates are evicted: the
+// KVs in the last evicted slots that are kept. The protected window is in these slots and is kept; of the
+// candidates in them the same fraction is kept as of all candidates.
 func moved(evicted, candidates, window int) int {
 	if evicted <= window {
 		return evicted
@@ -309,7 +306,7 @@ func moved(evicted, candidates, window int) int {
 	return evicted - int(int64(evicted)*int64(evicted-window)/int64(candidates))
 }
 
-// lastUnit returns c, the number of KVs in the last unit of a head; 0 for an empty one.
+// lastUnit returns the number of KVs in the last unit of a head, 0 if the head is empty.
 func lastUnit(kvs, unit int) int {
 	if kvs == 0 {
 		return 0
@@ -319,14 +316,14 @@ func lastUnit(kvs, unit int) int {
 
 func ceilDiv(a, b int) int { return (a + b - 1) / b }
 
-// checkSpread sees that every head occurs once, in order, loses no more than it
-// can, and that the units of each quota go as far as there are any. Without quotas, any
-// head may lose what it can.
+// checkSpread checks that every head occurs once, in order, and loses no more than it can, and that all
+// units of each quota are lost, or as many as its heads can lose. If quotas is nil, any head may lose
+// what it can.
 func (l *Ledger) checkSpread(lost []Heads, quotas []ref.Quota) error {
 	next, q, fell, can := 0, 0, 0, 0
 	for _, h := range lost {
 		if h.First != next || h.N < 1 || h.Lost < 0 || h.Lost > h.Can {
-			return fmt.Errorf("the spread gives heads %d to %d, after head %d, a loss of %d units of %d", h.First, h.First+h.N-1, next-1, h.Lost, h.Can)
+			return fmt.Errorf("the spread has heads %d to %d, after head %d, lose %d units of %d that they can lose", h.First, h.First+h.N-1, next-1, h.Lost, h.Can)
 		}
 		next += h.N
 		for q < len(quotas) && h.First >= quotas[q].First+quotas[q].Heads {
@@ -342,13 +339,13 @@ func (l *Ledger) checkSpread(lost []Heads, quotas []ref.Quota) error {
 		can += h.N * h.Can
 		if end := quotas[q].First + quotas[q].Heads; next >= end {
 			if next > end || fell != min(can, quotas[q].Units) {
-				return fmt.Errorf("the spread takes %d units from heads %d to %d: %d can go and %d are to", fell, quotas[q].First, next-1, can, quotas[q].Units)
+				return fmt.Errorf("the spread takes %d units from heads %d to %d: they can lose %d, and the quota is %d", fell, quotas[q].First, next-1, can, quotas[q].Units)
 			}
 			fell, can = 0, 0
 		}
 	}
 	if next != l.heads {
-		return fmt.Errorf("the spread knows %d heads of %d", next, l.heads)
+		return fmt.Errorf("the spread has %d heads: want %d", next, l.heads)
 	}
 	return nil
 }

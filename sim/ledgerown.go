@@ -9,14 +9,14 @@ import (
 	"kvcompress/trace"
 )
 
-// compressor is how a sequence is compressed.
+// compressor has the configuration and method by which a sequence is compressed.
 type compressor struct {
 	cfg    *ref.Config
 	method ref.Method
 }
 
-// Configure has a sequence that is about to be prefilled, or reserved, follow options of
-// its own until it is released.
+// Configure sets the compression options of a single sequence, from before its prefill (or reservation)
+// until its release.
 func (l *Ledger) Configure(id kv.SeqID, own *trace.Compression) error {
 	if own == nil {
 		return errors.New("sim: configure: no options")
@@ -36,7 +36,7 @@ func (l *Ledger) Configure(id kv.SeqID, own *trace.Compression) error {
 	return nil
 }
 
-// rulesFor returns how a sequence is compressed.
+// rulesFor returns the compressor of a sequence.
 func (l *Ledger) rulesFor(id kv.SeqID) compressor {
 	if r := l.own[id]; r != nil {
 		return *r
@@ -44,8 +44,8 @@ func (l *Ledger) rulesFor(id kv.SeqID) compressor {
 	return compressor{&l.cfg, l.method}
 }
 
-// byTokens reports whether every sequence has a budget of tokens, so that what it is
-// asked for does not depend on its length.
+// byTokens reports whether every sequence has a budget of tokens, so that the KVs that it may keep do not
+// depend on its number of tokens.
 func (l *Ledger) byTokens() bool {
 	for _, r := range l.own {
 		if r.cfg.Compression.MaxCacheTokens == 0 {

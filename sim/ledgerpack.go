@@ -7,19 +7,18 @@ import (
 	"kvcompress/ref"
 )
 
-// packing counts the KVs of one sequence, or of all, that are packed: in pages of a quantized or
-// merged format.
+// packing counts the packed KVs of one sequence or of all: those in pages of a quantized or merged format.
 type packing struct {
-	kvs     int   // KVs whose key or value is packed
-	read    int64 // bytes that a decode step reads of these
-	payload int64 // bytes of these that are held: fewer than are read where two layers share some
-	gone    int   // KVs of which both are packed: they have left the plain pages
-	pages   int   // of quantized and merged formats
-	left    int   // plain blocks that were given back
-	seqs    int   // sequences that have any
+	kvs     int   // KVs with a packed key or value
+	read    int64 // bytes that a decode step reads of these KVs
+	payload int64 // bytes of these KVs that are held: less than read if layers share some
+	gone    int   // KVs whose key and value are both packed: they have left the plain pages
+	pages   int   // pages of quantized and merged formats
+	left    int   // plain blocks that were freed
+	seqs    int   // sequences with packed KVs
 }
 
-// add adds another count, or, with sign −1, takes it away.
+// add adds another count, or subtracts it if sign is −1.
 func (p *packing) add(o *packing, sign int) {
 	p.kvs += sign * o.kvs
 	p.read += int64(sign) * o.read
@@ -30,42 +29,42 @@ func (p *packing) add(o *packing, sign int) {
 	p.seqs += sign * o.seqs
 }
 
-// packed is what a sequence has packed: the oldest keys and the oldest values of each head that
-// its method packs, as many in every such head.
+// packed is the state of a sequence whose method packs: the oldest keys and the oldest values of each
+// packed head are packed, the same number in each.
 type packed struct {
-	keys, values int      // quantized
-	merged       int      // keys, and values, of every merged head
-	kept         int      // of a method that merges: keys, and values, of each head that are retained, where it is the same of all
-	retained     [][2]int // where it is not, keys and values of each head, [L·H]; else nil
-	sum          packing  // of all heads
+	keys, values int      // number of quantized keys and values of a head
+	merged       int      // number of merged keys of a merged head, and of merged values
+	kept         int      // number of retained keys of a merged head, and of retained values, if it is the same in all heads
+	retained     [][2]int // otherwise the numbers of retained keys and values of each head, [L·H]; else nil
+	sum          packing  // over all heads
 }
 
-// headGroup are heads that are packed together, and how often there are such in a sequence.
+// headGroup is a group of heads that are packed together, and the number of equal groups in a sequence.
 type headGroup struct {
-	heads []int // numbers of L·H
+	heads []int // indices in L·H
 	times int
 }
 
-// packer is what a ledger knows of a method that packs. It has the numbers of one head.
+// packer counts for a method that packs.
 type packer interface {
-	// asks returns what the method asks a sequence for, without a length for each head.
+	// asks returns how many keys and values the method asks a sequence to pack.
 	asks(l *Ledger, a *account) int
 
-	// compress returns the pages of a sequence of tokens tokens after a compression; false if an engine did not carry
-	// it out.
+	// compress returns the state of a sequence of this many tokens after a compression. ok is false if
+	// the engine that is replayed did not carry the compression out.
 	compress(l *Ledger, id kv.SeqID, tokens int, was *packed) (now packed, ok bool)
 
-	// done notes what a compression of a sequence, before it is carried out, packs of all that it asks for.
+	// done sets the fields of c that count what a compression packs, before it is carried out.
 	done(l *Ledger, a *account, c *ref.Compressed)
 
-	// of returns what a head has.
+	// of returns the counts of one head.
 	of(l *Ledger, p *packed, head int) packing
 
-	// groups returns the heads that are packed, in the order in which they are.
+	// groups returns the heads that are packed, in the order in which an engine packs them.
 	groups(l *Ledger, p *packed) []headGroup
 }
 
-// packerOf returns what a ledger has to know of a method; nil if it does not pack.
+// packerOf returns the packer of a method, nil if it does not pack.
 func packerOf(cfg *ref.Config, m ref.Method) packer {
 	quantizer, quantizes := m.(ref.Quantizer)
 	merger, merges := m.(ref.Merger)
@@ -77,7 +76,7 @@ func packerOf(cfg *ref.Config, m ref.Method) packer {
 		of.Merging = merger.Merging()
 	}
 	switch {
-	case quantizes && merges: // the heads of layers that are not merged are quantized
+	case quantizes && merges: // heads of unmerged layers are quantized
 		q.heads -= 2 * of.Pairs * of.kvHeads
 		if of.First == 0 {
 			q.first = 2 * of.Pairs * of.kvHeads
@@ -91,7 +90,7 @@ func packerOf(cfg *ref.Config, m ref.Method) packer {
 	return nil
 }
 
-// pack is Compress by a method that packs.
+// pack is Compress for a method that packs.
 func (l *Ledger) pack(id kv.SeqID, a *account) (ref.Compressed, error) {
 	done := ref.Compressed{Asked: l.packer.asks(l, a)}
 	if done.Asked == 0 {
@@ -118,7 +117,7 @@ func (l *Ledger) pack(id kv.SeqID, a *account) (ref.Compressed, error) {
 				now.sum.add(&after, 1)
 			}
 		}
-		needs = max(needs, used+taken+(g.times-1)*max(0, taken-freed)) // as ref.Rounds has it
+		needs = max(needs, used+taken+(g.times-1)*max(0, taken-freed)) // see ref.Rounds
 		used += g.times * (taken - freed)
 		done.Taken += g.times * taken
 		done.Freed += g.times * freed
@@ -133,15 +132,15 @@ func (l *Ledger) pack(id kv.SeqID, a *account) (ref.Compressed, error) {
 	return done, nil
 }
 
-// more returns by how many blocks a sequence has more than its KVs would take in plain pages;
-// mostly it has fewer.
+// more returns the number of blocks of a sequence less the number that its KVs would take in plain pages;
+// it is usually negative.
 func (a *account) more() int { return a.packed.sum.pages - a.packed.sum.left }
 
-// ReadQuantized returns the bytes that the attention of steps decode steps of all sequences
-// reads of KVs of which the key or the value is quantized or merged. ReadAll leaves these out.
+// ReadQuantized returns the bytes of KVs with a quantized or merged key or value that the attention of
+// decode steps of all sequences reads. ReadAll does not count these KVs.
 func (l *Ledger) ReadQuantized(steps int) int64 { return int64(steps) * l.packing.read }
 
-// ReadQuantizedOf is ReadQuantized of one step of a sequence.
+// ReadQuantizedOf is ReadQuantized for one step of a single sequence.
 func (l *Ledger) ReadQuantizedOf(id kv.SeqID) int64 {
 	a := l.seqs.of(id)
 	if a == nil {
@@ -150,7 +149,7 @@ func (l *Ledger) ReadQuantizedOf(id kv.SeqID) int64 {
 	return a.packed.sum.read
 }
 
-// payload returns the bytes of K and V that are held, as [kv.Usage] has them.
+// payload returns the bytes of K and V that are held: [kv.Usage.Payload].
 func (l *Ledger) payload() int64 {
 	if l.packing.seqs == 0 {
 		return 0
@@ -162,7 +161,7 @@ func (l *Ledger) payload() int64 {
 type quantizing struct {
 	method       ref.Quantizer
 	keys, values kv.Format
-	first, heads int // the first of the heads that are quantized, and how many they are
+	first, heads int // index of the first quantized head, and their number
 }
 
 func (z *quantizing) groups(*Ledger, *packed) []headGroup {
@@ -191,16 +190,16 @@ func (z *quantizing) of(l *Ledger, p *packed, _ int) packing {
 	}
 }
 
-// merging is the packer of a method that merges pairs of layers. Which layers are merged decides what a head
-// has: the shallower one's has the merged pages, and both read them.
+// merging is the packer of a method that merges pairs of layers. The merged pages of a pair are counted in
+// the heads of its shallower layer; both layers read them.
 type merging struct {
 	method ref.Merger
 	ref.Merging
 	kvHeads int // of a layer
 }
 
-// retainer is a [Spread] that says how many keys and values each head retained in the next compression of a sequence
-// that an engine carried out, [L·H]; false if it carried out none.
+// retainer is a [Spread] that knows the numbers of keys and values that each head retained in the next
+// compression of a sequence by an engine, [L·H]; false if the engine carried out none.
 type retainer interface {
 	Retained(id kv.SeqID) ([][2]int, bool)
 }
@@ -230,7 +229,7 @@ func (m *merging) done(_ *Ledger, _ *account, c *ref.Compressed) { c.Merged = c.
 
 func (m *merging) compress(l *Ledger, id kv.SeqID, tokens int, was *packed) (packed, bool) {
 	now := packed{merged: tokens, kept: was.kept, retained: slices.Clone(was.retained)}
-	if m.Pairs == 0 || tokens == was.merged { // nothing is merged, of which a spread could tell
+	if m.Pairs == 0 || tokens == was.merged { // nothing is merged
 		return now, true
 	}
 	if kvs, known := m.method.Retains(tokens); known {
@@ -274,7 +273,8 @@ func (m *merging) of(l *Ledger, p *packed, head int) packing {
 	return one
 }
 
-// mergingQuantizing is the packer of a method that merges pairs of layers, and quantizes the others, which come first.
+// mergingQuantizing is the packer of a method that quantizes the first layers and merges pairs of the
+// others.
 type mergingQuantizing struct {
 	merging   merging
 	quantizes quantizing

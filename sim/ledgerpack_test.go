@@ -13,7 +13,7 @@ import (
 
 // TestPackingPreemptsNobody serves random requests in caches that are nearly full, by methods that take blocks before they
 // free any: a compression never takes blocks that the next tokens need, so that no sequence is preempted in a step in which
-// compressions took more than came free.
+// compressions took more blocks than they freed.
 func TestPackingPreemptsNobody(t *testing.T) {
 	for _, method := range []string{"minicache", "kivi", "flexgen", "minicache+kivi"} {
 		for _, scheduler := range []Scheduler{KVCompressServer, VLLMV1} {
@@ -80,8 +80,8 @@ func TestPackingPreemptsNobody(t *testing.T) {
 	}
 }
 
-// TestPackedOnce serves requests that are compressed once in a cache that is too small for all: one that is preempted after its
-// compression is recomputed in full precision, and stays so.
+// TestPackedOnce serves requests that are compressed once, in a cache that is too small for all. A sequence that is preempted
+// after its compression is recomputed in full precision, and is not compressed again.
 func TestPackedOnce(t *testing.T) {
 	cfg := ref.Default()
 	cfg.Shape.Layers, cfg.Shape.KVHeads, cfg.Shape.Group, cfg.Shape.HeadSize = 2, 1, 1, 32

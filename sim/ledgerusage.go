@@ -6,8 +6,7 @@ import (
 	"kvcompress/kv"
 )
 
-// Lengths appends how many KVs each head of a sequence holds, in (layer, head)
-// order.
+// Lengths appends the number of KVs of each head of a sequence, in (layer, head) order.
 func (l *Ledger) Lengths(to []int, id kv.SeqID) []int {
 	if a := l.seqs.of(id); a != nil {
 		for _, r := range a.heads() {
@@ -19,7 +18,7 @@ func (l *Ledger) Lengths(to []int, id kv.SeqID) []int {
 	return to
 }
 
-// Usage says how the cache is filled.
+// Usage returns the usage of the cache.
 func (l *Ledger) Usage() kv.Usage {
 	kvs, blocks := l.windows.held(l.cfg.BlockSize)
 	states := l.fixed * l.seqs.len()
@@ -37,7 +36,7 @@ func (l *Ledger) Usage() kv.Usage {
 	}
 }
 
-// HeadUsage says how many KVs and blocks each head has; nothing with a layout.
+// HeadUsage returns the numbers of KVs and blocks of each head; nothing with a layout.
 func (l *Ledger) HeadUsage() kv.HeadUsage {
 	if l.full != l.heads || l.windows.heads > 0 {
 		return kv.HeadUsage{}
@@ -67,7 +66,7 @@ func (l *Ledger) HeadUsage() kv.HeadUsage {
 	return u
 }
 
-// audit counts everything anew and returns an error where a sum is wrong.
+// audit recomputes all sums and returns an error if one is wrong.
 func (l *Ledger) audit() error {
 	var want Ledger
 	used, windowKVs, windowBlocks := -l.shared, 0, 0
@@ -88,16 +87,16 @@ func (l *Ledger) audit() error {
 		want.denseBlocks += l.full * l.blocksOf(a.tokens+l.steps)
 	}
 	if p := l.prefixes; p != nil {
-		used += (len(p.parts) - p.idle) * p.blocks
+		used += (len(p.cached) - p.idle) * p.blocks
 		if p.idle*p.blocks > l.Free() {
-			return fmt.Errorf("sim: audit: %d unused parts of prefixes of %d blocks, and %d are free", p.idle, p.blocks, l.Free())
+			return fmt.Errorf("sim: audit: %d unused prefix blocks of %d blocks each, and only %d blocks are free", p.idle, p.blocks, l.Free())
 		}
 	}
 	if kvs, blocks := l.windows.held(l.cfg.BlockSize); kvs != windowKVs || blocks != windowBlocks {
-		return fmt.Errorf("sim: audit: windows hold %d KVs in %d blocks; counted anew %d and %d", kvs, blocks, windowKVs, windowBlocks)
+		return fmt.Errorf("sim: audit: windows hold %d KVs in %d blocks; recomputed %d and %d", kvs, blocks, windowKVs, windowBlocks)
 	}
 	if l.used != used || l.kvs+windowKVs != want.kvs || l.tables+windowBlocks != want.tables || l.growing != want.growing || l.denseKVs != want.denseKVs || l.denseBlocks != want.denseBlocks {
-		return fmt.Errorf("sim: audit: the ledger has %d blocks, %d in tables, %d KVs, %d heads, %d and %d dense; counted anew %d, %d, %d, %d, %d, %d",
+		return fmt.Errorf("sim: audit: the ledger has %d blocks, %d in tables, %d KVs, %d heads, %d and %d dense; recomputed %d, %d, %d, %d, %d, %d",
 			l.used, l.tables+windowBlocks, l.kvs+windowKVs, l.growing, l.denseKVs, l.denseBlocks, used, want.tables, want.kvs, want.growing, want.denseKVs, want.denseBlocks)
 	}
 	return nil

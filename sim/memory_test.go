@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestMemoryIsWhatIsInFlight serves many requests and looks at the heap at the
-// end of ever more of them.
+// TestMemoryIsWhatIsInFlight serves many requests and checks that the heap does not grow with
+// the number of finished ones.
 func TestMemoryIsWhatIsInFlight(t *testing.T) {
 	cfg, limits, rates := llama8B()
 	p := &Plan{Config: cfg, Limits: limits, Rates: *rates}

@@ -9,8 +9,8 @@ import (
 	"kvcompress/traces"
 )
 
-// TestLedgerOfMethods has a ledger count what an engine holds, after every operation, with
-// every method that an engine runs.
+// TestLedgerOfMethods compares a ledger with an engine after every operation, for every
+// method that an engine runs.
 func TestLedgerOfMethods(t *testing.T) {
 	for _, e := range ref.Methods() {
 		if e.Planned {

@@ -57,8 +57,7 @@ func TestFill(t *testing.T) {
 	}
 }
 
-// TestFillThenValidate checks that absurd options are an error, and not a panic on
-// the way to it.
+// TestFillThenValidate checks that absurd options are an error, not a panic.
 func TestFillThenValidate(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"block_size": 461168601842738790}`:    "block_size",
@@ -96,8 +95,8 @@ func FuzzReadOptions(f *testing.F) {
 	})
 }
 
-// TestBlocksNobodyUses sees that a small file cannot have an engine allocate what no request
-// of the trace can use.
+// TestBlocksNobodyUses checks that a small file cannot make an engine allocate more blocks than
+// the trace's requests can use.
 func TestBlocksNobodyUses(t *testing.T) {
 	tr, err := trace.New(trace.Meta{FormatVersion: trace.FormatVersion,
 		Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}, DType: dtype.F16,
@@ -109,7 +108,7 @@ func TestBlocksNobodyUses(t *testing.T) {
 	for _, c := range []struct {
 		blocks int
 		want   string
-	}{{0, ""}, {9, ""}, {1 << 16, ""}, {kv.MaxBlocks, "these requests can use 11 blocks at most"}} {
+	}{{0, ""}, {9, ""}, {1 << 16, ""}, {kv.MaxBlocks, "these requests use at most 11 blocks"}} {
 		o := DefaultOptions()
 		o.BlockSize, o.Blocks = 1, c.blocks
 		_, err := Replay(t.Context(), tr, o, Hooks{})

@@ -8,8 +8,8 @@ import (
 	"kvcompress/trace"
 )
 
-// checkOwn returns an error, which names the request, if one has options of compression
-// that a run of this configuration cannot give it.
+// checkOwn returns an error that names a request with compression options of its own that are invalid with
+// this configuration.
 func checkOwn(cfg *ref.Config, requests []trace.Request) error {
 	for i := range requests {
 		if _, err := cfg.With(requests[i].Compression); err != nil {
@@ -19,8 +19,8 @@ func checkOwn(cfg *ref.Config, requests []trace.Request) error {
 	return nil
 }
 
-// followOwn has a sequence that arrives follow its request's own options of compression,
-// or the run's. From the first request on that is to be compressed, the server compresses.
+// followOwn sets the compression options of an arriving sequence: those of its request, or the run's. The
+// first request that is to be compressed turns compression on.
 func (s *Server) followOwn(q *sequence, own *trace.Compression) error {
 	q.own, q.once = own, s.policy.Once
 	if own == nil {
@@ -30,9 +30,9 @@ func (s *Server) followOwn(q *sequence, own *trace.Compression) error {
 	_, chunked := s.rules.(*vllm06Chunks)
 	switch {
 	case chunked:
-		return errors.New("options of compression and chunked prefill exclude each other")
+		return errors.New("compression options of a request and chunked prefill exclude each other")
 	case s.ledger != nil && s.ledger.prefixes != nil, s.sharesBlocks():
-		return errors.New("options of compression and cached prefixes exclude each other")
+		return errors.New("compression options of a request and prefix caching exclude each other")
 	case whole:
 		return errCompressed
 	}
@@ -50,7 +50,7 @@ func (s *Server) followOwn(q *sequence, own *trace.Compression) error {
 	return nil
 }
 
-// enter prefills n tokens of a sequence, which then follows its own options if it has any.
+// enter prefills n tokens of a sequence, with its own compression options if it has any.
 func (s *Server) enter(q *sequence, n int) error {
 	if q.own != nil {
 		if err := s.cache.Configure(q.id, q.own); err != nil {

@@ -34,8 +34,8 @@ func requestsWith(own ...*trace.Compression) []trace.Request {
 	return requests
 }
 
-// TestOwnOptionsOnLedger replays requests of different options, by several methods, on the
-// reference engine and a ledger at once.
+// TestOwnOptionsOnLedger replays requests with different options, by several methods, on the
+// reference engine and a ledger together.
 func TestOwnOptionsOnLedger(t *testing.T) {
 	own := requestsWith(nil,
 		&trace.Compression{MaxCacheTokens: new(40)},
@@ -65,7 +65,7 @@ func TestOwnOptionsOnLedger(t *testing.T) {
 	}
 }
 
-// TestOwnOptionsAreFollowed looks at which requests are compressed, and how often.
+// TestOwnOptionsAreFollowed checks which requests are compressed, and how often.
 func TestOwnOptionsAreFollowed(t *testing.T) {
 	budget := func() *trace.Compression { return &trace.Compression{MaxCacheTokens: new(40)} }
 	once := budget()
@@ -109,7 +109,7 @@ func TestOwnOptionsAreFollowed(t *testing.T) {
 	}
 }
 
-// TestOwnOptionsRefused lists what a run cannot give a request.
+// TestOwnOptionsRefused checks the options that a request cannot have.
 func TestOwnOptionsRefused(t *testing.T) {
 	window := requestsWith(nil, &trace.Compression{ProtectedWindow: new(8)})
 	t.Run("by a method", func(t *testing.T) {
@@ -124,7 +124,7 @@ func TestOwnOptionsRefused(t *testing.T) {
 	})
 	for name, prepare := range map[string]func(l *sim.Ledger, s *sim.Server) error{
 		"chunked prefill": func(_ *sim.Ledger, s *sim.Server) error { return s.ChunkPrefills() },
-		"cached prefixes": func(l *sim.Ledger, _ *sim.Server) error { return l.CachePrefixes(16) },
+		"prefix caching":  func(l *sim.Ledger, _ *sim.Server) error { return l.CachePrefixes(16) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := ref.Default()
@@ -140,7 +140,7 @@ func TestOwnOptionsRefused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := `request "b": options of compression and ` + name + ` exclude each other`
+			want := `request "b": compression options of a request and ` + name + ` exclude each other`
 			if _, err := server.Step(); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%v, want %s", err, want)
 			}

@@ -10,28 +10,27 @@ import (
 	"kvcompress/ref"
 )
 
-// policy follows a Schedule: it decides when the running sequences are compressed and
-// which of them.
+// policy decides by a Schedule when running sequences are compressed, and which of them.
 type policy struct {
 	Schedule
-	enabled   bool // there is something to compress by
+	enabled   bool // there is compression
 	blocks    bool // the method counts blocks
-	ranks     bool // it ranks KVs by what it keeps of each
-	packs     bool // it quantizes or merges keys and values, and sorts nothing: MaxKVPerCompression is no limit
+	ranks     bool // the method ranks KVs by its columns
+	packs     bool // the method quantizes or merges, and sorts nothing: MaxKVPerCompression is no limit
 	blockSize int
 	watches   *ref.Observation // of prompts; nil for none
-	ownOnce   bool             // a sequence has had a Once that is not the schedule's
+	ownOnce   bool             // a sequence has had another Once than the schedule's
 
-	prefilled bool // a prefill has just run
+	prefilled bool // the last step prefilled
 	decodes   int  // decode steps since the last compression
-	newTokens int  // tokens that entered since
-	rounds    int  // compressions in which a sequence was compressed
+	newTokens int  // tokens that entered since the last compression
+	rounds    int  // number of compressions in which a sequence was compressed
 
 	order []*sequence // scratch
-	line  line        // where compressions go along courses
+	line  line        // if compressions follow courses
 }
 
-// newPolicy returns the policy of a schedule for a configuration's method.
+// newPolicy returns the policy for a schedule and a configuration's method.
 func newPolicy(cfg *ref.Config, schedule Schedule) policy {
 	p := policy{Schedule: schedule, blocks: cfg.CountsBlocks(), blockSize: cfg.BlockSize}
 	if cfg.Compresses() {
@@ -40,10 +39,10 @@ func newPolicy(cfg *ref.Config, schedule Schedule) policy {
 	return p
 }
 
-// enable has the policy compress from now on.
+// enable turns compression on.
 func (p *policy) enable(cfg *ref.Config) {
 	p.enabled = true
-	if method, err := cfg.NewMethod(); err == nil { // with an error nothing is served
+	if method, err := cfg.NewMethod(); err == nil { // the configuration has been validated
 		p.watches = method.Observe()
 		p.ranks = Ranks(method)
 		switch method.(type) {
@@ -53,7 +52,7 @@ func (p *policy) enable(cfg *ref.Config) {
 	}
 }
 
-// Ranks reports whether a method's compressions rank KVs by what it keeps of each.
+// Ranks reports whether a method ranks KVs by values, rather than by position or not at all.
 func Ranks(m ref.Method) bool {
 	switch m.(type) {
 	case ref.Counter, ref.Quantizer, ref.Merger:
@@ -62,7 +61,7 @@ func Ranks(m ref.Method) bool {
 	return true
 }
 
-// due reports whether a compression is to run before the next batch.
+// due reports whether a compression is due before the next batch.
 func (p *policy) due() bool {
 	if !p.enabled {
 		return false
@@ -72,12 +71,10 @@ func (p *policy) due() bool {
 		p.NewTokenLimit > 0 && p.newTokens > p.NewTokenLimit
 }
 
-// everyStep reports whether every decode step begins with a compression of every
-// sequence that has something to lose.
+// everyStep reports whether every sequence is compressed before each decode step, if it can be.
 func (p *policy) everyStep() bool { return p.Interval == 1 && !p.Once && !p.ownOnce }
 
-// quiet returns how many decode steps of a batch can run before a compression is
-// due: at least 1.
+// quiet returns the number of decode steps of a batch before a compression is due, at least 1.
 func (p *policy) quiet(batch int) int {
 	n := math.MaxInt
 	if !p.enabled {
@@ -92,9 +89,8 @@ func (p *policy) quiet(batch int) int {
 	return max(n, 1)
 }
 
-// idle returns how many decode steps of the running sequences can be taken at once though
-// compressions are due between them, because no sequence would be asked for anything: at
-// least 1.
+// idle returns the number of decode steps, at least 1, that can be taken at once although compressions are
+// due between them, because these compressions would ask no sequence for anything.
 func (p *policy) idle(l *Ledger, running *runningList) int {
 	n := math.MaxInt
 	if !p.enabled {
@@ -106,19 +102,18 @@ func (p *policy) idle(l *Ledger, running *runningList) int {
 		case q.attempted:
 			continue
 		default:
-			return 1 // the next compression uses up its only one
+			return 1 // the next compression counts as the sequence's only one
 		}
 		n = min(n, 1+min(l.Quiet(q.id), math.MaxInt-1))
 	}
 	return n
 }
 
-// entered notes what a step put into the cache.
+// entered counts the steps and tokens of a step.
 func (p *policy) entered(s *Step) {
 	if s.Kind != Prefill {
 		if due := p.quiet(max(1, s.Sequences)); p.enabled && s.Steps > due {
-			// Compressions that did nothing were due during these steps; the next is due
-			// an interval later, as always.
+			// Compressions that did nothing were due during these steps. Count from the last of them.
 			p.decodes, p.newTokens = 0, 0
 			since := (s.Steps-due-1)%p.quiet(s.Sequences) + 1
 			p.decodes, p.newTokens = since, since*s.Sequences
@@ -130,8 +125,8 @@ func (p *policy) entered(s *Step) {
 	p.prefilled = p.prefilled || s.Kind == Prefill
 }
 
-// run compresses those that choose finds, in the order of admission. One for whose plan the
-// cache has too few free blocks is left as it is: others may free them, or a preemption.
+// run compresses the sequences that choose marks, in the order of admission. A sequence whose compression
+// needs more free blocks than there are is skipped; it is tried again later.
 func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 	p.prefilled, p.decodes, p.newTokens = false, 0, 0
 	if chosen := p.choose(c, running, now); chosen == 0 {
@@ -145,7 +140,7 @@ func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 		held := c.Held(s.id) * p.blockSize
 		r, err := c.Compress(s.id)
 		var full *kv.ErrNoBlocks
-		if errors.As(err, &full) { // nothing has changed: it waits for its next turn
+		if errors.As(err, &full) { // nothing has changed
 			s.chosen, s.attempted = false, false
 			continue
 		}
@@ -159,7 +154,7 @@ func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 	return nil
 }
 
-// told returns what a step tells of a compression.
+// told returns the entry of a compression in Step.Compression.
 func (p *policy) told(id kv.SeqID, r *ref.Compressed) Compression {
 	short := r.Asked - r.Evicted - r.Hidden - r.Quantized - r.Merged
 	if p.blocks {
@@ -168,7 +163,7 @@ func (p *policy) told(id kv.SeqID, r *ref.Compressed) Compression {
 	return Compression{Seq: id, Asked: r.Asked, Short: max(0, short), Taken: r.Taken, Freed: r.Freed, Evicted: r.Evicted, Hidden: r.Hidden, Quantized: r.Quantized, Merged: r.Merged, Moved: r.Moved}
 }
 
-// work adds the compression of a sequence that held slots slots.
+// work adds the work of compressing a sequence that held this many slots.
 func (p *policy) work(w *Work, slots int, r *ref.Compressed) {
 	w[CompressionSteps] = 1
 	w[CompressedSeqs]++
@@ -182,10 +177,10 @@ func (p *policy) work(w *Work, slots int, r *ref.Compressed) {
 	w[Merged] += int64(r.Merged)
 }
 
-// choose marks the sequences that a compression takes: those that have been left out of
-// most compressions since their own first, and of equal ones the one that arrived last, as
-// many as MaxKVPerCompression allows: all, where keys and values are quantized or merged and none is sorted. Those that this step, now, has compressed already are
-// left alone.
+// choose marks the sequences to compress and returns their number. The order is by the number of
+// compressions that have left a sequence out since its last one, most first; of equal ones the latest to
+// arrive comes first. It marks as many as MaxKVPerCompression allows (all, if the method packs).
+// Sequences that were already compressed in this step, now, are not marked.
 func (p *policy) choose(c Cache, running *runningList, now int) (chosen int) {
 	p.order = p.order[:0]
 	for q := running.tail; q != nil; q = q.prev {
@@ -221,8 +216,8 @@ func (p *policy) choose(c Cache, running *runningList, now int) (chosen int) {
 	return chosen
 }
 
-// waited returns how many compressions have left a sequence out since its last one; 0 for
-// one that was never compressed.
+// waited returns the number of compressions that have left a sequence out since its last one; 0 if it was
+// never compressed.
 func (p *policy) waited(q *sequence) int {
 	if q.round == 0 {
 		return 0

@@ -7,84 +7,86 @@ import (
 	"kvcompress/kv"
 )
 
-// prefixes are the parts of prompts that a ledger keeps for other prompts that
-// begin alike: vLLM's automatic prefix caching. A part is a fixed number of tokens,
-// after certain others. It is used by sequences, or by none: then its blocks are as
-// good as free, and are given up when they are needed, the longest unused first and
-// of those the last of a prompt first.
+// prefixes are vLLM's automatic prefix caching: the beginnings of prompts that a ledger
+// keeps for later prompts with the same beginning. They are kept as prefix blocks.
+// A prefix block that no sequence uses counts as free; it is evicted when its blocks are
+// needed, least recently used first, and of one prompt the last first.
 type prefixes struct {
-	tokens int // of a part
-	blocks int // of a part, over all heads
-	parts  map[partKey]*part
-	spare  []*part
-	unused part // a ring: next is the first to be given up
-	idle   int  // parts in it
+	tokens int // in a prefix block
+	blocks int // of the cache that a prefix block takes, over all heads
+	cached map[prefixKey]*prefixBlock
+	spare  []*prefixBlock
+	unused prefixBlock // the head of a ring; its next is the first to be evicted
+	idle   int         // prefix blocks in the ring
 }
 
-type partKey struct {
-	before *part // nil at the beginning of a prompt
+// A prefixKey identifies a prefix block by its tokens (their hash) and by the prefix
+// block before it.
+type prefixKey struct {
+	parent *prefixBlock // nil at the beginning of a prompt
 	hash   uint64
 }
 
-type part struct {
-	key        partKey
-	users      int
-	ready      bool // it has been computed
-	prev, next *part
+type prefixBlock struct {
+	key        prefixKey
+	users      int  // sequences
+	computed   bool // by a finished prefill
+	prev, next *prefixBlock
 }
 
-// CachePrefixes turns on prefix caching: prompts share blocks by their prefix hashes, each of
-// which stands for tokens tokens. It is an error with compression,
-// which takes different KVs from each sequence, so that no two can share a block.
+// CachePrefixes turns on prefix caching: prompts with the same prefix hashes share blocks.
+// A hash stands for the given number of tokens. CachePrefixes fails if the configuration
+// compresses: compression leaves each sequence its own KVs, so no two can share a block.
 func (l *Ledger) CachePrefixes(tokens int) error {
 	switch {
 	case l.cfg.Compresses():
-		return fmt.Errorf("sim: prefix caching and compression exclude each other: a compressed sequence keeps KVs of its own choice, in blocks that no other can share")
+		return fmt.Errorf("sim: prefix caching and compression exclude each other: the blocks of a compressed sequence have other KVs than those of a sequence with the same prefix")
 	case tokens < 1:
-		return fmt.Errorf("sim: prefix caching needs to know how many tokens a prefix hash stands for: the trace does not say (prefix_block_tokens)")
+		return fmt.Errorf("sim: prefix caching needs the number of tokens of a prefix hash, which the trace lacks (prefix_block_tokens)")
 	case tokens%l.cfg.BlockSize != 0:
-		return fmt.Errorf("sim: prefix caching: a prefix hash stands for %d tokens, which are not whole blocks of %d", tokens, l.cfg.BlockSize)
+		return fmt.Errorf("sim: prefix caching: a prefix hash stands for %d tokens: want a multiple of the block size, %d", tokens, l.cfg.BlockSize)
 	case l.windows.heads > 0 || l.fixed > 0:
-		return fmt.Errorf("sim: prefix caching is not modelled where layers have windows or states, which are not there for a prefix of any length: without --enable-prefix-caching, prompts that begin alike are all computed, and times are those at most")
+		return fmt.Errorf("sim: prefix caching is not modelled for layers with windows or states, which hold only the end of a prefix: without --enable-prefix-caching every prompt is computed whole, so times are upper bounds")
 	case l.seqs.len() > 0:
-		return fmt.Errorf("sim: prefix caching: the ledger is in use")
+		return fmt.Errorf("sim: prefix caching cannot be turned on while the ledger has sequences")
 	}
-	p := &prefixes{tokens: tokens, blocks: l.heads * (tokens / l.cfg.BlockSize), parts: map[partKey]*part{}}
+	p := &prefixes{tokens: tokens, blocks: l.heads * (tokens / l.cfg.BlockSize), cached: map[prefixKey]*prefixBlock{}}
 	p.unused.prev, p.unused.next = &p.unused, &p.unused
 	l.prefixes = p
 	return nil
 }
 
-// ReserveNeed returns how many free blocks Reserve takes, and how many of the
-// tokens are cached and need not be computed.
+// ReserveNeed returns how many free blocks Reserve takes for a prompt of n tokens, and how
+// many of these tokens are cached and need not be computed.
 func (l *Ledger) ReserveNeed(n int, hashes []uint64) (need, cached int) {
 	need = l.PrefillNeed(n)
 	p := l.prefixes
 	if p == nil {
 		return need, 0
 	}
-	ready := true
-	var before *part
+	computed := true
+	var parent *prefixBlock
 	for _, hash := range hashes[:min(len(hashes), n/p.tokens)] {
-		found := p.parts[partKey{before, hash}]
-		if found == nil {
+		b := p.cached[prefixKey{parent, hash}]
+		if b == nil {
 			break
 		}
-		if found.users > 0 {
+		if b.users > 0 {
 			need -= p.blocks
 		}
-		if ready = ready && found.ready; ready {
+		if computed = computed && b.computed; computed {
 			cached += p.tokens
 		}
-		before = found
+		parent = b
 	}
-	return need, min(cached, (n-1)/l.cfg.BlockSize*l.cfg.BlockSize) // the last token is computed, for the next
+	// The last token is always computed: the next token is sampled from its output.
+	return need, min(cached, (n-1)/l.cfg.BlockSize*l.cfg.BlockSize)
 }
 
-// Reserve takes the blocks of a prompt of n tokens that is about to be computed; it
-// is in no decode step before Admit. hashes are those of the whole parts of the
-// prompt, and are kept until Release. It returns how many tokens are cached, and
-// *kv.ErrNoBlocks, with nothing changed, if the blocks are not there.
+// Reserve takes the blocks of a prompt of n tokens before its prefill; the sequence takes
+// part in no decode step until Admit. hashes are the prompt's prefix hashes, one for each
+// full prefix block. Reserve returns how many tokens are cached. If there are too few free
+// blocks it changes nothing and returns *kv.ErrNoBlocks.
 func (l *Ledger) Reserve(id kv.SeqID, n int, hashes []uint64) (cached int, err error) {
 	if l.seqs.of(id) != nil {
 		return 0, fmt.Errorf("sim: sequence %d is already in the ledger", id)
@@ -105,7 +107,7 @@ func (l *Ledger) Reserve(id kv.SeqID, n int, hashes []uint64) (cached int, err e
 	l.used += need
 	if p := l.prefixes; p != nil {
 		for _, hash := range hashes[:min(len(hashes), n/p.tokens)] {
-			a.last = p.use(partKey{a.last, hash})
+			a.last = p.use(prefixKey{a.last, hash})
 			a.shared += p.blocks
 		}
 		p.shrink((l.cfg.Blocks - l.used) / p.blocks)
@@ -113,7 +115,7 @@ func (l *Ledger) Reserve(id kv.SeqID, n int, hashes []uint64) (cached int, err e
 	return cached, nil
 }
 
-// Admit has a sequence whose prompt is computed take part in decode steps.
+// Admit makes a reserved sequence, whose prefill is done, take part in decode steps.
 func (l *Ledger) Admit(id kv.SeqID) error {
 	a := l.seqs.of(id)
 	if a == nil || !a.reserved {
@@ -124,67 +126,69 @@ func (l *Ledger) Admit(id kv.SeqID) error {
 	a.prompt, a.asksAt, a.undoneAt = a.tokens, 0, never
 	l.undone = math.MinInt
 	a.tokens -= l.steps
-	for p := a.last; p != nil; p = p.key.before {
-		p.ready = true
+	for b := a.last; b != nil; b = b.key.parent {
+		b.computed = true
 	}
 	l.enter(a, 1)
 	return nil
 }
 
-// leave gives up a sequence's use of its parts, and returns how many blocks of them
-// nobody uses now.
+// leave ends a sequence's use of its prefix blocks. It returns how many blocks of the
+// cache no sequence uses any longer.
 func (p *prefixes) leave(a *account) (unused int) {
-	for at := a.last; at != nil; at = at.key.before {
-		if at.users--; at.users > 0 {
+	for b := a.last; b != nil; b = b.key.parent {
+		if b.users--; b.users > 0 {
 			continue
 		}
 		unused += p.blocks
-		if !at.ready { // nor will it be
-			p.forget(at)
+		if !b.computed { // its only user was released before the end of its prefill
+			p.forget(b)
 			continue
 		}
-		// To the end; so the last part of a prompt comes before those before it.
-		at.prev, at.next = p.unused.prev, &p.unused
-		at.prev.next, at.next.prev = at, at
+		// To the end of the ring. The loop starts with the last prefix block of the prompt,
+		// so that one is evicted before its parents.
+		b.prev, b.next = p.unused.prev, &p.unused
+		b.prev.next, b.next.prev = b, b
 		p.idle++
 	}
 	return unused
 }
 
-// use returns a part, new or not, with one user more.
-func (p *prefixes) use(key partKey) *part {
-	at := p.parts[key]
-	if at == nil {
+// use returns the prefix block with the key, with one user more. It makes the block if it
+// is not cached.
+func (p *prefixes) use(key prefixKey) *prefixBlock {
+	b := p.cached[key]
+	if b == nil {
 		if n := len(p.spare); n > 0 {
-			at, p.spare = p.spare[n-1], p.spare[:n-1]
+			b, p.spare = p.spare[n-1], p.spare[:n-1]
 		} else {
-			at = &part{}
+			b = &prefixBlock{}
 		}
-		*at = part{key: key}
-		p.parts[key] = at
-	} else if at.users == 0 {
-		p.unlink(at)
+		*b = prefixBlock{key: key}
+		p.cached[key] = b
+	} else if b.users == 0 {
+		p.unlink(b)
 	}
-	at.users++
-	return at
+	b.users++
+	return b
 }
 
-// shrink gives up unused parts until there are no more than n.
+// shrink evicts unused prefix blocks until at most n are left.
 func (p *prefixes) shrink(n int) {
 	for p.idle > n {
-		at := p.unused.next
-		p.unlink(at)
-		p.forget(at)
+		b := p.unused.next
+		p.unlink(b)
+		p.forget(b)
 	}
 }
 
-func (p *prefixes) unlink(at *part) {
-	at.prev.next, at.next.prev = at.next, at.prev
-	at.prev, at.next = nil, nil
+func (p *prefixes) unlink(b *prefixBlock) {
+	b.prev.next, b.next.prev = b.next, b.prev
+	b.prev, b.next = nil, nil
 	p.idle--
 }
 
-func (p *prefixes) forget(at *part) {
-	delete(p.parts, at.key)
-	p.spare = append(p.spare, at)
+func (p *prefixes) forget(b *prefixBlock) {
+	delete(p.cached, b.key)
+	p.spare = append(p.spare, b)
 }

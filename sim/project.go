@@ -10,43 +10,41 @@ import (
 	"kvcompress/trace"
 )
 
-// Plan is what a projection serves requests with: a ledger and costs, in place of
-// an engine and a clock.
+// Plan is the input of a projection: the configuration of a ledger, and costs that replace a clock.
 type Plan struct {
 	Config   ref.Config
 	Schedule Schedule
 	Limits   Limits
 	Rates    Rates
-	Products Products // what iterations take beyond the rates; nil for nothing
+	Products Products // time of steps beyond the rates; nil for none
 	Spread   Spread   // nil for Even
 
-	Select         *Selection // nil where queries read all that is held
-	Scheduler      Scheduler  // VLLMV1, or any other for one by ChunkedPrefill and PrefixTokens
-	V1             V1         // of VLLMV1, whose cache lacks the null block of Config's
-	Layout         *Layout    // nil where all layers are alike: see Ledger.Lay
-	Experts        Experts    // of a mixture
+	Select         *Selection // nil if queries read all KVs
+	Scheduler      Scheduler  // VLLMV1 or VLLM06; any other follows from ChunkedPrefill and PrefixTokens
+	V1             V1         // options of VLLMV1, whose cache has one block less than Config: the null block
+	Layout         *Layout    // nil if all layers hold every token: see Ledger.Lay
+	Experts        Experts    // of a mixture of experts
 	ChunkedPrefill bool       // see Server.ChunkPrefills
-	PrefixTokens   int        // of a prefix hash; 0 for no prefix caching: see Ledger.CachePrefixes
-	Concurrency    int        // of a closed loop; 0 where requests arrive by their own times: see Server.CloseLoop
+	PrefixTokens   int        // tokens of a prefix hash; 0 for no prefix caching: see Ledger.CachePrefixes
+	Concurrency    int        // clients of a closed loop; 0: requests arrive at their recorded times: see Server.CloseLoop
 	Turns          Turns      // when the turns of a session arrive; empty is as recorded: see Server.KeepTurns
-	Check          bool       // see that the run keeps to the server's rules; it takes longer
-	MaxSteps       int        // the most steps; 0 for no bound
+	Check          bool       // check the scheduler's invariants in each step; it takes longer
+	MaxSteps       int        // most steps; 0 is no limit
 }
 
-// Watch is told of a projection. The zero value watches nothing, which is the
-// fastest.
+// Watch has functions that are called during a projection. With the zero value a projection is fastest.
 type Watch struct {
-	Step   func(*Step)   // after every step; valid during the call
-	Quiet  bool          // have Step told of steps between which nothing happens at once: see Step.Steps
-	Batch  bool          // have steps say which sequences their batches are
-	Result func(*Result) // of every request that has arrived; valid during the call
+	Step   func(*Step)   // called after every step; valid during the call
+	Quiet  bool          // call Step once for several steps between which nothing happens: see Step.Steps
+	Batch  bool          // report in each step the sequences of its batch
+	Result func(*Result) // called for every request that has arrived; valid during the call
 }
 
-// Projection is what a projection comes to.
+// Projection is the result of a projection.
 type Projection struct {
 	Steps       int   `json:"steps"`
 	EndNS       int64 `json:"end_ns"`    // on the serving clock
-	MaxBatch    int   `json:"max_batch"` // sequences decoded together, at most
+	MaxBatch    int   `json:"max_batch"` // most sequences decoded in a step
 	Finished    int   `json:"requests_finished"`
 	Refused     int   `json:"requests_refused"`
 	Unfinished  int   `json:"requests_unfinished"`
@@ -58,21 +56,20 @@ type Projection struct {
 	PeakBlocks  int   `json:"peak_blocks"`
 	PeakKVs     int   `json:"peak_kvs"`
 	Work        Work  `json:"-"`
-	Products    Ticks `json:"-"` // of the time, what is not linear in the work
+	Products    Ticks `json:"-"` // the part of the time that is not linear in the work
 
-	// Of disaggregated servers: prompts whose KVs were sent, and in seconds how long they
-	// waited in all for the link of their server and were on it.
+	// For disaggregated servers: the number of prompts whose KVs were sent, and the total times, in
+	// seconds, for which they waited for the link of their server and used it.
 	Sent     int     `json:"kvs_sent,omitempty"`
 	LinkWait float64 `json:"kv_link_wait,omitempty"`
 	LinkBusy float64 `json:"kv_link_busy,omitempty"`
 }
 
-// ErrMaxSteps is in the error of a projection that reached Plan.MaxSteps.
-var ErrMaxSteps = errors.New("the steps are used up")
+// ErrMaxSteps is wrapped by the error of a projection that reached Plan.MaxSteps.
+var ErrMaxSteps = errors.New("the maximum number of steps is reached")
 
-// Project serves requests, which it reads as they arrive. The context ends it; what
-// it has come to is returned beside the error, and the requests that had arrived
-// are reported unfinished.
+// Project serves requests, which it reads as they arrive. If the context ends, it returns the result so
+// far and the context's error, and requests that have arrived are reported as unfinished.
 func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, error], watch Watch) (*Projection, error) {
 	run, err := p.start(requests, watch)
 	if err != nil {
@@ -101,20 +98,20 @@ type projecting struct {
 	ledger   *Ledger
 	check    *checker // nil unless the plan has it
 	watch    Watch
-	replica  int // among several servers
+	replica  int // number of the server, of several
 	maxSteps int
-	step     Step // the last one
+	step     Step // the latest one
 	out      *Projection
 }
 
-// start makes the ledger and the server of a plan. Requests arrive by their own times.
+// start makes the ledger and the server of a plan. Requests arrive at their recorded times.
 func (p *Plan) start(requests iter.Seq2[trace.Request, error], watch Watch) (*projecting, error) {
 	cfg := p.Config
 	if p.Scheduler == VLLMV1 {
 		if p.ChunkedPrefill || p.PrefixTokens != 0 {
-			return nil, errors.New("sim: vllm-v1 chunks prompts and shares prefixes as its own options say")
+			return nil, errors.New("sim: vllm-v1 has options of its own for chunked prefill and prefix caching: ChunkedPrefill and PrefixTokens are for other schedulers")
 		}
-		if p.Layout == nil { // else the null block is not whole blocks of the heads
+		if p.Layout == nil { // with a layout, a V1 block is not one block of every head
 			cfg.Blocks = V1Blocks(&cfg)
 		}
 	}
@@ -184,8 +181,8 @@ func (p *projecting) result(r *Result) {
 	}
 }
 
-// next runs one iteration, or several where steps are skipped. It returns false when every
-// request has finished or was refused.
+// next runs one step, or several equal ones at once. It returns false when every request has finished or
+// was refused.
 func (p *projecting) next() (bool, error) {
 	if p.maxSteps > 0 && p.out.Steps >= p.maxSteps {
 		return false, fmt.Errorf("sim: %w: %d", ErrMaxSteps, p.out.Steps)
@@ -209,7 +206,7 @@ func (p *projecting) next() (bool, error) {
 	return true, nil
 }
 
-// end reports the requests that are unfinished, and returns err with what a check finds.
+// end reports the unfinished requests, and returns err joined with the errors of the checks.
 func (p *projecting) end(err error) error {
 	for r := range p.server.Unfinished() {
 		p.result(&r)

@@ -36,7 +36,7 @@ func rates(ns map[Feature]float64) Rates {
 	return r
 }
 
-// project returns what becomes of each request.
+// project returns the result of each request.
 func project(t *testing.T, p *Plan, reqs []trace.Request) (*Projection, []Result) {
 	t.Helper()
 	p.Check = true
@@ -48,8 +48,7 @@ func project(t *testing.T, p *Plan, reqs []trace.Request) (*Projection, []Result
 	return out, results
 }
 
-// twoHeads is a cache of one layer of two heads, in blocks of 4, that holds that many
-// tokens.
+// twoHeads is a cache of one layer of two heads, in blocks of 4, for the given number of tokens.
 func twoHeads(tokens int) ref.Config {
 	cfg := ref.Default()
 	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 8}
@@ -76,7 +75,7 @@ func TestOneRequest(t *testing.T) {
 	}
 }
 
-// TestBatchThatFits: n equal requests at once are one prefill and output−1 decode
+// TestBatchThatFits: n equal requests at the same time are one prefill and output−1 decode
 // steps, in which all of them read equal lengths.
 func TestBatchThatFits(t *testing.T) {
 	for _, n := range []int64{1, 2, 7, 64} {
@@ -145,7 +144,7 @@ func TestChunks(t *testing.T) {
 	}
 }
 
-// TestPrefixes: prompts that begin alike share blocks and are computed once.
+// TestPrefixes: prompts with the same beginning share blocks and are computed once.
 func TestPrefixes(t *testing.T) {
 	p := &Plan{Config: twoHeads(80), Limits: DefaultLimits(), PrefixTokens: 8, Rates: rates(map[Feature]float64{Steps: 1000})}
 	p.Limits.Watermark = 0
@@ -175,7 +174,7 @@ func TestPrefixes(t *testing.T) {
 	}
 }
 
-// TestRefusals: combinations that the modelled system does not have, and absurd
+// TestRefusals checks that combinations which the modelled system does not have, and absurd
 // values, are errors that name them.
 func TestRefusals(t *testing.T) {
 	for _, c := range []struct {
@@ -184,7 +183,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{func(p *Plan) { p.ChunkedPrefill = true; p.Config.Compression.Rate = 0.5 }, "chunked prefill and compression"},
 		{func(p *Plan) { p.PrefixTokens = 8; p.Config.Compression.Rate = 0.5 }, "prefix caching and compression"},
-		{func(p *Plan) { p.PrefixTokens = 6 }, "whole blocks of 4"},
+		{func(p *Plan) { p.PrefixTokens = 6 }, "want a multiple of the block size, 4"},
 		{func(p *Plan) { p.PrefixTokens = -1 }, "prefix_block_tokens"},
 		{func(p *Plan) { p.ChunkedPrefill = true; p.Limits.MaxNumBatchedTokens = 7 }, "max_num_batched_tokens 7"},
 		{func(p *Plan) { p.Config.Blocks = 1 << 50 }, "blocks"},
@@ -215,7 +214,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestInterrupted: what had arrived is reported unfinished.
+// TestInterrupted checks that an interrupted run reports requests that had arrived as unfinished.
 func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	p := &Plan{Config: twoHeads(100), Limits: Limits{MaxNumSeqs: 2, MaxNumBatchedTokens: 100}, Check: true, Rates: rates(map[Feature]float64{Steps: 10})}
@@ -265,8 +264,8 @@ func randomPlan(seed uint64) (*Plan, []trace.Request) {
 	return p, reqs
 }
 
-// TestRandomPlans checks the server's rules, and that nothing comes out otherwise
-// when quiet steps are told of at once.
+// TestRandomPlans checks the server's rules, and that results are the same with quiet steps
+// taken at once.
 func TestRandomPlans(t *testing.T) {
 	seeds := uint64(1500)
 	if testing.Short() {
@@ -323,7 +322,7 @@ func FuzzRandomPlan(f *testing.F) {
 	})
 }
 
-// FuzzProject looks for absurd values that end in a panic, a hang or a broken rule.
+// FuzzProject looks for absurd values that cause a panic, a hang or a broken rule.
 func FuzzProject(f *testing.F) {
 	f.Add(1, 2, 16, 1000, 0.01, 256, 2048, 0.0, 0, 32, 0, 1, uint8(0), 0, uint64(1), 500, 100)
 	f.Add(32, 8, 16, 1<<30, 0.9, 1, 1<<31, 0.25, 0, 0, 1<<31, 0, uint8(7), 64, uint64(2), 1<<24, 1<<24)

@@ -9,7 +9,7 @@ import (
 	"kvcompress/traces"
 )
 
-// TestRazorLedger has RazorAttention's counts be those of the engine, after every
+// TestRazorLedger compares a ledger's counts for RazorAttention with the engine's after every
 // operation.
 func TestRazorLedger(t *testing.T) {
 	for _, name := range []string{"uniform-fp8", "mha", "six-stories"} {

@@ -7,18 +7,17 @@ import (
 	"kvcompress/ref"
 )
 
-// Recording is what an engine evicted in each compression: as a [Spread], it has a
-// ledger that serves the same requests evict the same. It is for one ledger, which
-// uses it up.
+// Recording records what an engine evicted in each compression. It is a [Spread] with which a ledger that
+// serves the same requests evicts the same. It can be used once, by one ledger.
 type Recording struct {
-	lost     map[kv.SeqID][][]int    // of each compression, KVs by head
-	retained map[kv.SeqID][][][2]int // of each compression that merges, keys and values by head
+	lost     map[kv.SeqID][][]int    // for each compression the KVs evicted from each head
+	retained map[kv.SeqID][][][2]int // for each compression that merges the keys and values retained in each head
 }
 
 // NewRecording returns an empty recording.
 func NewRecording() *Recording { return &Recording{map[kv.SeqID][][]int{}, map[kv.SeqID][][][2]int{}} }
 
-// Observe takes in an event of the engine that is recorded.
+// Observe processes an event of the engine.
 func (r *Recording) Observe(e ref.Event) {
 	if e.Stage != ref.StageDecide || e.Plan.Asked == 0 {
 		return
@@ -41,7 +40,7 @@ func (r *Recording) Observe(e ref.Event) {
 	r.retained[e.Seqs[0]] = append(r.retained[e.Seqs[0]], retained)
 }
 
-// Retained implements what a ledger asks of a method that merges.
+// Retained implements retainer.
 func (r *Recording) Retained(id kv.SeqID) ([][2]int, bool) {
 	recorded := r.retained[id]
 	if len(recorded) == 0 {
@@ -51,11 +50,11 @@ func (r *Recording) Retained(id kv.SeqID) ([][2]int, bool) {
 	return recorded[0], true
 }
 
-// Refined says that what it tells is what heads lose after their quotas were refined.
+// Refined marks the recording as having the losses of heads after quotas were refined.
 func (r *Recording) Refined() {}
 
-// Spread implements [Spread]. A compression that was not recorded loses nothing,
-// which a ledger does not take.
+// Spread implements [Spread]. For a compression that was not recorded no head loses anything, which a
+// ledger refuses.
 func (r *Recording) Spread(dst []Heads, d *Demand) []Heads {
 	recorded := r.lost[d.Seq]
 	if len(recorded) == 0 {

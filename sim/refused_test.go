@@ -14,7 +14,7 @@ func smallConfig() ref.Config {
 	return cfg
 }
 
-// TestLedgerDecodesOnce sees that a batch which names a sequence twice changes nothing.
+// TestLedgerDecodesOnce checks that a batch with the same sequence twice changes nothing.
 func TestLedgerDecodesOnce(t *testing.T) {
 	cfg := smallConfig()
 	l, err := NewLedger(&cfg, nil)
@@ -37,8 +37,7 @@ func TestLedgerDecodesOnce(t *testing.T) {
 	}
 }
 
-// TestServerOfAnotherCache sees that a server is refused whose configuration is not its
-// cache's.
+// TestServerOfAnotherCache checks that a server with another configuration than its cache is refused.
 func TestServerOfAnotherCache(t *testing.T) {
 	cfg := smallConfig()
 	ledger, err := NewLedger(&cfg, nil)

@@ -21,14 +21,13 @@ type Report struct {
 	Totals   Totals     `json:"totals"`
 }
 
-// HeadTotals are sums over a replay for each head, [L][H].
+// HeadTotals has sums over a replay for each head, [L][H].
 type HeadTotals struct {
 	Entered [][]int64 `json:"kvs_entered"`
 	Evicted [][]int64 `json:"kvs_evicted"`
 }
 
-// Kept returns the part of the KVs that entered each head and was never
-// evicted, [L][H]; 1 where none entered.
+// Kept returns for each head, [L][H], the fraction of its KVs that was never evicted; 1 if it had none.
 func (h *HeadTotals) Kept() [][]float64 {
 	kept := make([][]float64, len(h.Entered))
 	for l, entered := range h.Entered {
@@ -43,31 +42,31 @@ func (h *HeadTotals) Kept() [][]float64 {
 	return kept
 }
 
-// Totals sum up a replay.
+// Totals has sums over a replay.
 type Totals struct {
 	Steps         int   `json:"steps"`
 	Prefills      int   `json:"prefill_steps"`
 	Decodes       int   `json:"decode_steps"`
-	Compressions  int   `json:"compressions"` // of one sequence each
+	Compressions  int   `json:"compressions"` // each of one sequence
 	Preemptions   int   `json:"preemptions"`
 	Finished      int   `json:"requests_finished"`
 	Refused       int   `json:"requests_refused"`
-	BlocksAsked   int   `json:"blocks_asked"` // by methods that count blocks; by others, those that came free
+	BlocksAsked   int   `json:"blocks_asked"` // by methods that count blocks; for others the number of freed blocks
 	BlocksFreed   int   `json:"blocks_freed"` // by compression
 	KVsEvicted    int   `json:"kvs_evicted"`
 	KVsMoved      int   `json:"kvs_moved"`
-	BytesMoved    int64 `json:"bytes_moved"` // read, and written again
+	BytesMoved    int64 `json:"bytes_moved"` // bytes read plus bytes written
 	PeakBlocks    int   `json:"peak_blocks"`
 	PeakKVs       int   `json:"peak_kvs"`
 	MetadataBytes int64 `json:"metadata_bytes"`               // of the blocks at their peak
-	KVsShort      int   `json:"kvs_short,omitempty"`          // by methods that count KVs: asked for and not evicted
+	KVsShort      int   `json:"kvs_short,omitempty"`          // for methods that count KVs: asked for and not evicted
 	MaxHidden     int   `json:"max_kvs_hidden,omitempty"`     // of one sequence at a time
 	Quantized     int   `json:"quantized,omitempty"`          // keys and values, each counted by itself
 	Merged        int   `json:"merged,omitempty"`             // likewise
 	BlocksTaken   int   `json:"blocks_taken,omitempty"`       // by compression
-	PeakPayload   int64 `json:"peak_payload_bytes,omitempty"` // of K and V, with scales and minima, where some are quantized
+	PeakPayload   int64 `json:"peak_payload_bytes,omitempty"` // bytes of K and V with scales and minima, if some are quantized
 
-	// What an uncompressed cache would have held at its peak.
+	// The peaks of an uncompressed cache.
 	PeakDenseBlocks int `json:"peak_dense_blocks"`
 	PeakDenseKVs    int `json:"peak_dense_kvs"`
 }
@@ -75,16 +74,16 @@ type Totals struct {
 // Shortfall returns the blocks that were asked for and could not be freed.
 func (t *Totals) Shortfall() int { return t.BlocksAsked - t.BlocksFreed }
 
-// Hooks watch a replay. The zero value watches nothing.
+// Hooks are functions that are called during a replay. Each may be nil.
 type Hooks struct {
-	Event    func(ref.Event) // after every stage of the engine
-	Step     func(*Step)     // after every step of the scheduler
-	Progress func(rows int)  // after the keys of rows tokens of a layer were read: see [Rows]; by any goroutine of the engine
-	ByHead   bool            // have each step say what every head holds
+	Event    func(ref.Event) // called after every stage of the engine
+	Step     func(*Step)     // called after every step of the scheduler
+	Progress func(rows int)  // called when the keys of rows tokens of a layer are read: see [Rows]; from any goroutine of the engine
+	ByHead   bool            // report in each step what every head holds
 }
 
-// Rows returns how many rows of keys a replay without preemptions reads: a row for
-// each token that enters the cache, in each layer.
+// Rows returns the number of rows of keys that a replay without preemptions reads: one for each token and
+// layer.
 func Rows(t *trace.Trace) int64 {
 	rows := int64(0)
 	for _, r := range t.Requests() {
@@ -93,8 +92,7 @@ func Rows(t *trace.Trace) int64 {
 	return rows
 }
 
-// watched is a request's tensors that can be read until the replay is ended, and
-// that say when they are.
+// watched are a request's tensors. Reading them reports progress, and fails when the context is done.
 type watched struct {
 	trace.Tensors
 	ctx      context.Context
@@ -111,27 +109,24 @@ func (w *watched) Read(dst []float32, t trace.Tensor, layer, from, n int) error 
 	return w.Tensors.Read(dst, t, layer, from, n)
 }
 
-// Engine is a cache with a pipeline behind it: a *ref.Engine, or what does the
-// same.
+// Engine is a cache with keys and values, such as a *ref.Engine.
 type Engine interface {
 	Cache
 	Close() error
 }
 
-// NewEngine makes an engine with an empty cache. open and observe are those of
-// [ref.NewEngine].
+// NewEngine makes an engine with an empty cache. open and observe are as for [ref.NewEngine].
 type NewEngine func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error)
 
-// Replay serves a trace with tensors on the reference engine. The context ends
-// it, within a layer of a prompt at the most; the report up to the last whole step
-// is returned beside the error.
+// Replay serves a trace with tensors on the reference engine. If the context ends, Replay returns after at
+// most a layer of a prompt, with the report up to the last complete step and an error.
 func Replay(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks) (*Report, error) {
 	return ReplayOn(ctx, t, opt, hooks, func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
 		return ref.NewEngine(cfg, open, observe)
 	})
 }
 
-// ReplayOn is [Replay] on an engine of another make, which it closes.
+// ReplayOn is [Replay] on the engine that newEngine makes. It closes the engine.
 func ReplayOn(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks, newEngine NewEngine) (_ *Report, err error) {
 	requests := t.Requests()
 	opt.Fill(t.Meta, requests)
@@ -193,8 +188,7 @@ func ReplayOn(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks, new
 	return report, err
 }
 
-// Add takes in one step of a replay with the given configuration. It leaves the
-// counts of requests, which are known in the end.
+// Add adds a step of a replay with this configuration, except for the counts of requests.
 func (t *Totals) Add(s *Step, cfg *ref.Config) {
 	t.Steps++
 	if s.Kind == Prefill {
@@ -228,7 +222,7 @@ func (t *Totals) Add(s *Step, cfg *ref.Config) {
 	t.MetadataBytes = max(t.MetadataBytes, cfg.MetadataBytes(s.Usage.Allocated))
 }
 
-// ofRequest names the request whose value an engine could not store.
+// ofRequest adds the request's name to the error about a value that an engine cannot store.
 func ofRequest(err error, requests []trace.Request) error {
 	var value *ref.ValueError
 	if errors.As(err, &value) {
@@ -248,7 +242,7 @@ func newHeadTotals(shape kv.Shape) HeadTotals {
 	return HeadTotals{matrix(), matrix()}
 }
 
-// add takes in what an event says of each head.
+// add adds the KVs that enter or are evicted by an event.
 func (h *HeadTotals) add(e ref.Event) {
 	entered := int64(0)
 	switch e.Stage {

@@ -10,13 +10,13 @@ import (
 	"kvcompress/trace"
 )
 
-// Router names how requests are spread over the replicas of a server.
+// Router names the rule by which a router sends requests to replicas of a server.
 type Router string
 
-// The routers. Of replicas that are equal to a router, the first is chosen.
+// The routers. If a rule does not decide between replicas, the first is chosen.
 const (
-	RoundRobin       Router = "round-robin"       // each in its turn
-	LeastOutstanding Router = "least-outstanding" // the one with the fewest requests that wait or run
+	RoundRobin       Router = "round-robin"       // one replica after the other
+	LeastOutstanding Router = "least-outstanding" // the replica with the fewest waiting and running requests
 )
 
 // Routers returns all routers.
@@ -35,16 +35,16 @@ func ParseRouter(name string) (Router, error) {
 // MaxReplicas bounds the replicas of a projection.
 const MaxReplicas = 4096
 
-// ProjectReplicas serves requests on n equal servers of a plan behind a router, which sends
-// each to one of them when it arrives. All have one clock. watch says who is told of a
-// replica, counted from 0; steps of all replicas are told in the order in which they begin.
-// A plan's Concurrency is of all replicas together. The projection returned is the sum, with
-// the largest MaxBatch, PeakBlocks and PeakKVs of a replica.
+// ProjectReplicas serves requests on n equal servers of a plan behind a router, which sends each request to
+// one of them when it arrives. All servers share a clock. watch returns the Watch of each replica, from 0;
+// steps of all replicas are reported in the order in which they begin. A plan's Concurrency is that of all
+// replicas together. The result is the sum over the replicas, except that MaxBatch, PeakBlocks and PeakKVs
+// are maxima.
 //
-// One replica is served as by [Project].
+// One replica gives the same result as [Project].
 func ProjectReplicas(ctx context.Context, p *Plan, n int, router Router, requests iter.Seq2[trace.Request, error], watch func(replica int) Watch) (*Projection, error) {
 	if n < 1 || n > MaxReplicas {
-		return nil, fmt.Errorf("sim: %d replicas are not from 1 to %d", n, MaxReplicas)
+		return nil, fmt.Errorf("sim: %d replicas: want 1 to %d", n, MaxReplicas)
 	}
 	if _, err := ParseRouter(string(router)); err != nil {
 		return nil, err
@@ -55,10 +55,10 @@ func ProjectReplicas(ctx context.Context, p *Plan, n int, router Router, request
 	return projectCluster(ctx, p, n, router, requests, watch)
 }
 
-// projectCluster is ProjectReplicas, of one replica too.
+// projectCluster is ProjectReplicas without the shortcut for one replica.
 func projectCluster(ctx context.Context, p *Plan, n int, router Router, requests iter.Seq2[trace.Request, error], watch func(replica int) Watch) (*Projection, error) {
 	if p.Concurrency < 0 || p.Concurrency > math.MaxInt32 {
-		return nil, fmt.Errorf("sim: a concurrency of %d is not from 1 to %d, or 0 for an open loop", p.Concurrency, math.MaxInt32)
+		return nil, fmt.Errorf("sim: concurrency %d: want 1 to %d, or 0 for an open loop", p.Concurrency, math.MaxInt32)
 	}
 	turns, err := ParseTurns(string(p.Turns))
 	if err != nil {
@@ -89,13 +89,12 @@ func projectCluster(ctx context.Context, p *Plan, n int, router Router, requests
 	return sum, err
 }
 
-// cluster is replicas behind a router, as a simulation of discrete events: requests that
-// arrive, and steps that end and begin. At one time steps end first, then requests are
-// routed, and then steps begin.
+// cluster simulates replicas behind a router by discrete events: requests arrive, and steps end and begin.
+// At the same time first steps end, then requests are routed, and then steps begin.
 type cluster struct {
 	router   Router
 	source   source
-	feedback bool // that a request ends may have another arrive
+	feedback bool // the end of a request may cause the arrival of another
 	replicas []*replica
 	routed   int
 }
@@ -103,12 +102,12 @@ type cluster struct {
 // replica is one server of a cluster.
 type replica struct {
 	*projecting
-	outstanding int   // requests that wait or run
-	steps       bool  // a step runs
-	until       int64 // when it ends
+	outstanding int   // waiting and running requests
+	steps       bool  // a step is running
+	until       int64 // time when it ends
 }
 
-// serve runs the events in their order.
+// serve processes the events in order of time.
 func (c *cluster) serve(ctx context.Context) error {
 	for now := int64(0); ; {
 		if err := ctx.Err(); err != nil {
@@ -121,7 +120,7 @@ func (c *cluster) serve(ctx context.Context) error {
 			}
 		}
 		again := true
-		for again { // requests that are refused may have others arrive
+		for again { // the refusal of a request may cause the arrival of another
 			if err := c.route(now); err != nil {
 				return err
 			}
@@ -146,8 +145,8 @@ func (c *cluster) serve(ctx context.Context) error {
 	}
 }
 
-// ended takes in the requests of a replica that ended by a time in its last step: those that
-// were refused when it began, and others at its end. It returns how many there are.
+// ended processes the requests of a replica that ended in its last step, up to a time: first those that
+// were refused at the beginning of the step, then those at its end. It returns their number.
 func (c *cluster) ended(r *replica, by int64) int {
 	feed, n := r.server.source.fed, 0
 	for n < len(feed.ends) && feed.ends[n].at <= by {
@@ -187,14 +186,14 @@ func (c *cluster) choose() *replica {
 	return least
 }
 
-// begin has every replica that has work and runs no step begin one. It reports whether
-// requests may arrive at once, since others were refused.
+// begin begins a step of every replica that has requests and runs no step. It reports whether requests may
+// arrive now because others were refused.
 func (c *cluster) begin(now int64) (again bool, err error) {
 	horizon := int64(math.MaxInt64)
 	if at, ok := c.source.due(); ok {
 		horizon = at
 	}
-	if c.feedback { // a step of another may end in a request for this one
+	if c.feedback { // the end of another replica's step may cause a request for this one
 		horizon = now
 	}
 	for _, r := range c.replicas {
@@ -207,7 +206,7 @@ func (c *cluster) begin(now int64) (again bool, err error) {
 			return false, err
 		}
 		r.steps, r.until = more, r.step.End
-		// A client of a closed loop learns of a refusal with the step, as on one server.
+		// A client of a closed loop learns of a refusal when the step ends, as with a single server.
 		if (!more || c.source.clients == 0) && c.ended(r, now) > 0 {
 			again = again || c.feedback
 		}
@@ -215,7 +214,7 @@ func (c *cluster) begin(now int64) (again bool, err error) {
 	return again, nil
 }
 
-// merge adds what another server came to at the same time.
+// merge adds the projection of another server over the same time.
 func (p *Projection) merge(o *Projection) {
 	p.Steps += o.Steps
 	p.EndNS = max(p.EndNS, o.EndNS)

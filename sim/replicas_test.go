@@ -21,7 +21,7 @@ func prefill10() *Plan {
 	}
 }
 
-// asks are requests of 4 tokens: when they arrive, and the tokens that they are given.
+// asks are requests with prompts of 4 tokens: arrival and number of output tokens.
 func asks(list ...[2]int) []trace.Request {
 	var reqs []trace.Request
 	for i, a := range list {
@@ -30,7 +30,7 @@ func asks(list ...[2]int) []trace.Request {
 	return reqs
 }
 
-// onReplicas returns which replica served each request, and when: its arrival, first token
+// onReplicas returns for each request its replica and the times of its arrival, first token
 // and end.
 func onReplicas(t *testing.T, p *Plan, n int, router Router, reqs []trace.Request) map[string][4]int64 {
 	t.Helper()
@@ -47,7 +47,7 @@ func onReplicas(t *testing.T, p *Plan, n int, router Router, reqs []trace.Reques
 	return got
 }
 
-// TestReplicas serves requests on two servers by hand.
+// TestReplicas compares requests on two servers with times worked out by hand.
 func TestReplicas(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -162,8 +162,8 @@ func sameResults(t *testing.T, what string, a, b map[string][2]any, errA, errB s
 	}
 }
 
-// TestReplicasPlain compares replicas with plainer ways to the same: steps told one by one;
-// one replica with a server; and replicas in turn with servers that each have their part.
+// TestReplicasPlain compares replicas with simpler computations of the same: steps taken one by
+// one; one replica with a server; and replicas in turn with servers of a part of the requests each.
 func TestReplicasPlain(t *testing.T) {
 	rounds := 400
 	if testing.Short() {
@@ -205,7 +205,7 @@ func TestReplicasPlain(t *testing.T) {
 	}
 }
 
-// TestReplicasErrors are plans that cannot be served.
+// TestReplicasErrors checks plans that cannot be served.
 func TestReplicasErrors(t *testing.T) {
 	quiet := func(int) Watch { return Watch{} }
 	reqs := each(asks([2]int{0, 1}, [2]int{0, 1}))
@@ -215,10 +215,10 @@ func TestReplicasErrors(t *testing.T) {
 		change func(*Plan)
 		want   string
 	}{
-		{0, RoundRobin, nil, "0 replicas are not from 1"},
-		{MaxReplicas + 1, RoundRobin, nil, "are not from 1"},
+		{0, RoundRobin, nil, "0 replicas: want 1"},
+		{MaxReplicas + 1, RoundRobin, nil, "want 1 to"},
 		{2, "by-magic", nil, `there is no router "by-magic"`},
-		{2, RoundRobin, func(p *Plan) { p.Concurrency = -1 }, "a concurrency of -1"},
+		{2, RoundRobin, func(p *Plan) { p.Concurrency = -1 }, "concurrency -1"},
 		{2, RoundRobin, func(p *Plan) { p.Turns = "never" }, `there is no rule "never"`},
 		{2, RoundRobin, func(p *Plan) { p.Config.Blocks = -1 }, "block"},
 	} {

@@ -6,21 +6,20 @@ import (
 	"math"
 )
 
-// Schedule says when running sequences are compressed, and which of them. It belongs to
-// the serving loop: a method says what a compression does.
+// Schedule says when running sequences are compressed, and which of them. It is an option of the serving
+// loop; the method decides what a compression does.
 type Schedule struct {
-	Once                bool `json:"compress_once,omitempty"`          // a sequence is compressed a single time, the first that finds it running
-	Interval            int  `json:"interval,omitempty"`               // steps between compressions; 0 is never, except when forced
-	NewTokenLimit       int  `json:"new_token_limit,omitempty"`        // more tokens than this since the last compression force one
-	MaxKVPerCompression int  `json:"max_kv_per_compression,omitempty"` // slots of one compression, beyond its first sequence; 0 is no limit, nor is there one of methods that quantize
+	Once                bool `json:"compress_once,omitempty"`          // compress a sequence only once, at the first compression while it runs
+	Interval            int  `json:"interval,omitempty"`               // decode steps between compressions; 0: only after a prefill or when blocks are lacking
+	NewTokenLimit       int  `json:"new_token_limit,omitempty"`        // compress when more tokens than this have entered since the last compression; 0 is no limit
+	MaxKVPerCompression int  `json:"max_kv_per_compression,omitempty"` // most slots of the sequences in one compression, not applied to the first; 0 is no limit; not for methods that quantize or merge
 
-	// Strict has MaxKVPerCompression hold for the first sequence too: then one that holds
-	// more is never compressed, nor any that waits behind it. So it is in KV-Compress's
-	// server.
+	// Strict applies MaxKVPerCompression to the first sequence too, as KV-Compress's server does. A
+	// sequence that holds more slots is then never compressed, nor are those behind it.
 	Strict bool `json:"strict_max_kv,omitempty"`
 
-	// UntilFree has a decode step that lacks blocks compress until it has them or none come
-	// free, before anyone is preempted. KV-Compress's server compresses once in an
+	// UntilFree compresses again and again when a decode step lacks blocks, until there are enough or no
+	// more come free, before a sequence is preempted. KV-Compress's server compresses once in an
 	// iteration.
 	UntilFree bool `json:"compress_until_free,omitempty"`
 }
@@ -38,7 +37,7 @@ func (s Schedule) Validate() error {
 		{"interval", s.Interval}, {"new_token_limit", s.NewTokenLimit}, {"max_kv_per_compression", s.MaxKVPerCompression},
 	} {
 		if f.value < 0 || f.value > math.MaxInt32 {
-			errs = append(errs, fmt.Errorf("config: compression: %s %d is not from 0 to %d", f.name, f.value, math.MaxInt32))
+			errs = append(errs, fmt.Errorf("config: compression: %s %d: want 0 to %d", f.name, f.value, math.MaxInt32))
 		}
 	}
 	return errors.Join(errs...)

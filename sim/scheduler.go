@@ -6,14 +6,14 @@ import (
 	"kvcompress/trace"
 )
 
-// Scheduler names a server whose rules form the batches.
+// Scheduler names the server whose scheduler is simulated.
 type Scheduler string
 
 // The schedulers.
 const (
 	VLLMV1           Scheduler = "vllm-v1"     // vLLM's V1 engine
 	VLLM06           Scheduler = "vllm-0.6"    // vLLM 0.6.0
-	KVCompressServer Scheduler = "kv-compress" // vLLM 0.6.0 as KV-Compress changes it
+	KVCompressServer Scheduler = "kv-compress" // KV-Compress's server, a fork of vLLM 0.6.0
 )
 
 // Schedulers returns all schedulers, the newest first.
@@ -29,16 +29,14 @@ func ParseScheduler(name string) (Scheduler, error) {
 	return "", fmt.Errorf("sim: there is no scheduler %q: want one of %v", name, Schedulers())
 }
 
-// rules are those of one kind of server: who is in the batch of an iteration, who
-// waits and who is preempted. They work on the queue, the running sequences and the cache
-// of a Server, which keeps requests, results and the clock.
+// rules implement a Scheduler: which sequences are in the batch of an iteration, which wait and which are
+// preempted. They work on the queue, the running sequences and the cache of a Server, which keeps
+// requests, results and the clock.
 type rules interface {
-	// iterate forms and runs the batch of one iteration. It returns false if nothing is
-	// left to do.
+	// iterate forms and runs the batch of one iteration. It returns false if there is nothing left to do.
 	iterate(step *Step) (more bool, err error)
 
-	// filling returns the admitted sequences whose prompts are not wholly computed, in
-	// order of admission.
+	// filling returns the admitted sequences with incomplete prompts, in order of admission.
 	filling() []*sequence
 
 	// finished is called after an iteration in which sequences finished.
@@ -47,11 +45,11 @@ type rules interface {
 	// arrived is called with a request that joins the queue.
 	arrived(q *sequence, r *trace.Request)
 
-	// release frees what a sequence that ends holds of the cache.
+	// release releases a sequence that ends from the cache.
 	release(q *sequence) error
 }
 
-// arrived and release are those of rules that do nothing more than a server.
+// arrived and release are the defaults.
 func (s *Server) arrived(*sequence, *trace.Request) {}
 
 func (s *Server) release(q *sequence) error { return s.cache.Release(q.id) }

@@ -2,20 +2,20 @@ package sim
 
 import "fmt"
 
-// Selection is decode attention that reads only some pages of each head, as Quest does: of
-// a head with more than Tokens KVs a query reads Tokens of them, and of every page of the
-// head the bounds of its keys, which are as many bytes as one KV. Nothing comes free.
+// Selection is decode attention that reads only some pages of each head, as Quest does. From a head with
+// more than Tokens KVs a step reads Tokens of them, and for every page the bounds of its keys, which have
+// as many bytes as one KV. It frees no memory.
 type Selection struct {
-	Tokens int // KVs of a head that the queries of a step read at most
+	Tokens int // most KVs of a head that the queries of a step read
 	Page   int // KVs of a page
 }
 
-// Select has the ledger's decode steps read by pages. It is an error for a ledger whose
-// method evicts, and for one in use.
+// Select makes the ledger's decode steps read selected pages. It is an error for a ledger whose method
+// evicts, and for one in use.
 func (l *Ledger) Select(s Selection) error {
 	switch {
 	case s.Tokens < 1 || s.Page < 1:
-		return fmt.Errorf("sim: selection: %d KVs in pages of %d, want at least 1 of each", s.Tokens, s.Page)
+		return fmt.Errorf("sim: selection: %d KVs in pages of %d: want at least 1 of each", s.Tokens, s.Page)
 	case l.cfg.Compresses():
 		return fmt.Errorf("sim: selection: pages hold consecutive tokens, and method %s evicts", l.method.Name())
 	case l.seqs.len() > 0:
@@ -25,12 +25,12 @@ func (l *Ledger) Select(s Selection) error {
 	return nil
 }
 
-// reads returns what steps decode steps read of heads that hold n KVs before the first,
-// and one more in each: KVs, bounds of pages included, and the blocks of b KVs that those
-// without bounds fill.
+// reads returns what decode steps read from a head that holds n KVs before the first step and one more in
+// each: the number of KVs, with the bounds of a page counted as one, and the number of blocks of b KVs
+// that the KVs without bounds fill.
 func (s *Selection) reads(n, steps, b int) (kvs, blocks int64) {
 	first, last := int64(n), int64(n+steps)
-	whole := min(last, max(first, int64(s.Tokens))) // up to here a step reads all
+	whole := min(last, max(first, int64(s.Tokens))) // length up to which a step reads all KVs
 	kvs = sumUpTo(whole) - sumUpTo(first)
 	kvs += (last-whole)*int64(s.Tokens) + sumCeil(last, int64(s.Page)) - sumCeil(whole, int64(s.Page))
 	blocks = sumCeil(whole, int64(b)) - sumCeil(first, int64(b))
@@ -46,7 +46,7 @@ func sumCeil(n, p int64) int64 {
 	return p*sumUpTo(q) + r*(q+1)
 }
 
-// selectAll is ReadAll where steps read by pages.
+// selectAll is ReadAll with a selection.
 func (l *Ledger) selectAll(steps int) (kvs, blocks int64) {
 	for a := range l.seqs.all() {
 		if a.reserved {

@@ -7,7 +7,7 @@ import (
 	"kvcompress/ref"
 )
 
-// TestSelectionReads compares the closed form with one step after another.
+// TestSelectionReads compares the closed form with single steps.
 func TestSelectionReads(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	for range 2000 {
@@ -29,8 +29,7 @@ func TestSelectionReads(t *testing.T) {
 	}
 }
 
-// TestSelecting serves with and without skipped steps: what is held does not change, and
-// both read the same.
+// TestSelecting serves with and without skipped steps: the same KVs are held and read.
 func TestSelecting(t *testing.T) {
 	for seed := range uint64(200) {
 		cfg, _, limits, reqs, rates := randomServing(seed)

@@ -11,27 +11,27 @@ import (
 type sequence struct {
 	id             kv.SeqID
 	prompt, output int // tokens
-	generated      int // of the output, while it waits: see Server.generated
+	generated      int // output tokens, while it waits: see Server.generated
 	hashes         []uint64
-	table          blockTable         // with vLLM V1's prefix caching
-	priority       int                // smaller is served first, where a server has priorities
-	own            *trace.Compression // options of its own; nil for the run's
-	once           bool               // it is compressed a single time
-	session        string             // that it is a turn of, if any
-	attempted      bool               // a compression has looked at it
-	round          int                // the policy's rounds at its last compression; 0 for never
+	table          blockTable         // for vLLM V1's prefix caching
+	priority       int                // smaller is served first, if the scheduler has priorities
+	own            *trace.Compression // its own compression options; nil for the run's
+	once           bool               // compress it only once
+	session        string             // whose turn it is, if any
+	attempted      bool               // a compression has considered it
+	round          int                // policy.rounds at its last compression; 0 for never
 	result         Result
 
 	// While its prompt is computed.
-	toFill int // tokens
-	filled int // of them, that are computed or were cached
-	cached int // of them
+	toFill int // tokens of the prompt
+	filled int // those that were computed or cached
+	cached int // those that were cached
 
 	// While it runs.
 	order        int  // of admission
-	finishAt     int  // the decode step, of the server's, with which it has all its output
-	startedAt    int  // the step with which its prompt was complete
-	compressedAt int  // the step of its last compression, since it was admitted; or never
+	finishAt     int  // value of Server.decodes at which it has all its output
+	startedAt    int  // step in which its prompt was completed
+	compressedAt int  // step of its last compression since its admission; or never
 	chosen       bool // for the compression that is about to run
 	heapIndex    int
 	account      *account // in a ledger, once a compression has looked it up
@@ -39,7 +39,7 @@ type sequence struct {
 	prev, next   *sequence // in the order of admission
 }
 
-// queue is a line of waiting sequences that can be joined at both ends.
+// queue is a double-ended queue of waiting sequences.
 type queue struct {
 	ring  []*sequence // its length is a power of two
 	first int
@@ -82,7 +82,7 @@ func (q *queue) grow() {
 	q.ring, q.first = ring, 0
 }
 
-// sort orders the line; equal ones stay in their order.
+// sort sorts the queue stably.
 func (q *queue) sort(compare func(a, b *sequence) int) {
 	sorted := true
 	for i := 1; i < q.n && sorted; i++ {
@@ -99,15 +99,14 @@ func (q *queue) sort(compare func(a, b *sequence) int) {
 	q.ring, q.first = line, 0
 }
 
-// runningList is the running sequences: in the order of admission, and as a heap
-// by when they finish. What happens to one of them costs next to nothing, however
-// many there are.
+// runningList has the running sequences, as a linked list in the order of admission and as a heap by the
+// step in which they finish. So adding and removing a sequence are fast with any number of sequences.
 type runningList struct {
 	head, tail *sequence
-	heap       []finish // the first to finish is the first; equal ones by order
+	heap       []finish // the first to finish comes first; of equal ones the first admitted
 }
 
-// finish is when a sequence finishes, as the heap compares it.
+// finish is an entry of the heap: the step in which a sequence finishes, and its order of admission.
 type finish struct {
 	at, order int
 	*sequence
@@ -116,10 +115,10 @@ type finish struct {
 // before reports whether f comes before o.
 func (f *finish) before(o *finish) bool { return f.at < o.at || f.at == o.at && f.order < o.order }
 
-// first returns the sequence that finishes first, of at least one.
+// first returns the sequence that finishes first. The list must not be empty.
 func (l *runningList) first() *sequence { return l.heap[0].sequence }
 
-// nextFinish returns the decode step with which the first finishes.
+// nextFinish returns the decode step in which the first sequence finishes.
 func (l *runningList) nextFinish() int { return l.heap[0].at }
 
 func (l *runningList) len() int { return len(l.heap) }
@@ -136,7 +135,7 @@ func (l *runningList) push(s *sequence) {
 	l.up(len(l.heap)-1, finish{s.finishAt, s.order, s})
 }
 
-// insert is push for a sequence that was admitted before some of the list.
+// insert is push for a sequence that may have been admitted before others in the list.
 func (l *runningList) insert(s *sequence) {
 	l.push(s)
 	for s.prev != nil && s.prev.order > s.order {
@@ -157,7 +156,7 @@ func (l *runningList) insert(s *sequence) {
 	}
 }
 
-// sooner notes that a sequence finishes one decode step sooner than it was to.
+// sooner makes a sequence finish one decode step earlier.
 func (l *runningList) sooner(s *sequence) {
 	s.finishAt--
 	l.up(s.heapIndex, finish{s.finishAt, s.order, s})
@@ -192,13 +191,13 @@ func (l *runningList) remove(s *sequence) {
 	}
 }
 
-// set puts what is at a place of the heap.
+// set sets an entry of the heap.
 func (l *runningList) set(i int, f finish) {
 	l.heap[i] = f
 	f.heapIndex = i
 }
 
-// up puts what finishes at a free place of the heap, or above it.
+// up puts an entry at a free place of the heap or above it.
 func (l *runningList) up(i int, f finish) {
 	for i > 0 && f.before(&l.heap[(i-1)/2]) {
 		l.set(i, l.heap[(i-1)/2])
@@ -207,7 +206,7 @@ func (l *runningList) up(i int, f finish) {
 	l.set(i, f)
 }
 
-// down puts what finishes at a free place of the heap, or below it.
+// down puts an entry at a free place of the heap or below it.
 func (l *runningList) down(i int, f finish) {
 	for {
 		child := 2*i + 1

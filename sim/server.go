@@ -16,86 +16,86 @@ import (
 
 // Server serves requests on one cache. Its fields are set before the first step.
 type Server struct {
-	ByHead bool          // have each step say what every head holds
-	Batch  bool          // have each step say which sequences its batch was; always so where the cache is not an AllAtOnce
-	Skip   bool          // take decode steps between which nothing happens at once, where the cache is an AllAtOnce
+	ByHead bool          // report in each step what every head holds
+	Batch  bool          // report in each step the sequences of its batch; always done if the cache is not an AllAtOnce
+	Skip   bool          // take several decode steps at once if nothing happens between them and the cache is an AllAtOnce
 	Done   func(*Result) // called with each request's result when it ends; valid during the call
 
-	Products Products // what iterations take beyond the rates; nil for nothing
+	Products Products // time of iterations beyond the rates; nil for none
 
 	cache   Cache
 	all     AllAtOnce // the cache, if it is one
-	ledger  *Ledger   // likewise
+	ledger  *Ledger   // the cache, if it is one
 	cfg     ref.Config
 	limits  Limits
 	policy  policy
 	rates   Rates
-	experts Experts // of a mixture, of which steps read some
+	experts Experts // of a mixture of experts
 
-	took    func(kv.SeqID, *trace.Request) // a request joins the queue; nil for nobody
+	took    func(kv.SeqID, *trace.Request) // called when a request joins the queue; may be nil
 	source  source
-	results []Result // of a server that keeps them
-	waiting queue    // first come first; preempted ones ahead
+	results []Result // nil if they are not kept
+	waiting queue    // in order of arrival, with preempted sequences in front
 	running runningList
 	rules   rules
-	clock   Ticks // since the trace's beginning
+	clock   Ticks // since the beginning of the trace
 	steps   int
 	decodes int // steps in which all running sequences got a token
 
-	decodeSteps []Ticks // by number of sequences, the times of decode steps that are known: see decodeStep
-	inReserve   int     // free blocks beyond its need that a decode step may want: see quietSteps
+	decodeSteps []Ticks // by number of sequences, known times of decode steps: see decodeStep
+	inReserve   int     // free blocks that a decode step wants beyond those that it takes: see quietSteps
 	admissions  int
-	spare       []*sequence // that have ended, to be used again
-	admitted    []*sequence // whose prefill ends with this step
+	spare       []*sequence // ended sequences, for reuse
+	admitted    []*sequence // sequences whose prefill ends with this step
 }
 
-// AllAtOnce is a cache in which a decode step of all sequences, or many in a row,
-// costs no more for many than for few.
+// AllAtOnce is a cache in which decode steps of all sequences take the same time for any number of
+// sequences and steps.
 type AllAtOnce interface {
 	Cache
-	// NeedAll returns the blocks that the next decode steps of all sequences take,
-	// ReadAll the KVs and blocks that their attention reads, summed over the steps.
+	// NeedAll returns the number of blocks that the next decode steps of all sequences take. ReadAll
+	// returns the numbers of KVs and blocks that their attention reads, summed over the steps.
 	NeedAll(steps int) int
 	ReadAll(steps int) (kvs, blocks int64)
-	// DecodeAll enters the next steps tokens of every sequence.
+	// DecodeAll adds steps tokens to each sequence.
 	DecodeAll(steps int) error
 }
 
-// Result is how a request was served. Times are on the serving clock; a time
-// that never came is −1.
+// Result says how a request was served. Times are in ns on the serving clock, −1 if the event has not
+// happened.
 type Result struct {
-	Seq          kv.SeqID `json:"-"` // as steps name it
+	Seq          kv.SeqID `json:"-"` // its number in steps
 	ID           string   `json:"id"`
-	Replica      int      `json:"replica,omitempty"` // that served it, of several
+	Replica      int      `json:"replica,omitempty"` // the replica that served it, of several
 	Arrival      int64    `json:"arrival_ns"`
-	Admitted     int64    `json:"admitted_ns"`    // its first prefill began
-	FirstToken   int64    `json:"first_token_ns"` // its first prefill ended
+	Admitted     int64    `json:"admitted_ns"`    // beginning of its first prefill
+	FirstToken   int64    `json:"first_token_ns"` // end of its first prefill
 	Finished     int64    `json:"finished_ns"`
 	PromptTokens int      `json:"prompt_tokens"`
-	Cached       int      `json:"cached_tokens,omitempty"` // of them, and of recomputed ones, that a prefix cache had
-	OutputTokens int      `json:"output_tokens"`           // generated
+	Cached       int      `json:"cached_tokens,omitempty"` // tokens found in the prefix cache, those of recomputations included
+	OutputTokens int      `json:"output_tokens"`           // generated so far
 	Preemptions  int      `json:"preemptions"`
 	Recomputed   int      `json:"recomputed_tokens"` // prefilled again after preemptions
 	Error        string   `json:"error,omitempty"`   // why it was refused
 }
 
-// begin makes it what has become of a request that has not arrived.
+// begin sets the result of a request that has not arrived.
 func (s *Result) begin(seq int, r *trace.Request) {
 	*s = Result{}
 	s.Seq, s.ID, s.Arrival, s.PromptTokens = kv.SeqID(seq), r.ID, r.ArrivalNS, r.PromptTokens
 	s.Admitted, s.FirstToken, s.Finished = -1, -1, -1
 }
 
-// NewServer returns a server of requests, sorted by arrival, on a cache of
-// blocks of cfg's size. It keeps their results. rates are what its steps cost; nil
-// is 10 ms for each. It follows KV-Compress's server, until another scheduler is chosen.
+// NewServer returns a server for requests that are sorted by arrival. The cache must have the
+// configuration cfg. The server keeps all results. rates are the costs of its steps; nil is 10 ms for each
+// step. The scheduler is that of KV-Compress's server, unless UseVLLM06, ChunkPrefills or UseV1 is called.
 func NewServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, requests []trace.Request, rates *Rates) (*Server, error) {
 	s, err := newServer(cache, cfg, schedule, limits, rates)
 	if err != nil {
 		return nil, err
 	}
 	if len(requests) > math.MaxInt32 {
-		return nil, fmt.Errorf("sim: %d requests are more than %d", len(requests), math.MaxInt32)
+		return nil, fmt.Errorf("sim: %d requests: want at most %d", len(requests), math.MaxInt32)
 	}
 	i := 0
 	s.source.pull = func() (*trace.Request, error) {
@@ -112,9 +112,8 @@ func NewServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, r
 	return s, nil
 }
 
-// NewStream returns a server of requests that are read as they arrive, some dozens ahead. It
-// holds those only that have been read and not ended; set Done to get their
-// results. Close ends the reading.
+// NewStream is NewServer for requests that are read as they arrive, some dozens ahead. It keeps only
+// requests that have not ended; set Done to get results. Close ends the reading.
 func NewStream(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, requests iter.Seq2[trace.Request, error], rates *Rates) (*Server, error) {
 	s, err := newServer(cache, cfg, schedule, limits, rates)
 	if err != nil {
@@ -124,7 +123,7 @@ func NewStream(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, r
 	return s, nil
 }
 
-// configured is a cache that says which configuration it is of, as engines and ledgers do.
+// configured is a cache that knows its configuration, such as an engine or a ledger.
 type configured interface{ Config() ref.Config }
 
 func newServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, rates *Rates) (*Server, error) {
@@ -152,11 +151,11 @@ func newServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, r
 	return s, nil
 }
 
-// CloseLoop has n clients send the requests, in their order, whatever their arrival
-// times: each sends its next one as soon as its last has ended.
+// CloseLoop makes n clients send the requests, in their order: a client sends the next request as soon as
+// its previous one has ended. Arrival times are ignored.
 func (s *Server) CloseLoop(n int) error {
 	if n < 1 || n > math.MaxInt32 {
-		return fmt.Errorf("sim: a concurrency of %d is not from 1 to %d", n, math.MaxInt32)
+		return fmt.Errorf("sim: concurrency %d: want 1 to %d", n, math.MaxInt32)
 	}
 	s.source.clients = n
 	return nil
@@ -165,8 +164,8 @@ func (s *Server) CloseLoop(n int) error {
 // Close ends the reading of requests.
 func (s *Server) Close() { s.source.close() }
 
-// Results returns what has become of the requests so far, in their order: of a
-// server made by NewServer.
+// Results returns the results of the requests so far, in their order, for a server made by NewServer; else
+// nil.
 func (s *Server) Results() []Result {
 	if s.results != nil {
 		for r := range s.Unfinished() {
@@ -176,8 +175,7 @@ func (s *Server) Results() []Result {
 	return s.results
 }
 
-// Unfinished returns the requests that have arrived and neither finished nor been
-// refused.
+// Unfinished yields the requests that have arrived and neither finished nor been refused.
 func (s *Server) Unfinished() iter.Seq[Result] {
 	return func(yield func(Result) bool) {
 		for q := s.running.head; q != nil; q = q.next {
@@ -200,8 +198,8 @@ func (s *Server) Unfinished() iter.Seq[Result] {
 	}
 }
 
-// Queues returns who runs, in the order of admission, and who waits, the head of the queue
-// first.
+// Queues returns the running sequences in the order of admission, and the waiting ones in the order of the
+// queue.
 func (s *Server) Queues() (running, waiting []kv.SeqID) {
 	order := slices.Clone(s.rules.filling())
 	for q := s.running.head; q != nil; q = q.next {
@@ -227,9 +225,8 @@ func (s *Server) Step() (*Step, error) {
 	return step, nil
 }
 
-// Next runs one iteration, or several where steps are skipped, and tells of it in
-// step, whose slices it uses again. It returns false when every request has
-// finished or was refused.
+// Next runs one iteration, or several equal ones at once if Skip is set. It sets step, and reuses its
+// slices. It returns false when every request has finished or was refused.
 func (s *Server) Next(step *Step) (bool, error) {
 	step.reset(s.steps, s.clock.NS())
 	if err := s.arrive(); err != nil {
@@ -249,9 +246,9 @@ func (s *Server) Next(step *Step) (bool, error) {
 	return true, s.finish(step)
 }
 
-// sleep lets time pass until the next request arrives. Nothing runs, so the cache
-// is empty and whoever could not be admitted was refused. It returns false if no
-// request is to come.
+// sleep advances the clock to the next arrival. It is called when no sequence runs: then the cache is
+// empty, and sequences that could not be admitted have been refused. It returns false if there are no more
+// requests.
 func (s *Server) sleep(step *Step) (bool, error) {
 	if s.waiting.n > 0 {
 		return false, fmt.Errorf("sim: step %d: request %q fits an empty cache and is not admitted to one of %d free blocks",
@@ -268,7 +265,7 @@ func (s *Server) sleep(step *Step) (bool, error) {
 	return true, s.arrive()
 }
 
-// arrive moves the requests whose time has come to the end of the queue.
+// arrive appends the requests that have arrived to the queue.
 func (s *Server) arrive() error {
 	now := s.clock.NS()
 	for {
@@ -305,10 +302,10 @@ func (s *Server) newSequence() *sequence {
 	return &sequence{}
 }
 
-// generated returns how many tokens of its output a running sequence has.
+// generated returns the number of output tokens of a running sequence.
 func (s *Server) generated(q *sequence) int { return q.output - (q.finishAt - s.decodes) }
 
-// end reports the result of a sequence, which is not used any more.
+// end reports the result of a sequence and frees it for reuse.
 func (s *Server) end(q *sequence) {
 	s.source.end(q.session, s.clock.NS())
 	if s.results != nil {
@@ -320,8 +317,8 @@ func (s *Server) end(q *sequence) {
 	s.spare = append(s.spare, q)
 }
 
-// advance ends the iteration: the clock moves on, and who has been prefilled has
-// its first token.
+// advance ends the iteration: it advances the clock, and sets the time of the first token of prefilled
+// sequences.
 func (s *Server) advance(step *Step) error {
 	step.Work[Steps] = int64(step.Steps)
 	if s.experts.Total > 0 {
@@ -332,7 +329,7 @@ func (s *Server) advance(step *Step) error {
 	s.clock = s.clock.Plus(took)
 	step.End = s.clock.NS()
 	if step.End == math.MaxInt64 {
-		return fmt.Errorf("sim: step %d: the clock ends at %d ns, and a step of %d ns begins at %d", step.Index, step.End, took.NS(), step.Start)
+		return fmt.Errorf("sim: step %d: the clock ends at %d ns, and this step of %d ns begins at %d", step.Index, step.End, took.NS(), step.Start)
 	}
 	s.steps += step.Steps
 	s.policy.entered(step)
@@ -344,7 +341,7 @@ func (s *Server) advance(step *Step) error {
 	return nil
 }
 
-// finish releases the sequences that have generated all their tokens.
+// finish releases the sequences that have all their output tokens.
 func (s *Server) finish(step *Step) error {
 	for s.running.len() > 0 && s.running.nextFinish() <= s.decodes {
 		q := s.running.first()

@@ -11,8 +11,8 @@ import (
 	"kvcompress/trace"
 )
 
-// counts is a cache of one head with blocks of one KV: it counts. Compressing a
-// sequence leaves it keep KVs.
+// counts is a cache of one head with blocks of one KV, of which it has only the number. A
+// compression leaves a sequence keep KVs.
 type counts struct {
 	blocks, keep int
 	held         map[kv.SeqID]int
@@ -158,8 +158,8 @@ func TestServer(t *testing.T) {
 			want:     "prefill 1: 5",
 			refused:  "a prompt of 5 tokens and 2 of output exceed max_model_len 6",
 		}, {
-			// The latest is preempted, and recomputed with what it had generated when its
-			// blocks are there.
+			// The sequence admitted last is preempted, and recomputed with its generated tokens when
+			// there are enough free blocks.
 			name: "preemption", blocks: 14, limits: all,
 			requests: requests([3]int{0, 6, 4}, [3]int{0, 6, 4}, [3]int{3, 2, 1}),
 			want:     "prefill 0: 6; prefill 1: 6; decode [0 1]; decode [0]; decode [0]; prefill 1: 8; prefill 2: 2; decode [1]",
@@ -195,8 +195,8 @@ func TestServer(t *testing.T) {
 			want: "prefill 0: 7; compress 0: 3; decode [0]; decode [0]; decode [0]; decode [0]; decode [0]; " +
 				"compress 0: 5; decode [0]; decode [0]",
 		}, {
-			// Each compression takes 8 slots at the most, or one sequence. Of those that were
-			// never compressed, or just now, the latest goes first: the others wait for ever.
+			// Each compression takes at most 8 slots, or one sequence. Of sequences never compressed, or
+			// compressed just now, the latest goes first: the others wait for ever.
 			name: "limit of KVs", blocks: 100, limits: all, opt: ref.Compression{MaxCacheTokens: 4}, schedule: Schedule{Interval: 1, MaxKVPerCompression: 8},
 			requests: requests([3]int{0, 6, 4}, [3]int{0, 6, 4}, [3]int{0, 20, 4}),
 			want: "prefill 0: 6; prefill 1: 6; prefill 2: 20; compress 2: 16; decode [0 1 2]; compress 2: 1; decode [0 1 2]; " +
@@ -207,34 +207,33 @@ func TestServer(t *testing.T) {
 			requests: requests([3]int{0, 6, 2}, [3]int{0, 20, 2}),
 			want:     "prefill 0: 6; prefill 1: 20; decode [0 1]",
 		}, {
-			// Those that were left out while another was compressed go first in the next one.
+			// Sequences that one compression left out go first in the next.
 			name: "who waited longest goes first", blocks: 100, limits: Limits{MaxNumSeqs: 10, MaxNumBatchedTokens: 6}, opt: ref.Compression{MaxCacheTokens: 4}, schedule: Schedule{Interval: 1, MaxKVPerCompression: 6},
 			requests: requests([3]int{0, 6, 5}, [3]int{0, 6, 4}),
 			want: "prefill 0: 6; compress 0: 2; prefill 1: 6; compress 1: 2; decode [0 1]; compress 0: 1; decode [0 1]; compress 1: 2; decode [0 1]; " +
 				"compress 0: 2; decode [0]",
 		}, {
-			// The one compression of a sequence is the first that finds it, though it has
-			// nothing to lose then.
+			// With compress_once the first compression counts, though the sequence has nothing to lose then.
 			name: "once is used up", blocks: 100, limits: all, opt: ref.Compression{MaxCacheTokens: 4}, schedule: Schedule{Interval: 1, Once: true},
 			requests: requests([3]int{0, 3, 6}),
 			want:     "prefill 0: 3; decode [0]; decode [0]; decode [0]; decode [0]; decode [0]",
 		}, {
-			// Not all that could be compressed was, when its turn was due: so when the
-			// decode step lacks blocks, the others follow, and nobody is preempted.
+			// The compression that was due left out some sequences. So when there are too few blocks for
+			// the decode step, these are compressed, and no sequence is preempted.
 			name: "compression goes on until a decode step has its blocks", blocks: 16, limits: all, opt: ref.Compression{MaxCacheTokens: 4},
 			schedule: Schedule{Interval: 1, MaxKVPerCompression: 5, UntilFree: true},
 			requests: requests([3]int{0, 5, 4}, [3]int{0, 5, 4}, [3]int{0, 5, 4}),
 			want: "prefill 0: 5; prefill 1: 5; prefill 2: 5; compress 2: 1; compress 1: 1; decode [0 1 2]; compress 2: 1; compress 1: 1; compress 0: 2; decode [0 1 2]; " +
 				"compress 2: 1; compress 1: 1; decode [0 1 2]",
 		}, {
-			// Without it, a forced compression frees one block of the three that lack.
+			// Without the option, a forced compression frees one of the three missing blocks.
 			name: "one compression of an iteration, and then preemption", blocks: 16, limits: all, opt: ref.Compression{MaxCacheTokens: 4},
 			schedule: Schedule{MaxKVPerCompression: 5},
 			requests: requests([3]int{0, 5, 4}, [3]int{0, 5, 4}, [3]int{0, 5, 4}),
 			want:     "prefill 0: 5; prefill 1: 5; prefill 2: 5; compress 2: 1; decode [0 1]; decode [0 1]; decode [0 1]; prefill 2: 6; compress 2: 2; decode [2]; decode [2]",
 		}, {
-			// Compression is forced by the lack of blocks. Nobody is prefilled before a sequence
-			// finishes, though the blocks that came free would do for it.
+			// Too few free blocks force a compression. No prompt is prefilled before a sequence finishes,
+			// though the freed blocks would be enough.
 			name: "the lock", blocks: 16, limits: all, opt: ref.Compression{MaxCacheTokens: 4},
 			requests: requests([3]int{0, 5, 12}, [3]int{0, 5, 9}, [3]int{6, 1, 2}),
 			want: "prefill 0: 5; prefill 1: 5; compress 0: 1; compress 1: 1; decode [0 1]; decode [0 1]; decode [0 1]; decode [0 1]; " +
@@ -261,7 +260,7 @@ func TestServer(t *testing.T) {
 	}
 }
 
-// checkServed checks what holds after any serving.
+// checkServed checks the invariants of a finished run.
 func checkServed(t *testing.T, c *counts, steps []*Step, reqs []trace.Request, results []Result) {
 	t.Helper()
 	if c.Free() != c.blocks {

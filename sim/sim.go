@@ -1,14 +1,12 @@
-// Package sim is the serving loop: requests arrive, a scheduler forms batches of
-// them on one KV cache of N blocks, compresses, and preempts where it must.
+// Package sim simulates the serving loop of an LLM server: requests arrive, a scheduler forms batches on a
+// KV cache with a number of blocks, compresses sequences, and preempts them when blocks are lacking.
 //
-// The scheduler sees the cache only as blocks, through [Cache]. With an engine
-// behind it, it replays a recorded trace with real tensors; what the engine does
-// inside its blocks does not concern it. With a [Ledger] behind it, which counts
-// blocks as an engine does, and [Rates] that say what its steps take, it projects
-// what serving requests would be like: see [Project].
+// The scheduler sees the cache only as blocks, through [Cache]. The cache may be an engine, on which a
+// recorded trace is replayed with real tensors ([Replay]). Or it may be a [Ledger], which only counts
+// blocks, as an engine does. With [Rates], the costs of steps, it projects the latencies and throughput of
+// serving requests ([Project]).
 //
-// Whose rules a server follows is its [Scheduler]: that of KV-Compress's server, of vLLM
-// 0.6, or of vLLM's V1 engine.
+// The schedulers ([Scheduler]) are those of KV-Compress's server, of vLLM 0.6 and of vLLM's V1 engine.
 package sim
 
 import (
@@ -21,57 +19,56 @@ import (
 	"kvcompress/trace"
 )
 
-// Cache is what the scheduler knows of a KV cache.
+// Cache is the KV cache as the scheduler sees it.
 type Cache interface {
-	// Blocks and Free return the number of blocks in all, and of free ones.
+	// Blocks returns the total number of blocks, Free the number of free blocks.
 	Blocks() int
 	Free() int
 
-	// PrefillNeed returns the blocks that a prefill of n tokens takes, DecodeNeed
-	// those that a running sequence's next token takes, Held those it has.
+	// PrefillNeed returns the number of blocks that a prefill of n tokens takes, DecodeNeed the number
+	// that a running sequence's next token takes, Held the number that a sequence holds.
 	PrefillNeed(n int) int
 	DecodeNeed(id kv.SeqID) int
 	Held(id kv.SeqID) int
 
-	// Configure has a sequence that is about to be prefilled follow options of its own,
-	// until it is released.
+	// Configure sets the compression options of a single sequence, from before its prefill until its
+	// release.
 	Configure(id kv.SeqID, own *trace.Compression) error
 
-	// Prefill enters the first n tokens of a sequence, Decode one more token of
-	// every sequence of a batch.
+	// Prefill adds a sequence of n tokens, Decode adds a token to each sequence of a batch.
 	Prefill(id kv.SeqID, n int) error
 	Decode(batch []kv.SeqID) error
 
-	// Count returns how many blocks Compress would ask a sequence for.
+	// Count returns how much Compress would ask a sequence for, in the method's unit: blocks or KVs.
+	// Compress compresses a sequence.
 	Count(id kv.SeqID) int
 	Compress(id kv.SeqID) (ref.Compressed, error)
 
-	// Release frees all that a sequence holds.
+	// Release removes a sequence and frees its blocks.
 	Release(id kv.SeqID) error
 
-	// Usage says how the cache is filled, HeadUsage by which heads.
+	// Usage returns the usage of the cache, HeadUsage that of each head.
 	Usage() kv.Usage
 	HeadUsage() kv.HeadUsage
 }
 
 // Limits bound a batch, under vLLM's names.
 type Limits struct {
-	MaxNumSeqs          int     `json:"max_num_seqs"`            // sequences that run at a time
-	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"`  // tokens of one prefill batch
-	Watermark           float64 `json:"watermark"`               // part of the blocks that an admission leaves free
-	MaxModelLen         int     `json:"max_model_len,omitempty"` // tokens of a request, prompt and output; 0 is no limit
+	MaxNumSeqs          int     `json:"max_num_seqs"`            // most sequences that run at a time
+	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"`  // most tokens of one prefill batch
+	Watermark           float64 `json:"watermark"`               // fraction of the blocks that stays free when a request is admitted
+	MaxModelLen         int     `json:"max_model_len,omitempty"` // most tokens of a request, prompt and output; 0 is no limit
 
-	// DropOutgrown refuses a preempted sequence that has outgrown max_num_batched_tokens, as
-	// vLLM 0.6 does; else it is recomputed in a batch of its own.
+	// DropOutgrown refuses a preempted sequence that has more tokens than max_num_batched_tokens, as vLLM
+	// 0.6 does. Otherwise it is recomputed in a batch of its own.
 	DropOutgrown bool `json:"drop_outgrown,omitempty"`
 
-	// KeepUnservable admits again and again what can never be served, as vLLM does, and a
-	// request that comes to more than MaxModelLen with its output; else it is refused, with
-	// the reason.
+	// KeepUnservable admits requests that can never be served again and again, as vLLM does, and requests
+	// whose prompt and output together exceed MaxModelLen. Otherwise they are refused, with the reason.
 	KeepUnservable bool `json:"keep_unservable,omitempty"`
 
-	// HoldAfterPreemption admits nobody after a preemption until a sequence finishes: a rule
-	// that vLLM 0.6 does not have.
+	// HoldAfterPreemption admits no request after a preemption until a sequence finishes. vLLM 0.6 has no
+	// such rule.
 	HoldAfterPreemption bool `json:"hold_after_preemption,omitempty"`
 }
 
@@ -81,8 +78,8 @@ type bound struct {
 	name   string
 }
 
-// longestContext returns the tokens that a sequence may have, longestPrompt those of a
-// prompt that is prefilled as a whole.
+// longestContext returns the most tokens of a sequence, longestPrompt the most tokens of a prompt that is
+// prefilled as a whole.
 func (l *Limits) longestContext() bound {
 	if l.MaxModelLen > 0 {
 		return bound{l.MaxModelLen, "max_model_len"}
@@ -97,8 +94,8 @@ func (l *Limits) longestPrompt() bound {
 	return bound{l.MaxNumBatchedTokens, "max_num_batched_tokens"}
 }
 
-// DefaultLimits are vLLM 0.6's for sequences and watermark; for tokens in a batch,
-// which it takes from the model's longest context, they are 32,768.
+// DefaultLimits returns vLLM 0.6's default limits. For tokens in a batch, where vLLM uses the model's
+// longest context, it has 32,768.
 func DefaultLimits() Limits {
 	return Limits{MaxNumSeqs: 256, MaxNumBatchedTokens: 1 << 15, Watermark: 0.01}
 }
@@ -107,29 +104,29 @@ func DefaultLimits() Limits {
 func (l Limits) Validate() error {
 	var errs []error
 	if l.MaxNumSeqs < 1 || l.MaxNumSeqs > math.MaxInt32 {
-		errs = append(errs, fmt.Errorf("limits: max_num_seqs %d is not from 1 to %d; vLLM has 256", l.MaxNumSeqs, math.MaxInt32))
+		errs = append(errs, fmt.Errorf("limits: max_num_seqs %d: want 1 to %d; vLLM's default is 256", l.MaxNumSeqs, math.MaxInt32))
 	}
 	if l.MaxNumBatchedTokens < 1 || l.MaxNumBatchedTokens > math.MaxInt32 {
-		errs = append(errs, fmt.Errorf("limits: max_num_batched_tokens %d is not from 1 to %d; 2,048 to 32,768 are usual", l.MaxNumBatchedTokens, math.MaxInt32))
+		errs = append(errs, fmt.Errorf("limits: max_num_batched_tokens %d: want 1 to %d; 2,048 to 32,768 are usual", l.MaxNumBatchedTokens, math.MaxInt32))
 	}
 	if l.MaxModelLen < 0 || l.MaxModelLen > math.MaxInt32 {
-		errs = append(errs, fmt.Errorf("limits: max_model_len %d is not from 1 to %d, or 0 for no limit", l.MaxModelLen, math.MaxInt32))
+		errs = append(errs, fmt.Errorf("limits: max_model_len %d: want 1 to %d, or 0 for no limit", l.MaxModelLen, math.MaxInt32))
 	}
 	if math.IsNaN(l.Watermark) || l.Watermark < 0 || l.Watermark >= 1 {
-		errs = append(errs, fmt.Errorf("limits: watermark %v is not in [0, 1); vLLM has 0.01", l.Watermark))
+		errs = append(errs, fmt.Errorf("limits: watermark %v: want a fraction in [0, 1); vLLM's default is 0.01", l.Watermark))
 	}
 	return errors.Join(errs...)
 }
 
-// watermark returns the blocks that an admission leaves free of n.
+// watermark returns the number of blocks, of n, that stay free when a request is admitted.
 func (l Limits) watermark(n int) int { return int(l.Watermark * float64(n)) }
 
-// Kind is what an iteration did.
+// Kind is the kind of an iteration.
 type Kind string
 
 // The kinds of iteration.
 const (
-	Prefill Kind = "prefill" // prompts entered
+	Prefill Kind = "prefill" // prompts were prefilled
 	Decode  Kind = "decode"  // every running sequence got a token
 	Mixed   Kind = "mixed"   // both, with chunked prefill
 )
@@ -137,39 +134,38 @@ const (
 // Step is one iteration.
 type Step struct {
 	Index int   `json:"step"`
-	Start int64 `json:"start_ns"` // and End: on the serving clock, which starts with the trace's
+	Start int64 `json:"start_ns"` // Start and End are on the serving clock, which starts with the trace's
 	End   int64 `json:"end_ns"`
 	Kind  Kind  `json:"kind"`
 
-	// Steps is how many iterations it stands for: more than one where a server skips.
-	// Then Tokens and Work are of all of them, and the rest is as the last leaves it.
+	// Steps is the number of equal iterations that it stands for, more than one only if the server skips.
+	// Tokens and Work are sums over them; the other fields are as after the last.
 	Steps     int  `json:"-"`
-	Sequences int  `json:"-"` // in the batch: each has got a token in every iteration
-	Filling   int  `json:"-"` // with chunked prefill: prompts of which a part is still to be computed
-	Single    int  `json:"-"` // sequences in the batch whose prompt this step completes, and which end with the token that it gives them
-	Dropped   int  `json:"-"` // likewise: tokens of such prompts that were there and are lost: they were preempted
-	Cached    int  `json:"-"` // tokens of admitted prompts that a prefix cache had
+	Sequences int  `json:"-"` // sequences in the batch, each of which got a token in every iteration
+	Filling   int  `json:"-"` // with chunked prefill: incomplete prompts
+	Single    int  `json:"-"` // sequences whose prompt this step completes and that finish with its token
+	Dropped   int  `json:"-"` // with chunked prefill: tokens of incomplete prompts that were lost by preemption
+	Cached    int  `json:"-"` // tokens of admitted prompts found in the prefix cache
 	Work      Work `json:"-"`
 
-	Products Ticks          `json:"-"` // of its time, what is not linear in the work
-	Refused  []kv.SeqID     `json:"-"` // that can never be served
-	Server   KVCompressStep `json:"-"` // of KV-Compress's server
+	Products Ticks          `json:"-"` // the part of the time that is not linear in the work
+	Refused  []kv.SeqID     `json:"-"` // requests that can never be served
+	Server   KVCompressStep `json:"-"` // decisions of KV-Compress's server
 
-	Batch       []kv.SeqID    `json:"batch"`                 // prefilled, or decoded
-	Scheduled   []Scheduled   `json:"-"`                     // where batches are told of: who computes how many tokens, in the scheduler's order
-	Tokens      int           `json:"tokens"`                // that were computed and entered the cache
-	Compression []Compression `json:"compression,omitempty"` // before the batch ran; of a server that skips, with Batch only
+	Batch       []kv.SeqID    `json:"batch"`                 // sequences that were prefilled or decoded
+	Scheduled   []Scheduled   `json:"-"`                     // if batches are reported: the tokens that each sequence computes, in the scheduler's order
+	Tokens      int           `json:"tokens"`                // tokens that were computed and entered the cache
+	Compression []Compression `json:"compression,omitempty"` // compressions before the batch; from a server that skips only if batches are reported
 	Preempted   []kv.SeqID    `json:"preempted,omitempty"`
 	Finished    []kv.SeqID    `json:"finished,omitempty"`
 
-	Usage   kv.Usage      `json:"usage"`           // after the batch ran, before the finished left
-	Heads   *kv.HeadUsage `json:"heads,omitempty"` // at the same moment, where it is asked for
-	Running int           `json:"running"`         // and Waiting: after the step
+	Usage   kv.Usage      `json:"usage"`           // after the batch, before finished sequences were released
+	Heads   *kv.HeadUsage `json:"heads,omitempty"` // at the same time, if Server.ByHead is set
+	Running int           `json:"running"`         // Running and Waiting are after the step
 	Waiting int           `json:"waiting"`
 }
 
-// reset makes the step an iteration of which nothing is known but its index and start. Its
-// slices are used again.
+// reset clears the step and sets its index and start. It keeps the memory of slices.
 func (s *Step) reset(index int, start int64) {
 	refused, batch, scheduled := s.Refused[:0], s.Batch[:0], s.Scheduled[:0]
 	compression, preempted, finished := s.Compression[:0], s.Preempted[:0], s.Finished[:0]
@@ -182,16 +178,16 @@ func (s *Step) reset(index int, start int64) {
 // Scheduled is a sequence's part of a batch.
 type Scheduled struct {
 	Seq      kv.SeqID
-	Tokens   int  // that it computes
+	Tokens   int  // tokens that it computes
 	Before   int  // its tokens that were computed or cached before
-	Admitted bool // it did not run before
+	Admitted bool // it is admitted in this iteration
 }
 
 // Compression is one sequence's part of a step's compression.
 type Compression struct {
 	Seq       kv.SeqID `json:"seq"`
 	Asked     int      `json:"asked"`               // in the method's unit: blocks or KVs
-	Short     int      `json:"short,omitempty"`     // of them, that could not be evicted, or hidden
+	Short     int      `json:"short,omitempty"`     // asked for and neither evicted nor hidden
 	Taken     int      `json:"taken,omitempty"`     // blocks
 	Freed     int      `json:"freed"`               // blocks
 	Evicted   int      `json:"evicted"`             // KVs

@@ -13,7 +13,7 @@ import (
 	"kvcompress/trace"
 )
 
-// served is all that a run comes to.
+// served has all results of a run.
 type served struct {
 	results       []Result
 	work          Work
@@ -111,8 +111,8 @@ func randomServing(seed uint64) (*ref.Config, Schedule, Limits, []trace.Request,
 	return &cfg, schedule, limits, reqs, &r
 }
 
-// SkippingWith checks that nothing comes out otherwise when steps are skipped with a spread, on
-// both servers that compress, at every interval and with every limit.
+// SkippingWith checks that skipped steps change no result, with a spread, on both servers that
+// compress, at every interval and with every limit.
 func SkippingWith(t *testing.T, seeds int, spreadOf func(kv.Shape) Spread) {
 	skipped, preempted, compressed := 0, 0, int64(0)
 	for seed := range uint64(seeds) {
@@ -144,7 +144,7 @@ func SkippingWith(t *testing.T, seeds int, spreadOf func(kv.Shape) Spread) {
 	}
 }
 
-// compressOften gives a configuration something to compress by, at an interval.
+// compressOften gives a configuration random options of compression and an interval.
 func compressOften(cfg *ref.Config, schedule *Schedule, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 12))
 	if !cfg.Compresses() {
@@ -157,8 +157,8 @@ func compressOften(cfg *ref.Config, schedule *Schedule, seed uint64) {
 	schedule.UntilFree = rng.IntN(3) == 0
 }
 
-// repeatPrompts has all requests but a few of some seeds have one of two lengths of prompts, so
-// that what is remembered of one comes to another's use.
+// repeatPrompts gives the requests of some seeds, except a few, one of two prompt lengths, so that
+// remembered compressions of one sequence can be used for another.
 func repeatPrompts(reqs []trace.Request, seed uint64) {
 	if seed%4 == 0 {
 		return
@@ -170,7 +170,7 @@ func repeatPrompts(reqs []trace.Request, seed uint64) {
 	}
 }
 
-// giveOwn gives half of the requests options of their own.
+// giveOwn gives half of the requests compression options of their own.
 func giveOwn(reqs []trace.Request, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 4))
 	tokens, half := 1+rng.IntN(100), rng.IntN(2) == 0
@@ -192,7 +192,7 @@ func giveOwn(reqs []trace.Request, seed uint64) {
 	}
 }
 
-// TestSkipping checks that nothing comes out otherwise when steps are skipped.
+// TestSkipping checks that skipped steps change no result.
 func TestSkipping(t *testing.T) {
 	skipped, preempted, compressed := 0, 0, int64(0)
 	for seed := range uint64(1500) {
@@ -208,8 +208,8 @@ func TestSkipping(t *testing.T) {
 	}
 }
 
-// skipping serves requests with and without skipping, compares all that comes out, and
-// adds to what was skipped, preempted and compressed.
+// skipping serves requests with and without skipping, compares all results, and adds to the
+// counts of skipped steps, preemptions and compressions.
 func skipping(t *testing.T, seed uint64, cfg *ref.Config, spread Spread, schedule Schedule, limits Limits, reqs []trace.Request, rates *Rates, skipped, preempted *int, compressed *int64) {
 	t.Helper()
 	want := serveAll(t, cfg, spread, schedule, limits, reqs, rates, false)
@@ -237,7 +237,7 @@ func skipping(t *testing.T, seed uint64, cfg *ref.Config, spread Spread, schedul
 	}
 }
 
-// TestSkippingOfMethods does so with every method that a ledger can count.
+// TestSkippingOfMethods is TestSkipping with every method that a ledger can count.
 func TestSkippingOfMethods(t *testing.T) {
 	for _, e := range ref.Methods() {
 		if e.Name == ref.KVCompress || e.Planned {

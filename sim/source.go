@@ -9,49 +9,48 @@ import (
 	"kvcompress/trace"
 )
 
-// source has the request that arrives next.
+// source yields the requests of a server in the order in which they arrive.
 type source struct {
-	pull  func() (*trace.Request, error) // valid until the next call; nil after the last
+	pull  func() (*trace.Request, error) // reads a request, valid until the next call; nil after the last
 	stop  func()
-	next  *trace.Request // the one that arrives next; nil if none is known
+	next  *trace.Request // the request that arrives next; nil if none is known
 	one   trace.Request
-	taken int
-	read  int64 // when the last one that was read arrived
+	taken int   // number of requests that arrived
+	read  int64 // arrival time of the last request that was read
 	ended bool
 
-	clients  int   // of a closed loop, each with one request at a time; 0 where requests arrive by their own times
-	inFlight int   // of a closed loop: requests that were taken and have not ended
-	freed    int64 // of a closed loop: when a client became free after all had a request
+	clients  int   // clients of a closed loop, each with one request at a time; 0: requests arrive at their recorded times
+	inFlight int   // in a closed loop: requests that have arrived and not ended
+	freed    int64 // in a closed loop: time when a client became free after all had a request
 
-	turns *turns // where a turn of a session waits for the one before; else nil
-	fed   *feed  // of a replica; else nil
+	turns *turns // if turns of a session wait for the previous one; else nil
+	fed   *feed  // for a replica; else nil
 }
 
-// feed is the source of a replica: a router fills it.
+// feed has the requests that a router has sent to a replica.
 type feed struct {
 	line    []trace.Request
-	horizon int64    // no request is routed to the replica before
-	ends    []ending // of requests, in this step
+	horizon int64    // time before which no request is sent to the replica
+	ends    []ending // requests that ended in this step
 }
 
-// ending is when a request of a session, "" if it has none, ended.
+// ending is the end of a request of a session, "" if it has none.
 type ending struct {
 	session string
 	at      int64
 }
 
-// readAhead is how many requests are read at once: to switch to their reader and back takes as
+// readAhead is the number of requests that are read at once, since switching to the reader and back takes as
 // long as a few steps.
 const readAhead = 64
 
-// readFrom has requests read from a sequence, in batches. An error comes after the requests
-// before it.
+// readFrom reads requests from an iterator, in batches. An error is returned after the requests before it.
 func (s *source) readFrom(requests iter.Seq2[trace.Request, error]) {
 	type read struct {
 		trace.Request
 		err error
 	}
-	var batch []read // the batch that was read last, and how many of it are taken
+	var batch []read // the latest batch; taken counts those that were returned
 	taken := 0
 	next, stop := iter.Pull(func(yield func(struct{}) bool) {
 		for r, err := range requests {
@@ -80,8 +79,8 @@ func (s *source) readFrom(requests iter.Seq2[trace.Request, error]) {
 	}
 }
 
-// peek returns the request that arrives next, nil if there is none or, in a closed loop at
-// the time now, no client is free.
+// peek returns the request that arrives next. It returns nil if there is none, or if no client of a closed
+// loop is free.
 func (s *source) peek(now int64) (*trace.Request, error) {
 	switch {
 	case s.fed != nil:
@@ -100,7 +99,7 @@ func (s *source) peek(now int64) (*trace.Request, error) {
 	return s.next, nil
 }
 
-// feed returns the request that was routed first.
+// feed returns the first request that the router sent.
 func (s *source) feed() *trace.Request {
 	if s.next == nil && len(s.fed.line) > 0 {
 		s.one = s.fed.line[0]
@@ -110,7 +109,7 @@ func (s *source) feed() *trace.Request {
 	return s.next
 }
 
-// advance reads a request, and checks it. In a closed loop it arrives now.
+// advance reads and checks a request. In a closed loop it arrives now.
 func (s *source) advance(now int64) (bool, error) {
 	r, err := s.pull()
 	if err != nil || r == nil {
@@ -123,9 +122,9 @@ func (s *source) advance(now int64) (bool, error) {
 	case s.clients == 0 && r.ArrivalNS < s.read:
 		err = fmt.Errorf("sim: request %q: arrival_ns is %d, after one of %d: want requests sorted by arrival", r.ID, r.ArrivalNS, s.read)
 	case r.PromptTokens < 1 || r.PromptTokens > trace.MaxTokens:
-		err = fmt.Errorf("sim: request %q: prompt_tokens %d is not from 1 to %d", r.ID, r.PromptTokens, trace.MaxTokens)
+		err = fmt.Errorf("sim: request %q: prompt_tokens %d: want 1 to %d", r.ID, r.PromptTokens, trace.MaxTokens)
 	case r.OutputTokens < 1 || r.OutputTokens > trace.MaxTokens:
-		err = fmt.Errorf("sim: request %q: output_tokens %d is not from 1 to %d", r.ID, r.OutputTokens, trace.MaxTokens)
+		err = fmt.Errorf("sim: request %q: output_tokens %d: want 1 to %d", r.ID, r.OutputTokens, trace.MaxTokens)
 	}
 	if err != nil {
 		s.close()
@@ -139,7 +138,7 @@ func (s *source) advance(now int64) (bool, error) {
 	return true, nil
 }
 
-// due returns when the next request may arrive; false if none will before one ends.
+// due returns the earliest time when the next request may arrive; false if none arrives before another ends.
 func (s *source) due() (at int64, ok bool) {
 	switch {
 	case s.next != nil:
@@ -150,13 +149,13 @@ func (s *source) due() (at int64, ok bool) {
 	return 0, false
 }
 
-// waits reports whether a request may arrive that was not there at the last peek, since
-// another has ended: it does when the next step begins.
+// waits reports whether the end of a request, since the last peek, may cause another to arrive when the next
+// step begins.
 func (s *source) waits() bool {
 	return s.clients > 0 && !s.ended && s.inFlight < s.clients || s.turns != nil && s.turns.released
 }
 
-// take takes the request that was peeked at.
+// take removes the request that peek returned.
 func (s *source) take() {
 	if s.turns != nil {
 		heap.Pop(s.turns)
@@ -166,7 +165,7 @@ func (s *source) take() {
 	s.inFlight++
 }
 
-// end notes that a request of a session, "" if it has none, has ended.
+// end records the end of a request of a session, "" if it has none.
 func (s *source) end(session string, now int64) {
 	if s.inFlight == s.clients {
 		s.freed = now

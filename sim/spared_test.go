@@ -9,8 +9,7 @@ import (
 	"kvcompress/sim/cost"
 )
 
-// TestSkippingSpared checks that nothing comes out otherwise when steps are skipped with the
-// default spread.
+// TestSkippingSpared checks that skipped steps change no result with the default spread.
 func TestSkippingSpared(t *testing.T) {
 	seeds := 900
 	if testing.Short() {
@@ -22,7 +21,7 @@ func TestSkippingSpared(t *testing.T) {
 func TestCoursesSpared(t *testing.T) { sim.CoursesWith(t, cost.Spared{}) }
 
 // BenchmarkSpared serves requests as BenchmarkServer does, with compression at every step and
-// the default spread: of it some heads keep growing, so that no two steps are alike.
+// the default spread. With it some heads keep growing, so that no two steps are equal.
 func BenchmarkSpared(b *testing.B) {
 	for _, server := range []sim.Scheduler{sim.KVCompressServer, sim.VLLMV1} {
 		for _, budget := range []struct {

@@ -8,13 +8,12 @@ import (
 	"kvcompress/ref"
 )
 
-// A Spread says which heads lose the units (blocks, or KVs, as the method counts) that a
-// compression evicts. An engine
-// finds that out from what it has measured; a ledger has to be told.
+// A Spread is a model of how the units (blocks or KVs, as the method counts) that a compression evicts are
+// spread over heads. In an engine values decide; a ledger has no values.
 type Spread interface {
-	// Spread appends the demand's heads to dst, with Lost set: in order, and split
-	// where heads that were alike lose unequal numbers. Of each quota's blocks, as
-	// many are evicted as can be.
+	// Spread appends the demand's heads to dst, with Lost set. They stay in order; Heads are split if
+	// their heads lose unequal numbers. For each quota as many units are lost as it asks for, or as its
+	// heads can lose.
 	Spread(dst []Heads, d *Demand) []Heads
 }
 
@@ -23,25 +22,23 @@ type Demand struct {
 	Seq        kv.SeqID
 	Tokens     int         // of the sequence
 	Unit       int         // KVs of a unit
-	DenseUnits int         // that it would have, had nothing been evicted
+	DenseUnits int         // units of the sequence if nothing had been evicted
 	Quotas     []ref.Quota // ascending, without overlap; other heads lose nothing
-	Heads      []Heads     // all of them, in order
+	Heads      []Heads     // all heads, in order
 }
 
-// Heads are consecutive heads of a sequence, in (layer, head) order, that are
-// alike.
+// Heads are consecutive heads of a sequence, in (layer, head) order, with equal numbers of KVs.
 type Heads struct {
 	First, N   int // heads First to First+N−1
-	KVs, Units int // that each of them has
-	Can        int // units that each could lose
-	Lost       int // units that each loses
+	KVs, Units int // KVs and units of each head
+	Can        int // units that each head can lose
+	Lost       int // units that each head loses
 }
 
-// shares spreads blocks so that the blocks which heads keep are in proportion to
-// their weights, as far as what they have and what they can lose allows.
+// shares spreads units so that heads keep units in proportion to their weights, as far as that is possible.
 type shares struct {
-	// weights[i] are those of the heads, in (layer, head) order, when kept[i] of the
-	// dense blocks stay; kept ascends. A weight is from 1 to weightOne.
+	// weights[i] are the weights of the heads, in (layer, head) order, when the fraction kept[i] of the
+	// dense units is kept. kept is ascending. Weights are from 1 to weightOne.
 	kept    []float64
 	weights [][]int32
 }
@@ -49,8 +46,8 @@ type shares struct {
 // weightOne is the largest weight.
 const weightOne = 1 << 15
 
-// Even returns the spread that makes all heads keep alike: heads of equal length
-// lose as many blocks, and longer ones first.
+// Even returns the spread that makes all heads keep the same number of units, as far as possible: heads are
+// cut down to a common length, so longer heads lose more.
 func Even() Spread { return even{} }
 
 type even struct{ shares }
@@ -58,9 +55,8 @@ type even struct{ shares }
 // Spread implements [Spread].
 func (e even) Spread(dst []Heads, d *Demand) []Heads { return e.shares.Spread(dst, d) }
 
-// ByHeadsOnly says that what heads lose depends on their quotas and what they hold,
-// and of the sequence's tokens on no more than whether a head holds them all. A
-// spread that has it lets a server skip compressions.
+// ByHeadsOnly marks a spread whose result depends on the quotas and lengths of heads, and on the sequence's
+// number of tokens only in whether a head holds all of them. It lets a server skip compressions.
 func (even) ByHeadsOnly() {}
 
 // ByDemand implements [ByDemand].
@@ -69,8 +65,8 @@ func (even) ByDemand() {}
 // Spares implements [ByLevel].
 func (even) Spares() bool { return false }
 
-// at returns the weights for what is to stay after a demand: those measured nearest
-// to it; nil for equal ones.
+// at returns the weights for the fraction that is kept after a demand: those of the nearest kept[i]; nil if
+// all weights are equal.
 func (s *shares) at(d *Demand) []int32 {
 	if len(s.kept) == 0 {
 		return nil
@@ -132,9 +128,9 @@ func (s *shares) Spread(dst []Heads, d *Demand) []Heads {
 	return dst
 }
 
-// level sets what the heads from dst[start] on lose, blocks in all. They are cut
-// down to a common level: each keeps level·weight. Of the heads that would lose a block
-// at the next lower level, the first lose one more.
+// level sets Lost of the heads from dst[start] on, so that they lose this many blocks together. They are cut
+// down to a common level: each keeps level·weight blocks. The rest is taken from the first of the heads that
+// would lose another block at the next lower level.
 func level(dst []Heads, start int, weights []int32, blocks int) []Heads {
 	part := dst[start:]
 	loss := func(h *Heads, level int64) int {
@@ -144,14 +140,14 @@ func level(dst []Heads, start int, weights []int32, blocks int) []Heads {
 		}
 		return int(min(int64(h.Can), max(0, int64(h.Units)-keep)))
 	}
-	fits := func(level int64) bool { // no more than the blocks asked for are evicted
+	fits := func(level int64) bool { // at most the blocks asked for are evicted
 		n := 0
 		for i := range part {
 			n += part[i].N * loss(&part[i], level)
 		}
 		return n <= blocks
 	}
-	// If all could lose what the level asks of them, it would be this one.
+	// Guess the level as if all heads could lose what it asks of them.
 	stay, weight := int64(-blocks), int64(0)
 	for i := range part {
 		w := int64(weightOne)
@@ -179,14 +175,14 @@ func level(dst []Heads, start int, weights []int32, blocks int) []Heads {
 			dst[i+1].First, dst[i+1].N = h.First+left, h.N-left
 			h.N = left
 		}
-		h.Lost++ // a level is at most a block, for the largest weight is one
+		h.Lost++ // a level is at most one block, since the largest weight is 1
 		left -= h.N
 	}
 	return dst
 }
 
-// lowest returns the lowest level, from 0 on, that fits, as all above it do. It is
-// found the sooner the nearer the guess is.
+// lowest returns the lowest level, at least 0, that fits; all levels above it must fit. The search is faster
+// the nearer the guess is.
 func lowest(guess int64, fits func(int64) bool) int64 {
 	low, high := int64(-1), guess // low does not fit, high does
 	if fits(guess) {

@@ -68,9 +68,9 @@ func TestEven(t *testing.T) {
 	}
 }
 
-// TestSharesRandom holds the spread to its contract on random heads and weights: as
-// many blocks as there are come free, and no head that could lose more keeps more
-// than its share of the level by more than a block.
+// TestSharesRandom checks the contract of a spread on random heads and weights: it frees as
+// many blocks as asked for, and no head that could lose more keeps more than a block above its
+// share of the level.
 func TestSharesRandom(t *testing.T) {
 	for seed := range uint64(3000) {
 		rng := rand.New(rand.NewPCG(seed, 5))
@@ -126,7 +126,7 @@ func TestReadHeadProfile(t *testing.T) {
 	if again, err := ReadHeadProfile(&text); err != nil || !reflect.DeepEqual(again, p) {
 		t.Errorf("%v: %+v is read again as %+v", err, p, again)
 	}
-	// A model of other heads takes them in turn.
+	// A model with another number of heads takes the measured heads in turn.
 	s, err := p.Spread(kv.Shape{Layers: 2, KVHeads: 4, Group: 1, HeadSize: 8})
 	if err != nil {
 		t.Fatal(err)

@@ -8,14 +8,14 @@ import (
 	"kvcompress/trace"
 )
 
-// Turns says when the turns of a session arrive after its first.
+// Turns is the rule by which the turns of a session after the first arrive.
 type Turns string
 
 // The rules.
 const (
-	TurnsAsRecorded Turns = "as-recorded" // at their own times, whether or not the turn before has ended
-	TurnsWait       Turns = "wait"        // at their own times, but not before the turn before has ended
-	TurnsThink      Turns = "think"       // as long after the end of the turn before as they were recorded after its arrival
+	TurnsAsRecorded Turns = "as-recorded" // at their recorded times, even if the previous turn has not ended
+	TurnsWait       Turns = "wait"        // at their recorded times, but not before the previous turn has ended
+	TurnsThink      Turns = "think"       // after the end of the previous turn, by the recorded time between the two arrivals
 )
 
 // AllTurns returns all rules.
@@ -34,34 +34,33 @@ func ParseTurns(name string) (Turns, error) {
 	return "", fmt.Errorf("sim: there is no rule %q for the turns of a session: want one of %v", name, AllTurns())
 }
 
-// turns orders the requests whose arrival depends on the end of another: the turns of
-// sessions.
+// turns computes the arrival times of the turns of sessions, which depend on the end of the previous turn.
 type turns struct {
 	rule     Turns
-	closed   bool // a closed loop: recorded times say nothing but how long users think
+	closed   bool // a closed loop: recorded times matter only for TurnsThink
 	sessions map[string]*session
-	ready    []turn // that arrive in time, as a heap: the earliest first
-	read     int    // turns so far
-	released bool   // one became ready since the last peek
+	ready    []turn // turns whose arrival time is known, as a heap with the earliest first
+	read     int    // number of turns read
+	released bool   // a turn became ready since the last peek
 }
 
-// turn is a request: at first with its recorded arrival, and when it is ready with its own.
+// turn is a request with its recorded arrival time, or once it is ready with its actual one.
 type turn struct {
 	trace.Request
-	order int // in which it was read, for equal arrivals
+	order int // order in which it was read, for equal arrival times
 }
 
-// session is what is known of a session.
+// session is the state of a session.
 type session struct {
 	open bool   // a turn is in flight or ready
-	held []turn // that wait for the one before
-	own  int64  // recorded arrival of the last turn that was not held
-	end  int64  // of the last turn
+	held []turn // turns that wait for the previous one
+	own  int64  // recorded arrival of the latest turn that is not held
+	end  int64  // end of the latest turn
 }
 
-// KeepTurns has the turns of a session arrive by a rule, after CloseLoop where there is a
-// closed loop. It is called before the first step. Turns that are read before the one before
-// has ended are kept in memory, and of each session when its last turn ended.
+// KeepTurns sets the rule by which the turns of sessions arrive. It is called before the first step, and
+// after CloseLoop. Turns that are read before the previous turn has ended are kept in memory, and for each
+// session the end of its latest turn.
 func (s *Server) KeepTurns(rule Turns) error {
 	rule, err := ParseTurns(string(rule))
 	if err == nil {
@@ -76,9 +75,9 @@ func (s *source) keepTurns(rule Turns) {
 	}
 }
 
-// peekTurn is peek where turns wait. It reads until nothing that is not read can arrive
-// before what is ready: no turn arrives before its recorded time. In a closed loop it reads
-// until something can be sent.
+// peekTurn is peek if turns wait for others. It reads requests until no unread request can arrive before the
+// first that is ready: no turn arrives before its recorded time. In a closed loop it reads until a request can
+// be sent.
 func (s *source) peekTurn(now int64) (*trace.Request, error) {
 	t := s.turns
 	t.released, s.next = false, nil
@@ -107,7 +106,7 @@ func (s *source) peekTurn(now int64) (*trace.Request, error) {
 	return s.next, nil
 }
 
-// enter takes in a request that was read.
+// enter adds a request that was read.
 func (t *turns) enter(r trace.Request, now int64) {
 	one := turn{r, t.read}
 	t.read++
@@ -130,7 +129,7 @@ func (t *turns) enter(r trace.Request, now int64) {
 	heap.Push(t, one)
 }
 
-// follow makes a turn ready after the end of the one before.
+// follow makes a turn ready after the end of the previous one.
 func (t *turns) follow(s *session, one turn) {
 	own := one.ArrivalNS
 	switch {
@@ -145,7 +144,7 @@ func (t *turns) follow(s *session, one turn) {
 	heap.Push(t, one)
 }
 
-// end notes that a turn of a session has ended.
+// end records the end of a turn of a session.
 func (t *turns) end(name string, now int64) {
 	s := t.sessions[name]
 	s.open, s.end = false, now
@@ -157,7 +156,7 @@ func (t *turns) end(name string, now int64) {
 	}
 }
 
-// Len, Less, Swap, Push and Pop are of heap.Interface.
+// Len, Less, Swap, Push and Pop implement heap.Interface.
 func (t *turns) Len() int { return len(t.ready) }
 
 func (t *turns) Less(i, j int) bool {

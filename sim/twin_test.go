@@ -10,8 +10,8 @@ import (
 	"kvcompress/ref"
 )
 
-// plain is the ledger's slower, more obvious twin: a number for each head of each
-// sequence, and sums that are formed when they are asked for.
+// plain is a slower and simpler ledger: a number for each head of each sequence, and sums that
+// are computed when asked for.
 type plain struct {
 	cfg  ref.Config
 	seqs map[kv.SeqID]*plainSeq
@@ -99,7 +99,7 @@ func (p *plain) compress(id kv.SeqID) (asked, freed int) {
 	return asked, freed
 }
 
-// TestLedgerIsItsTwin does the same at random to a ledger and its twin.
+// TestLedgerIsItsTwin compares a ledger with a plain one after random operations.
 func TestLedgerIsItsTwin(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 8))

@@ -8,7 +8,7 @@ import (
 	"kvcompress/trace"
 )
 
-// TestVLLM06 serves requests by hand, on blocks of 4 tokens that hold both heads.
+// TestVLLM06 compares with schedules worked out by hand, with blocks of 4 tokens of both heads.
 func TestVLLM06(t *testing.T) {
 	limits := Limits{MaxNumSeqs: 10, MaxNumBatchedTokens: 100}
 	for _, c := range []struct {
@@ -20,7 +20,7 @@ func TestVLLM06(t *testing.T) {
 		want     string
 	}{
 		{
-			// Neither needs a block for the next token, and each wants one at its turn.
+			// Neither sequence needs a block for its next token, but each has to find a free one in turn.
 			name: "a free block for every running sequence", blocks: 4,
 			requests: requests([3]int{0, 5, 2}, [3]int{0, 5, 2}),
 			want:     "0:5 1:5, -1 0:1, 1:6",
@@ -29,7 +29,7 @@ func TestVLLM06(t *testing.T) {
 			requests: requests([3]int{0, 5, 2}, [3]int{0, 5, 2}),
 			want:     "0:5 1:5, 0:1 1:1",
 		}, {
-			// The first one takes it.
+			// The first sequence takes the free block.
 			name: "unless one before takes it", blocks: 4,
 			requests: requests([3]int{0, 4, 2}, [3]int{0, 5, 2}),
 			want:     "0:4 1:5, -1 0:1, 1:6",
@@ -67,7 +67,7 @@ func TestVLLM06(t *testing.T) {
 			requests: requests([3]int{0, 8, 4}, [3]int{0, 12, 1}),
 			want:     "0:8 1:2, 1:9 0:1, 1:1 0:1, 0:1",
 		}, {
-			// Alone it would take every block, and find none free at its next chunk.
+			// Alone it would take every block, and then find none free for its next chunk.
 			name: "chunks: a prompt of the whole cache", blocks: 5, chunked: true, change: func(l *Limits) { l.MaxNumBatchedTokens = 10 },
 			requests: requests([3]int{0, 17, 1}, [3]int{0, 16, 1}),
 			want:     "1:10 refused 0, 1:6",
@@ -118,7 +118,7 @@ func TestVLLM06(t *testing.T) {
 	}
 }
 
-// told says what a step computes, preempts and refuses.
+// told describes what a step computes, preempts and refuses.
 func told(s *Step) string {
 	var parts []string
 	for _, id := range s.Preempted {

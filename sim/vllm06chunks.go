@@ -6,26 +6,25 @@ import (
 	"slices"
 )
 
-// vllm06Chunks is the scheduler of vLLM 0.6.0 with enable_chunked_prefill: an iteration
-// decodes every running sequence, and gives what is left of max_num_batched_tokens to
-// prompts, the last of them in part.
+// vllm06Chunks is the scheduler of vLLM 0.6.0 with enable_chunked_prefill. An iteration decodes every running
+// sequence and uses the rest of max_num_batched_tokens for prompts, of which the last may be incomplete.
 type vllm06Chunks struct {
 	*Server
 	blocks  vllmBlocks
-	partial []*sequence // admitted, and their prompts not wholly computed: between iterations one at most
-	hold    bool        // nobody is admitted until a sequence finishes
+	partial []*sequence // admitted sequences with incomplete prompts; between iterations at most one
+	hold    bool        // no sequence is admitted until one finishes
 }
 
-// ChunkPrefills has the server follow the scheduler of vLLM 0.6.0 with chunked prefill.
-// It is an error with compression, and on a cache that is not a [Ledger].
+// ChunkPrefills selects the scheduler of vLLM 0.6.0 with chunked prefill. It is an error with compression, and
+// for a cache that is not a [Ledger].
 func (s *Server) ChunkPrefills() error {
 	switch {
 	case s.ledger == nil:
-		return errors.New("sim: chunked prefill: only a ledger has it; engines prefill whole prompts")
+		return errors.New("sim: chunked prefill needs a ledger: engines prefill whole prompts")
 	case s.policy.enabled:
-		return errors.New("sim: chunked prefill and compression exclude each other: KV-Compress takes its first metrics from a prompt's last queries over all its keys, and so prefills whole prompts")
+		return errors.New("sim: chunked prefill and compression exclude each other: KV-Compress observes the attention of a prompt's last queries to all its keys, and so prefills whole prompts")
 	case s.limits.MaxNumBatchedTokens < s.limits.MaxNumSeqs:
-		return fmt.Errorf("sim: chunked prefill: max_num_batched_tokens %d is less than max_num_seqs %d, each of which is to decode a token in an iteration", s.limits.MaxNumBatchedTokens, s.limits.MaxNumSeqs)
+		return fmt.Errorf("sim: chunked prefill: max_num_batched_tokens %d is less than max_num_seqs %d, and each sequence decodes a token in an iteration", s.limits.MaxNumBatchedTokens, s.limits.MaxNumSeqs)
 	}
 	c := &vllm06Chunks{Server: s, blocks: newVLLMBlocks(s.cache)}
 	s.rules, s.inReserve = c, c.blocks.unit
@@ -52,8 +51,7 @@ func (s *vllm06Chunks) iterate(step *Step) (bool, error) {
 			return false, err
 		}
 	}
-	// The preempted wait at the head of the queue, but behind who is admitted in this
-	// iteration.
+	// Preempted sequences go to the head of the queue, but are not admitted in this iteration.
 	for _, q := range preempted {
 		s.waiting.pushFront(q)
 	}
@@ -72,7 +70,7 @@ func (s *vllm06Chunks) iterate(step *Step) (bool, error) {
 	if err := s.fill(step, s.limits.MaxNumBatchedTokens-decoded); err != nil {
 		return false, err
 	}
-	if s.Batch { // vLLM lists those admitted now, then a prompt that goes on, then those that decode
+	if s.Batch { // vLLM lists sequences admitted now, then a continued prompt, then decoding sequences
 		decodes, prompts := step.Scheduled[:decoded], step.Scheduled[decoded:]
 		if len(prompts) > 0 && !prompts[0].Admitted {
 			prompts = append(prompts[1:], prompts[0])
@@ -88,17 +86,17 @@ func (s *vllm06Chunks) iterate(step *Step) (bool, error) {
 	return true, nil
 }
 
-// preemptLacking preempts the latest admitted while a running sequence finds no free
+// preemptLacking preempts the sequences that were admitted last, as long as a running sequence finds no free
 // block at its turn.
 func (s *vllm06Chunks) preemptLacking(step *Step) (preempted []*sequence, err error) {
 	for {
 		q, needs := s.running.tail, 0
 		if n := len(s.partial); n > 0 {
-			q = s.partial[n-1] // which has the blocks of its prompt
+			q = s.partial[n-1] // it has the blocks of its prompt already
 		} else if q != nil {
 			needs = s.cache.DecodeNeed(q.id)
 		}
-		if q == nil || !s.blocks.lack(s.need(), needs) {
+		if q == nil || !s.blocks.tooFew(s.need(), needs) {
 			return preempted, nil
 		}
 		if n := len(s.partial); n > 0 {
@@ -116,8 +114,8 @@ func (s *vllm06Chunks) preemptLacking(step *Step) (preempted []*sequence, err er
 	}
 }
 
-// admit takes from the queue those whose first chunk runs now: while the tokens of the
-// batch allow it, and the blocks for their whole prompts and the watermark are free.
+// admit takes the sequences whose first chunk runs now from the queue, as long as the batch has tokens left and
+// the blocks for their whole prompts and the watermark are free.
 func (s *vllm06Chunks) admit(step *Step) error {
 	s.admitted = s.admitted[:0]
 	if s.hold {
@@ -151,8 +149,8 @@ func (s *vllm06Chunks) admit(step *Step) error {
 	return nil
 }
 
-// room returns the blocks that a prompt of n tokens may take. One of several chunks that
-// took them all would find no free block at its turn, and be preempted by itself, forever.
+// room returns the number of blocks that a prompt of n tokens may take. A prompt of several chunks must leave
+// a block: one that took all of them would find no free block at its turn and be preempted again and again.
 func (s *vllm06Chunks) room(n, watermark int) int {
 	if n > s.limits.MaxNumBatchedTokens && !s.limits.KeepUnservable {
 		watermark = max(watermark, 1)
@@ -160,8 +158,8 @@ func (s *vllm06Chunks) room(n, watermark int) int {
 	return s.blocks.total - watermark
 }
 
-// fill computes as many tokens of prompts as the budget allows. A sequence whose prompt
-// is complete gets a token, and runs from then on.
+// fill computes tokens of prompts up to the budget. A sequence whose prompt is complete gets a token and runs
+// from then on.
 func (s *vllm06Chunks) fill(step *Step, budget int) error {
 	done := 0
 	for _, q := range s.partial {

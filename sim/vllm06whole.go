@@ -5,11 +5,10 @@ package sim
 type vllm06Whole struct {
 	*Server
 	blocks vllmBlocks
-	hold   bool // nobody is admitted until a sequence finishes
+	hold   bool // no sequence is admitted until one finishes
 }
 
-// UseVLLM06 has the server follow the scheduler of vLLM 0.6.0 without chunked prefill.
-// It is an error with compression.
+// UseVLLM06 selects the scheduler of vLLM 0.6.0 without chunked prefill. It is an error with compression.
 func (s *Server) UseVLLM06() error {
 	if s.policy.enabled {
 		return errCompressed
@@ -40,8 +39,8 @@ func (s *vllm06Whole) iterate(step *Step) (bool, error) {
 	}
 }
 
-// admit takes from the queue what is prefilled now: first come, first served, while the
-// blocks of the prompt and the watermark are free and the limits of a batch allow it.
+// admit takes the sequences to prefill now from the queue, in its order, as long as the blocks of their prompts
+// and the watermark are free and the limits of a batch allow it.
 func (s *vllm06Whole) admit(step *Step) error {
 	s.admitted = s.admitted[:0]
 	if s.hold {
@@ -78,11 +77,11 @@ func (s *vllm06Whole) admit(step *Step) error {
 	return nil
 }
 
-// decode runs a token of every running sequence. While one of them finds no free block
-// at its turn, the latest admitted is preempted.
+// decode decodes a token of every running sequence. While one of them finds no free block at its turn, the
+// sequence that was admitted last is preempted.
 func (s *vllm06Whole) decode(step *Step) error {
 	step.Kind = Decode
-	for q := s.running.tail; q != nil && s.blocks.lack(s.need(), s.cache.DecodeNeed(q.id)); q = s.running.tail {
+	for q := s.running.tail; q != nil && s.blocks.tooFew(s.need(), s.cache.DecodeNeed(q.id)); q = s.running.tail {
 		if err := s.preempt(step, q); err != nil {
 			return err
 		}
@@ -93,8 +92,9 @@ func (s *vllm06Whole) decode(step *Step) error {
 	return s.decodeRunning(step, len(step.Preempted) == 0)
 }
 
-// vllmBlocks counts a cache in vLLM's blocks, each of which has KVs of every head: so it
-// is unit blocks of the cache. Where layers are not alike, blocks are counted one by one.
+// vllmBlocks counts the blocks of a cache as vLLM does. A block of vLLM has the KVs of all heads
+// of all layers, so it is unit blocks of the cache, each of which has those of one head. If some
+// layers are not growing ones (of windows, or of states of a fixed size), unit is 1.
 type vllmBlocks struct {
 	cache       Cache
 	unit, total int
@@ -113,10 +113,10 @@ func (b *vllmBlocks) free() int { return b.cache.Free() / b.unit }
 // prompt returns the blocks that a prefill of n tokens takes.
 func (b *vllmBlocks) prompt(n int) int { return b.cache.PrefillNeed(n) / b.unit }
 
-// lack reports whether there are too few free blocks for a decode step that needs need blocks,
-// ofLast of them for the sequence admitted last: each sequence wants a free block
-// at its turn, even if its last block has room.
-func (b *vllmBlocks) lack(need, ofLast int) bool {
+// tooFew reports whether there are too few free blocks for a decode step that needs need blocks,
+// ofLast of them for the sequence admitted last. vLLM 0.6.0 asks for a free block for each
+// sequence in turn, even if the sequence's last block has room.
+func (b *vllmBlocks) tooFew(need, ofLast int) bool {
 	need /= b.unit
 	if ofLast == 0 {
 		need++

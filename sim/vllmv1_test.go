@@ -13,8 +13,7 @@ import (
 	"kvcompress/trace"
 )
 
-// randomV1 is a small configuration of V1, and requests, of any kind; compressed says
-// whether a method may evict.
+// randomV1 is a small random configuration of V1 with requests; with compressed, a method may evict.
 func randomV1(seed uint64, compressed bool) (*ref.Config, Schedule, Limits, V1, []trace.Request, *Rates) {
 	cfg, schedule, limits, reqs, rates := randomServing(seed)
 	rng := rand.New(rand.NewPCG(seed, 5))
@@ -50,7 +49,7 @@ func randomV1(seed uint64, compressed bool) (*ref.Config, Schedule, Limits, V1, 
 	return cfg, schedule, limits, v1, reqs, rates
 }
 
-// servedV1 is all that a run on V1 comes to.
+// servedV1 has all results of a run on V1.
 type servedV1 struct {
 	served
 	kinds map[int]Kind
@@ -105,9 +104,8 @@ func serveV1(t *testing.T, cfg *ref.Config, spread Spread, layout *Layout, sched
 	return out
 }
 
-// TestV1Together checks that nothing comes out otherwise when sequences are scheduled
-// together, blocks that nobody else finds are counted, and steps are skipped, than when all
-// is done one by one.
+// TestV1Together compares a server that schedules sequences together, only counts blocks that
+// no other request can find, and skips steps, with one that does everything one by one.
 func TestV1Together(t *testing.T) {
 	seeds := uint64(900)
 	if testing.Short() {
@@ -148,7 +146,7 @@ func TestV1Together(t *testing.T) {
 	}
 }
 
-// differs says what another run came to otherwise.
+// differs describes the first difference from another run.
 func (s *servedV1) differs(want *servedV1) string {
 	for i := range s.results {
 		if s.results[i] != want.results[i] {
@@ -197,7 +195,7 @@ func sequenceOf(reqs []trace.Request) iter.Seq2[trace.Request, error] {
 	}
 }
 
-// TestV1WrongUse refuses what V1 cannot do.
+// TestV1WrongUse checks that what V1 cannot do is refused.
 func TestV1WrongUse(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -207,11 +205,11 @@ func TestV1WrongUse(t *testing.T) {
 		{"nothing", func(*Plan, []trace.Request) {}, ""},
 		{"no block beside the null block", func(p *Plan, _ []trace.Request) { p.Config.Blocks = 7 }, "blocks 0 is not from 1"},
 		{"prefixes and a method", func(p *Plan, _ []trace.Request) { p.Config.Compression.MaxCacheTokens = 64 }, "prefix caching and compression exclude each other"},
-		{"prefixes and options of a request", func(_ *Plan, r []trace.Request) { r[0].Compression = &trace.Compression{MaxCacheTokens: new(64)} }, "options of compression and cached prefixes exclude each other"},
+		{"prefixes and options of a request", func(_ *Plan, r []trace.Request) { r[0].Compression = &trace.Compression{MaxCacheTokens: new(64)} }, "compression options of a request and prefix caching exclude each other"},
 		{"part of a block", func(p *Plan, _ []trace.Request) { p.V1.PrefixTokens = 24 }, "a prefix hash stands for 24 tokens, and a block has 16"},
 		{"a part of a block", func(p *Plan, _ []trace.Request) { p.V1.PrefixTokens = 8 }, ""},
 		{"negative", func(p *Plan, _ []trace.Request) { p.V1.LongPrefill = -1 }, "long_prefill_token_threshold -1"},
-		{"chunks of another server", func(p *Plan, _ []trace.Request) { p.ChunkedPrefill = true }, "as its own options say"},
+		{"chunks of another server", func(p *Plan, _ []trace.Request) { p.ChunkedPrefill = true }, "has options of its own"},
 		{"too long", func(p *Plan, _ []trace.Request) { p.Limits.MaxModelLen = -1 }, "max_model_len -1"},
 	} {
 		cfg := ref.Default()

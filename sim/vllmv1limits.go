@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// V1Usage is how vLLM is run, by which its limits differ: its UsageContext.
+// V1Usage is the way in which vLLM is run, its UsageContext. Default limits depend on it.
 type V1Usage string
 
 // The usages.
 const (
 	V1APIServer V1Usage = "api-server" // vllm serve (OPENAI_API_SERVER)
 	V1LLMClass  V1Usage = "llm-class"  // the Python class LLM, for batches of prompts (LLM_CLASS)
-	V1Engine    V1Usage = "engine"     // the engine by itself, as benchmarks in Python have it (ENGINE_CONTEXT)
+	V1Engine    V1Usage = "engine"     // the engine by itself, as in Python benchmarks (ENGINE_CONTEXT)
 )
 
 // V1Usages returns all usages.
@@ -28,10 +28,10 @@ func ParseV1Usage(name string) (V1Usage, error) {
 	return "", fmt.Errorf("sim: there is no usage %q of vLLM: want one of %v", name, V1Usages())
 }
 
-// v1Limits are the limits that V1 has where none are set: EngineArgs.get_batch_defaults in
-// vLLM's vllm/engine/arg_utils.py, equal in v0.11.0 and v0.20.1.
+// v1Limits are V1's default limits: EngineArgs.get_batch_defaults in vLLM's vllm/engine/arg_utils.py, which are
+// equal in v0.11.0 and v0.20.1.
 var v1Limits = []struct {
-	large    bool // a card of v1LargeMemory, but for the A100
+	large    bool // a card with at least v1LargeMemory, except the A100
 	usage    V1Usage
 	maxSeqs  int
 	maxBatch int // tokens
@@ -40,14 +40,15 @@ var v1Limits = []struct {
 	{true, V1LLMClass, 1024, 16384},
 	{false, V1APIServer, 256, 2048},
 	{false, V1LLMClass, 256, 8192},
-	{true, V1Engine, 128, 2048}, // SchedulerConfig's own
+	{true, V1Engine, 128, 2048}, // defaults of SchedulerConfig
 	{false, V1Engine, 128, 2048},
 }
 
-// v1LargeMemory is the memory from which on a card has V1's larger limits: 70 GiB.
+// v1LargeMemory is the least memory of a card for V1's larger limits: 70 GiB.
 const v1LargeMemory = 70 << 30
 
-// V1Limits returns the default limits of vLLM's V1 engine on a card with memory bytes. It has no watermark.
+// V1Limits returns the default limits of vLLM's V1 engine on a card with this many bytes of memory. The watermark
+// is 0.
 func V1Limits(card string, memory int64, usage V1Usage) Limits {
 	large := memory >= v1LargeMemory && !strings.Contains(strings.ToLower(card), "a100")
 	for _, l := range v1Limits {

@@ -8,17 +8,17 @@ import (
 	"kvcompress/trace"
 )
 
-// vllmV1 is the scheduler of vLLM's V1 engine: an iteration has one budget of tokens, for
-// the running sequences first, in the order of admission, and then for the queue. A
-// prompt takes as many of them as it can, and blocks for these.
+// vllmV1 is the scheduler of vLLM's V1 engine. An iteration has one budget of tokens: first for the running
+// sequences, in the order of admission, and then for the queue. A prompt takes as many tokens as it can, and
+// the blocks for them.
 type vllmV1 struct {
 	*Server
 	V1
 	heads   int
 	pool    *blockPool  // nil without prefix caching
-	partial []*sequence // that run, with a prompt that is not wholly computed, in the order of admission
-	order   []*sequence // scratch: all that run
-	chunks  []chunk     // of this iteration, in the order in which they are scheduled
+	partial []*sequence // running sequences with incomplete prompts, in the order of admission
+	order   []*sequence // scratch: all running sequences
+	chunks  []chunk     // of this iteration, in the order of scheduling
 }
 
 // chunk is a sequence's part of an iteration.
@@ -26,11 +26,11 @@ type chunk struct {
 	q        *sequence
 	tokens   int
 	before   int  // its tokens that were computed or cached
-	decode   bool // one token, of a sequence whose prompt is complete
-	admitted bool // by this iteration
+	decode   bool // one token of a sequence with a complete prompt
+	admitted bool // in this iteration
 }
 
-// sharesBlocks reports whether the server is a V1 that caches prefixes.
+// sharesBlocks reports whether the scheduler is V1 with prefix caching.
 func (s *Server) sharesBlocks() bool {
 	v, ok := s.rules.(*vllmV1)
 	return ok && v.pool != nil
@@ -69,7 +69,7 @@ func (s *vllmV1) arrived(q *sequence, r *trace.Request) {
 
 func (s *vllmV1) release(q *sequence) error { return s.leave(q, false) }
 
-// leave frees what a sequence holds. One that is to come back finds its own blocks again.
+// leave releases a sequence. If back is set, it will come back and can find its own blocks again.
 func (s *vllmV1) leave(q *sequence, back bool) error {
 	if s.pool == nil {
 		return s.ledger.Release(q.id)
@@ -102,10 +102,10 @@ func (s *vllmV1) iterate(step *Step) (bool, error) {
 		case len(s.chunks) > 0 || step.Sequences > 0:
 			return true, s.run(step)
 		case s.BlockedHead && (len(step.Preempted) > preempted || s.waiting.n > 0 || len(s.partial) > 0):
-			step.Kind = Decode // of nobody
+			step.Kind = Decode // of no sequence
 			return true, nil
 		case len(step.Preempted) > preempted:
-			continue // vLLM's next iteration is at once
+			continue // vLLM begins the next iteration at once
 		}
 		if more, err := s.sleep(step); !more || err != nil {
 			return false, err
@@ -113,15 +113,14 @@ func (s *vllmV1) iterate(step *Step) (bool, error) {
 	}
 }
 
-// sortWaiting puts the queue in the order of priority.
+// sortWaiting sorts the queue by priority.
 func (s *vllmV1) sortWaiting() {
 	if s.Priority != nil {
 		s.waiting.sort(byPriority)
 	}
 }
 
-// tokens returns how many tokens a sequence has that is admitted or waits, and computed how
-// many of them are in the cache.
+// tokens returns the number of tokens of a sequence, and the number of those that are in the cache.
 func (s *vllmV1) tokens(q *sequence) (tokens, computed int) {
 	if s.fills(q) {
 		return q.prompt + q.generated, q.filled
@@ -130,12 +129,10 @@ func (s *vllmV1) tokens(q *sequence) (tokens, computed int) {
 	return n, n - 1
 }
 
-// fills reports whether a sequence that is admitted has a part of its prompt to be
-// computed.
+// fills reports whether the prompt of an admitted sequence is incomplete.
 func (s *vllmV1) fills(q *sequence) bool { return q.filled < q.toFill }
 
-// chunkOf returns how many tokens of a running sequence the next iteration computes, of a
-// budget.
+// chunkOf returns the number of tokens of a running sequence that the next iteration computes, at most budget.
 func (s *vllmV1) chunkOf(q *sequence, budget int) int {
 	tokens, computed := s.tokens(q)
 	n := s.cut(tokens-computed, budget)
@@ -145,7 +142,7 @@ func (s *vllmV1) chunkOf(q *sequence, budget int) int {
 	return n
 }
 
-// cut returns how many of n tokens an iteration computes, of a budget.
+// cut returns the number of n tokens of a prompt that an iteration computes, at most budget.
 func (s *vllmV1) cut(n, budget int) int {
 	if s.LongPrefill > 0 {
 		n = min(n, s.LongPrefill)
@@ -153,7 +150,7 @@ func (s *vllmV1) cut(n, budget int) int {
 	return min(n, budget)
 }
 
-// need returns how many blocks a running sequence takes for n tokens more.
+// need returns the number of blocks that a running sequence takes for n more tokens.
 func (s *vllmV1) need(q *sequence, n int) int {
 	if !s.fills(q) {
 		return s.ledger.DecodeNeed(q.id)
@@ -161,15 +158,15 @@ func (s *vllmV1) need(q *sequence, n int) int {
 	return s.fillNeed(q, q.filled+n, admission{})
 }
 
-// fillNeed returns how many blocks a sequence takes so that its prompt is computed up to a
-// token.
+// fillNeed returns the number of blocks that a sequence takes to have the first tokens of its prompt, up to to,
+// in the cache.
 func (s *vllmV1) fillNeed(q *sequence, to int, a admission) int {
 	entered := s.entered(q)
 	return s.ledger.ChunkNeed(entered, to-entered) - s.heads*(a.cached-a.free)
 }
 
-// entered returns how many tokens of a sequence without its whole prompt are in the cache:
-// none of one that waits.
+// entered returns the number of tokens of a sequence with an incomplete prompt that are in the cache; 0 if it
+// waits.
 func (s *vllmV1) entered(q *sequence) int {
 	if q.toFill == 0 {
 		return 0
@@ -177,7 +174,7 @@ func (s *vllmV1) entered(q *sequence) int {
 	return q.filled
 }
 
-// start has a sequence run whose prompt is computed, and has given it a token.
+// start adds a sequence whose prompt is computed, and which has got a token, to those that run.
 func (s *vllmV1) start(step *Step, q *sequence) {
 	step.Sequences++
 	if s.Batch {
@@ -236,7 +233,7 @@ func (s *vllmV1) run(step *Step) error {
 	return nil
 }
 
-// decodeOne computes a token of one sequence, which the cache has room for.
+// decodeOne decodes a token of one sequence, for which the cache has a block already.
 func (s *vllmV1) decodeOne(step *Step, q *sequence) {
 	step.Sequences++
 	step.Tokens++

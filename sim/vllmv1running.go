@@ -8,8 +8,8 @@ import (
 	"kvcompress/kv"
 )
 
-// scheduleRunning gives the running sequences their tokens of an iteration. Where blocks
-// lack, it compresses first, and then preempts until they are there.
+// scheduleRunning schedules the tokens of the running sequences. If blocks are lacking, it first compresses, and
+// then preempts until there are enough.
 func (s *vllmV1) scheduleRunning(step *Step) error {
 	before := step.Work[CompressedSeqs]
 	for s.policy.enabled && s.lacks() {
@@ -25,7 +25,7 @@ func (s *vllmV1) scheduleRunning(step *Step) error {
 	return s.scheduleEach(step)
 }
 
-// lacks reports whether the running sequences take more blocks than are free.
+// lacks reports whether the running sequences need more blocks than are free.
 func (s *vllmV1) lacks() bool {
 	need := s.ledger.NeedAll(1)
 	budget := s.limits.MaxNumBatchedTokens - s.running.len()
@@ -38,9 +38,9 @@ func (s *vllmV1) lacks() bool {
 	return need > s.ledger.Free()
 }
 
-// scheduleTogether is scheduleEach where every running sequence is scheduled, nobody is
-// preempted, and those with a prompt to be computed were admitted last. Several decode
-// steps may be taken at once where they are quiet, as far as the caller knows.
+// scheduleTogether is a fast scheduleEach for the case that every running sequence is scheduled, none is
+// preempted, and those with incomplete prompts were admitted last. Otherwise it returns false. If quiet is set,
+// several decode steps may be taken at once.
 func (s *vllmV1) scheduleTogether(step *Step, quiet bool) (bool, error) {
 	budget := s.limits.MaxNumBatchedTokens - s.running.len()
 	if s.plain || budget < 0 || s.running.len() == 0 && len(s.partial) == 0 {
@@ -85,8 +85,8 @@ func (s *vllmV1) scheduleTogether(step *Step, quiet bool) (bool, error) {
 	return true, nil
 }
 
-// headStays reports whether the head of the queue can only be admitted when a sequence has
-// finished: decode steps take blocks, and make none of its own cached.
+// headStays reports whether the head of the queue cannot be admitted before a sequence finishes. Decode steps do
+// not change that: they only take blocks.
 func (s *vllmV1) headStays(budget int) bool {
 	if s.waiting.n == 0 || budget == 0 || s.running.len() == s.limits.MaxNumSeqs {
 		return true
@@ -99,9 +99,8 @@ func (s *vllmV1) headStays(budget int) bool {
 	return !ok
 }
 
-// scheduleEach gives one running sequence after the other its tokens, in the order of
-// admission. While blocks lack for one, another is preempted: the last, or the one that
-// comes last by priority.
+// scheduleEach schedules the running sequences one after the other, in the order of admission. While one lacks
+// blocks, the last sequence is preempted, or with priorities the least urgent.
 func (s *vllmV1) scheduleEach(step *Step) error {
 	s.order = append(s.order[:0], s.partial...)
 	for q := s.running.head; q != nil; q = q.next {
@@ -142,7 +141,7 @@ func (s *vllmV1) scheduleEach(step *Step) error {
 	return nil
 }
 
-// schedule has the cache take n tokens of a running sequence.
+// schedule schedules n tokens of a running sequence and takes their blocks.
 func (s *vllmV1) schedule(step *Step, q *sequence, n int) error {
 	_, computed := s.tokens(q)
 	c := chunk{q: q, tokens: n, before: computed, decode: !s.fills(q)}
@@ -160,7 +159,7 @@ func (s *vllmV1) schedule(step *Step, q *sequence, n int) error {
 	return nil
 }
 
-// leastUrgent returns which of s.order comes last by priority and arrival.
+// leastUrgent returns the index in s.order of the sequence that comes last by priority and arrival.
 func (s *vllmV1) leastUrgent() int {
 	last := 0
 	for i, q := range s.order {
@@ -194,7 +193,7 @@ func (s *vllmV1) preempt(step *Step, q *sequence) error {
 	step.Preempted = append(step.Preempted, q.id)
 	s.waiting.pushFront(q)
 	s.sortWaiting()
-	if at := slices.IndexFunc(s.chunks, func(c chunk) bool { return c.q == q }); at >= 0 { // it keeps its tokens
+	if at := slices.IndexFunc(s.chunks, func(c chunk) bool { return c.q == q }); at >= 0 { // with StalePreempted it keeps its tokens
 		c := &s.chunks[at]
 		c.before, c.decode = 0, false
 	}

@@ -5,8 +5,7 @@ import (
 	"math"
 )
 
-// scheduleWaiting takes from the queue those who begin in this iteration, with what the
-// running ones leave of the budget.
+// scheduleWaiting admits sequences from the queue, with the budget that the running sequences leave.
 func (s *vllmV1) scheduleWaiting(step *Step) error {
 	budget := s.limits.MaxNumBatchedTokens - step.Sequences
 	for _, c := range s.chunks {
@@ -52,14 +51,13 @@ func (s *vllmV1) scheduleWaiting(step *Step) error {
 	return nil
 }
 
-// admission is what a sequence begins with.
+// admission is the first chunk of a sequence.
 type admission struct {
-	tokens       int // of the first chunk
-	cached, free int // blocks that are cached, and of these, those that no sequence uses
+	tokens       int // of the chunk
+	cached, free int // cached blocks, and those of them that no sequence uses
 }
 
-// admits returns what the head of the queue begins with if it is admitted now, or that it
-// is not.
+// admits returns the first chunk of the head of the queue, and whether it can be admitted now.
 func (s *vllmV1) admits(q *sequence, budget int) (a admission, ok bool) {
 	tokens, from := q.prompt+q.generated, q.filled+s.receives(q)
 	if s.pool != nil && from == 0 {
@@ -78,8 +76,8 @@ func (s *vllmV1) admits(q *sequence, budget int) (a admission, ok bool) {
 	return a, need <= s.ledger.Free()
 }
 
-// receives returns how many tokens of a waiting sequence's prompt come with it: of one that was
-// preempted none, since its blocks were freed.
+// receives returns the number of prompt tokens whose KVs a waiting sequence was received with; 0 after a
+// preemption, which frees them.
 func (s *vllmV1) receives(q *sequence) int {
 	if !s.received || q.result.Preemptions > 0 {
 		return 0
@@ -87,7 +85,7 @@ func (s *vllmV1) receives(q *sequence) int {
 	return q.prompt - 1
 }
 
-// within returns the most tokens that a sequence of n has in the cache.
+// within returns the most tokens that a sequence of n tokens has in the cache.
 func (s *vllmV1) within(n int) int {
 	if longest := s.limits.MaxModelLen; longest > 0 {
 		return min(n, longest)
@@ -95,8 +93,7 @@ func (s *vllmV1) within(n int) int {
 	return n
 }
 
-// neverAdmitted says why a request can never be served; nothing if it can be, or if those
-// behind it wait for it in any case.
+// neverAdmitted returns why a request can never be served; "" if it can be, or with BlockedHead.
 func (s *vllmV1) neverAdmitted(q *sequence) string {
 	if s.BlockedHead {
 		return ""
@@ -110,7 +107,7 @@ func (s *vllmV1) neverAdmitted(q *sequence) string {
 	return s.cannotServe(q, s.ledger.PrefillNeed(q.prompt+q.generated), s.ledger.Blocks(), bound{math.MaxInt, ""})
 }
 
-// enter has the cache take the next chunk of a sequence's prompt.
+// enter adds the next chunk of a sequence's prompt to the cache.
 func (s *vllmV1) enter(step *Step, q *sequence, a admission) error {
 	l := s.ledger
 	from, to := s.entered(q), q.filled+a.tokens

@@ -6,10 +6,10 @@ import (
 	"math/bits"
 )
 
-// Feature is a kind of work that a step does and that takes time.
+// Feature is a kind of work of a step.
 type Feature int
 
-// The features of a step. Heads are KV heads, of all layers.
+// The features of a step. Heads are the KV heads of all layers.
 const (
 	Steps              Feature = iota // iterations
 	PrefillSteps                      // iterations that prefill
@@ -17,18 +17,18 @@ const (
 	PrefillSeqs                       // sequences prefilled
 	PrefillTokens                     // tokens prefilled
 	AttentionPairs                    // (query, key) pairs of prefills: Σ n(n+1)/2, less those of a cached prefix
-	WindowPairs                       // likewise in a windowed layer, where a query sees the window
+	WindowPairs                       // (query, key) pairs of prefills in a layer with a sliding window
 	ExpertsRead                       // experts of a layer that steps read, in units of 1/ExpertUnit: see Experts.Read
-	MetricPairs                       // pairs that prefills collect metrics from: see ref.Observation.Pairs
+	MetricPairs                       // pairs from which prefills collect metrics: see ref.Observation.Pairs
 	DecodeSeqs                        // sequences decoded
 	KVsRead                           // KVs that decode attention reads, over all heads
-	BlocksRead                        // blocks that they lie in
+	BlocksRead                        // blocks of these KVs
 	CompressedSeqs                    // sequences compressed
-	KVsSorted                         // slots of all their blocks, where a method ranks KVs
+	KVsSorted                         // slots of all their blocks, if the method ranks KVs
 	KVsEvicted                        // by compression
 	KVsMoved                          // by compression
 	BlocksFreed                       // by compression
-	QuantizedBytesRead                // bytes that decode attention reads of KVs of which the key or the value is quantized or merged; KVsRead are the others
+	QuantizedBytesRead                // bytes that decode attention reads of KVs with a quantized or merged key or value, which KVsRead does not count
 	Quantized                         // keys and values that compression quantizes
 	Merged                            // keys and values that compression merges
 	NumFeatures
@@ -40,7 +40,7 @@ var featureNames = [NumFeatures]string{
 	"quantized_bytes_read", "quantized", "merged",
 }
 
-// String returns the feature's name, as tables and JSON have it.
+// String returns the feature's name in tables and JSON.
 func (f Feature) String() string {
 	if f < 0 || f >= NumFeatures {
 		return fmt.Sprintf("Feature(%d)", int(f))
@@ -48,10 +48,10 @@ func (f Feature) String() string {
 	return featureNames[f]
 }
 
-// Work is how much of each feature a step, or a run, has.
+// Work is the amount of each feature in a step or a run.
 type Work [NumFeatures]int64
 
-// Add adds the work of o. What does not fit stays at the largest that does.
+// Add adds the work of o. Sums saturate at the largest int64.
 func (w *Work) Add(o *Work) {
 	for f, n := range o {
 		if n > math.MaxInt64-w[f] {
@@ -62,18 +62,16 @@ func (w *Work) Add(o *Work) {
 	}
 }
 
-// TicksPerNS is how many ticks a nanosecond has. Costs are whole ticks, so that
-// the sum over many steps is exact and does not depend on how it is formed.
+// TicksPerNS is the number of ticks in a nanosecond. Costs are whole ticks, so that sums over many steps are
+// exact and do not depend on the order of summation.
 const TicksPerNS = 1 << tickBits
 
 const tickBits = 22
 
-// Rates is the cost of one unit of each feature, in ticks: a step's cost is linear
-// in its work.
+// Rates has the cost of one unit of each feature, in ticks. The cost of a step is linear in its work.
 type Rates [NumFeatures]uint64
 
-// SetNS sets the rate of a feature from nanoseconds, which must be from 0 to an
-// hour.
+// SetNS sets the rate of a feature in nanoseconds, from 0 to an hour.
 func (r *Rates) SetNS(f Feature, ns float64) error {
 	if !(ns >= 0 && ns <= MaxStepTimeNS) {
 		return fmt.Errorf("sim: a unit of %s would take %v ns, want 0 to %v", f, ns, float64(MaxStepTimeNS))
@@ -92,10 +90,10 @@ func (r *Rates) Validate() error {
 	return nil
 }
 
-// Ticks is a span of time, of 128 bits.
+// Ticks is a duration in ticks, as a 128-bit number.
 type Ticks struct{ Hi, Lo uint64 }
 
-// Cost returns what work costs.
+// Cost returns the cost of work.
 func (r *Rates) Cost(w *Work) Ticks {
 	var t Ticks
 	for f, n := range w {
@@ -107,18 +105,18 @@ func (r *Rates) Cost(w *Work) Ticks {
 	return t
 }
 
-// of returns what so much of a feature costs.
+// of returns the cost of n units of a feature.
 func (r *Rates) of(f Feature, n int64) Ticks {
 	hi, lo := bits.Mul64(uint64(n), r[f])
 	return Ticks{hi, lo}
 }
 
-// TicksOf returns a number of nanoseconds, at least 0, in ticks.
+// TicksOf converts nanoseconds, at least 0, to ticks.
 func TicksOf(ns int64) Ticks {
 	return Ticks{uint64(ns) >> (64 - tickBits), uint64(ns) << tickBits}
 }
 
-// Plus returns t + o, or the longest span if that is longer.
+// Plus returns t + o, or the longest duration on overflow.
 func (t Ticks) Plus(o Ticks) Ticks {
 	lo, carry := bits.Add64(t.Lo, o.Lo, 0)
 	hi, carry := bits.Add64(t.Hi, o.Hi, carry)
@@ -128,14 +126,14 @@ func (t Ticks) Plus(o Ticks) Ticks {
 	return Ticks{hi, lo}
 }
 
-// minus returns t − o, where o is not longer.
+// minus returns t − o; o must not be longer than t.
 func (t Ticks) minus(o Ticks) Ticks {
 	lo, borrow := bits.Sub64(t.Lo, o.Lo, 0)
 	hi, _ := bits.Sub64(t.Hi, o.Hi, borrow)
 	return Ticks{hi, lo}
 }
 
-// Times returns n·t, or the longest span if that is longer.
+// Times returns n·t, or the longest duration on overflow.
 func (t Ticks) Times(n uint64) Ticks {
 	hi, lo := bits.Mul64(t.Lo, n)
 	over, high := bits.Mul64(t.Hi, n)
@@ -149,7 +147,7 @@ func (t Ticks) Times(n uint64) Ticks {
 // Less reports whether t is shorter than o.
 func (t Ticks) Less(o Ticks) bool { return t.Hi < o.Hi || t.Hi == o.Hi && t.Lo < o.Lo }
 
-// NS returns the span in whole nanoseconds, rounded down, and at most MaxInt64.
+// NS returns the duration in whole nanoseconds, rounded down, and at most MaxInt64.
 func (t Ticks) NS() int64 {
 	if t.Hi>>(tickBits-1) != 0 {
 		return math.MaxInt64
@@ -157,18 +155,17 @@ func (t Ticks) NS() int64 {
 	return int64(t.Hi<<(64-tickBits) | t.Lo>>tickBits)
 }
 
-// Seconds returns the span in seconds, rounded.
+// Seconds returns the duration in seconds, rounded.
 func (t Ticks) Seconds() float64 {
 	return (float64(t.Hi)*0x1p64 + float64(t.Lo)) / (TicksPerNS * 1e9)
 }
 
-// Products is the time that an iteration takes, in nanoseconds, beyond what is linear in
-// its work: of the matrix products of prefilled tokens and decoding sequences, which take
-// place while the weights are read. It depends on the two counts alone, and must be from
-// 0 to MaxStepTimeNS.
+// Products returns the part of an iteration's time, in nanoseconds, that is not linear in its work: the matrix
+// products of prefilled tokens and decoding sequences, which overlap with the reading of weights. It depends
+// only on the two numbers, and must be from 0 to MaxStepTimeNS.
 type Products func(prefilled, decoded int64) float64
 
-// ticks returns the products of equal iterations whose work, together, is w.
+// ticks returns the products of equal iterations with total work w.
 func (p Products) ticks(w *Work, iterations int) Ticks {
 	if p == nil || iterations == 0 {
 		return Ticks{}

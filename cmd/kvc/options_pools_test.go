@@ -132,7 +132,7 @@ func TestPoolsSwept(t *testing.T) {
 	if got := sweep(2, "--prefill-replicas", "1", "--decode-replicas", "1,2"); got[0].Prefill != 1 || got[1].Decode != 2 {
 		t.Errorf("without --replicas: %+v", got)
 	}
-	if got := sweep(2, "--prefill-replicas", "1", "--decode-replicas", "1", "--compression", "none,snapkv:tokens:64", "--engine", "vllm-v1"); got[0].Error != "" || !strings.Contains(got[1].Error, "not disaggregated with compression") {
+	if got := sweep(2, "--prefill-replicas", "1", "--decode-replicas", "1", "--compression", "none,snapkv:tokens:64", "--engine", "vllm-v1"); got[0].Error != "" || !strings.Contains(got[1].Error, "cannot be disaggregated with compression") {
 		t.Errorf("with a method: %+v", got)
 	}
 	for _, c := range []struct{ args, want string }{

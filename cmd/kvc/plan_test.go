@@ -142,7 +142,7 @@ func TestPlanReasons(t *testing.T) {
 		t.Errorf("%+v", own)
 	}
 	old := planned(t, exitDone, "--requests", log, "--model", "llama-3.1-8b", "--gpu", "h100", "--slo-ttft", "1h", "--compression", "none,rate:0.5", "--engine", "vllm-0.6")
-	if c := old.Candidates[1]; c.Meets || len(c.Reasons) != 1 || c.Reasons[0].Kind != "projected" || !strings.HasPrefix(c.Reasons[0].Text, "vLLM 0.6 compresses nothing") {
+	if c := old.Candidates[1]; c.Meets || len(c.Reasons) != 1 || c.Reasons[0].Kind != "projected" || !strings.HasPrefix(c.Reasons[0].Text, "vLLM 0.6 does not compress") {
 		t.Errorf("a method on vllm-0.6: %+v", c)
 	}
 }

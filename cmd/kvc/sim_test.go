@@ -64,7 +64,7 @@ func TestSimMethods(t *testing.T) {
 		{"snapkv --max-cache-tokens 64", "The kernels of snapkv are not measured"},
 		{"razor --set full_share=0.15", "Of 256 heads 38 are assumed to keep everything"},
 		{"streaming-llm --rate 0.25", "before every step"},
-		{"quest --max-cache-tokens 64", "Nothing comes free"},
+		{"quest --max-cache-tokens 64", "No memory is freed"},
 	} {
 		code, out, errs := kvc(strings.Fields(serve + c.args)...)
 		if code != 0 || !strings.Contains(out, c.want) {
@@ -150,7 +150,7 @@ func TestSimWrongUse(t *testing.T) {
 		{"sim --requests " + plain + " --model llama-3.1-8b --gpu l4", "kvc trace import", exitUsage},
 		{"sim --requests " + none + " --model llama-3.1-8b --gpu l4", "has no requests", exitUsage},
 		{serve + "--tensor-parallel 3", "tensor parallelism 3", exitUsage},
-		{serve + "--gpu-memory-utilization 90", "0.9 is usual", exitUsage},
+		{serve + "--gpu-memory-utilization 90", "such as 0.9", exitUsage},
 		{serve + "--rate 0.5 --enable-prefix-caching", "do not go with compression", exitUsage},
 		{serve + "--enable-prefix-caching", "no prefix hashes", exitUsage},
 		{serve + "--profile " + empty, "empty", exitUsage},
@@ -169,7 +169,7 @@ func TestSimWrongUse(t *testing.T) {
 		{"sim --cases " + memory + " --plot x.svg", "--plot does not go with --cases", exitUsage},
 		{"sim --cases " + memory, "1 row of memory.csv cannot be projected", exitUsage},
 		{serve + "--max-model-len -1", "max_model_len -1", exitUsage},
-		{serve + "--max-model-len 131073", "131072 of the context of llama-3.1-8b", exitUsage},
+		{serve + "--max-model-len 131073", "want 1 to 131072, the context of llama-3.1-8b", exitUsage},
 		{serve + "--max-model-len 131072 --max-num-batched-tokens 2048", "a server refuses to start", exitUsage},
 		{"calibrate", "--measurements is missing", exitUsage},
 		{"calibrate --measurements " + empty, "-o is missing", exitUsage},

@@ -203,7 +203,7 @@ func TestMethodsPlanned(t *testing.T) {
 			c.Check = true
 			r, err := Run(context.Background(), c, equal(50, 1e8, 1500, 60))
 			if refused := map[string]bool{"quest": rate, "infllm": rate, "llmlingua2": !rate}[e.Name]; refused {
-				if err == nil || !strings.Contains(err.Error(), "it has no") {
+				if err == nil || !strings.Contains(err.Error(), "it takes no") {
 					t.Errorf("%s: %v", e.Name, err)
 				}
 				continue
@@ -221,7 +221,7 @@ func TestMethodsPlanned(t *testing.T) {
 		{"snapkv", "compresses nothing without max_cache_tokens or rate", 0, nil},
 		{"streaming-llm", "compresses nothing without", 0, nil},
 		{"h2o-mask", "compresses nothing without", 0, nil},
-		{"quest", "reads everything without max_cache_tokens", 0, nil},
+		{"quest", "it needs max_cache_tokens", 0, nil},
 		{"duo-attention", "full_share=0.15", 300, nil},
 		{"razor", "full_share=0.15", 300, nil},
 		{"razor", "want a fraction of the heads", 300, map[string]string{"full_share": "15"}},

@@ -109,12 +109,12 @@ func TestPlannedErrors(t *testing.T) {
 		model, want string
 		method      ref.Config
 	}{
-		{"llama-3.1-8b", "without max_cache_tokens", ref.Config{Method: "infllm"}},
+		{"llama-3.1-8b", "it needs max_cache_tokens", ref.Config{Method: "infllm"}},
 		{"llama-3.1-8b", "no rate", ref.Config{Method: "infllm", Compression: ref.Compression{Rate: 0.5}}},
 		{"llama-3.1-8b", "missed is 2", ref.Config{Method: "infllm", Compression: ref.Compression{MaxCacheTokens: 9}, Set: ref.Settings{"missed": []byte("2")}}},
 		{"gemma-3-4b", "windows or states", ref.Config{Method: "infllm", Compression: ref.Compression{MaxCacheTokens: 900}}},
 		{"deepseek-v3", "latent", ref.Config{Method: "quest", Compression: ref.Compression{MaxCacheTokens: 900}}},
-		{"llama-3.1-8b", "without rate", ref.Config{Method: "llmlingua2"}},
+		{"llama-3.1-8b", "it needs a rate", ref.Config{Method: "llmlingua2"}},
 		{"llama-3.1-8b", "no max_cache_tokens", ref.Config{Method: "llmlingua2", Compression: ref.Compression{MaxCacheTokens: 9}}},
 	} {
 		m, err := catalog.FindModel(c.model)
