@@ -105,10 +105,10 @@ func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
 			return edgeOfNumbers(r, i/2, methods)
 		},
 		func(r *rand.Rand) (*Pipeline, error) {
-			if i%4 != 2 || len(others) == 0 {
+			if i%2 == 1 || len(others) == 0 {
 				return nil, nil
 			}
-			return edgeOfGrowth(r, i/4, others)
+			return edgeOfGrowth(r, i/2, others)
 		},
 	} {
 		if k < 3 && len(others) == 0 || 3 <= k && k < 6 && len(own) == 0 || len(methods) == 0 {

@@ -12,9 +12,9 @@ import (
 	"kvcompress/trace"
 )
 
-// laterTokens are how many tokens an OpLater has come and gone: past a word of 32 positions, past the
-// positions of 256 such words, past 16 bits.
-var laterTokens = []int{31, 1100, 8200, 1<<16 - 3, 1<<16 + 40}
+// laterTokens are how many tokens an OpLater has come and gone: past a word of 32 positions, past those of
+// one warp's words, of four, of eight, past 16 bits.
+var laterTokens = []int{31, 1100, 5000, 8200, 1<<16 - 3, 1<<16 + 40}
 
 // edgeOfNumbers makes the i-th small pipeline in which numbers are large: positions, options, block
 // numbers, offsets in the arrays that have a number for each slot, and rows of the block tables. Those of
@@ -56,7 +56,7 @@ func edgeOfNumbers(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, erro
 
 // grownTokens are how many KVs an OpGrow has added: past what a block of threads does in one round, past what
 // one block of them does, past 16 bits.
-var grownTokens = []int{600, 1100, 2100, 4200, 8300, 1<<16 + 40}
+var grownTokens = []int{4200, 1<<16 + 40, 1100, 8300, 600, 2100}
 
 // edgeOfGrowth makes the i-th pipeline of long heads: those of as many numbers in a row as there are methods
 // have every method. It is nil if the method has none such.

@@ -131,7 +131,7 @@ func EngineGroup(kernel string) string {
 }
 
 // batch is how many seeds' pipelines are looked at at a time.
-const batch = 4
+const batch = 8
 
 // cheapRuns is how many pipelines that execute little a mutant is run on first. After those, it is run on the one of
 // each batch that executes most, and on all, up to moreRuns, in which its kernel takes a direction of a branch that it
@@ -283,9 +283,12 @@ func (in *input) run(ctx context.Context, opt ptx.Options, replaced map[string]k
 	defer work.Recover(&err) // the host believed what a wrong kernel wrote
 	opt.Cache = in.parsed
 	var dev *ptx.Device
+	engine := &watched{}
 	outcome, err := in.Pipeline.Run(ctx, func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
 		dev = ptx.New(opt)
-		return kernels.New(dev, cfg, open, observe, kernels.Options{Context: ctx, Kernels: replaced, PrefillBytes: passBytes, FreshBuffers: true})
+		var err error
+		engine.Engine, err = kernels.New(dev, cfg, open, observe, kernels.Options{Context: ctx, Kernels: replaced, PrefillBytes: passBytes, FreshBuffers: true})
+		return engine, err
 	}, validate.Tolerance{})
 	if dev != nil {
 		if cost != nil {
@@ -297,9 +300,34 @@ func (in *input) run(ctx context.Context, opt ptx.Options, replaced map[string]k
 		return nil
 	}
 	if outcome.Divergence != nil {
-		return outcome.Divergence
+		return errors.Join(outcome.Divergence, engine.failed)
 	}
 	return err
+}
+
+// watched is an engine that remembers the error of a kernel, of which a divergence has the text alone.
+type watched struct {
+	*kernels.Engine
+	failed error
+}
+
+func (w *watched) note(err error) error {
+	if report := (*ptx.Report)(nil); errors.As(err, &report) && w.failed == nil {
+		w.failed = report
+	}
+	return err
+}
+
+// Prefill is that of the engine, as are Decode and Compress.
+func (w *watched) Prefill(id kv.SeqID, n int) error { return w.note(w.Engine.Prefill(id, n)) }
+
+// Decode decodes.
+func (w *watched) Decode(batch []kv.SeqID) error { return w.note(w.Engine.Decode(batch)) }
+
+// Compress compresses.
+func (w *watched) Compress(id kv.SeqID) (ref.Compressed, error) {
+	result, err := w.Engine.Compress(id)
+	return result, w.note(err)
 }
 
 // run runs the mutant on an input.

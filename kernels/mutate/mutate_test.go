@@ -254,3 +254,17 @@ func TestArguments(t *testing.T) {
 		t.Errorf("%q, %v", why, err)
 	}
 }
+
+// TestArray: the report of a kernel that is out of bounds says of which array.
+func TestArray(t *testing.T) {
+	out := &ptx.Report{Kind: ptx.OutOfBounds, Space: "global", Allocation: "positions"}
+	for err, want := range map[error]string{
+		fmt.Errorf("joined: %w", out):                       "positions",
+		&ptx.Report{Kind: ptx.OutOfBounds, Space: "shared"}: "shared memory",
+		context.Canceled:                                    "",
+	} {
+		if got := array(err); got != want {
+			t.Errorf("%v: %q, want %q", err, got, want)
+		}
+	}
+}
