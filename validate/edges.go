@@ -110,6 +110,12 @@ func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
 			}
 			return edgeOfGrowth(r, i/2, others)
 		},
+		func(r *rand.Rand) (*Pipeline, error) {
+			if i%2 == 0 {
+				return nil, nil
+			}
+			return edgeOfRounds(r, i/2, own)
+		},
 	} {
 		if k < 3 && len(others) == 0 || 3 <= k && k < 6 && len(own) == 0 || len(methods) == 0 {
 			continue
@@ -203,37 +209,15 @@ func edgeOfPages(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error)
 	return nil, nil
 }
 
-// mergedHeadSizes have each number of rounds of a warp's lanes, 1 to 8.
-var mergedHeadSizes = []int{256, 8, 40, 96, 128, 160, 192, 224}
-
-// edgeOfMerging makes the i-th pipeline of MiniCache, of two layers that become one: those of 24 numbers in a
-// row have every format and number of rounds. It is nil if MiniCache is none of the methods.
+// edgeOfMerging makes the i-th pipeline of MiniCache: those of 39 numbers in a row have every
+// format and head size. It is nil if MiniCache is none of the methods, or if that is too much work.
 func edgeOfMerging(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
 	k := slices.IndexFunc(methods, func(m *draw.Method) bool { return m.Name == "minicache" })
 	if k < 0 {
 		return nil, nil
 	}
-	for range maxEdgeDraws {
-		p := &Pipeline{
-			Shape:  kv.Shape{Layers: 2, KVHeads: 1 + r.IntN(2), HeadSize: mergedHeadSizes[i/pageFormats%len(mergedHeadSizes)], Group: pick(r, 1, 2)},
-			Inputs: Inputs{Seed: r.Uint64(), Scale: 1},
-		}
-		p.Config = ref.Default()
-		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), edgeFormats[i%pageFormats], 1
-		found, err := p.drawMethod(r, methods[k:k+1], anyReading)
-		if err != nil || !found {
-			return nil, err
-		}
-		if r.IntN(4) > 0 { // where both vectors count
-			p.set("t", 0.1+0.8*r.Float64())
-		}
-		p.Inputs.Alike = r.IntN(2) == 0
-		p.fillEdges(r, p.rounds(r), pick(r, edgePrompts...))
-		if cfg := p.config(); cfg.Validate() == nil && p.work() <= maxWork {
-			return p, nil
-		}
-	}
-	return nil, nil
+	size := i / pageFormats
+	return edgeOf(r, i, 2, edgeFormats[i%pageFormats], size%len(edgeHeadSizes), size/len(edgeHeadSizes), anyReading, methods[k:k+1])
 }
 
 // anyReading takes any method.
