@@ -1,11 +1,9 @@
-// Package dtype holds the number formats in which keys and values are stored,
-// in a trace and in a KV cache, and the conversions between them and float32,
-// specified to the bit.
+// Package dtype defines the number formats of stored keys and values, in a trace and in a KV cache, and
+// bit-exact conversions between them and float32.
 //
-// Every conversion to a narrower format rounds to nearest, ties to even, and
-// keeps subnormals. F16 and BF16 overflow to infinity, as IEEE 754 has it; the
-// two fp8 formats saturate to their largest finite value, as PTX's
-// cvt.rn.satfinite does. A NaN stays a NaN.
+// Every conversion to a narrower format rounds to nearest, ties to even, and keeps subnormals. F16 and BF16
+// overflow to infinity, as IEEE 754 specifies; the two fp8 formats saturate to their largest finite value, as
+// PTX's cvt.rn.satfinite does. A NaN stays a NaN.
 package dtype
 
 import (
@@ -27,7 +25,7 @@ const (
 	E5M2
 )
 
-// formats is indexed by DType. The first name is the one that String gives.
+// formats is indexed by DType. The first name is what String returns.
 var formats = [...]struct {
 	names []string
 	size  int
@@ -40,9 +38,8 @@ var formats = [...]struct {
 	E5M2: {[]string{"fp8_e5m2", "e5m2"}, 1, 0x1.cp+15},
 }
 
-// Parse returns the format of the given name: f32, f16, bf16, fp8_e4m3 or
-// fp8_e5m2, or one of the aliases float32, float16, fp16, half, bfloat16, e4m3
-// and e5m2.
+// Parse returns the format with the given name: f32, f16, bf16, fp8_e4m3 or fp8_e5m2, or one of the aliases
+// float32, float16, fp16, half, bfloat16, e4m3 and e5m2.
 func Parse(s string) (DType, error) {
 	var valid []string
 	for t, f := range formats {
@@ -56,10 +53,10 @@ func Parse(s string) (DType, error) {
 	return 0, fmt.Errorf("dtype: unknown format %q (want %s)", s, strings.Join(valid, ", "))
 }
 
-// Valid reports whether t is one of the formats of this package.
+// Valid reports whether t is one of this package's formats.
 func (t DType) Valid() bool { return int(t) < len(formats) }
 
-// String returns the name by which Parse knows t.
+// String returns the format's name, which Parse accepts.
 func (t DType) String() string {
 	if !t.Valid() {
 		return fmt.Sprintf("DType(%d)", uint8(t))
@@ -67,7 +64,7 @@ func (t DType) String() string {
 	return formats[t].names[0]
 }
 
-// Size returns the bytes that one number takes, and 0 for an invalid t.
+// Size returns the bytes of one number, or 0 if t is invalid.
 func (t DType) Size() int {
 	if !t.Valid() {
 		return 0
@@ -75,7 +72,7 @@ func (t DType) Size() int {
 	return formats[t].size
 }
 
-// Max returns the largest finite number of the format, and 0 for an invalid t.
+// Max returns the largest finite number of the format, or 0 if t is invalid.
 func (t DType) Max() float32 {
 	if !t.Valid() {
 		return 0
@@ -86,12 +83,12 @@ func (t DType) Max() float32 {
 // MarshalText implements encoding.TextMarshaler: the text is t's String.
 func (t DType) MarshalText() ([]byte, error) {
 	if !t.Valid() {
-		return nil, fmt.Errorf("dtype: no format has number %d", uint8(t))
+		return nil, fmt.Errorf("dtype: unknown format %d", uint8(t))
 	}
 	return []byte(t.String()), nil
 }
 
-// UnmarshalText implements encoding.TextUnmarshaler: it takes what Parse takes.
+// UnmarshalText implements encoding.TextUnmarshaler: it accepts what Parse accepts.
 func (t *DType) UnmarshalText(text []byte) error {
 	parsed, err := Parse(string(text))
 	if err != nil {

@@ -40,9 +40,9 @@ func F32ToF16(f float32) uint16 {
 // are the upper half of the float32's, signalling NaNs included.
 func BF16ToF32(b uint16) float32 { return math.Float32frombits(uint32(b) << 16) }
 
-// F32ToBF16 returns the bits of the bfloat16 number nearest to f, ties to even.
-// What rounds past the largest finite number becomes infinity. A NaN keeps its sign and
-// the upper seven bits of its payload and becomes quiet.
+// F32ToBF16 returns the bits of the bfloat16 number nearest to f, ties to even. A result beyond the largest
+// finite number becomes infinity. A NaN keeps its sign and the upper seven bits of its payload and becomes
+// quiet.
 func F32ToBF16(f float32) uint16 {
 	b := math.Float32bits(f)
 	if b&^signMask > infBits {
@@ -108,9 +108,9 @@ func widen(magnitude, mant, bias uint32) uint32 {
 	return magnitude<<(23-mant) + (127-bias)<<23
 }
 
-// narrow rounds the magnitude bits of a float32 that is no NaN to a format with
-// mant stored mantissa bits and the given exponent bias. A magnitude above the format's
-// largest gives bits above those of the largest: the caller clamps.
+// narrow rounds the magnitude bits of a float32 that is not NaN to a format with mant stored mantissa bits
+// and the given exponent bias. If the magnitude exceeds the format's largest, so do the resulting bits, and
+// the caller clamps them.
 func narrow(magnitude, mant, bias uint32) uint32 {
 	rebias := (127 - bias) << 23
 	if magnitude < rebias+1<<23 {

@@ -36,11 +36,11 @@ func (t DType) Encode(dst []byte, src []float32) {
 
 func (t DType) mustBeValid() {
 	if !t.Valid() {
-		panic(fmt.Sprintf("dtype: no format has number %d", uint8(t)))
+		panic(fmt.Sprintf("dtype: unknown format %d", uint8(t)))
 	}
 }
 
-// decodePlain is Decode without the checks: t is valid and src long enough.
+// decodePlain is Decode without the checks and without assembly.
 func decodePlain(t DType, dst []float32, src []byte) {
 	switch t {
 	case F32:
@@ -66,7 +66,7 @@ func decodePlain(t DType, dst []float32, src []byte) {
 	}
 }
 
-// encodePlain is Encode without the checks: t is valid and dst long enough.
+// encodePlain is Encode without the checks and without assembly.
 func encodePlain(t DType, dst []byte, src []float32) {
 	switch t {
 	case F32:

@@ -14,25 +14,25 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// Bloom is a BLOOM model in a Hugging Face folder, the one ALiBi architecture that is
-// supported. Only the weights of queries and keys are read, one head at a time.
+// Bloom is a BLOOM model in a Hugging Face folder, the only supported architecture with ALiBi. Only the
+// weights of queries and keys are read, one head at a time.
 //
-// A layer's query_key_value.weight is [3·N, N]: for each head the rows of its queries,
-// keys and values. Their input is the output of the layer's input_layernorm.
+// A layer's query_key_value.weight is [3·N, N]: for each head the rows of its queries, keys and values. The
+// layer's input_layernorm precedes it.
 type Bloom struct {
 	Layers, Heads int
 	HeadSize      int // D; N is Heads·D
 
-	prefix  string // of the names of tensors: "" or "transformer."
+	prefix  string // of tensor names: "" or "transformer."
 	files   []*os.File
 	tensors map[string]*safetensors.File
 }
 
-// maxConfig bounds a config.json.
+// maxConfig bounds the size of a config.json.
 const maxConfig = 1 << 20
 
-// OpenBloom opens the model of a folder: config.json, and the tensors of all files that end in
-// .safetensors. The caller closes it. The error names the file and what is wrong in it.
+// OpenBloom opens the model in a folder: its config.json and the tensors of all .safetensors files. The
+// caller closes it. The error names the file and what is wrong in it.
 func OpenBloom(dir string) (*Bloom, error) {
 	b := &Bloom{tensors: map[string]*safetensors.File{}}
 	if err := b.open(dir); err != nil {
@@ -74,23 +74,23 @@ func (b *Bloom) open(dir string) error {
 	return b.shape()
 }
 
-// escaped returns a pattern for filepath.Glob that matches the path and nothing else.
+// escaped returns a pattern for filepath.Glob that matches only the path.
 func escaped(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
-// bloomHeads returns the number of heads that a config.json states.
+// bloomHeads returns the number of heads in a config.json.
 func bloomHeads(text []byte) (int, error) {
 	var c struct {
 		ModelType  string `json:"model_type"`
 		Heads      int    `json:"n_head"`
-		OtherHeads int    `json:"num_attention_heads"` // as some of the published ones have it
+		OtherHeads int    `json:"num_attention_heads"` // the name in some published files
 	}
 	if err := strictjson.Known(text, &c); err != nil {
 		return 0, err
 	}
 	if c.ModelType != "bloom" {
-		return 0, fmt.Errorf("model_type is %q: of models with ALiBi, bloom alone is known here", strictjson.Excerpt(c.ModelType))
+		return 0, fmt.Errorf("model_type is %q: want bloom, the only supported model with ALiBi", strictjson.Excerpt(c.ModelType))
 	}
 	heads := max(c.Heads, c.OtherHeads)
 	if heads < 1 || heads > maxHeads {
@@ -116,7 +116,7 @@ func (b *Bloom) openFile(path string) error {
 	}
 	for _, tensor := range file.Names() {
 		if b.tensors[tensor] != nil {
-			return fmt.Errorf("%s: another file has the tensor %q too", name, tensor)
+			return fmt.Errorf("%s: another file also has the tensor %q", name, tensor)
 		}
 		b.tensors[tensor] = file
 	}
@@ -149,7 +149,7 @@ func (b *Bloom) shape() error {
 				size = info.Shape[0]
 			}
 			if size < 1 || size%int64(b.Heads) != 0 {
-				return fmt.Errorf("tensor %q: %d elements are not shared out to %d heads", info.Name, size, b.Heads)
+				return fmt.Errorf("tensor %q: %d elements are not a multiple of %d heads", info.Name, size, b.Heads)
 			}
 			b.HeadSize = int(size) / b.Heads
 		}
@@ -174,7 +174,7 @@ func (b *Bloom) shape() error {
 		}
 	}
 	if b.Layers == 0 {
-		return fmt.Errorf("there is no tensor %q, nor h.0.%s", b.tensor(0, bloomNorm), bloomNorm)
+		return fmt.Errorf("there is no tensor %q or h.0.%s", b.tensor(0, bloomNorm), bloomNorm)
 	}
 	return nil
 }
@@ -200,7 +200,7 @@ func (b *Bloom) Head(layer, head int) (q, k Projection, n Norm, err error) {
 	return q, k, n, nil
 }
 
-// read reads elements of a tensor, which are finite.
+// read reads elements of a tensor, which must be finite.
 func (b *Bloom) read(name string, begin, count int) ([]float32, error) {
 	file := b.tensors[name]
 	info, _ := file.Tensor(name)

@@ -91,7 +91,7 @@ func TestBloomRefused(t *testing.T) {
 		{"no JSON", `{`, nil, "config.json: "},
 		{"no tensors", config, nil, "no file that ends in .safetensors"},
 		{"other tensors", config, []safetensors.Info{{Name: "x", DType: safetensors.F32, Shape: []int64{1}}}, `no tensor "transformer.h.0.input_layernorm.weight"`},
-		{"three elements", config, change(func(all []safetensors.Info) []safetensors.Info { all[0].Shape = []int64{3}; return all }), "3 elements are not shared out to 2 heads"},
+		{"three elements", config, change(func(all []safetensors.Info) []safetensors.Info { all[0].Shape = []int64{3}; return all }), "3 elements are not a multiple of 2 heads"},
 		{"another shape", config, change(func(all []safetensors.Info) []safetensors.Info { all[6].Shape = []int64{2, 6}; return all }), `tensor "h.1.self_attention.query_key_value.weight" is [2 6], want [6 2]`},
 		{"no bias", config, change(func(all []safetensors.Info) []safetensors.Info { return all[:7] }), `no tensor "h.1.self_attention.query_key_value.bias"`},
 	} {
@@ -121,7 +121,7 @@ func TestBloomRefused(t *testing.T) {
 	}
 	writeTensors(t, filepath.Join(dir, "a.safetensors"), bloomTensors(""))
 	writeTensors(t, filepath.Join(dir, "b.safetensors"), bloomTensors("")[:1])
-	if _, err := OpenBloom(dir); err == nil || !strings.Contains(err.Error(), "b.safetensors: another file has the tensor") {
+	if _, err := OpenBloom(dir); err == nil || !strings.Contains(err.Error(), "b.safetensors: another file also has the tensor") {
 		t.Error(err)
 	}
 }

@@ -16,9 +16,9 @@ const (
 	block = 16
 )
 
-// layer scores the query heads of one layer. It holds the layer's keys, and of the
-// attention no more than a tile of block × partition weights for each worker, and a
-// maximum and a sum for each partition of each query of a block.
+// layer computes the scores of the query heads of one layer. It has the layer's keys in memory, but never the
+// whole attention matrix: only a tile of block × partition weights per worker, and a maximum and a sum for
+// each partition of each query in a block.
 type layer struct {
 	shape kv.Shape
 	rep   Repetition
@@ -42,7 +42,7 @@ func newLayer(shape kv.Shape, rep Repetition) *layer {
 	return l
 }
 
-// appendKeys takes in the keys [n, H, D] of the next n tokens.
+// appendKeys appends the keys [n, H, D] of the next n tokens.
 func (l *layer) appendKeys(k []float32) {
 	d := l.shape.HeadSize
 	for i := 0; i < len(k); i += d {
@@ -51,10 +51,9 @@ func (l *layer) appendKeys(k []float32) {
 	}
 }
 
-// addQueries adds the scores of the queries q [n, H·G, D] of tokens from…from+n−1,
-// whose keys are there already. Heads are scored in parallel; each adds up its
-// queries in ascending order, so that the sums do not depend on how many workers
-// there are, nor on how many queries come at a time.
+// addQueries adds the scores of the queries q [n, H·G, D] of tokens from…from+n−1, whose keys must have been
+// appended. Heads are processed in parallel, but each adds up its queries in ascending order, so the sums
+// depend neither on the number of workers nor on n.
 func (l *layer) addQueries(q []float32, from int) {
 	heads, d := l.shape.QueryHeads(), l.shape.HeadSize
 	n := len(q) / (heads * d)
@@ -81,8 +80,8 @@ type scratch struct {
 	query [block]queryScratch
 }
 
-// queryScratch holds, of one query, m_p and z_p of each partition, and e of the keys
-// that are scored, nearest copy first.
+// queryScratch has, for one query, m_p and z_p of each partition, and e of the keys whose weights are scored,
+// nearest copy first.
 type queryScratch struct {
 	max, sum        []float32
 	echo, induction []float32
@@ -137,8 +136,8 @@ func (x *queryScratch) reset(copies int) {
 	x.echo, x.induction = x.echo[:copies], x.induction[:copies]
 }
 
-// pick copies to dst[c−1] the weight of key at−c·period, for every c from 1 to
-// len(dst) for which that is one of the keys lo…lo+len(e)−1.
+// pick copies the weight of key at−c·period to dst[c−1], for every c from 1 to len(dst) for which that key is
+// one of lo…lo+len(e)−1.
 func pick(dst, e []float32, lo, at, period int) {
 	c := max(1, (at-lo-len(e))/period+1) // the first below lo+len(e)
 	for ; c <= len(dst) && at-c*period >= lo; c++ {
@@ -150,8 +149,8 @@ func pick(dst, e []float32, lo, at, period int) {
 //
 //	M = max m_p    Z = Σ exp(m_p − M)·z_p    f_p = exp(m_p − M) / Z    P_i = e_i·f_p
 //
-// in binary32, they are the sums of P over the earlier copies of the token and over
-// what follows these, in binary64, nearest copy first.
+// in binary32, echo is the sum of P over the earlier copies of the token, and induction the sum over the
+// tokens that follow those copies; both in binary64, nearest copy first.
 func (x *queryScratch) gained(t, period int) (echo, induction float64) {
 	m := vec.Max(x.max)
 	var z float32

@@ -11,23 +11,23 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// Class says what a method keeps of a KV head.
+// Class says which of a KV head's KVs a method keeps.
 type Class string
 
 // The classes of KV heads.
 const (
 	Full      Class = "full"      // a retrieval head: all KVs are kept
-	Streaming Class = "streaming" // sinks, the newest, and what a method has for the rest
+	Streaming Class = "streaming" // sinks, the newest KVs, and what a method has for the rest
 )
 
-// Map says of each KV head of a model whether it is a retrieval head, and why.
+// Map says for each KV head of a model whether it is a retrieval head, and why.
 //
-// Classes is what counts. The scores are the reason for it when the map is made: a
-// head is full if one of them selects it. A map that was edited by hand may differ.
+// Methods use Classes. The scores are what the classes were computed from: a head is Full if one of the
+// scores selects it. In a map that was edited by hand the two may differ.
 type Map struct {
 	FormatVersion int       `json:"format_version"`
-	Method        string    `json:"method,omitempty"` // razorattention, duoattention or retrieval_head, or another's name
-	Source        string    `json:"source,omitempty"` // the model, and what it was run on
+	Method        string    `json:"method,omitempty"` // razorattention, duoattention, retrieval_head or another
+	Source        string    `json:"source,omitempty"` // the model, and the text it was run on
 	Layers        int       `json:"layers"`           // L
 	KVHeads       int       `json:"kv_heads"`         // H
 	QueryHeads    int       `json:"query_heads,omitempty"`
@@ -35,13 +35,13 @@ type Map struct {
 	Scores        []Score   `json:"scores,omitempty"`
 }
 
-// Score is one score of every KV head, and which heads it selects.
+// Score has one score of every KV head, and the rule that selects heads by it.
 type Score struct {
 	Name  string      `json:"name"` // induction, echo, gate, retrieval, …
 	Rule  Rule        `json:"rule"`
-	Value float64     `json:"value"` // of the rule
+	Value float64     `json:"value"` // the rule's number
 	KV    [][]float64 `json:"kv_heads"`
-	Query [][]float64 `json:"query_heads,omitempty"` // [L][H·G], where each has its own; KV has their maxima
+	Query [][]float64 `json:"query_heads,omitempty"` // [L][H·G], if query heads have their own; then KV has the maxima
 }
 
 // Selects returns which KV heads the score selects, [L][H].
@@ -52,16 +52,16 @@ const FormatVersion = 1
 
 const (
 	maxHeads    = 1 << 16  // query heads of a whole model
-	maxScores   = 16       // of a map
-	maxMapBytes = 64 << 20 // of a file
+	maxScores   = 16       // of one map
+	maxMapBytes = 64 << 20 // of one file
 )
 
-// RazorOptions are the parts of all KV heads that RazorAttention's search selects.
+// RazorOptions are the shares of all KV heads that RazorAttention's search selects.
 type RazorOptions struct {
 	InductionRatio, EchoRatio float64
 }
 
-// PublishedRatios returns the ratios of RazorAttention: 14 % and 1 %.
+// PublishedRatios returns the ratios of the RazorAttention paper: 14 % and 1 %.
 func PublishedRatios() RazorOptions { return RazorOptions{InductionRatio: 0.14, EchoRatio: 0.01} }
 
 // Check returns an error unless both ratios are from 0 to 1.
@@ -75,8 +75,8 @@ func (o RazorOptions) Check() error {
 	return nil
 }
 
-// Razor makes a map of the scores of a search. A KV head has the maximum of its query
-// heads' scores, and is full if it is among the top of either score.
+// Razor makes a map from the scores of a search. The score of a KV head is the maximum of its query heads'
+// scores; the head is full if it is among the highest in either score.
 func Razor(s *Scores, kvHeads int, o RazorOptions, source string) (*Map, error) {
 	return newMap("razorattention", source, kvHeads, []Score{
 		{Name: "induction", Rule: TopRatio, Value: o.InductionRatio, Query: s.Induction},
@@ -84,22 +84,22 @@ func Razor(s *Scores, kvHeads int, o RazorOptions, source string) (*Map, error) 
 	})
 }
 
-// Gates makes a map of DuoAttention's trained gates [L][H] by the quantile of the
-// given sparsity: the part of the heads that are streaming, ties aside.
+// Gates makes a map from DuoAttention's trained gates [L][H]. sparsity is the share of streaming heads, ties
+// aside.
 func Gates(gates [][]float64, kvHeads int, sparsity float64, source string) (*Map, error) {
 	return newMap("duoattention", source, kvHeads, []Score{{Name: "gate", Rule: Quantile, Value: sparsity, Query: gates}})
 }
 
-// Retrieval makes a map of Retrieval_Head's scores of query heads [L][H·G].
+// Retrieval makes a map from Retrieval_Head's scores of query heads [L][H·G].
 func Retrieval(scores [][]float64, kvHeads int, rule Rule, value float64, source string) (*Map, error) {
 	return newMap("retrieval_head", source, kvHeads, []Score{{Name: "retrieval", Rule: rule, Value: value, Query: scores}})
 }
 
-// newMap makes a map of scores that have Query only, and are of one shape.
+// newMap makes a map from scores that have only Query, all of the same shape.
 func newMap(method, source string, kvHeads int, scores []Score) (*Map, error) {
 	query := scores[0].Query
 	if kvHeads < 1 || len(query) == 0 || len(query[0]) == 0 || len(query[0])%kvHeads != 0 {
-		return nil, fmt.Errorf("heads: %d layers of scores do not divide among %d KV heads each", len(query), kvHeads)
+		return nil, fmt.Errorf("heads: %d layers of scores: want a multiple of %d KV heads in each", len(query), kvHeads)
 	}
 	m := &Map{
 		FormatVersion: FormatVersion,
@@ -124,7 +124,7 @@ func newMap(method, source string, kvHeads int, scores []Score) (*Map, error) {
 		}
 		s.KV = groupMax(s.Query, kvHeads)
 		if m.QueryHeads == kvHeads {
-			s.Query = nil // they are the same
+			s.Query = nil // query heads are KV heads
 		}
 		if err := s.Rule.check(s.Value); err != nil {
 			return nil, fmt.Errorf("heads: %s: %w", s.Name, err)
@@ -156,8 +156,8 @@ func (m *Map) CountFull() int {
 	return n
 }
 
-// FullHeads returns a 1 for every retrieval head and a 0 for every other, [L][H]: what the
-// option full of a method takes.
+// FullHeads returns 1 for every retrieval head and 0 for every other, [L][H]: the value of the option full of
+// a method.
 func (m *Map) FullHeads() [][]int {
 	full := make([][]int, len(m.Classes))
 	for l, row := range m.Classes {
@@ -171,7 +171,7 @@ func (m *Map) FullHeads() [][]int {
 	return full
 }
 
-// Check returns an error that says what is wrong with a map, and where.
+// Check returns an error that says what is wrong with the map, and where.
 func (m *Map) Check() error {
 	if err := m.check(); err != nil {
 		return fmt.Errorf("head map: %w", err)
@@ -188,11 +188,11 @@ func (m *Map) check() error {
 	case m.KVHeads < 1 || m.KVHeads > maxHeads/m.Layers:
 		return fmt.Errorf("kv_heads: %d, want 1 to %d", m.KVHeads, maxHeads/m.Layers)
 	case m.QueryHeads < 0 || m.QueryHeads > maxHeads/m.Layers || m.QueryHeads%m.KVHeads != 0:
-		return fmt.Errorf("query_heads: %d, want a multiple of kv_heads up to %d, or 0 if that is not known", m.QueryHeads, maxHeads/m.Layers)
+		return fmt.Errorf("query_heads: %d, want a multiple of kv_heads up to %d, or 0 if unknown", m.QueryHeads, maxHeads/m.Layers)
 	case len(m.Classes) != m.Layers:
 		return fmt.Errorf("classes: %d layers, want %d", len(m.Classes), m.Layers)
 	case len(m.Scores) > maxScores:
-		return fmt.Errorf("scores: %d of them, want at most %d", len(m.Scores), maxScores)
+		return fmt.Errorf("scores: %d, want at most %d", len(m.Scores), maxScores)
 	}
 	for l, row := range m.Classes {
 		if len(row) != m.KVHeads {
@@ -237,14 +237,14 @@ func checkRows(name string, rows [][]float64, layers, heads int) error {
 		}
 		for h, v := range row {
 			if math.IsNaN(v) || math.IsInf(v, 0) {
-				return fmt.Errorf("%s[%d][%d]: %v is no finite number", name, l, h, v)
+				return fmt.Errorf("%s[%d][%d]: %v is not a finite number", name, l, h, v)
 			}
 		}
 	}
 	return nil
 }
 
-// Write writes the map as JSON. The same map gives the same bytes.
+// Write writes the map as JSON. Equal maps give equal bytes.
 func (m *Map) Write(w io.Writer) error {
 	if err := m.Check(); err != nil {
 		return err
@@ -257,8 +257,8 @@ func (m *Map) Write(w io.Writer) error {
 	return err
 }
 
-// ReadMap reads a map as Write writes it. A name that the format does not have, or
-// that occurs twice, is an error, and so is whatever Check finds.
+// ReadMap reads a map that Write wrote. An unknown or duplicate name is an error, and so is everything that
+// Check reports.
 func ReadMap(r io.Reader) (*Map, error) {
 	text, err := regular.ReadAll(r, maxMapBytes)
 	if err != nil {

@@ -132,7 +132,7 @@ func TestPrompt(t *testing.T) {
 	}{
 		{Draw{First: -1, Last: 5}, "ids -1 to 5"},
 		{Draw{First: 5, Last: 4}, "ids 5 to 4"},
-		{Draw{BOS: 5, First: 5, Last: 5}, "no token but BOS"},
+		{Draw{BOS: 5, First: 5, Last: 5}, "no token other than BOS"},
 		{Draw{BOS: 5, First: 0, Last: 10, Distinct: true}, "10 ids are too few for 11 distinct"},
 	} {
 		if _, err := (Repetition{11, 2}).Prompt(c.draw); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -235,12 +235,12 @@ func TestReadTSV(t *testing.T) {
 		{"0.5", [][]float64{{0.5}}, ""},
 		{"", nil, "there are no scores"},
 		{"\n\n", nil, "there are no scores"},
-		{"1\t2\n3\n", nil, "line 2: 1 heads, and 2 in the lines before"},
-		{"1\n\n2\n", nil, "line 2 is empty, and others follow"},
-		{"\n1\n", nil, "line 1 is empty, and others follow"},
-		{"1\tx\n", nil, `line 1, head 1: "x" is no finite number`},
-		{"1\nNaN\n", nil, `line 2, head 0: "NaN" is no finite number`},
-		{"1e999", nil, `"1e999" is no finite number`},
+		{"1\t2\n3\n", nil, "line 2: 1 heads, want 2 as in the lines before"},
+		{"1\n\n2\n", nil, "line 2 is empty, but more lines follow"},
+		{"\n1\n", nil, "line 1 is empty, but more lines follow"},
+		{"1\tx\n", nil, `line 1, head 1: "x" is not a finite number`},
+		{"1\nNaN\n", nil, `line 2, head 0: "NaN" is not a finite number`},
+		{"1e999", nil, `"1e999" is not a finite number`},
 		{strings.Repeat("1 ", maxHeads+1), nil, "more than 65536 heads"},
 		{strings.Repeat("1\n", 1025), nil, "line 1025: more than 1024 layers"},
 		{strings.Repeat("1", maxTSVLine+1), nil, "line 1 is longer than 4 MiB"},

@@ -7,16 +7,15 @@ import (
 	"gonum.org/v1/gonum/mat"
 )
 
-// The scope of a head of an ALiBi model: how many tokens back it can attend to with a weight
-// of ε or more (RazorAttention, Tang et al., arXiv 2407.15891). KVs that are further back may
-// be dropped without a stand-in.
+// The scope of a head in an ALiBi model is the distance up to which a key can have a weight of ε or more
+// (RazorAttention, Tang et al., arXiv 2407.15891). KVs further back can be dropped without a stand-in.
 //
-// The score of query m and key n of head h is q_m·k_n/√D − l_h·(m − n), where l_h is its
-// slope. As key m is seen too, the weight of key n is at most
+// The score of query m and key n of head h is q_m·k_n/√D − l_h·(m − n), where l_h is the head's slope. Since
+// query m also attends to key m, the weight of key n is at most
 //
 //	exp(score(m, n) − score(m, m)) ≤ exp(2·B_h − l_h·(m − n))
 //
-// where B_h bounds |q·k|/√D, and it is below ε if m − n > L_h = (2·B_h − ln ε)/l_h.
+// where B_h bounds |q·k|/√D. This is below ε if m − n > L_h = (2·B_h − ln ε)/l_h.
 
 // Slopes returns the ALiBi slopes of n query heads: 2^(−8i/n) for i = 1 to n if n is a power
 // of two. Otherwise they are the slopes of p heads, the largest power of two below n, and
@@ -37,25 +36,24 @@ func Slopes(n int) []float64 {
 	return slopes
 }
 
-// Projection makes a head's queries, or its keys, of what the norm returns: W·x + b.
+// Projection computes a head's queries or keys from the norm's output x: W·x + b.
 type Projection struct {
 	Weight []float32 // [D, N]
-	Bias   []float32 // [D]; nil is 0
+	Bias   []float32 // [D], or nil for 0
 }
 
-// Norm is the LayerNorm or RMSNorm before a layer's attention: γ∘x̂ + β, where x̂ has a
-// length of at most √N.
+// Norm is the LayerNorm or RMSNorm before a layer's attention: γ∘x̂ + β, where ‖x̂‖ ≤ √N.
 type Norm struct {
 	Gamma []float32 // [N]
-	Beta  []float32 // [N]; nil is 0
+	Beta  []float32 // [N], or nil for 0
 }
 
-// PublishedBound returns B_h as the paper has it, over √D as models have their scores:
+// PublishedBound returns the paper's B_h, divided by √D since models divide their scores by it:
 //
 //	‖Wqᵀ·Wk‖₂ · (‖γ‖² + ‖β‖²) / √D
 //
-// It is no bound if the elements of γ differ, since one element of x̂ may be as large as
-// √(N−1), and it ignores the biases of the projections. See [ProvenBound].
+// It is not a bound if the elements of γ differ, since one element of x̂ may be as large as √(N−1), and it
+// ignores the biases of the projections. See [ProvenBound].
 func PublishedBound(q, k Projection, n Norm) float64 {
 	square := func(x []float32) (sum float64) {
 		for _, v := range x {
@@ -67,13 +65,12 @@ func PublishedBound(q, k Projection, n Norm) float64 {
 	return spectral(dense(q.Weight, columns), dense(k.Weight, columns)) * (square(n.Gamma) + square(n.Beta)) / math.Sqrt(float64(len(q.Weight)/columns))
 }
 
-// ProvenBound returns a B_h that holds for every x̂. With Pq = Wq·diag γ, pq = Wq·β + bq and Pk
-// likewise, q_m·(k_n − k_m) is (Pq·x̂_m + pq)·Pk·(x̂_n − x̂_m): what keys have in common cancels.
-// So 2·B_h may be
+// ProvenBound returns a B_h that holds for every x̂. With Pq = Wq·diag γ, pq = Wq·β + bq and Pk likewise,
+// q_m·(k_n − k_m) is (Pq·x̂_m + pq)·Pk·(x̂_n − x̂_m): the constant part of the keys cancels. So 2·B_h can be
 //
 //	2·(N·‖Pqᵀ·Pk‖₂ + √N·‖Pkᵀ·pq‖) / √D
 //
-// It is rounded up by a part in 10⁹, which is more than all roundings of its own arithmetic.
+// It is rounded up by one part in 10⁹, which is more than all rounding errors of this computation.
 func ProvenBound(q, k Projection, n Norm) float64 {
 	columns := len(n.Gamma)
 	rows := len(q.Weight) / columns
@@ -94,11 +91,11 @@ func ProvenBound(q, k Projection, n Norm) float64 {
 	return (size*spectral(pq, pk) + math.Sqrt(size)*across.Norm(2)) / math.Sqrt(float64(rows)) * (1 + 1e-9)
 }
 
-// Scope returns L_h: keys further back than that have weights below epsilon, of (0, 1).
+// Scope returns L_h: keys further back have weights below epsilon, which is in (0, 1).
 func Scope(bound, slope, epsilon float64) float64 { return (2*bound - math.Log(epsilon)) / slope }
 
-// Held returns how many of the newest KVs of a sequence of the given length a head of the
-// given scope can attend to: ⌊L_h⌋ + 1, the query's own included, and at most all.
+// Held returns how many of the newest KVs a head with the given scope can attend to in a sequence of the
+// given length: ⌊L_h⌋ + 1, including the query's own, and at most all.
 func Held(scope float64, tokens int) int {
 	if !(scope < float64(tokens)-1) {
 		return tokens
@@ -111,7 +108,7 @@ func dense(x []float32, columns int) *mat.Dense {
 	return mat.NewDense(len(x)/columns, columns, wide(x, len(x)))
 }
 
-// wide returns n numbers, 0 where x is nil.
+// wide returns x as n float64 numbers, or n zeros if x is nil.
 func wide(x []float32, n int) []float64 {
 	w := make([]float64, n)
 	for i, v := range x {
@@ -120,9 +117,9 @@ func wide(x []float32, n int) []float64 {
 	return w
 }
 
-// spectral returns ‖aᵀ·b‖₂, the largest singular value, of matrices of at most as many rows
-// as columns. With the QR decompositions of aᵀ and bᵀ it is that of Ra·Rbᵀ, a small matrix.
-// Where it cannot be computed it is taken for infinite.
+// spectral returns ‖aᵀ·b‖₂, the largest singular value, of matrices with at most as many rows as columns.
+// With the QR decompositions of aᵀ and bᵀ it is the largest singular value of Ra·Rbᵀ, a small matrix. If that
+// cannot be computed, it returns infinity.
 func spectral(a, b *mat.Dense) float64 {
 	most := func(x *mat.Dense) float64 { return max(mat.Max(x), -mat.Min(x)) }
 	ma, mb := most(a), most(b)

@@ -318,7 +318,7 @@ func TestSearchRefused(t *testing.T) {
 		{"overflow", t.Context(), bad, shape, Repetition{math.MaxInt / 2, 4}, "more than the 16777216"},
 		{"shape", t.Context(), bad, kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 12}, Repetition{4, 2}, "multiple of 8"},
 		{"memory", t.Context(), bad, kv.Shape{Layers: 1, KVHeads: 64, Group: 1, HeadSize: 128}, Repetition{1 << 20, 4}, "128 GiB"},
-		{"too short", t.Context(), bad, shape, Repetition{4, 3}, "9 tokens, and 1 + 3 × 4 = 13"},
+		{"too short", t.Context(), bad, shape, Repetition{4, 3}, "9 tokens, want 1 + 3 × 4 = 13"},
 		{"canceled", canceled, bad, shape, Repetition{4, 2}, "canceled"},
 	} {
 		if _, err := FromTensors(c.ctx, c.m, c.shape, c.rep, nil); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -326,7 +326,7 @@ func TestSearchRefused(t *testing.T) {
 		}
 	}
 	rep := Repetition{4, 2}
-	if _, err := FromModel(t.Context(), bad, shape, rep, make([]int, 9), nil); err == nil || !strings.Contains(err.Error(), "token 2: a query or key is no finite number") {
+	if _, err := FromModel(t.Context(), bad, shape, rep, make([]int, 9), nil); err == nil || !strings.Contains(err.Error(), "token 2: a query or key is not finite") {
 		t.Error(err)
 	}
 	if _, err := FromModel(canceled, bad, shape, rep, make([]int, 9), nil); !errors.Is(err, context.Canceled) {

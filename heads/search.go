@@ -9,26 +9,25 @@ import (
 	"kvcompress/trace"
 )
 
-// Scores are the scores of every query head of a model, [L][H·G]. P_h is the causal
-// softmax attention of query head h without the row and the column of BOS: row and
-// column i are those of token 1+i. (P_h's rows therefore do not add up to 1: BOS has
-// the rest.) Over the rows i from n to R·n−1,
+// Scores are the scores of every query head of a model, [L][H·G]. P_h is the causal softmax attention of
+// query head h without the row and the column of BOS: row and column i are those of token 1+i. (So the rows
+// of P_h add up to less than 1; the rest is the attention to BOS.) Over the rows i from n to R·n−1,
 //
 //	echo_h      = mean of  Σ_{c ≥ 1, i−c·n ≥ 0}  P_h[i, i−c·n]
 //	induction_h = mean of  Σ_{c ≥ 1, i−c·n ≥ 0}  P_h[i, i−c·n+1]
 //
-// which are parts of 1: the attention that goes to all earlier copies of the token,
-// and to what follows these. (RazorAttention, arXiv 2407.15891; the sums are those of
-// Ascend/msmodelslim's ra_rope_tools.py.)
+// which are shares of 1: the attention to all earlier copies of the token, and to the tokens that follow
+// those copies. (RazorAttention, arXiv 2407.15891; the sums are those of Ascend/msmodelslim's
+// ra_rope_tools.py.)
 //
-// P is computed in binary32 as ref/NUMERICS.md §4 states it, and its sums over copies
-// and rows in binary64, so the same q and k give the same scores on every platform.
+// P is computed in binary32 as in ref/NUMERICS.md §4, and its sums over copies and rows in binary64, so the
+// same q and k give the same scores on every platform.
 type Scores struct {
 	Echo, Induction [][]float64
 }
 
-// MaxKeyBytes bounds the keys that a search holds in binary32: those of one layer of
-// a trace, or of all layers of a model.
+// MaxKeyBytes bounds the memory for a search's keys in binary32: those of one layer of a trace, or of all
+// layers of a model.
 const MaxKeyBytes = 16 << 30
 
 // chunk is the number of tokens whose queries are in memory at a time.
@@ -43,25 +42,25 @@ func checkSearch(shape kv.Shape, rep Repetition, layers int) error {
 	}
 	row := int64(layers*shape.KVHeads) * int64(shape.HeadSize) * 4
 	if bytes := row * int64(rep.Tokens()); bytes > MaxKeyBytes {
-		return fmt.Errorf("heads: the keys of %d tokens take %d GiB, more than %d: want a shorter period or less repeats",
+		return fmt.Errorf("heads: the keys of %d tokens take %d GiB, more than %d: want a shorter period or fewer repeats",
 			rep.Tokens(), bytes>>30, MaxKeyBytes>>30)
 	}
 	return nil
 }
 
-// FromTensors scores the heads of a recorded request whose first 1 + R·n tokens are a
-// repetition. What follows them is not read, nor is V. It goes layer by layer, and
-// holds the keys of one layer and the queries of 128 tokens.
+// FromTensors computes the scores of a recorded request whose first 1 + R·n tokens are a repetition. It reads
+// no later tokens, and no V. It goes layer by layer, with the keys of one layer and the queries of 128 tokens
+// in memory.
 //
-// progress, unless nil, is called with the number of tokens done in a layer since the
-// last call: L·(1 + R·n) in all.
+// progress, unless nil, is called with the number of tokens processed in a layer since the last call: L·(1 +
+// R·n) in all.
 func FromTensors(ctx context.Context, tensors trace.Tensors, shape kv.Shape, rep Repetition, progress func(tokens int)) (*Scores, error) {
 	if err := checkSearch(shape, rep, 1); err != nil {
 		return nil, err
 	}
 	tokens := rep.Tokens()
 	if tensors.Tokens() < tokens {
-		return nil, fmt.Errorf("heads: there are %d tokens, and 1 + %d × %d = %d are needed", tensors.Tokens(), rep.Repeats, rep.Period, tokens)
+		return nil, fmt.Errorf("heads: there are %d tokens, want 1 + %d × %d = %d", tensors.Tokens(), rep.Repeats, rep.Period, tokens)
 	}
 	k := make([]float32, chunk*shape.KVHeads*shape.HeadSize)
 	q := make([]float32, chunk*shape.QueryHeads()*shape.HeadSize)
@@ -91,25 +90,25 @@ func FromTensors(ctx context.Context, tensors trace.Tensors, shape kv.Shape, rep
 	return s, nil
 }
 
-// Feeder runs a model over tokens, as *llama.Session does: it calls visit for each
-// token with its queries q [L, H·G, D], keys k and values v [L, H, D], after RoPE.
+// Feeder runs a model over tokens, as *llama.Session does: for each token it calls visit with queries q [L,
+// H·G, D], keys k and values v [L, H, D], after RoPE.
 type Feeder interface {
 	Feed(tokens []int, visit func(q, k, v []float32) error) ([]float32, error)
 }
 
-// FromModel scores the heads of a model of the given shape as it is run over a prompt
-// that [Repetition.Prompt] made, which must be the first that it is fed. Nothing is
-// recorded: it holds the keys of all layers, L·H·D·4 bytes a token (as does the
-// model, beside its values), and the queries of 128 tokens.
+// FromModel computes the scores of a model of the given shape while running it over a prompt from
+// [Repetition.Prompt]. The model must not have been fed before. Nothing is recorded; the keys of all layers
+// (L·H·D·4 bytes per token, in addition to the model's own KV cache) and the queries of 128 tokens are in
+// memory.
 //
-// progress, unless nil, is called after each token. A query or key that is no finite
-// number, or beyond trace.MaxMagnitude, is an error.
+// progress, unless nil, is called after each token. A query or key that is not finite, or beyond
+// trace.MaxMagnitude, is an error.
 func FromModel(ctx context.Context, model Feeder, shape kv.Shape, rep Repetition, prompt []int, progress func(tokens int)) (*Scores, error) {
 	if err := checkSearch(shape, rep, shape.Layers); err != nil {
 		return nil, err
 	}
 	if len(prompt) != rep.Tokens() {
-		return nil, fmt.Errorf("heads: a prompt of %d tokens, and 1 + %d × %d = %d are needed", len(prompt), rep.Repeats, rep.Period, rep.Tokens())
+		return nil, fmt.Errorf("heads: a prompt of %d tokens, want 1 + %d × %d = %d", len(prompt), rep.Repeats, rep.Period, rep.Tokens())
 	}
 	var (
 		layers  = make([]*layer, shape.Layers)
@@ -135,10 +134,10 @@ func FromModel(ctx context.Context, model Feeder, shape kv.Shape, rep Repetition
 			return err
 		}
 		if len(q) != shape.Layers*qRow || len(k) != shape.Layers*kRow {
-			return fmt.Errorf("heads: token %d: %d queries and %d keys are not those of %+v", fed, len(q), len(k), shape)
+			return fmt.Errorf("heads: token %d: %d elements of queries and %d of keys do not match %+v", fed, len(q), len(k), shape)
 		}
 		if !bounded(q) || !bounded(k) {
-			return fmt.Errorf("heads: token %d: a query or key is no finite number, or beyond ±2^56", fed)
+			return fmt.Errorf("heads: token %d: a query or key is not finite, or beyond ±2^56", fed)
 		}
 		for i, l := range layers {
 			l.appendKeys(k[i*kRow:][:kRow])
@@ -156,7 +155,7 @@ func FromModel(ctx context.Context, model Feeder, shape kv.Shape, rep Repetition
 		return nil, err
 	}
 	if fed != len(prompt) {
-		return nil, fmt.Errorf("heads: the model showed %d tokens of %d", fed, len(prompt))
+		return nil, fmt.Errorf("heads: the model processed %d tokens of %d", fed, len(prompt))
 	}
 	flush()
 	s := &Scores{}
@@ -166,7 +165,7 @@ func FromModel(ctx context.Context, model Feeder, shape kv.Shape, rep Repetition
 	return s, nil
 }
 
-// add appends the mean scores of a layer, after its last query.
+// add appends the mean scores of a layer, whose queries have all been added.
 func (s *Scores) add(l *layer) {
 	mean := func(sums []float64) []float64 {
 		means := make([]float64, len(sums))
@@ -179,8 +178,7 @@ func (s *Scores) add(l *layer) {
 	s.Induction = append(s.Induction, mean(l.induction))
 }
 
-// bounded reports whether all of x are within ±trace.MaxMagnitude, where no sum
-// overflows.
+// bounded reports whether all of x are within ±trace.MaxMagnitude, so that no sum overflows.
 func bounded(x []float32) bool {
 	limit := math.Float32bits(trace.MaxMagnitude)
 	for _, v := range x {
@@ -191,11 +189,10 @@ func bounded(x []float32) bool {
 	return true
 }
 
-// Repeats reports whether the values of a request's first layer repeat as rep says:
-// they follow from the token alone in models with rotary embeddings, so that two
-// copies have the same. It compares each period with the one before, and takes for
-// equal what differs by less than 1 % in root mean square, as copies do that a GPU
-// computed in batches of different sizes.
+// Repeats reports whether the values of a request's first layer repeat as rep says. In models with rotary
+// embeddings these values depend only on the token, so copies have equal values. It compares each period with
+// the one before, and accepts differences of less than 1 % in root mean square, which occur if a GPU computed
+// the copies in batches of different sizes.
 func Repeats(tensors trace.Tensors, shape kv.Shape, rep Repetition) (bool, error) {
 	if err := checkSearch(shape, rep, 1); err != nil {
 		return false, err

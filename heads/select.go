@@ -6,19 +6,18 @@ import (
 	"slices"
 )
 
-// Rule says which KV heads a score selects.
+// Rule says how a score selects KV heads.
 type Rule string
 
-// The rules, each with the number that it takes, over the N scores of all KV heads of
-// a model.
+// The rules. Each takes a number, and is applied to the scores of all N KV heads of a model.
 const (
-	// TopRatio selects the heads whose score equals one of the largest round(N·ratio)
-	// scores, rounded half to even: ties may select more. (RazorAttention.)
+	// TopRatio selects the heads whose score is at least the k-th largest, where k is round(N·ratio), half to
+	// even: ties may select more. (RazorAttention.)
 	TopRatio Rule = "top-ratio"
-	// Quantile selects the heads whose score is at least the quantile of all scores,
-	// interpolated linearly; none from 1 on, and all up to 0. (DuoAttention's sparsity.
-	// Its code first adds noise below 1e-6, so that ties are broken at
-	// random; here they stay together.)
+	// Quantile selects the heads whose score is at least the given quantile of all scores, interpolated
+	// linearly; none if the number is 1 or more, all if it is 0 or less. (DuoAttention's sparsity. Its code
+	// first adds noise below 1e-6, which breaks ties at random; here heads with equal scores are selected
+	// together.)
 	Quantile Rule = "quantile"
 	// Above selects the heads whose score is larger than the number. (Retrieval_Head.)
 	Above Rule = "above"
@@ -61,9 +60,8 @@ func (r Rule) selects(scores [][]float64, x float64) [][]bool {
 	return all
 }
 
-// quantile returns the q-quantile of ascending values, q from 0 to 1, as numpy's
-// default method has it: interpolated between the two values around index (n−1)·q,
-// from the nearer of them.
+// quantile returns the q-quantile of ascending values, for q from 0 to 1, with numpy's default method:
+// interpolated between the two values around index (n−1)·q, starting from the nearer one.
 func quantile(sorted []float64, q float64) float64 {
 	at := float64(len(sorted)-1) * q
 	low := int(at)
@@ -75,8 +73,8 @@ func quantile(sorted []float64, q float64) float64 {
 	return a + float64((b-a)*t)
 }
 
-// groupMax returns the score of each KV head [L][H]: the largest of its query heads'.
-// scores is [L][H·G].
+// groupMax returns the score of each KV head [L][H]: the largest score of its query heads, from scores
+// [L][H·G].
 func groupMax(scores [][]float64, kvHeads int) [][]float64 {
 	groups := make([][]float64, len(scores))
 	for l, row := range scores {

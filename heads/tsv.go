@@ -15,15 +15,14 @@ import (
 // maxTSVLine bounds a line of a table of scores, in bytes.
 const maxTSVLine = 4 << 20
 
-// ReadTSV reads a table of scores [L][heads]: a line for each layer with a finite
-// number for each head, and tabs or spaces between. That is the form of DuoAttention's
-// full_attention_heads.tsv, and of Retrieval_Head's scores as a table. Empty lines may
-// follow the last layer.
+// ReadTSV reads a table of scores [L][heads]: one line per layer, with one finite number per head, separated
+// by tabs or spaces. This is the form of DuoAttention's full_attention_heads.tsv, and of Retrieval_Head's
+// scores as a table. Empty lines may follow the last layer.
 func ReadTSV(r io.Reader) ([][]float64, error) {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxTSVLine)
 	var scores [][]float64
-	ended := 0 // the empty line that ended the table
+	ended := 0 // number of the empty line that ended the table
 	number := 0
 	for lines.Scan() {
 		number++
@@ -35,11 +34,11 @@ func ReadTSV(r io.Reader) ([][]float64, error) {
 			}
 			continue
 		case ended > 0:
-			return nil, fmt.Errorf("line %d is empty, and others follow", ended)
+			return nil, fmt.Errorf("line %d is empty, but more lines follow", ended)
 		case len(scores) == kv.MaxLayers:
 			return nil, fmt.Errorf("line %d: more than %d layers", number, kv.MaxLayers)
 		case len(scores) > 0 && len(fields) != len(scores[0]):
-			return nil, fmt.Errorf("line %d: %d heads, and %d in the lines before", number, len(fields), len(scores[0]))
+			return nil, fmt.Errorf("line %d: %d heads, want %d as in the lines before", number, len(fields), len(scores[0]))
 		case len(fields) > maxHeads/(len(scores)+1):
 			return nil, fmt.Errorf("line %d: more than %d heads in all", number, maxHeads)
 		}
@@ -47,7 +46,7 @@ func ReadTSV(r io.Reader) ([][]float64, error) {
 		for i, field := range fields {
 			v, err := strconv.ParseFloat(field, 64)
 			if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
-				return nil, fmt.Errorf("line %d, head %d: %q is no finite number", number, i, strictjson.Excerpt(field))
+				return nil, fmt.Errorf("line %d, head %d: %q is not a finite number", number, i, strictjson.Excerpt(field))
 			}
 			row[i] = v
 		}

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestPage compares docs/kernels.md with the kernels: all are there, and the arguments
-// of each, in their order. What the sources call otherwise is in other.
+// TestPage compares docs/kernels.md with the kernels: the page must have all kernels, with the arguments of
+// each in order. other maps names on the page to names in the sources.
 func TestPage(t *testing.T) {
 	text, err := os.ReadFile("../docs/kernels.md")
 	if err != nil {
@@ -60,7 +60,7 @@ var (
 	lastWord = regexp.MustCompile(`(\w+)\s*$`)
 )
 
-// documented returns the arguments of each kernel that the page has.
+// documented returns the arguments of each kernel on the page.
 func documented(page string) map[string][]string {
 	kernels := map[string][]string{}
 	var now []string
@@ -86,7 +86,7 @@ func documented(page string) map[string][]string {
 			}
 		}
 	}
-	// The page says of it what is different.
+	// The page describes this kernel only by the differences.
 	costs := kernels["costs"]
 	if i := slices.Index(costs, "newest"); i >= 0 {
 		kernels["costs_random"] = append(slices.Clone(costs[:i]), "heads", "sequence", "seed")
@@ -94,9 +94,9 @@ func documented(page string) map[string][]string {
 	return kernels
 }
 
-// parameters returns the names of the parameters of each kernel of a source; of a
-// kernel that there is one of for each format, the name ends in F, and the parameters are
-// those of fp8 formats: the others have no scales.
+// parameters returns the names of the parameters of each kernel in a source. The name of a kernel with
+// variants for the formats ends in F, and its parameters are those of the fp8 variants, as only these have
+// scales.
 func parameters(source string) map[string][]string {
 	kernels := map[string][]string{}
 	source = strings.ReplaceAll(source, "\\\n", "\n")

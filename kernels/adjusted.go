@@ -6,14 +6,14 @@ import (
 	"kvcompress/trace"
 )
 
-// reading is how a method has queries read KVs otherwise than as they are stored.
+// reading says how queries read KVs, if a method has them read otherwise than as they are stored.
 type reading struct {
-	standIns ref.StandIns // the columns of what an entry stands for
-	hidden   int          // the column of which KVs are hidden, or None
-	turns    *turns       // nil if keys are read where they are
+	standIns ref.StandIns // columns of the stand-ins
+	hidden   int          // column of the hidden KVs, or None
+	turns    *turns       // nil if keys are read at their own positions
 }
 
-// readingOf returns a method's.
+// readingOf returns a method's reading.
 func readingOf(method ref.Method, rope *trace.Rope) reading {
 	r := reading{standIns: ref.StandIns{Weight: ref.None, Keys: ref.None, Values: ref.None}, hidden: ref.None}
 	if f, ok := method.(ref.Folder); ok {
@@ -28,12 +28,12 @@ func readingOf(method ref.Method, rope *trace.Rope) reading {
 	return r
 }
 
-// adjusts reports whether there is any such thing.
+// adjusts reports whether KVs are read otherwise than as they are stored.
 func (r *reading) adjusts() bool {
 	return r.standIns.Weight != ref.None || r.hidden != ref.None || r.turns != nil
 }
 
-// adjust returns what attend_partitions_adjusted takes beside the arguments of
+// adjust returns the arguments that attend_partitions_adjusted takes in addition to those of
 // attend_partitions.
 func (s *state) adjust(b batch, layer, partitions int) ([]device.Arg, error) {
 	args := []device.Arg{s.column(s.reads.standIns.Weight), s.column(s.reads.hidden)}
@@ -49,7 +49,7 @@ func (s *state) adjust(b batch, layer, partitions int) ([]device.Arg, error) {
 	return append(args, device.Pointer(by), device.Pointer(directions), number(len(t.inverse)), number(t.step), number(t.partner)), err
 }
 
-// column is a column as an argument: 0 if it is None.
+// column returns a column as an argument; 0 for None.
 func (s *state) column(i int) device.Arg {
 	if i == ref.None {
 		return device.Pointer(0)
@@ -57,9 +57,9 @@ func (s *state) column(i int) device.Arg {
 	return device.Pointer(s.data[i])
 }
 
-// turns is the rotation of keys, and as much of a table of it as is on the device.
+// turns is the rotation of keys, with the part of its table that is on the device.
 type turns struct {
-	inverse       []float32 // radians by which each pair turns from one position to the next
+	inverse       []float32 // inverse frequency of each pair: radians per position
 	step, partner int       // pair i is elements i·step and i·step + partner
 	table         []float32 // [positions, pairs, 2] sine and cosine
 	on            device.Ptr
@@ -71,8 +71,8 @@ func newTurns(r *trace.Rope) *turns {
 	return t
 }
 
-// countTurns returns by how many positions each key of the batch's heads in a layer is
-// turned: int32 [batch·H, partitions, 128].
+// countTurns returns by how many positions each key of the batch's heads in a layer is rotated: int32
+// [batch·H, partitions, 128].
 func (s *state) countTurns(b batch, layer, partitions int) (device.Ptr, error) {
 	heads := b.n * s.cfg.Shape.KVHeads
 	words := ceilDiv(b.longest, 32)
@@ -94,8 +94,8 @@ func (s *state) countTurns(b batch, layer, partitions int) (device.Ptr, error) {
 		number(s.cfg.Shape.KVHeads), number(s.heads()), s.shift(), number(s.maxBlocks), number(words), number(partitions))
 }
 
-// directions returns the table of sines and cosines of turns by 0 to tokens−1 positions.
-// A table that is too short is extended, to at least twice its length.
+// directions returns the table of sines and cosines of rotations by 0 to tokens−1 positions. A table that is
+// too short is extended to at least twice its length.
 func (s *state) directions(tokens int) (device.Ptr, error) {
 	t := s.reads.turns
 	pairs := len(t.inverse)

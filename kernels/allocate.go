@@ -7,9 +7,8 @@ import (
 	"kvcompress/kv"
 )
 
-// allocatePrompt gives every head of a row room for n KVs: ⌈n/B⌉ blocks each, the
-// lowest free ones, in (layer, head, logical block) order. They are free: the
-// caller has counted.
+// allocatePrompt allocates blocks for n KVs in every head of a row: ⌈n/B⌉ each, the lowest free ones, in
+// (layer, head, logical block) order. The caller has checked that enough are free.
 func (s *state) allocatePrompt(row int, id kv.SeqID, n int) error {
 	heads := s.heads()
 	each := ceilDiv(n, s.cfg.BlockSize)
@@ -24,11 +23,11 @@ func (s *state) allocatePrompt(row int, id kv.SeqID, n int) error {
 		number(heads), number(s.cfg.Shape.KVHeads), number(s.maxBlocks))
 }
 
-// allocateTokens makes room for one KV in every head of the batch: it adds 1 to the
-// context lengths, and gives the heads whose last block is full, need of them, the
-// lowest free blocks, in (layer, sequence, head) order.
+// allocateTokens makes room for one KV in every head of the batch: it adds 1 to the context lengths, and
+// gives the heads with a full last block, need of them, the lowest free blocks, in (layer, sequence, head)
+// order.
 func (s *state) allocateTokens(b batch, need int) error {
-	taken := s.free // read by nobody when no head needs a block
+	taken := s.free // not read if no head needs a block
 	if need > 0 {
 		var err error
 		if taken, err = s.take(need); err != nil {
@@ -56,8 +55,7 @@ func (s *state) allocateTokens(b batch, need int) error {
 		number(b.n), all, heads, s.shift(), number(s.maxBlocks))
 }
 
-// take takes the need lowest blocks from the free list and returns where they are
-// listed, ascending.
+// take removes the need lowest blocks from the free list and returns them on the device, ascending.
 func (s *state) take(need int) (device.Ptr, error) {
 	taken, err := s.buffer("taken blocks", 4*need)
 	if err != nil {
@@ -81,8 +79,8 @@ func (s *state) take(need int) (device.Ptr, error) {
 		number(words), number(need))
 }
 
-// truncate removes the evicted KVs from every head of a row, after the moves: they are then the
-// last ones. Blocks that hold no KV any more become free.
+// truncate removes the evicted KVs from every head of a row. After the moves they are the last ones. Blocks
+// that become empty are freed.
 func (s *state) truncate(row int, d decision) error {
 	most, lost := 0, 0
 	for _, h := range d.heads {
@@ -94,13 +92,13 @@ func (s *state) truncate(row int, d decision) error {
 	return s.freeBlocks(row, d.kvs, most)
 }
 
-// release frees all blocks of a row. Its context lengths become 0.
+// release frees all blocks of a row and sets its context lengths to 0.
 func (s *state) release(row int) error {
 	return s.freeBlocks(row, s.lengthsOf(row), s.maxBlocks)
 }
 
-// freeBlocks removes lost[head] KVs, and the blocks that become empty, at most most of them, from
-// every head of a row.
+// freeBlocks removes lost[head] KVs from every head of a row, and frees the blocks that become empty, at most
+// most of them per head.
 func (s *state) freeBlocks(row int, lost device.Ptr, most int) error {
 	return s.launch("allocate.ptx", "free_blocks", device.Dim{X: s.heads(), Y: 1, Z: 1}, threads(most, 256), 0,
 		device.Pointer(lost), device.Pointer(s.lengthsOf(row)), device.Pointer(s.tablesOf(row)),
@@ -115,17 +113,17 @@ func (s *state) tablesOf(row int) device.Ptr {
 // lengthsOf returns a row's context lengths [L·H].
 func (s *state) lengthsOf(row int) device.Ptr { return s.lengths + device.Ptr(4*row*s.heads()) }
 
-// shift returns log2(B), as kernels take it.
+// shift returns log2(B), an argument of kernels.
 func (s *state) shift() device.Arg {
 	return device.I32(int32(bits.TrailingZeros(uint(s.cfg.BlockSize))))
 }
 
-// threads returns a block of whole warps for n threads, at most limit.
+// threads returns a thread block for n threads: whole warps, at most limit threads.
 func threads(n, limit int) device.Dim {
 	return device.Dim{X: min(max(32, (n+31)/32*32), limit), Y: 1, Z: 1}
 }
 
-// blocks returns a grid of as many blocks as n threads take.
+// blocks returns a grid with enough thread blocks for n threads.
 func blocks(n int, block device.Dim) device.Dim {
 	return device.Dim{X: ceilDiv(n, block.X), Y: 1, Z: 1}
 }

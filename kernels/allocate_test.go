@@ -13,8 +13,8 @@ import (
 	"kvcompress/trace"
 )
 
-// TestAllocate compares tables, lengths, owners and the free list with the
-// reference's, over prompts, decode steps and releases.
+// TestAllocate compares block tables, lengths, owners and the free list with the reference, over prompts,
+// decode steps and releases.
 func TestAllocate(t *testing.T) {
 	type test struct {
 		name                  string
@@ -55,12 +55,12 @@ func TestAllocate(t *testing.T) {
 	}
 }
 
-// allocation is a state and the reference's engine, which do the same.
+// allocation is a device state and a reference engine that run the same operations.
 type allocation struct {
 	*testing.T
 	s      *state
 	engine *ref.Engine
-	ids    []kv.SeqID // of each row
+	ids    []kv.SeqID // sequence in each row
 	next   kv.SeqID
 }
 

@@ -6,9 +6,9 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// storePrompt stores the keys and values of one layer of a prompt of n tokens, in
-// the KV heads of a row whose tables and lengths are set: k and v are [n, H, D]
-// float32 on the device. The positions are 0 to n-1, the columns as they begin.
+// storePrompt stores the keys and values of one layer of a prompt of n tokens in the KV heads of a row, whose
+// tables and lengths are set. k and v are [n, H, D] float32 on the device. Positions are 0 to n-1; columns
+// get their initial values.
 func (s *state) storePrompt(row, layer, n int, k, v device.Ptr) error {
 	h, d := s.cfg.Shape.KVHeads, s.cfg.Shape.HeadSize
 	block := threads(n*h*d/8, 256)
@@ -34,9 +34,8 @@ func (s *state) storePrompt(row, layer, n int, k, v device.Ptr) error {
 	return nil
 }
 
-// entering returns the column that the kernels begin with 0 by which KVs enter, the first
-// that has one number for each and begins so, 0 if there is none; and the others, which
-// take a kernel each.
+// entering returns the column that the kernels which store KVs set to 0, and the other columns, each of which
+// needs a kernel of its own. zeroed is the first column of width 1 with initial value 0; 0 if there is none.
 func (s *state) entering() (zeroed device.Ptr, others []int) {
 	for i, c := range s.columns {
 		if zeroed == 0 && c.Width == 1 && math.Float32bits(c.Initial) == 0 {
@@ -48,9 +47,9 @@ func (s *state) entering() (zeroed device.Ptr, others []int) {
 	return zeroed, others
 }
 
-// storeTokens stores the key and value of the batch's new token in one layer, as
-// the last KV of each head: k and v are [batch, H, D] float32 on the device. Room
-// has been made and counted. The columns are as they begin.
+// storeTokens stores the key and value of the batch's new token in one layer, as the last KV of each head. k
+// and v are [batch, H, D] float32 on the device. Room has been made, and lengths include the token. Columns
+// get their initial values.
 func (s *state) storeTokens(b batch, layer int, k, v device.Ptr) error {
 	h, d := s.cfg.Shape.KVHeads, s.cfg.Shape.HeadSize
 	block := threads(b.n*h*d/8, 256)
@@ -77,8 +76,8 @@ func (s *state) storeTokens(b batch, layer int, k, v device.Ptr) error {
 	return nil
 }
 
-// scales returns k_scale and v_scale of a layer, as the kernels of an fp8 cache take them
-// after all other arguments; those of other formats do not.
+// scales returns k_scale and v_scale of a layer, the last arguments of the kernels for an fp8 cache. The
+// kernels for other formats do not have them.
 func (s *state) scales(layer int) []device.Arg {
 	if s.cfg.DType.Size() > 1 {
 		return nil
@@ -87,20 +86,20 @@ func (s *state) scales(layer int) []device.Arg {
 	return []device.Arg{device.F32(k), device.F32(v)}
 }
 
-// layerTables is where the block tables of a layer's heads begin, in a row.
+// layerTables returns where the block tables of a layer's heads begin in a row.
 func (s *state) layerTables(row, layer int) device.Ptr {
 	return s.tablesOf(row) + device.Ptr(4*layer*s.cfg.Shape.KVHeads*s.maxBlocks)
 }
 
-// layerLengths is where the lengths of a layer's heads begin, in row 0.
+// layerLengths returns where the lengths of a layer's heads begin in row 0.
 func (s *state) layerLengths(layer int) device.Ptr {
 	return s.lengths + device.Ptr(4*layer*s.cfg.Shape.KVHeads)
 }
 
-// number is an integer argument.
+// number returns an integer argument.
 func number(n int) device.Arg { return device.I32(int32(n)) }
 
-// flag is an argument that is 1 or 0.
+// flag returns an argument that is 1 or 0.
 func flag(on bool) device.Arg {
 	if on {
 		return device.I32(1)

@@ -13,9 +13,8 @@ import (
 	"kvcompress/ref"
 )
 
-// TestAppendRounds compares the rounding of keys and values with package dtype: at
-// every exponent, and at and beside the ties of every format; of the fp8 formats, of
-// quotients by scales too.
+// TestAppendRounds compares the rounding of keys and values with package dtype: at every exponent, and at and
+// next to the ties of every format; for fp8 formats also with scales.
 func TestAppendRounds(t *testing.T) {
 	const d, block = 256, 8
 	type test struct {
@@ -60,7 +59,7 @@ func TestAppendRounds(t *testing.T) {
 			must(err)
 			must(s.storePrompt(0, 0, n, k, v))
 
-			// The blocks are taken in order, so slots are positions.
+			// Blocks are allocated in order, so slots are positions.
 			size := format.Size()
 			got, want := make([]byte, n*d*size), make([]byte, n*d*size)
 			kScale, vScale := tt.scale.Of(0)
@@ -85,9 +84,8 @@ func TestAppendRounds(t *testing.T) {
 	}
 }
 
-// hardToRound lists numbers of every exponent that a trace may have, at and beside
-// the ties of every width, but for those that the format cannot hold and the host
-// refuses.
+// hardToRound returns numbers at and next to the ties of every width, for every exponent that a trace may
+// have, except numbers that the format cannot represent and the host therefore refuses.
 func hardToRound(format dtype.DType) []float32 {
 	rng := rand.New(rand.NewPCG(1, uint64(format)))
 	var x []float32

@@ -8,15 +8,15 @@ import (
 	"kvcompress/ref"
 )
 
-// What the kernels of attention.cu and prefill.cu have fixed.
+// Constants of the kernels in attention.cu and prefill.cu.
 const (
 	warpSize    = 32
-	mostQueries = 8 // that a warp has at a time
+	mostQueries = 8 // per warp
 )
 
-// attend computes paged decode attention of one layer for the batch's new tokens,
-// and records what the method watches: q and out are [batch, H·G, D] float32 on the device.
-// longest is the largest context length of the batch's heads in this layer.
+// attend computes paged decode attention of one layer for the batch's new tokens, and updates the column that
+// the method observes. q and out are [batch, H·G, D] float32 on the device; longest is the largest context
+// length of the batch's heads in this layer.
 func (s *state) attend(b batch, layer, longest int, q, out device.Ptr) error {
 	part, err := s.read(b, layer, longest, q, out)
 	if err != nil || s.watched == nil || !s.watched.Decode {
@@ -25,7 +25,7 @@ func (s *state) attend(b batch, layer, longest int, q, out device.Ptr) error {
 	return s.record(b, layer, ceilDiv(longest, ref.Partition), part)
 }
 
-// read is attend without the recording. It leaves the attention weights in what it returns.
+// read is attend without updating the column. It returns where the attention weights are.
 func (s *state) read(b batch, layer, longest int, q, out device.Ptr) (partials, error) {
 	shape := s.cfg.Shape
 	h, group, d := shape.KVHeads, shape.Group, shape.HeadSize
@@ -56,13 +56,17 @@ func (s *state) read(b batch, layer, longest int, q, out device.Ptr) (partials, 
 		}
 		file, kernel, args = "adjusted.ptx", "attend_partitions_adjusted", append(args, adjusted...)
 		if s.reads.turns != nil {
-			format = dtype.F32 // of the tile
+			format = dtype.F32 // type of the tile in shared memory
 		}
 	}
-	if s.packing != nil && s.packing.quantizer != nil {
-		file, kernel, args, format = "quantized.ptx", "attend_partitions_quantized", append(args, s.quantizedArgs(b, layer)...), dtype.F32 // of the tile
-	} else if merged, deep := s.packing.merges(layer); merged {
-		file, kernel, args, format = "merged.ptx", "attend_partitions_merged", append(args, s.mergedArgs(b, layer, deep)...), dtype.F32
+	if s.packing.has(layer) {
+		var own []device.Arg
+		if merged, deep := s.packing.merges(layer); merged {
+			file, kernel, own = s.attendMerged(b, layer, deep)
+		} else {
+			file, kernel, own = s.attendQuantized(b, layer)
+		}
+		args, format = append(args, own...), dtype.F32 // type of the tile in shared memory
 	}
 	if err := s.launch(file, s.typed(kernel),
 		device.Dim{X: b.n * h * ceilDiv(group, mostQueries), Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1},
@@ -83,8 +87,7 @@ func (s *state) read(b batch, layer, longest int, q, out device.Ptr) (partials, 
 		number(rows), number(h), number(s.heads()), number(group), number(d/4), number(partitions))
 }
 
-// record adds what the queries of a batch gave to each KV to the column that the method
-// watches.
+// record adds what the batch's queries give to each KV to the column that the method observes.
 func (s *state) record(b batch, layer, partitions int, part partials) error {
 	shape := s.cfg.Shape
 	record := "attend_record"
@@ -99,8 +102,8 @@ func (s *state) record(b batch, layer, partitions int, part partials) error {
 		number(s.watched.Buffer), flag(s.watched.Norm == ref.L2))
 }
 
-// partials is what is computed for each row of queries and each partition of 128
-// KVs, on the way to attention weights: float32 [rows, partitions].
+// partials has the intermediate results of attention for each row of queries and each partition of 128 KVs:
+// float32 [rows, partitions].
 type partials struct {
 	weights device.Ptr // [rows, partitions, 128] e_i
 	maxima  device.Ptr // m_p
@@ -127,7 +130,7 @@ func (s *state) partials(rows, partitions int) (p partials, err error) {
 	return p, nil
 }
 
-// partitionShared is the shared memory that partition.cuh lays out, in bytes.
+// partitionShared returns the bytes of shared memory that partition.cuh uses.
 func partitionShared(format dtype.DType, queries, d int) int {
 	piece := min(16, 8*format.Size())
 	stride := (d*format.Size()/piece | 1) * piece
@@ -138,8 +141,8 @@ func partitionShared(format dtype.DType, queries, d int) int {
 	return 4*(ref.Partition+2*mostQueries+queries*(ref.Partition+d)) + tile
 }
 
-// attendShared is the shared memory of attend_partitions, in bytes: what the block of
-// a group that needs most has. The last one may have fewer queries, and need more.
+// attendShared returns the bytes of shared memory of attend_partitions: the most that any thread block of a
+// group needs. The last one may have fewer queries and still need more.
 func attendShared(format dtype.DType, group, d int) int {
 	most := partitionShared(format, min(group, mostQueries), d)
 	if last := group % mostQueries; group > mostQueries && last > 0 {
@@ -148,8 +151,8 @@ func attendShared(format dtype.DType, group, d int) int {
 	return most
 }
 
-// factorLanes is how many lanes share a row's factors: a power of two, and no more
-// than there are partitions and a warp has lanes.
+// factorLanes returns how many lanes compute a row's factors: a power of two, at most the number of
+// partitions and 32.
 func factorLanes(partitions int) int {
 	width := 1
 	for width < min(partitions, warpSize) {
@@ -158,8 +161,7 @@ func factorLanes(partitions int) int {
 	return width
 }
 
-// attentionScale is 1/√D: the quotient of 1 and the square root, each rounded to
-// binary32.
+// attentionScale returns 1/√D: the quotient of 1 and the square root, each rounded to binary32.
 func attentionScale(d int) float32 { return 1 / float32(math.Sqrt(float64(d))) }
 
 func ceilDiv(a, b int) int { return (a + b - 1) / b }

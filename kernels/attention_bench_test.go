@@ -13,7 +13,7 @@ import (
 	"kvcompress/trace"
 )
 
-// benchShapes are those of the bundled traces.
+// benchShapes are the shapes of the bundled traces.
 var benchShapes = []struct {
 	shape  kv.Shape
 	format dtype.DType
@@ -26,7 +26,7 @@ var benchShapes = []struct {
 	{kv.Shape{Layers: 1, KVHeads: 2, Group: 8, HeadSize: 256}, dtype.E5M2},
 }
 
-// benchState is a state with one sequence of n tokens, and random inputs for it.
+// benchState returns a state with one sequence of n tokens, and a function that makes random inputs for it.
 func benchState(b *testing.B, dev device.Device, cfg ref.Config, n int) (s *state, input func(name string, tokens, heads int) device.Ptr) {
 	must := func(err error) {
 		if err != nil {
@@ -51,8 +51,7 @@ func benchState(b *testing.B, dev device.Device, cfg ref.Config, n int) (s *stat
 	}
 }
 
-// BenchmarkAttend counts the instructions that decode attention takes on the PTX
-// machine for each KV of a KV head.
+// BenchmarkAttend counts the PTX machine's instructions for decode attention, per KV of a KV head.
 func BenchmarkAttend(b *testing.B) {
 	const n = 512
 	for _, c := range benchShapes {
@@ -80,7 +79,7 @@ func BenchmarkAttend(b *testing.B) {
 	}
 }
 
-// BenchmarkPrefillMetrics counts those of the first metrics, for each query and key.
+// BenchmarkPrefillMetrics counts the instructions for the metrics of a prompt, per query and key.
 func BenchmarkPrefillMetrics(b *testing.B) {
 	const n, window = 512, 32
 	for _, c := range benchShapes {
@@ -99,7 +98,7 @@ func BenchmarkPrefillMetrics(b *testing.B) {
 	}
 }
 
-// BenchmarkAppend counts those of a prompt's K and V, for each KV of a KV head.
+// BenchmarkAppend counts the instructions for storing a prompt's K and V, per KV of a KV head.
 func BenchmarkAppend(b *testing.B) {
 	const n = 512
 	for _, c := range benchShapes {
@@ -118,8 +117,7 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkScores counts those of the scores that are no attention weights, for each KV of a
-// KV head.
+// BenchmarkScores counts the instructions for scores that are not attention weights, per KV of a KV head.
 func BenchmarkScores(b *testing.B) {
 	const n = 512
 	shape := kv.Shape{Layers: 1, KVHeads: 1, Group: 4, HeadSize: 128}

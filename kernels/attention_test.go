@@ -41,18 +41,18 @@ func (a activations) Read(dst []float32, t trace.Tensor, layer, from, n int) err
 var draws = []func(rng *rand.Rand) float32{
 	func(rng *rand.Rand) float32 { return float32(rng.NormFloat64()) },
 	func(rng *rand.Rand) float32 { return float32(rng.IntN(9) - 4) },
-	func(rng *rand.Rand) float32 { return float32(rng.NormFloat64() * 30) }, // attention to one KV
+	func(rng *rand.Rand) float32 { return float32(rng.NormFloat64() * 30) }, // nearly all attention goes to one KV
 	func(rng *rand.Rand) float32 { return float32(rng.NormFloat64() * 0x1p-70) },
 	func(rng *rand.Rand) float32 { return float32(math.Copysign(0, rng.NormFloat64())) },
 }
 
-// pipeline is the reference's engine, and the same stages on a device.
+// pipeline runs the same stages on the reference's engine and on a device.
 type pipeline struct {
 	*testing.T
 	cfg     ref.Config
 	inputs  func(kv.SeqID) activations
 	engine  *ref.Engine
-	outputs []float32 // of the reference's last decode step
+	outputs []float32 // of the reference in the last decode step
 }
 
 func newPipeline(t *testing.T, cfg ref.Config, inputs func(kv.SeqID) activations) *pipeline {
@@ -86,7 +86,7 @@ func (p *pipeline) tensor(s *state, name string, id kv.SeqID, t trace.Tensor, la
 	return ptr
 }
 
-// prefill enters a prompt on a device, and compares the cache with the reference's.
+// prefill enters a prompt on a device, and compares the cache with that of the reference.
 func (p *pipeline) prefill(dev device.Device, n int) {
 	p.Helper()
 	const id = 3
@@ -108,8 +108,8 @@ func (p *pipeline) prefill(dev device.Device, n int) {
 	p.must(kvsDiffer(s, p.engine.Cache().Snapshot()))
 }
 
-// decode does a step of the batch on a device, from the reference's cache, and
-// compares the outputs and the cache after it.
+// decode runs a step of the batch on a device, starting from the reference's cache, and compares the outputs
+// and the cache afterwards.
 func (p *pipeline) decode(dev device.Device, ids []kv.SeqID) {
 	p.Helper()
 	before := &content{p.cfg, p.engine.Cache().Snapshot()}
@@ -175,7 +175,7 @@ func (p *pipeline) decode(dev device.Device, ids []kv.SeqID) {
 	p.must(kvsDiffer(s, after))
 }
 
-// shapes are awkward, or those of models.
+// shapes has awkward shapes, and shapes of models.
 var shapes = []kv.Shape{
 	{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8},
 	{Layers: 2, KVHeads: 4, Group: 2, HeadSize: 8},
@@ -192,7 +192,7 @@ var shapes = []kv.Shape{
 	{Layers: 1, KVHeads: 2, Group: 12, HeadSize: 8},
 }
 
-// randomMetric draws the metric's options.
+// randomMetric draws options of the metric.
 func randomMetric(rng *rand.Rand) ref.Metric {
 	return ref.Metric{
 		Norm:      []ref.Norm{ref.L1, ref.L2}[rng.IntN(2)],
@@ -203,7 +203,7 @@ func randomMetric(rng *rand.Rand) ref.Metric {
 	}
 }
 
-// TestPrefill compares what a prompt leaves in the cache.
+// TestPrefill compares the cache after a prompt.
 func TestPrefill(t *testing.T) {
 	lengths := []int{1, 2, 31, 33, 127, 128, 129, 257}
 	for i, shape := range shapes {
@@ -224,7 +224,7 @@ func TestPrefill(t *testing.T) {
 	}
 }
 
-// TestPrefillWindow observes more queries than are held at a time.
+// TestPrefillWindow observes more queries than are in memory at a time.
 func TestPrefillWindow(t *testing.T) {
 	const n = 200
 	shape := kv.Shape{Layers: 1, KVHeads: 1, Group: 3, HeadSize: 16}
@@ -246,8 +246,8 @@ func TestPrefillWindow(t *testing.T) {
 	}
 }
 
-// TestDecode compares steps of batches whose sequences and heads have different
-// lengths: those of prompts, and what compressions leave.
+// TestDecode compares decode steps of batches whose sequences and heads have different lengths, from prompts
+// and from compressions.
 func TestDecode(t *testing.T) {
 	for i, shape := range shapes {
 		for j := range dtype.E5M2 + 1 {
@@ -278,9 +278,8 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// TestDecodeScales attends to fp8 KVs of scales of all magnitudes, with queries, keys and
-// values of all magnitudes: what a scale does is the product that ref/NUMERICS.md §2 has, and
-// nothing overflows or is rounded once more on the way.
+// TestDecodeScales attends to fp8 KVs with queries, keys, values and scales of all magnitudes: scales must be
+// multiplied as ref/NUMERICS.md §2 specifies, with no overflow and no additional rounding.
 func TestDecodeScales(t *testing.T) {
 	anyMagnitude := func(rng *rand.Rand) float32 {
 		return float32(math.Ldexp(rng.NormFloat64(), rng.IntN(149+50)-149))
@@ -314,7 +313,7 @@ func TestDecodeScales(t *testing.T) {
 	}
 }
 
-// TestDecodeLong attends over more partitions than a warp has lanes.
+// TestDecodeLong has more partitions than a warp has lanes.
 func TestDecodeLong(t *testing.T) {
 	shape := kv.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 8}
 	cfg := ref.Config{Config: kv.Config{Shape: shape, DType: dtype.F16, BlockSize: 16, Blocks: 1200}, Metric: ref.Default().Metric}
@@ -325,7 +324,7 @@ func TestDecodeLong(t *testing.T) {
 	p.decode(checked(t, 0), []kv.SeqID{1, 0})
 }
 
-// TestAttendFar stores and attends to KVs of slots whose rows lie beyond 2^32 bytes.
+// TestAttendFar stores and attends to KVs in slots beyond 2^32 bytes.
 func TestAttendFar(t *testing.T) {
 	const n = 40
 	shape := kv.Shape{Layers: 1, KVHeads: 1, Group: 2, HeadSize: 256}
@@ -336,7 +335,7 @@ func TestAttendFar(t *testing.T) {
 	want := p.engine.Cache().Snapshot()
 
 	far := near
-	far.Blocks = 140_000 // 4.6 GB of keys, of which a few are touched
+	far.Blocks = 140_000 // 4.6 GB of keys, of which only a few are touched
 	dev := ptx.New(ptx.Options{})
 	s, err := stateFor(dev, far, 1, n+1)
 	p.must(err)

@@ -16,15 +16,15 @@ import (
 	"kvcompress/trace"
 )
 
-// content is a cache with random sequences in it, as compressions may have left it.
+// content is a cache with random sequences, as if after compressions.
 type content struct {
 	cfg  ref.Config
 	snap *kv.Snapshot
 }
 
-// metricsOf are ways to draw metrics: with many ties, with all the same, over many
-// magnitudes, in a narrow range, the smallest, and with digits at the ends of theirs
-// (−0 and negative numbers among them, which recorded decisions may have).
+// metricsOf are ways to draw metrics: with many ties, all equal, over many magnitudes, in a narrow range, the
+// smallest numbers, and numbers whose radix digits are extreme (including −0 and negative numbers, which
+// recorded decisions may have).
 var metricsOf = []func(rng *rand.Rand) float32{
 	func(rng *rand.Rand) float32 { return float32(rng.IntN(4)) },
 	func(rng *rand.Rand) float32 { return 0.25 },
@@ -40,8 +40,7 @@ var metricsOf = []func(rng *rand.Rand) float32{
 	},
 }
 
-// randomContent draws sequences whose heads have up to longest KVs, and options
-// that compress them.
+// randomContent draws sequences whose heads have up to longest KVs, and options that compress them.
 func randomContent(rng *rand.Rand, longest int) *content {
 	return contentOf(rng, randomConfig(rng), longest, metricsOf[rng.IntN(len(metricsOf))])
 }
@@ -114,8 +113,8 @@ func contentOf(rng *rand.Rand, cfg ref.Config, longest int, metric func(*rand.Ra
 
 func poisoned(n int) []byte { return slices.Repeat([]byte{0xff}, n) }
 
-// lengthOf draws a number of KVs: any, or near the edges of blocks and of what a
-// warp or a block of threads does.
+// lengthOf draws a number of KVs: any, or close to a multiple of the block size or of the KVs that a warp or
+// a thread block processes.
 func lengthOf(rng *rand.Rand, longest int) int {
 	edges := []int{0, 1, 2, 4, 16, 32, 127, 128, 129, 255, 256, 257, 512, 1024, longest}
 	n := rng.IntN(longest + 1)
@@ -125,8 +124,8 @@ func lengthOf(rng *rand.Rand, longest int) int {
 	return min(n, longest)
 }
 
-// TestCompressSizes compares compressions that take more than one block of threads
-// for a head, or for the heads of a quota.
+// TestCompressSizes compares compressions that need more than one thread block for a head, or for the heads
+// of a quota.
 func TestCompressSizes(t *testing.T) {
 	for _, tt := range []struct {
 		name          string
@@ -170,12 +169,12 @@ func randomConfig(rng *rand.Rand) ref.Config {
 	}
 	opt := &cfg.Compression
 	opt.ProtectedWindow, opt.Sinks, opt.Seed = rng.IntN(12), rng.IntN(5), rng.Uint64()
-	if rng.IntN(3) == 0 { // the newest may be evicted, and few others
+	if rng.IntN(3) == 0 { // only the newest and a few others may be evicted
 		opt.ProtectedWindow, opt.Sinks = 0, rng.IntN(60)
 	}
 	switch rng.IntN(4) {
 	case 0:
-		opt.MaxCacheTokens = 1 // all that may be evicted
+		opt.MaxCacheTokens = 1 // evict everything that may be evicted
 	case 1:
 		opt.MaxCacheTokens = 1 + rng.IntN(200)
 	default:
@@ -210,8 +209,8 @@ func randomConfig(rng *rand.Rand) ref.Config {
 	return cfg
 }
 
-// upload puts the content in a device's memory, sequence i in row i. What no KV
-// fills stays unwritten, so that the device's checks see who reads it.
+// upload copies the content to a device's memory, sequence i in row i. Unused memory stays uninitialized, so
+// that the device's checks find reads of it.
 func (c *content) upload(t testing.TB, dev device.Device) *state {
 	t.Helper()
 	longest := 2048
@@ -254,8 +253,8 @@ func (c *content) upload(t testing.TB, dev device.Device) *state {
 	return s
 }
 
-// differs says in what the device's state differs from a cache whose sequence i
-// has row rows[i]; nil if in nothing. Only what a KV fills is looked at.
+// differs returns the first difference between the device's state and a cache whose sequence i has row
+// rows[i], or nil. It compares only memory that KVs use.
 func differs(s *state, want *kv.Snapshot, rows []int) error {
 	free, err := download[uint32](s, s.free, freeWords(s.cfg.Blocks))
 	if err != nil {
@@ -298,7 +297,7 @@ func differs(s *state, want *kv.Snapshot, rows []int) error {
 	return nil
 }
 
-// kvsDiffer says in which KV the device's state differs from a cache.
+// kvsDiffer returns the first KV in which the device's state differs from a cache.
 func kvsDiffer(s *state, want *kv.Snapshot) error {
 	row := s.cfg.Shape.HeadSize * s.cfg.DType.Size()
 	for _, q := range want.Sequences {
@@ -329,7 +328,7 @@ func kvsDiffer(s *state, want *kv.Snapshot) error {
 	return nil
 }
 
-// tokens are tensors of which only the number of tokens matters.
+// tokens are tensors with a number of tokens and no contents.
 type tokens int
 
 func (n tokens) Tokens() int  { return int(n) }
@@ -341,8 +340,8 @@ func (n tokens) Read(dst []float32, t trace.Tensor, layer, from, count int) erro
 	return nil
 }
 
-// compress compares one compression of the content's sequence i, on a device, with
-// the reference: decision, moves, and the cache after them.
+// compress runs one compression of the content's sequence i on a device, and compares decision, moves and the
+// resulting cache with the reference.
 func (c *content) compress(t *testing.T, dev device.Device, i int) {
 	t.Helper()
 	method, err := c.cfg.NewMethod()
@@ -460,7 +459,7 @@ func (c *content) copy() *kv.Snapshot {
 	return &s
 }
 
-// stateFor is newState with the configuration's method.
+// stateFor is newState for the configuration's method.
 func stateFor(dev device.Device, cfg ref.Config, rows, tokens int) (*state, error) {
 	method, err := cfg.NewMethod()
 	if err != nil {
@@ -469,8 +468,8 @@ func stateFor(dev device.Device, cfg ref.Config, rows, tokens int) (*state, erro
 	return newState(dev, cfg, method, rows, tokens)
 }
 
-// rankingOf is how the configuration's method ranks the KVs of a sequence of tokens tokens,
-// whose heads have the given lengths.
+// rankingOf returns how the configuration's method ranks the KVs of a sequence with the given number of
+// tokens and lengths of its heads.
 func rankingOf(cfg ref.Config, tokens int, lengths []int) (ref.Ranking, error) {
 	method, err := cfg.NewMethod()
 	if err != nil {
@@ -479,11 +478,11 @@ func rankingOf(cfg ref.Config, tokens int, lengths []int) (ref.Ranking, error) {
 	return method.(ref.Dropper).Rank(ref.Counts{Tokens: tokens, Heads: lengths}), nil
 }
 
-// parsed is of the devices of all tests, which load the same modules.
+// parsed is shared by the devices of all tests, which load the same modules.
 var parsed ptx.Cache
 
-// checked returns a device without a GPU with all its checks on, which runs blocks
-// and warps in an order of that seed.
+// checked returns a PTX machine with all checks on, which runs blocks and warps in an order that depends on
+// the seed.
 func checked(t *testing.T, shuffle uint64) *ptx.Device {
 	dev := ptx.New(ptx.Options{Checks: ptx.AllChecks(), Shuffle: shuffle, Cache: &parsed})
 	t.Cleanup(func() {

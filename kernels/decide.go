@@ -11,24 +11,24 @@ import (
 	"kvcompress/ref"
 )
 
-// decision is what is evicted of one sequence, on the device. Its memory is that of the
-// state: the next decision overwrites it.
+// decision says which KVs of one sequence are evicted, on the device. Its memory belongs to the state: the
+// next decision overwrites it.
 type decision struct {
 	asked   int        // units that the quotas ask for
-	offsets device.Ptr // [L·H+1] where each head's part of list begins
-	list    device.Ptr // logical indices that are evicted, ascending in each head
-	kvs     device.Ptr // [L·H] how many of them each head has
-	holes   device.Ptr // [L·H] how many of them are less than the head's new length
+	offsets device.Ptr // [L·H+1] start of each head's part of list
+	list    device.Ptr // evicted logical indices, ascending in each head
+	kvs     device.Ptr // [L·H] number of evicted KVs of each head
+	holes   device.Ptr // [L·H] how many of them have a logical index below the head's new length
 	heads   []loss     // the same on the host
 	starts  []int32    // offsets on the host
 	lengths []int      // [L·H] before the moves
-	longest int        // of them
+	longest int        // the largest of lengths
 }
 
-// loss is what one head loses. The device says all but the blocks that come free.
+// loss is what one head loses. blocks is computed on the host, the rest by the device.
 type loss struct{ units, kvs, holes, blocks int }
 
-// evicts returns how many KVs go.
+// evicts returns the number of evicted KVs.
 func (d *decision) evicts() int {
 	n := 0
 	for _, h := range d.heads {
@@ -37,7 +37,7 @@ func (d *decision) evicts() int {
 	return n
 }
 
-// freed returns how many blocks come free.
+// freed returns the number of freed blocks.
 func (d *decision) freed() int {
 	n := 0
 	for _, h := range d.heads {
@@ -46,20 +46,20 @@ func (d *decision) freed() int {
 	return n
 }
 
-// possible returns an error if heads cannot lose what the kernels say they do: nothing
-// could be done with such a decision.
+// possible returns an error if heads cannot lose what the kernels computed, since such a decision could not
+// be carried out.
 func (d *decision) possible() error {
 	for i, lost := range d.heads {
 		if lost.kvs < 0 || lost.kvs > d.lengths[i] || lost.holes < 0 || lost.holes > lost.kvs || lost.units < 0 {
-			return fmt.Errorf("kernels: decide: head %d of L·H, which holds %d KVs, loses %d units, %d KVs, %d of them from what stays",
+			return fmt.Errorf("kernels: decide: head %d of L·H, which holds %d KVs, loses %d units, %d KVs, %d of them below its new length",
 				i, d.lengths[i], lost.units, lost.kvs, lost.holes)
 		}
 	}
 	return nil
 }
 
-// whole returns an error if the KVs that a head loses are not the units that it loses:
-// the KVs of its last unit, and then a unit's at a time.
+// whole returns an error if a head's evicted KVs are not whole units: the KVs of its last unit, and multiples
+// of a unit.
 func (d *decision) whole(unit int) error {
 	for i, lost := range d.heads {
 		kvs := 0
@@ -74,20 +74,20 @@ func (d *decision) whole(unit int) error {
 	return nil
 }
 
-// The rounds of the search for a quota's bound, and the values of the digit that
-// each of them settles: as decide.cu has them.
+// The rounds of the search for a quota's bound, and the number of values of the digit that each determines,
+// as in decide.cu.
 const (
 	digits      = 4
 	digitValues = 256
 )
 
-// decide chooses which KVs of a sequence of length tokens are evicted: what ref.Decide
-// says of the ranking, of which [state.check] has approved. lengths are the context
-// lengths of the sequence's heads. It waits for the device.
+// decide chooses which KVs of a sequence of length tokens are evicted, as ref.Decide does for the ranking,
+// which [state.check] has accepted. lengths are the context lengths of the sequence's heads. It waits for the
+// device.
 func (s *state) decide(row int, id kv.SeqID, length int, lengths []int, r change) (decision, error) {
 	d := decision{heads: make([]loss, len(lengths)), starts: make([]int32, len(lengths)+1), lengths: lengths}
 	for i, n := range lengths {
-		d.starts[i+1] = d.starts[i] + int32((n+3)&^3) // 16 bytes are moved at a time
+		d.starts[i+1] = d.starts[i] + int32((n+3)&^3) // multiples of 4, since kernels move 16 bytes at a time
 		d.longest = max(d.longest, n)
 	}
 	if r.Asks() == 0 {
@@ -113,9 +113,9 @@ func (s *state) decide(row int, id kv.SeqID, length int, lengths []int, r change
 	return d, s.readLosses(&d, p)
 }
 
-// refine settles anew, head by head, now that it is known what each loses: by the quotas
-// that the ranking makes of it, or by just that, where shares have decided between heads
-// and costs alone do within one.
+// refine repeats settle for each head by itself, once it is known how many units each loses: with the quotas
+// that Refine returns, or with these numbers, if shares have decided between heads and only costs decide
+// within a head.
 func (s *state) refine(row int, id kv.SeqID, length int, d *decision, r *change, p plan) (plan, error) {
 	if p.keys != 0 {
 		if err := s.readLosses(d, p); err != nil {
@@ -142,8 +142,8 @@ func (s *state) refine(row int, id kv.SeqID, length int, d *decision, r *change,
 	return p, err
 }
 
-// settle finds how many units and KVs each head loses by the ranking's quotas. The plan
-// is empty where nothing is asked for, or there is nothing.
+// settle finds how many units and KVs each head loses by the ranking's quotas. The plan is empty if nothing
+// is asked for or held.
 func (s *state) settle(row int, id kv.SeqID, length int, d *decision, r *change) (plan, error) {
 	heads := len(d.heads)
 	d.asked = r.Asks()
@@ -162,7 +162,7 @@ func (s *state) settle(row int, id kv.SeqID, length int, d *decision, r *change)
 	if err != nil {
 		return p, err
 	}
-	// A thread does 4 KVs at a time, some 4 times.
+	// A thread handles 4 KVs at a time, about 4 times.
 	block := threads((d.longest+15)/16, 256)
 	grid := device.Dim{X: heads, Y: ceilDiv(d.longest, 16*block.X), Z: 1}
 	if err := s.costs(row, id, length, r, p, grid, block); err != nil {
@@ -198,7 +198,7 @@ func (s *state) settle(row int, id kv.SeqID, length int, d *decision, r *change)
 		number(heads), unit)
 }
 
-// readLosses reads what each head loses, as far as it is settled.
+// readLosses reads what each head loses, as far as it has been determined.
 func (s *state) readLosses(d *decision, p plan) error {
 	heads := len(d.heads)
 	lost, err := download[int32](s, p.units, 3*heads)
@@ -215,7 +215,7 @@ func (s *state) readLosses(d *decision, p plan) error {
 	return d.possible()
 }
 
-// costs computes the keys, and each head's counts by their first digit.
+// costs computes the keys, and each head's histogram of their first digit.
 func (s *state) costs(row int, id kv.SeqID, length int, r *change, p plan, grid, block device.Dim) error {
 	switch {
 	case r.hiding != nil:
@@ -238,8 +238,8 @@ func (s *state) costs(row int, id kv.SeqID, length int, r *change, p plan, grid,
 	return s.launch("decide.ptx", "costs", grid, block, 0, args...)
 }
 
-// share computes the keys anew, as costs times their head's share. The costs are sorted,
-// for their sums' order, on the host.
+// share computes the keys from costs multiplied by their head's share. The host sorts the costs, whose sums
+// need that order.
 func (s *state) share(row, length int, d *decision, r *change, p plan, quotas []ref.Quota, grid, block device.Dim) (plan, error) {
 	shares := make([]float32, len(d.heads))
 	for _, q := range quotas {
@@ -265,7 +265,7 @@ func (s *state) share(row, length int, d *decision, r *change, p plan, quotas []
 	return p, s.launch("decide.ptx", "costs_shared", grid, block, 0, append(args, number(s.columns[r.Column].Width), device.Pointer(on))...)
 }
 
-// costsOf returns the costs that candidates have by their keys, ascending.
+// costsOf returns the costs of candidates from their keys, ascending.
 func costsOf(keys []uint32) []float32 {
 	keys = slices.DeleteFunc(keys, func(key uint32) bool { return key == noCandidate })
 	slices.Sort(keys)
@@ -284,7 +284,7 @@ func costsOf(keys []uint32) []float32 {
 // noCandidate is the key of a KV that may not be evicted.
 const noCandidate = 1<<32 - 1
 
-// costArgs are the arguments that all kernels of costs take first.
+// costArgs are the first arguments of all kernels of costs.
 func (s *state) costArgs(row, length int, r *ref.Ranking, p plan) []device.Arg {
 	return []device.Arg{
 		device.Pointer(s.tables), device.Pointer(s.lengths), number(row),
@@ -295,7 +295,7 @@ func (s *state) costArgs(row, length int, r *ref.Ranking, p plan) []device.Arg {
 	}
 }
 
-// scores is the column that a ranking is by, or any where it is by none.
+// scores returns the column that a ranking uses, or any column if it uses none.
 func (s *state) scores(r *ref.Ranking) device.Ptr {
 	if r.Key == ref.ByScore {
 		return s.data[r.Column]
@@ -303,7 +303,7 @@ func (s *state) scores(r *ref.Ranking) device.Ptr {
 	return s.metrics
 }
 
-// scoreArgs are those that the kernels of scores take first.
+// scoreArgs are the first arguments of the kernels of scores.
 func (s *state) scoreArgs(row, length int, r *ref.Ranking, p plan) ([]device.Arg, error) {
 	b, err := s.bias(r)
 	if err != nil {
@@ -318,11 +318,10 @@ type bias struct {
 	of             *ref.HeadBias
 	weight         float32
 	bins           int
-	starts, values device.Ptr // [bins], and [L·H, bins], times the weight
+	starts, values device.Ptr // [bins], and [L·H, bins] multiplied by the weight
 }
 
-// bias returns the ranking's head bias, which it brings to the device if it is not that
-// of the ranking before.
+// bias returns the ranking's head bias on the device, and uploads it if it differs from the last one.
 func (s *state) bias(r *ref.Ranking) (bias, error) {
 	if r.Bias == nil {
 		return bias{}, nil
@@ -351,16 +350,14 @@ func (s *state) bias(r *ref.Ranking) (bias, error) {
 	return s.biased, nil
 }
 
-// plan is where the kernels of a decision find what they share: decide.cu says what
-// each is.
+// plan has the addresses of what the kernels of a decision share, as described in decide.cu.
 type plan struct {
 	quotas, quotaOf, offsets     device.Ptr
 	sums, counts, buckets, units device.Ptr
 	losses, keys                 device.Ptr
 }
 
-// plan makes room for a decision, and writes what it starts from. It sets the
-// decision's pointers.
+// plan allocates memory for a decision, and writes its initial values. It sets the decision's pointers.
 func (s *state) plan(d *decision, quotas []ref.Quota, keep int) (p plan, err error) {
 	heads, n := len(d.heads), len(quotas)
 	given := make([]int32, 4*n+2*heads+1)
@@ -406,7 +403,7 @@ func (s *state) plan(d *decision, quotas []ref.Quota, keep int) (p plan, err err
 	return p, err
 }
 
-// readPlan returns the decision as the reference has it.
+// readPlan reads the decision from the device as a ref.Plan.
 func (s *state) readPlan(d decision, c *change) (ref.Plan, error) {
 	plan := ref.Plan{Asked: d.asked}
 	for i, h := range d.heads {

@@ -1,19 +1,16 @@
-// Package kernels is the CUDA engine: the pipeline of package ref as kernels that
-// run on a device, with the whole cache in the device's memory from step to step.
-// It does what ref.NUMERICS.md says to the bit, so its every stage can be compared
-// with the reference.
+// Package kernels is the CUDA engine: the pipeline of package ref as CUDA kernels, with the whole cache in
+// the device's memory. It follows ref/NUMERICS.md to the bit, so each of its stages can be compared with the
+// reference.
 //
-// It runs every method that drops KVs by a ranking, [ref.Dropper], folds them into
-// stand-ins, [ref.Folder], or hides them, [ref.Masker]: what the method watches and how it
-// ranks are arguments of the same kernels. It runs methods that quantize the oldest keys and values,
-// [ref.Quantizer], or merge pairs of layers, [ref.Merger], too: those have pages of their own. What else a method needs, such as further
-// columns, other ways to make numbers of attention than KV-Compress's, scores that are no
-// attention weights ([ref.Scorer]), or queries that do not read KVs as they are stored,
-// are kernels beside them.
+// It runs every method that evicts KVs by a ranking ([ref.Dropper]), folds them into stand-ins ([ref.Folder])
+// or hides them ([ref.Masker]): what the method observes and how it ranks are arguments of the same kernels.
+// It also runs methods that quantize the oldest keys and values ([ref.Quantizer]) or merge pairs of layers
+// ([ref.Merger]), with page formats of their own. Other needs of methods have kernels of their own: further
+// columns, scores computed from attention in another way than KV-Compress's metric, scores that are not
+// attention weights ([ref.Scorer]), and queries that read KVs otherwise than as they are stored.
 //
-// The kernels are the .cu files in cu/, a file for each stage; the PTX that
-// clang-19 makes of them is embedded. docs/kernels.md says what each kernel takes,
-// reads and writes, so that another can stand in its place.
+// The kernels are the .cu files in cu/, one for each stage; the PTX that clang-19 compiles them to is
+// embedded. docs/kernels.md lists each kernel's arguments, reads and writes, so that it can be replaced.
 package kernels
 
 //go:generate ./cu/build

@@ -33,8 +33,8 @@ func (s *state) fold(row int, d decision, f *ref.Folding) error {
 	return s.launch("edits.ptx", s.typed("fold"), device.Dim{X: s.heads(), Y: 1, Z: 1}, threads(size/4, 256), 0, append(args, scales...)...)
 }
 
-// headScales returns k_scale and v_scale of the layers of all heads, as a kernel that runs
-// on all layers at once takes them: nothing but for an fp8 cache, as [state.scales].
+// headScales returns k_scale and v_scale of the layers of all heads, as arguments of a kernel that runs on
+// all layers at once; nothing unless the cache is fp8, like [state.scales].
 func (s *state) headScales() ([]device.Arg, error) {
 	if s.cfg.DType.Size() > 1 {
 		return nil, nil
@@ -51,7 +51,7 @@ func (s *state) headScales() ([]device.Arg, error) {
 	return []device.Arg{device.Pointer(kOn), device.Pointer(vOn)}, err
 }
 
-// hide hides the KVs of a decision, and the oldest of the window, and no others.
+// hide hides the KVs of a decision and the oldest of the window, and makes all others visible.
 func (s *state) hide(row int, d decision, h *ref.Hiding) error {
 	return s.launch("edits.ptx", "hide_kvs", device.Dim{X: s.heads(), Y: 1, Z: 1}, threads(d.longest, 256), 0,
 		device.Pointer(d.list), device.Pointer(d.offsets), device.Pointer(d.kvs),
@@ -59,7 +59,7 @@ func (s *state) hide(row int, d decision, h *ref.Hiding) error {
 		number(h.Window), number(h.Also), s.shift(), number(s.maxBlocks))
 }
 
-// hideTokens hides new KVs of the batch in one layer: which is 1 of those, [batch, H].
+// hideTokens hides the batch's new KVs in one layer for which which, [batch, H], is 1.
 func (s *state) hideTokens(b batch, layer int, which []int32) error {
 	on, err := upload(s, "hidden tokens", which)
 	if err != nil {

@@ -12,18 +12,17 @@ import (
 	"kvcompress/trace"
 )
 
-// Engine runs the pipeline on a device. It has the methods of [ref.Engine], and
-// reports the same events. Of the cache the host keeps the context lengths alone,
-// to know how many blocks an operation needs before it asks for it.
+// Engine runs the pipeline on a device. It has the methods of [ref.Engine] and reports the same events. Of
+// the cache, the host only knows the context lengths, so that it can compute how many blocks an operation
+// needs.
 //
-// An operation that is refused has changed nothing: where blocks or inputs are
-// missing, a value does not fit, a sequence is not there. One that the device fails in
-// leaves the cache undefined; every later operation returns an error then, until
-// [Engine.Restore].
+// An operation that is refused changes nothing: blocks or inputs are missing, a value does not fit the
+// format, or a sequence is unknown. If the device fails during an operation, the cache is undefined, and
+// every later operation returns an error until [Engine.Restore].
 type Engine struct {
 	cfg     ref.Config
 	method  ref.Method
-	own     map[kv.SeqID]rules // of sequences with options of their own
+	own     map[kv.SeqID]rules // of sequences with their own options
 	state   *state
 	inputs  *ref.Inputs
 	observe func(ref.Event)
@@ -32,24 +31,24 @@ type Engine struct {
 	used []bool // rows that a sequence has, from the state's first on
 	held int    // blocks
 
-	broken error // why the cache is undefined; nil if it is not
+	broken error // why the cache is undefined, or nil
 }
 
 // sequence is what the host knows of a sequence in the cache.
 type sequence struct {
 	row     int
-	prompt  int   // tokens that entered as the prompt
-	tokens  int   // that have entered
+	prompt  int   // tokens of the prompt
+	tokens  int   // all tokens
 	lengths []int // [L·H] context lengths
 
-	packed   [2]int // the keys, and values, of each head that are quantized, or of merged layers merged
-	retained []int  // [pairs of heads, 2] of them that are retained, where the method merges
+	quantized [2]int // how many keys, and values, of each head are quantized, in layers that are not merged
+	merged    int    // how many KVs of each head are merged, in merged layers
+	retained  []int  // [pairs of heads, 2] how many of the merged keys, and values, are retained
 }
 
-// New returns an engine with an empty cache on a device, which stays the caller's.
-// open gives the tensors of a sequence when it is first prefilled. observe is
-// called after every stage with the cache as it was read back from the device; if
-// it is nil, nothing is read back.
+// New returns an engine with an empty cache on a device, which the caller must close. open returns the
+// tensors of a sequence when it is first prefilled. observe is called after every stage with the cache as
+// read back from the device; if it is nil, nothing is read back.
 func New(dev device.Device, cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event), opt Options) (*Engine, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -130,9 +129,9 @@ func (e *Engine) Place(blocks, rows int) error {
 	return nil
 }
 
-// fail notes that the device has failed in the middle of an operation.
+// fail records that the device has failed during an operation.
 func (e *Engine) fail(err error) error {
-	e.broken = fmt.Errorf("kernels: the cache is undefined, as an operation before has failed: %w", err)
+	e.broken = fmt.Errorf("kernels: the cache is undefined, because an earlier operation failed: %w", err)
 	return err
 }
 
@@ -161,12 +160,10 @@ func (e *Engine) Prefill(id kv.SeqID, n int) error {
 	return p.End()
 }
 
-// enter notes that a sequence of n tokens has its blocks.
+// enter records a sequence of n tokens whose blocks are allocated.
 func (e *Engine) enter(id kv.SeqID, row, n int) {
 	s := &sequence{row: row, prompt: n, tokens: n, lengths: slices.Repeat([]int{n}, e.state.heads())}
-	if z := e.state.packing; z != nil && z.merger != nil {
-		s.retained = make([]int, 2*z.merger.Merging().Pairs*e.cfg.Shape.KVHeads)
-	}
+	s.retained = make([]int, 2*e.state.packing.pairs()*e.cfg.Shape.KVHeads)
 	e.seqs[id] = s
 	e.use(row, true)
 	e.held += e.blocks(s)
@@ -188,12 +185,13 @@ func (e *Engine) leave(id kv.SeqID) error {
 	return nil
 }
 
-// maxKVs is how many KVs a head may hold: a grid has at most 65535 blocks in y, one
-// for each partition.
-const maxKVs = 65535 * ref.Partition
+// maxGridY is the largest number of thread blocks of a grid in y.
+const maxGridY = 65535
 
-// takeRow returns a row that no sequence has, for one that grows to the given
-// number of tokens.
+// maxKVs is the largest number of KVs of a head: a grid has a thread block in y for each partition.
+const maxKVs = maxGridY * ref.Partition
+
+// takeRow returns an unused row, for a sequence that grows to the given number of tokens.
 func (e *Engine) takeRow(tokens int) (int, error) {
 	if tokens > maxKVs && e.cfg.Blocks > maxKVs/e.cfg.BlockSize {
 		return 0, fmt.Errorf("kernels: a sequence of %d tokens: a head holds at most %d", tokens, maxKVs)
@@ -258,8 +256,8 @@ func (e *Engine) Decode(ids []kv.SeqID) error {
 	return t.end(outputs)
 }
 
-// decode steps through all layers with inputs that reach the device at once. It returns
-// the attention outputs if there is an observer.
+// decode runs all layers with inputs that are uploaded together. It returns the attention outputs if there is
+// an observer.
 func (e *Engine) decode(t *Tokens, q, k, v []float32) ([]float32, error) {
 	on, err := e.uploadAll(q, k, v)
 	if err != nil {
@@ -290,8 +288,7 @@ func (e *Engine) decode(t *Tokens, q, k, v []float32) ([]float32, error) {
 	return outputs, nil
 }
 
-// uploadBatch brings a batch to the device, at the positions of the tokens that come next or,
-// with after −1, of the newest.
+// uploadBatch uploads a batch, with the positions of the next tokens or, with after = −1, of the newest.
 func (e *Engine) uploadBatch(ids []kv.SeqID, after int) (b batch, err error) {
 	rows, names, positions := make([]int32, len(ids)), make([]int32, len(ids)), make([]int32, len(ids))
 	for i, id := range ids {
@@ -309,18 +306,35 @@ func (e *Engine) uploadBatch(ids []kv.SeqID, after int) (b batch, err error) {
 	if b.positions, err = upload(e.state, "batch positions", positions); err != nil {
 		return b, err
 	}
-	if e.state.packing != nil {
-		var counts []int32
-		for _, id := range ids {
-			q := e.seqs[id].packed
-			counts = append(counts, int32(q[0]), int32(q[1]))
-		}
-		if b.packed, err = upload(e.state, "packed KVs", counts); err != nil {
-			return b, err
-		}
+	if err := e.uploadPacked(&b, ids); err != nil {
+		return b, err
 	}
 	b.times, err = e.times(ids, positions, b.positions)
 	return b, err
+}
+
+// uploadPacked writes to the device how many keys and values of each sequence's heads are in pages of their own.
+func (e *Engine) uploadPacked(b *batch, ids []kv.SeqID) error {
+	z := e.state.packing
+	if z == nil {
+		return nil
+	}
+	var quantized, merged []int32
+	for _, id := range ids {
+		s := e.seqs[id]
+		quantized = append(quantized, int32(s.quantized[0]), int32(s.quantized[1]))
+		merged = append(merged, int32(s.merged), int32(s.merged))
+	}
+	var err error
+	if z.quantizer != nil {
+		if b.quantized, err = upload(e.state, "quantized KVs", quantized); err != nil {
+			return err
+		}
+	}
+	if z.merger != nil {
+		b.merged, err = upload(e.state, "merged KVs", merged)
+	}
+	return err
 }
 
 // longest returns the largest context length of a batch's heads in a layer.
@@ -344,11 +358,8 @@ func (e *Engine) Compress(id kv.SeqID) (ref.Compressed, error) {
 		return ref.Compressed{}, fmt.Errorf("kernels: compress: sequence %d is not in the cache", id)
 	}
 	method := e.rulesFor(id).method
-	switch m := method.(type) {
-	case ref.Quantizer:
-		return e.quantize(id, s, m)
-	case ref.Merger:
-		return e.merge(id, s, m)
+	if ref.KeepsAll(method) {
+		return e.repack(id, s, method)
 	}
 	c := changeOf(method, e.counts(s))
 	if err := e.state.check(&c); err != nil {
@@ -402,7 +413,7 @@ func (e *Engine) compress(id kv.SeqID, s *sequence, c *change) (ref.Compressed, 
 	return done, e.report(ref.Event{Stage: ref.StageMove, Seqs: []kv.SeqID{id}, Parts: []ref.Part{ref.MovesPart(moves)}})
 }
 
-// pack folds what a decision has to be folded, and packs the survivors.
+// pack folds the KVs of a decision if the method folds, and moves the remaining KVs.
 func (e *Engine) pack(s *sequence, d decision, c *change, done *ref.Compressed) (moves, error) {
 	if c.folding != nil {
 		if err := e.state.fold(s.row, d, c.folding); err != nil {
@@ -432,7 +443,7 @@ func (e *Engine) pack(s *sequence, d decision, c *change, done *ref.Compressed) 
 // counts returns the sequence's lengths.
 func (e *Engine) counts(s *sequence) ref.Counts {
 	c := ref.Counts{Prompt: s.prompt, Tokens: s.tokens, Heads: s.lengths}
-	if s.packed != [2]int{} {
+	if s.quantized != [2]int{} || s.merged > 0 {
 		for _, h := range e.heads(s) {
 			c.Keys, c.Values = append(c.Keys, h.End(kv.Keys)), append(c.Values, h.End(kv.Values))
 		}
@@ -440,7 +451,7 @@ func (e *Engine) counts(s *sequence) ref.Counts {
 	return c
 }
 
-// Release frees everything that a sequence holds.
+// Release frees all blocks of a sequence.
 func (e *Engine) Release(id kv.SeqID) error {
 	if e.broken != nil {
 		return e.broken
@@ -455,7 +466,7 @@ func (e *Engine) Release(id kv.SeqID) error {
 	return errors.Join(e.inputs.End(id), e.report(ref.Event{Stage: ref.StageRelease, Seqs: []kv.SeqID{id}}))
 }
 
-// report tells the observer what the device's memory holds after a stage.
+// report reads the cache back after a stage and passes it to the observer.
 func (e *Engine) report(ev ref.Event) error {
 	if e.observe == nil {
 		return nil

@@ -119,6 +119,11 @@ func TestDeviceFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Run("minicache", func(t *testing.T) { deviceFails(t, cfg, 7) })
+	cfg.Shape.Layers, cfg.Blocks = 3, 120
+	if err := setting(&cfg, "minicache+kivi", map[string]any{"append": "threshold", "gamma": 0.3, "group": 2, "residual": 2}); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("minicache+kivi", func(t *testing.T) { deviceFails(t, cfg, 7) })
 }
 
 // deviceFails lets every stride-th operation fail.

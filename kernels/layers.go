@@ -15,7 +15,7 @@ type Prompt struct {
 	e     *Engine
 	id    kv.SeqID
 	s     *sequence
-	layer int // the next
+	layer int // the next layer to enter
 }
 
 // BeginPrompt allocates the blocks of a sequence's first n tokens, as
@@ -30,8 +30,7 @@ func (e *Engine) BeginPrompt(id kv.SeqID, n int) (*Prompt, error) {
 	return e.beginPrompt(id, n, n)
 }
 
-// beginPrompt begins the prompt of a sequence that grows to the given number of tokens,
-// as far as is known.
+// beginPrompt begins the prompt of a sequence that is expected to grow to the given number of tokens.
 func (e *Engine) beginPrompt(id kv.SeqID, n, grows int) (*Prompt, error) {
 	if e.seqs[id] != nil {
 		return nil, fmt.Errorf("kernels: sequence %d is already in the cache", id)
@@ -68,7 +67,7 @@ func (p *Prompt) Layer(q, k, v []float32) error {
 	return nil
 }
 
-// enter stores a layer and fills the column that the method watches.
+// enter stores a layer and fills the column that the method observes.
 func (p *Prompt) enter(layer int, q, k, v []float32) error {
 	e, n := p.e, p.s.tokens
 	on, err := e.uploadAll(q, k, v)
@@ -89,14 +88,14 @@ func (p *Prompt) End() error {
 	return p.e.report(ref.Event{Stage: ref.StagePrefill, Seqs: []kv.SeqID{p.id}})
 }
 
-// Tokens is one more token of each sequence of a batch, which enters layer by layer, as
+// Tokens is a decode step that enters layer by layer: one more token of each sequence of a batch, as
 // [ref.Tokens] is.
 type Tokens struct {
 	e     *Engine
 	ids   []kv.SeqID
 	need  int // blocks
 	batch batch
-	layer int // the next
+	layer int // the next layer to enter
 }
 
 // BeginTokens begins a decode step, as [ref.Engine.BeginTokens] does.
@@ -123,15 +122,14 @@ func (e *Engine) BeginTokens(ids []kv.SeqID) (*Tokens, error) {
 	return &Tokens{e: e, ids: ids, need: need}, nil
 }
 
-// start allocates the blocks that the batch's tokens take, in all layers, and counts
-// the tokens.
+// start allocates the blocks for the batch's tokens in all layers, and counts the tokens.
 func (t *Tokens) start() error {
 	e := t.e
 	longest := 0
 	for _, id := range t.ids {
 		longest = max(longest, slices.Max(e.seqs[id].lengths)+1)
 	}
-	if e.state.tableBlocks(longest) > e.state.maxBlocks { // of a sequence whose end was not known
+	if e.state.tableBlocks(longest) > e.state.maxBlocks { // a sequence has grown further than expected
 		if err := e.state.reserve(e.state.rows, 2*longest); err != nil {
 			return e.fail(err)
 		}
@@ -163,7 +161,7 @@ func (t *Tokens) Layer(q, k, v, out []float32) error {
 	}
 	positions := make([]int, len(t.ids))
 	for i, id := range t.ids {
-		positions[i] = e.seqs[id].tokens - min(t.layer, 1) // counted with the first layer
+		positions[i] = e.seqs[id].tokens - min(t.layer, 1) // from the second layer on, tokens includes the new one
 	}
 	if err := e.cfg.CheckTokens(t.ids, positions, t.layer, q, k, v, out); err != nil {
 		return err
@@ -207,8 +205,7 @@ func (t *Tokens) step(layer int, on tensors, out device.Ptr) error {
 	return nil
 }
 
-// hideNew hides the batch's tokens in one layer from their own queries, where the method
-// has it so.
+// hideNew hides the batch's tokens in one layer from their own queries, if the method does so.
 func (t *Tokens) hideNew(layer int) error {
 	if _, ok := t.e.method.(ref.Masker); !ok {
 		return nil
@@ -243,8 +240,8 @@ func (t *Tokens) end(outputs []float32) error {
 	return t.e.report(ev)
 }
 
-// Attend computes what queries at the position of a sequence's newest token read in one
-// layer, as [ref.Engine.Attend] does. Nothing enters, and nothing is watched.
+// Attend computes attention of queries at the position of a sequence's newest token, in one layer, as
+// [ref.Engine.Attend] does. It stores nothing and does not update the observed column.
 func (e *Engine) Attend(id kv.SeqID, layer int, q, out []float32) error {
 	s, shape := e.seqs[id], e.cfg.Shape
 	size := shape.QueryHeads() * shape.HeadSize

@@ -10,7 +10,7 @@ import (
 	"kvcompress/ref/merge"
 )
 
-// heldOf and limitsOf are where a row's numbers of retained KVs, and limits, begin.
+// heldOf and limitsOf return where a row's numbers of retained KVs, and its limits, begin.
 func (s *state) heldOf(row int) device.Ptr { return s.packing.held + device.Ptr(8*row*s.heads()) }
 func (s *state) limitsOf(row int) device.Ptr {
 	return s.packing.limits + device.Ptr(8*row*s.heads())
@@ -19,7 +19,7 @@ func (s *state) limitsOf(row int) device.Ptr {
 // writeHeld writes how many KVs of each head of a sequence are retained.
 func (e *Engine) writeHeld(s *sequence) error {
 	z, of := e.state.packing, e.cfg.Shape.KVHeads
-	if z == nil || z.merger == nil {
+	if !z.mergesAny() {
 		return nil
 	}
 	held := make([]int32, 2*len(s.lengths))
@@ -33,70 +33,51 @@ func (e *Engine) writeHeld(s *sequence) error {
 	return e.state.dev.Write(e.state.heldOf(s.row), encode(held))
 }
 
-// retained is what is retained of tokens that are merged: of each pair of heads, K and V apart.
+// retained says which of the tokens being merged are retained, for each pair of heads, and for K and V
+// separately.
 type retained struct {
-	from, n int        // the tokens: the first one's logical index; how many
-	list    device.Ptr // [pairs, 2, n] logical indices, ascending, as many as counts says
+	from, n int        // the tokens: logical index of the first, and their number
+	list    device.Ptr // [pairs, 2, n] logical indices, ascending; counts has their numbers
 	counts  device.Ptr // [pairs, 2]
-	kept    [][]int32  // [pairs·2] the same on the host
-	limits  []float32  // [L·H·2] if there is an observer
+	kept    [][]int32  // [pairs·2] list on the host
+	limits  []float32  // [L·H·2] set only if there is an observer
 }
 
-// merge is Compress by a method that merges.
-func (e *Engine) merge(id kv.SeqID, s *sequence, m ref.Merger) (ref.Compressed, error) {
-	r, err := e.retain(s, m)
-	if err != nil {
-		return ref.Compressed{}, e.fail(err)
-	}
-	heads := e.heads(s)
-	plan := ref.PlanMerger(&e.cfg.Config, heads, m, func(pair int, part kv.Part, _, _ int) (kept []int32, limit float32) {
-		i := part - kv.Keys
+// planMerger returns the plan of a Merger for a sequence's heads. r has the tokens that the device chose to retain.
+func (e *Engine) planMerger(heads []kv.Head, m ref.Merger, r *retained) ref.Plan {
+	by, of := m.Merging(), e.cfg.Shape.KVHeads
+	return ref.PlanMerger(&e.cfg.Config, heads, m, func(pair int, part kv.Part, _, _ int) (kept []int32, limit float32) {
+		i := int(part - kv.Keys)
 		if r.limits != nil {
-			shallow := (m.Merging().First+pair/e.cfg.Shape.KVHeads*2)*e.cfg.Shape.KVHeads + pair%e.cfg.Shape.KVHeads
-			limit = r.limits[2*shallow+int(i)]
+			shallow := (by.First+pair/of*2)*of + pair%of
+			limit = r.limits[2*shallow+i]
 		}
-		return r.kept[2*pair+int(i)], limit
+		return r.kept[2*pair+i], limit
 	})
-	if need, free := plan.Need(e.nextTokens()), e.Free(); need > free {
-		return ref.Compressed{}, &kv.ErrNoBlocks{Need: need, Free: free}
-	}
-	done := ref.Compressed{Asked: plan.Asked, Freed: plan.Freed(heads, e.cfg.BlockSize), Merged: plan.Merged()}
-	if e.observe != nil {
-		if err := e.report(ref.Event{Stage: ref.StageDecide, Seqs: []kv.SeqID{id}, Plan: &plan, Parts: plan.Parts(len(heads))}); err != nil {
-			return ref.Compressed{}, err
-		}
-	}
-	if plan.Asked > 0 {
-		taken, freed := ref.MergerBlocks(&e.cfg.Config, heads, m, &plan)
-		held := e.held - e.blocks(s)
-		if _, err := ref.Rounds(taken, freed, e.Free(), func(first, last int) error {
-			return e.state.mergePairs(s.row, id, m.Merging(), r, first, last, taken[first:last])
-		}); err != nil {
-			return ref.Compressed{}, e.fail(err)
-		}
-		for _, n := range taken {
-			done.Taken += n
-		}
-		s.packed = [2]int{s.tokens, s.tokens}
+}
+
+// merge carries out what a plan merges, and returns how many blocks it takes.
+func (e *Engine) merge(id kv.SeqID, s *sequence, m ref.Merger, plan *ref.Plan, r *retained) (int, error) {
+	taken, freed := ref.MergerBlocks(&e.cfg.Config, e.heads(s), m, plan)
+	total, err := e.rounds(s, taken, freed, func(first, last int) error {
+		return e.state.mergePairs(s.row, id, m.Merging(), r, first, last, taken[first:last])
+	}, func() {
+		s.merged = s.tokens
 		for i, kept := range r.kept {
 			s.retained[i] += len(kept)
 		}
-		if err := e.writeHeld(s); err != nil {
-			return ref.Compressed{}, e.fail(err)
-		}
-		e.held = held + e.blocks(s)
+	})
+	if err != nil {
+		return 0, err
 	}
-	if e.observe == nil {
-		return done, nil
-	}
-	return done, e.report(ref.Event{Stage: ref.StageMove, Seqs: []kv.SeqID{id}, Parts: []ref.Part{ref.MovesPart(nil)}})
+	return total, e.writeHeld(s)
 }
 
-// retain finds out which of the tokens of a sequence that are not merged yet are retained.
+// retain determines which of a sequence's tokens that are not merged yet are retained.
 func (e *Engine) retain(seq *sequence, m ref.Merger) (*retained, error) {
 	s, by, rule := e.state, m.Merging(), m.Retention()
 	rows := 2 * by.Pairs * e.cfg.Shape.KVHeads
-	r := &retained{from: seq.packed[0], n: seq.tokens - seq.packed[0], kept: make([][]int32, rows)}
+	r := &retained{from: seq.merged, n: seq.tokens - seq.merged, kept: make([][]int32, rows)}
 	if rows == 0 || r.n == 0 {
 		return r, nil
 	}
@@ -120,8 +101,8 @@ const (
 	byLimit
 )
 
-// listRetained lists the tokens that a rule retains, on the device and on the host. It leaves the limits for
-// later ones where the sequence's are.
+// listRetained lists the tokens that a rule retains, on the device and on the host. It sets the sequence's
+// limits for later tokens.
 func (s *state) listRetained(row int, by ref.Merging, rule ref.Retention, r *retained) error {
 	pairs := by.Pairs * s.cfg.Shape.KVHeads
 	rows := 2 * pairs
@@ -162,7 +143,7 @@ func (s *state) listRetained(row int, by ref.Merging, rule ref.Retention, r *ret
 	}
 	for i, n := range counts {
 		if n < 0 || int(n) > r.n {
-			return fmt.Errorf("kernels: compress: of %d tokens %d are retained", r.n, n)
+			return fmt.Errorf("kernels: compress: %d tokens, of which %d are retained", r.n, n)
 		}
 		if n == 0 {
 			continue
@@ -174,7 +155,7 @@ func (s *state) listRetained(row int, by ref.Merging, rule ref.Retention, r *ret
 	return nil
 }
 
-// slerpArgs returns how vectors are merged, as kernels take it.
+// slerpArgs returns a Slerp as arguments of kernels.
 func slerpArgs(by merge.Slerp) []device.Arg {
 	return []device.Arg{
 		device.F32(float32(by.T)), device.F32(float32(1 - by.T)),
@@ -182,11 +163,11 @@ func slerpArgs(by merge.Slerp) []device.Arg {
 	}
 }
 
-// mergePairs merges tokens of pairs of heads first to last−1 of a row, and frees the blocks that then hold
-// none that is not. The blocks that each takes are free.
+// mergePairs merges tokens of pairs of heads first to last−1 of a row, and frees the blocks whose KVs are
+// then all merged. The blocks that the pairs take must be free.
 func (s *state) mergePairs(row int, id kv.SeqID, by ref.Merging, r *retained, first, last int, taken []int) error {
 	z, heads := s.packing, s.cfg.Shape.KVHeads
-	merged, exact := z.formats[0][0], z.formats[0][1]
+	merged, exact := z.merged[0][0], z.merged[0][1]
 	offsets, total := make([]int32, len(taken)), 0
 	for i, n := range taken {
 		offsets[i] = int32(total)
@@ -212,11 +193,17 @@ func (s *state) mergePairs(row int, id kv.SeqID, by ref.Merging, r *retained, fi
 	block := threads(r.n*warpSize, 256)
 	grid := blocks(r.n*warpSize, block)
 	grid.Y, grid.Z = last-first, 2
-	if err := s.launch("merged.ptx", s.typed("merge_pairs"), grid, block, 0, append([]device.Arg{
+	file, kernel := "merged.ptx", "merge_pairs"
+	args := slices.Concat([]device.Arg{
 		device.Pointer(s.keys), device.Pointer(s.values), device.Pointer(s.tablesOf(row)), device.Pointer(s.listsOf(row)),
 		number(first), number(by.First), number(heads), number(r.from), number(r.n),
 		number(s.cfg.Shape.HeadSize), s.shift(), number(s.maxBlocks), number(z.pages),
-	}, slerpArgs(by.Slerp)...)...); err != nil {
+	}, slerpArgs(by.Slerp))
+	if merged.Bits > 0 {
+		file, kernel = "merged_quantized.ptx", "merge_pairs_quantized"
+		args = append(args, number(merged.Bits), number(merged.Group), number(piece(merged)))
+	}
+	if err := s.launch(file, s.typed(kernel), grid, block, 0, args...); err != nil {
 		return err
 	}
 	most := 0
@@ -248,10 +235,26 @@ func (s *state) mergePairs(row int, id kv.SeqID, by ref.Merging, r *retained, fi
 	return nil
 }
 
-// mergedArgs returns what attend_partitions_merged takes beside the arguments of attend_partitions.
-func (s *state) mergedArgs(b batch, layer int, deep bool) []device.Arg {
-	return []device.Arg{
-		device.Pointer(b.packed), device.Pointer(s.layerLists(layer)),
+// attendMerged returns the kernel that attends in a merged layer, its module, and the arguments that it takes in addition
+// to those of attend_partitions.
+func (s *state) attendMerged(b batch, layer int, deep bool) (file, kernel string, args []device.Arg) {
+	args = []device.Arg{
+		device.Pointer(b.merged), device.Pointer(s.layerLists(layer)),
 		device.Pointer(s.packing.held + device.Ptr(8*layer*s.cfg.Shape.KVHeads)), number(s.packing.pages), flag(deep),
 	}
+	if f := s.packing.merged[0][0]; f.Bits > 0 {
+		return "merged_quantized.ptx", "attend_partitions_merged_quantized", append(args, number(f.Bits), number(f.Group))
+	}
+	return "merged.ptx", "attend_partitions_merged", args
+}
+
+// supportsMerger returns an error if the kernels cannot merge as a method does.
+func supportsMerger(m ref.Merger, shape kv.Shape) error {
+	if pairs := m.Merging().Pairs * shape.KVHeads; pairs > maxGridY {
+		return fmt.Errorf("merges %d pairs of heads, of which a grid has at most %d", pairs, maxGridY)
+	}
+	if f := m.Directions(); f.Bits > maxBits {
+		return fmt.Errorf("has directions of %d bits, of at most %d", f.Bits, maxBits)
+	}
+	return nil
 }

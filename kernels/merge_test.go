@@ -18,13 +18,13 @@ import (
 	"kvcompress/trace"
 )
 
-// mergeConfig is a cache of three pairs of heads, and of a layer that is not merged.
-func mergeConfig(t *testing.T, options map[string]any) ref.Config {
+// mergeConfig is a cache of a method with three pairs of heads, and of a layer that is not merged.
+func mergeConfig(t *testing.T, method string, options map[string]any) ref.Config {
 	t.Helper()
 	var cfg ref.Config
 	cfg.Shape = kv.Shape{Layers: 3, KVHeads: 3, Group: 1, HeadSize: 8}
 	cfg.BlockSize, cfg.Blocks, cfg.DType = 2, 200, dtype.F16
-	if err := setting(&cfg, "minicache", options); err != nil {
+	if err := setting(&cfg, method, options); err != nil {
 		t.Fatal(err)
 	}
 	return cfg
@@ -33,7 +33,7 @@ func mergeConfig(t *testing.T, options map[string]any) ref.Config {
 // TestListRetained holds list_retained against package merge, on distances with many ties, of more tokens than a block has
 // threads.
 func TestListRetained(t *testing.T) {
-	cfg := mergeConfig(t, map[string]any{"from": 1})
+	cfg := mergeConfig(t, "minicache", map[string]any{"from": 1})
 	s, err := newState(checked(t, 0), cfg, mustMethod(t, cfg), 1, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +129,41 @@ func mustMethod(t *testing.T, cfg ref.Config) ref.Method {
 
 // TestRestoreMerged restores caches that a reference engine cannot have.
 func TestRestoreMerged(t *testing.T) {
-	cfg := mergeConfig(t, map[string]any{"from": 1, "gamma": 0.3})
+	cfg := mergeConfig(t, "minicache", map[string]any{"from": 1, "gamma": 0.3})
+	restoreEdited(t, cfg, []restoreCase{
+		{"", func([]kv.Head) {}},
+		{"the method has none", func(h []kv.Head) { h[0].Keys = h[3].Keys }},
+		{"all heads alike", func(h []kv.Head) { h[4] = h[0] }},
+		{"segment 0 of a part", func(h []kv.Head) { h[6].Keys[0].Deep = false }},
+		{"segment 1 of V", func(h []kv.Head) { h[6].Values[1].First = 1 }},
+		{"not those of the segment", func(h []kv.Head) { h[3].Keys[1].Index[h[3].Keys[1].Len-1]++ }},
+		{"than the head of the shallower layer", func(h []kv.Head) { h[7].Values[0].Table[0] = h[7].Values[0].Table[1] }},
+		{"than the head of the shallower layer", func(h []kv.Head) { h[7].Values = h[7].Values[:1] }},
+	})
+}
+
+// TestRestoreMergedQuantized does so for a method that quantizes too: layer 0 is quantized, and layers 1 and 2 are merged.
+func TestRestoreMergedQuantized(t *testing.T) {
+	cfg := mergeConfig(t, "minicache+kivi", map[string]any{"from": 1, "gamma": 0.3, "group": 8, "residual": 8})
+	restoreEdited(t, cfg, []restoreCase{
+		{"", func([]kv.Head) {}},
+		{"2 segments of a part, want at most 1", func(h []kv.Head) { h[0] = h[3] }},
+		{"all heads alike", func(h []kv.Head) { h[4] = h[0] }},
+		{"all heads alike", func(h []kv.Head) { h[2].Values[0].Len++ }},
+		{"segment 0 of a part has format", func(h []kv.Head) { h[1].Keys[0].Format.Bits = 2 }},
+		{"than the head of the shallower layer", func(h []kv.Head) { h[7].Values[0].Table[0] = h[7].Values[1].Table[0] }},
+	})
+}
+
+// restoreCase is a cache whose heads are edited, and the error of restoring it.
+type restoreCase struct {
+	want string
+	edit func(heads []kv.Head)
+}
+
+// restoreEdited restores the cache of a prompt that is compressed, edited as the cases say.
+func restoreEdited(t *testing.T, cfg ref.Config, cases []restoreCase) {
+	t.Helper()
 	open := func(kv.SeqID) (trace.Tensors, error) { return tokens(30), nil }
 	reference, err := ref.NewEngine(cfg, open, nil)
 	if err != nil {
@@ -147,19 +181,7 @@ func TestRestoreMerged(t *testing.T) {
 	if _, err := reference.Compress(0); err != nil {
 		t.Fatal(err)
 	}
-	for i, c := range []struct {
-		want string
-		edit func(heads []kv.Head)
-	}{
-		{"", func([]kv.Head) {}},
-		{"the method has none", func(h []kv.Head) { h[0].Keys = h[3].Keys }},
-		{"all heads alike", func(h []kv.Head) { h[4] = h[0] }},
-		{"segment 0 of a part", func(h []kv.Head) { h[6].Keys[0].Deep = false }},
-		{"segment 1 of V", func(h []kv.Head) { h[6].Values[1].First = 1 }},
-		{"not those of the segment", func(h []kv.Head) { h[3].Keys[1].Index[h[3].Keys[1].Len-1]++ }},
-		{"than the head of the shallower layer", func(h []kv.Head) { h[7].Values[0].Table[0] = h[7].Values[0].Table[1] }},
-		{"than the head of the shallower layer", func(h []kv.Head) { h[7].Values = h[7].Values[:1] }},
-	} {
+	for i, c := range cases {
 		snap := reference.Cache().Snapshot()
 		c.edit(snap.Sequences[0].Heads)
 		cache, err := snap.Cache(cfg.Config, nil)
@@ -175,7 +197,18 @@ func TestRestoreMerged(t *testing.T) {
 
 // TestMergeWithoutRoom: a plan that needs more blocks than are free changes nothing.
 func TestMergeWithoutRoom(t *testing.T) {
-	cfg := mergeConfig(t, map[string]any{"from": 1, "retain": "threshold", "gamma": 0.5})
+	for _, method := range []string{"minicache", "minicache+kivi"} {
+		t.Run(method, func(t *testing.T) {
+			options := map[string]any{"from": 1, "retain": "threshold", "gamma": 0.5}
+			if method != "minicache" {
+				options["group"], options["residual"] = 8, 8
+			}
+			mergeWithoutRoom(t, mergeConfig(t, method, options))
+		})
+	}
+}
+
+func mergeWithoutRoom(t *testing.T, cfg ref.Config) {
 	cfg.Blocks = 9 * 10 // of a prompt of 20 tokens
 	open := func(kv.SeqID) (trace.Tensors, error) { return tokens(30), nil }
 	dev := checked(t, 0)
@@ -232,73 +265,80 @@ func (n nearly) Read(dst []float32, of trace.Tensor, layer, from, count int) err
 
 // TestMergeVectors merges vectors that lie at the edges of the arithmetic, and reads them, on both engines.
 func TestMergeVectors(t *testing.T) {
-	sizes, weights := []int{8, 40, 128, 256}, []float64{0.6, 0.5, 0, 1}
+	sizes, bits, weights := []int{8, 40, 128, 256}, map[int]int{8: 4, 40: 4, 128: 3, 256: 1}, []float64{0.6, 0.5, 0, 1}
 	if testing.Short() {
 		sizes, weights = sizes[1:2], weights[:2]
 	}
 	for _, format := range []dtype.DType{dtype.F32, dtype.F16, dtype.BF16} {
 		for _, d := range sizes {
 			for _, weight := range weights {
-				cfg := mergeConfig(t, map[string]any{"from": 0, "t": weight, "gamma": 0.2, "append": "threshold"})
-				cfg.Shape = kv.Shape{Layers: 2, KVHeads: 1, Group: 2, HeadSize: d}
-				cfg.DType, cfg.BlockSize = format, 8
-				open := func(kv.SeqID) (trace.Tensors, error) { return nearly{cfg.Shape}, nil }
-				var outputs [][]float32
-				observe := func(e ref.Event) {
-					for _, p := range e.Parts {
-						if p.Floats != nil {
-							outputs = append(outputs, slices.Clone(p.Floats))
-						}
-					}
-				}
-				reference, err := ref.NewEngine(cfg, open, observe)
-				if err != nil {
-					t.Fatal(err)
-				}
-				e, err := New(checked(t, 0), cfg, open, observe, Options{})
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, engine := range []pipelineEngine{reference, e} {
-					run := func() error {
-						if err := engine.Prefill(0, 32); err != nil {
-							return err
-						}
-						for range 6 {
-							if _, err := engine.Compress(0); err != nil {
-								return err
-							}
-							if err := engine.Decode([]kv.SeqID{0}); err != nil {
-								return err
-							}
-						}
-						return nil
-					}
-					if err := run(); err != nil {
-						t.Fatal(err)
-					}
-				}
-				got, err := e.Cache()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := sameMerged(reference.Cache(), got); err != nil {
-					t.Errorf("%v, D = %d, t = %v: %v", format, d, weight, err)
-				}
-				half := len(outputs) / 2
-				for i := range half {
-					if !slices.Equal(outputs[i], outputs[half+i]) {
-						t.Errorf("%v, D = %d, t = %v: the outputs of step %d differ", format, d, weight, i)
-					}
-				}
-				if err := e.Close(); err != nil {
-					t.Error(err)
-				}
-				if err := reference.Close(); err != nil {
-					t.Error(err)
-				}
+				options := map[string]any{"from": 0, "t": weight, "gamma": 0.2, "append": "threshold"}
+				mergeVectors(t, mergeConfig(t, "minicache", options), format, d)
+				options["group"], options["residual"], options["bits"] = 8, 8, bits[d]
+				mergeVectors(t, mergeConfig(t, "minicache+kivi", options), format, d)
 			}
 		}
+	}
+}
+
+func mergeVectors(t *testing.T, cfg ref.Config, format dtype.DType, d int) {
+	t.Helper()
+	cfg.Shape = kv.Shape{Layers: 2, KVHeads: 1, Group: 2, HeadSize: d}
+	cfg.DType, cfg.BlockSize = format, 8
+	open := func(kv.SeqID) (trace.Tensors, error) { return nearly{cfg.Shape}, nil }
+	var outputs [][]float32
+	observe := func(e ref.Event) {
+		for _, p := range e.Parts {
+			if p.Floats != nil {
+				outputs = append(outputs, slices.Clone(p.Floats))
+			}
+		}
+	}
+	reference, err := ref.NewEngine(cfg, open, observe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := New(checked(t, 0), cfg, open, observe, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, engine := range []pipelineEngine{reference, e} {
+		run := func() error {
+			if err := engine.Prefill(0, 32); err != nil {
+				return err
+			}
+			for range 6 {
+				if _, err := engine.Compress(0); err != nil {
+					return err
+				}
+				if err := engine.Decode([]kv.SeqID{0}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		if err := run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := e.Cache()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sameMerged(reference.Cache(), got); err != nil {
+		t.Errorf("%v, D = %d, %s: %v", format, d, cfg.Set, err)
+	}
+	half := len(outputs) / 2
+	for i := range half {
+		if !slices.Equal(outputs[i], outputs[half+i]) {
+			t.Errorf("%v, D = %d, %s: the outputs of step %d differ", format, d, cfg.Set, i)
+		}
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := reference.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -329,3 +369,42 @@ func sameMerged(want, got *kv.Cache) error {
 	}
 	return nil
 }
+
+// TestPackedRefused: a grid has at most 65,535 blocks in y, one for each pair of heads that is merged, and for each head that is quantized.
+func TestPackedRefused(t *testing.T) {
+	for _, c := range []struct {
+		method string
+		layers int // of 1,024 heads
+		want   string
+	}{
+		{"minicache", 127, ""},
+		{"minicache", 128, "merges 65536 pairs of heads, of which a grid has at most 65535: it runs on the reference engine"},
+		{"kivi", 63, ""},
+		{"kivi", 64, "quantizes 65536 heads, of which a grid has at most 65535: it runs on the reference engine"},
+		{"minicache+kivi", 127, ""}, // 63 pairs of layers, and one layer
+		{"minicache+kivi", 128, "merges 65536 pairs"},
+	} {
+		cfg := ref.Default()
+		cfg.Shape, cfg.Blocks = kv.Shape{Layers: c.layers, KVHeads: 1024, Group: 1, HeadSize: 32}, 1
+		options := map[string]any{"from": 0}
+		if c.method == "kivi" {
+			options = nil
+		}
+		if err := setting(&cfg, c.method, options); err != nil {
+			t.Fatal(err)
+		}
+		err := supported(mustMethod(t, cfg), cfg.Shape)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s of %d layers: %v, want %q", c.method, c.layers, err, c.want)
+		}
+	}
+	cfg := mergeConfig(t, "minicache+kivi", map[string]any{"group": 8})
+	if err := supported(eightBits{mustMethod(t, cfg).(ref.Merger)}, cfg.Shape); err == nil || !strings.Contains(err.Error(), "directions of 8 bits") {
+		t.Errorf("%v", err)
+	}
+}
+
+// eightBits merges into directions of 8 bits.
+type eightBits struct{ ref.Merger }
+
+func (eightBits) Directions() kv.Format { return kv.Format{Kind: kv.Merged, Bits: 8, Group: 8} }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/testsize"
 	"kvcompress/kernels/device"
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -425,10 +426,7 @@ func (c *methodCase) run(rng *rand.Rand) (edited int, err error) {
 // TestMethods runs random methods on both engines: rankings and observations of all
 // kinds, in all formats and block sizes, at awkward lengths.
 func TestMethods(t *testing.T) {
-	cases := 400
-	if testing.Short() {
-		cases = 60
-	}
+	cases := testsize.Of(50, 150, 400)
 	dropped := 0
 	for seed := range uint64(cases) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -462,10 +460,7 @@ func TestTable(t *testing.T) {
 		ref.KVCompress, "ada-snapkv", "expected-attention", "h2o-mask", "h2o-prefill", "h2o-real-drop", "keydiff", "knorm", "lagkv",
 		"observed-attention", "pyramidkv", "random", "razor", "snapkv", "snapkv-kvpress", "streaming-llm", "streaming-llm-kvpress", "tova",
 	}
-	cases := 12
-	if testing.Short() {
-		cases = 4
-	}
+	cases := testsize.Of(3, 6, 12)
 	for _, entry := range ref.Methods() {
 		t.Run(entry.Name, func(t *testing.T) {
 			evicted := 0

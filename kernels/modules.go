@@ -22,7 +22,7 @@ func PTX(file string) ([]byte, error) { return modules.ReadFile("cu/" + file) }
 func Modules() []string {
 	entries, err := modules.ReadDir("cu")
 	if err != nil {
-		return nil // an embedded folder can be read
+		return nil // impossible: the folder is embedded
 	}
 	var names []string
 	for _, e := range entries {
@@ -31,13 +31,13 @@ func Modules() []string {
 	return names
 }
 
-// typed is the name of the entry point of a kernel that there is one of for each
-// format of keys and values: "append_tokens" becomes "append_tokens_f16".
+// typed returns the name of the entry point for the cache's format: "append_tokens" becomes
+// "append_tokens_f16".
 func (s *state) typed(kernel string) string {
 	return kernel + "_" + strings.TrimPrefix(s.cfg.DType.String(), "fp8_")
 }
 
-// Entries returns the names of the kernels of PTX that clang or nvcc has written.
+// Entries returns the names of the kernels in PTX as clang or nvcc writes it.
 func Entries(ptx []byte) []string {
 	var names []string
 	for {
@@ -59,15 +59,14 @@ func Names() []string {
 	for _, file := range Modules() {
 		text, err := PTX(file)
 		if err != nil {
-			continue // it was just listed
+			continue // impossible: it was just listed
 		}
 		names = append(names, Entries(text)...)
 	}
 	return names
 }
 
-// CheckName returns an error if no kernel of the engine has a name, with or without
-// the format.
+// CheckName returns an error if the engine has no kernel of that name, with or without the format.
 func CheckName(name string) error { return checkName(name, Names()) }
 
 func checkName(name string, names []string) error {
@@ -77,13 +76,13 @@ func checkName(name string, names []string) error {
 	return fmt.Errorf("kernels: there is no kernel %q to replace: there are %s", name, strings.Join(names, ", "))
 }
 
-// replace puts others' kernels in the place of the engine's.
+// replace replaces kernels of the engine by those of the options.
 func (s *state) replace(opt Options) error {
 	if len(opt.Kernels) == 0 {
 		return nil
 	}
 	names := Names()
-	type text struct { // the PTX of several kernels, as a rule
+	type text struct { // a PTX file, which usually has several kernels
 		file  string
 		first *byte
 		size  int
@@ -118,7 +117,7 @@ func (s *state) replace(opt Options) error {
 	return nil
 }
 
-// watched is a kernel that tells when it is launched.
+// watched is a kernel that reports its launches.
 type watched struct {
 	device.Kernel
 	name     string
@@ -130,8 +129,8 @@ func (w watched) Launch(ctx context.Context, grid, block device.Dim, shared int,
 	return w.Kernel.Launch(ctx, grid, block, shared, args...)
 }
 
-// kernel returns the entry point of a module, which it loads when it is first
-// asked for one, or what the options put in its place.
+// kernel returns a kernel: the options' replacement, or the entry point of a module, which is loaded when
+// first needed.
 func (s *state) kernel(file, entry string) (device.Kernel, error) {
 	if k := s.kernels[entry]; k != nil {
 		return k, nil
@@ -164,8 +163,7 @@ func (s *state) launch(file, entry string, grid, block device.Dim, shared int, a
 	return k.Launch(s.ctx, grid, block, shared, args...)
 }
 
-// IsKernel reports whether an entry point is the kernel of a name, with or without the
-// format of keys and values.
+// IsKernel reports whether an entry point is the kernel with a name, with or without the format.
 func IsKernel(entry, name string) bool {
 	if entry == name {
 		return true

@@ -8,15 +8,14 @@ import (
 	"kvcompress/kv"
 )
 
-// moves is what packs the survivors of a decision, on the device. Its memory is
-// that of the state: the next ones overwrite it.
+// moves are the moves of a decision, on the device. Their memory belongs to the state: the next moves
+// overwrite it.
 type moves struct {
 	pairs device.Ptr // [n, 2] destination and source slots
 	n     int
 }
 
-// schedule computes the moves of a decision, of all heads in (layer, head) order:
-// what kv.Moves says.
+// schedule computes the moves of a decision for all heads, in (layer, head) order, as kv.Moves does.
 func (s *state) schedule(row int, d decision) (moves, error) {
 	firsts := make([]int32, len(d.heads))
 	n, most := 0, 0
@@ -44,7 +43,7 @@ func (s *state) schedule(row int, d decision) (moves, error) {
 		s.shift(), number(s.maxBlocks))
 }
 
-// move carries out moves: key, value, position and columns go together.
+// move carries out moves of keys, values, positions and columns.
 func (s *state) move(m moves) error {
 	if m.n == 0 {
 		return nil
@@ -55,7 +54,7 @@ func (s *state) move(m moves) error {
 		entry, piece = "move_kvs_8", 8
 	}
 	pieces := row / piece
-	shift := min(bits.Len(uint(2*pieces-1)), 5) // lanes for the pieces of key and value, at most a warp
+	shift := min(bits.Len(uint(2*pieces-1)), 5) // log2 of the lanes that copy one key and value: at most a warp
 	lanes := (m.n + 3) / 4 << shift
 	block := threads(lanes, 256)
 	single := slices.IndexFunc(s.columns, func(c kv.Column) bool { return c.Width == 1 })
@@ -82,7 +81,7 @@ func (s *state) move(m moves) error {
 	return nil
 }
 
-// readMoves returns the moves as the reference has them.
+// readMoves reads the moves from the device.
 func (s *state) readMoves(m moves) ([]kv.Move, error) {
 	if m.n == 0 {
 		return nil, nil

@@ -2,36 +2,32 @@ package kernels
 
 import "context"
 
-// Options say how an engine differs from the usual one. The zero value is the
-// usual one.
+// Options modify an engine. The zero value is the default.
 type Options struct {
-	// Kernels are run in the place of the engine's own, by the name of the kernel
-	// that they replace: that of docs/kernels.md, with or without the format.
+	// Kernels are run in place of the engine's own, by the name of the replaced kernel in docs/kernels.md,
+	// with or without the format.
 	Kernels map[string]Replacement
 
-	// Launched, if it is not nil, is told the name of each of those, as it stands in
-	// Kernels, when it is launched.
+	// Launched, if not nil, is called with the name of such a kernel, as in Kernels, when it is launched.
 	Launched func(name string)
 
-	// PrefillBytes bounds the attention weights that a prefill holds at a time, unless those
-	// of a single position are more; 0 is 64 MiB. With less, queries take more launches, and
-	// nothing else changes.
+	// PrefillBytes bounds the attention weights that a prefill holds at a time, but allows at least those of
+	// one position; 0 means 64 MiB. With less, the queries take more launches; the results are the same.
 	PrefillBytes int
 
-	// FreshBuffers gives every use of working memory memory of its own, of exactly the bytes
-	// that it needs, so that a checker finds who reads or writes beyond them, or reads what
-	// was left from before. Without, memory is used again.
+	// FreshBuffers allocates working memory anew for every use, with exactly the needed size, so that a
+	// checker finds accesses beyond it and reads of old contents. By default memory is reused.
 	FreshBuffers bool
 
-	// Context, when it is done, ends the launch that is under way (on the CPU) and every
-	// later one. The operation fails, and the engine is then of no more use. nil is never done.
+	// Context, when it is done, ends the current launch (on the CPU) and every later one. The operation
+	// fails, and the engine can no longer be used. nil is never done.
 	Context context.Context
 }
 
-// Replacement is a kernel that takes the place of one of the engine's: it has the
-// same parameters, and is launched with the same grid and block.
+// Replacement is a kernel that replaces one of the engine's. It has the same parameters, and is launched with
+// the same grid and block.
 type Replacement struct {
-	File  string // where the PTX comes from, for errors
+	File  string // name of the PTX file, for errors
 	PTX   []byte
 	Entry string
 }

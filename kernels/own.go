@@ -10,13 +10,13 @@ import (
 	"kvcompress/trace"
 )
 
-// rules are how one sequence is compressed.
+// rules say how one sequence is compressed.
 type rules struct {
 	method  ref.Method
-	watched *ref.Observation // nil if the method watches no attention
+	watched *ref.Observation // nil if the method observes no attention
 }
 
-// Configure has a sequence follow options of its own, as [ref.Engine.Configure] does.
+// Configure gives a sequence options of its own, as [ref.Engine.Configure] does.
 func (e *Engine) Configure(id kv.SeqID, own *trace.Compression) error {
 	if own == nil {
 		return errors.New("kernels: configure: no options")
@@ -30,14 +30,13 @@ func (e *Engine) Configure(id kv.SeqID, own *trace.Compression) error {
 	}
 	r := rules{method, method.Observe()}
 	if !decodeAlike(r.watched, e.state.watched) {
-		return fmt.Errorf("kernels: sequence %d: by its options method %s watches decode steps in another way than by the run's, of which a batch has one: it runs on the reference engine", id, method.Name())
+		return fmt.Errorf("kernels: sequence %d: with its options method %s observes decode steps otherwise than with the run's, which a batch cannot mix: it runs on the reference engine", id, method.Name())
 	}
 	e.own[id] = r
 	return nil
 }
 
-// decodeAlike reports whether what two observations see in a decode step differs in the
-// buffer at most.
+// decodeAlike reports whether two observations differ, in decode steps, at most in the buffer.
 func decodeAlike(a, b *ref.Observation) bool {
 	if a == nil || b == nil {
 		return a == b
@@ -45,7 +44,7 @@ func decodeAlike(a, b *ref.Observation) bool {
 	return a.Column == b.Column && a.Norm == b.Norm && a.Group == b.Group && a.Decode == b.Decode
 }
 
-// rulesFor returns how a sequence is compressed.
+// rulesFor returns the rules of a sequence.
 func (e *Engine) rulesFor(id kv.SeqID) rules {
 	if r, ok := e.own[id]; ok {
 		return r
@@ -53,9 +52,9 @@ func (e *Engine) rulesFor(id kv.SeqID) rules {
 	return rules{e.method, e.state.watched}
 }
 
-// times brings to the device the positions from which attend_record, with the run's
-// buffer, counts back: of a sequence whose own buffer is larger by n, n positions before its
-// token's. positions are those of the batch's tokens, which on has.
+// times uploads the positions from which attend_record subtracts the run's buffer. For a sequence with a
+// buffer larger by n, this is its token's position − n. positions are those of the batch's tokens; on has
+// them on the device.
 func (e *Engine) times(ids []kv.SeqID, positions []int32, on device.Ptr) (device.Ptr, error) {
 	var times []int32
 	for i, id := range ids {

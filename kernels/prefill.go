@@ -6,12 +6,12 @@ import (
 	"kvcompress/ref"
 )
 
-// maxPrefillWeights bounds the attention weights that a prefill holds at a time, in
-// bytes, unless those of a single position are more: state.mostWeights.
+// maxPrefillWeights is the default of state.mostWeights: the bytes of attention weights that a prefill holds
+// at a time, if more than those of a single position.
 const maxPrefillWeights = 64 << 20
 
-// promptNumbers sets the column of every KV of one layer of a row's prompt of n tokens to
-// what is observed, if anything. It overwrites the inputs.
+// promptNumbers sets the observed column for every KV of one layer of a row's prompt of n tokens, if there is
+// an observation. It overwrites the inputs.
 func (s *state) promptNumbers(o *ref.Observation, row, layer, n int, on tensors) error {
 	queries := o.Queries(n)
 	var err error
@@ -32,15 +32,15 @@ func (s *state) promptNumbers(o *ref.Observation, row, layer, n int, on tensors)
 		number(n), number(s.cfg.Shape.KVHeads), number(s.width), s.shift(), number(s.maxBlocks))
 }
 
-// prefillMetrics sets the column of every KV of one layer of a row's prompt of n
-// tokens, as it is observed, from its last window queries, of which there is one: on the device, q is
-// [window, H·G, D] and k is [n, H, D] as the model computed it, both float32.
+// prefillMetrics sets the observed column for every KV of one layer of a row's prompt of n tokens, from its
+// last window queries, at least one. On the device, q is [window, H·G, D] and k is [n, H, D] as the model
+// computed it, both float32.
 func (s *state) prefillMetrics(o *ref.Observation, row, layer, n, window int, q, k device.Ptr) error {
 	perPosition := s.cfg.Shape.QueryHeads() * ceilDiv(n, ref.Partition) * ref.Partition * 4
 	return s.prefillMetricsBy(o, max(1, s.mostWeights/perPosition), row, layer, n, window, q, k)
 }
 
-// prefillMetricsBy does that for the queries of at most together positions at a time.
+// prefillMetricsBy is prefillMetrics with the queries of at most together positions at a time.
 func (s *state) prefillMetricsBy(o *ref.Observation, together, row, layer, n, window int, q, k device.Ptr) error {
 	shape := s.cfg.Shape
 	h, group, d := shape.KVHeads, shape.Group, shape.HeadSize
@@ -59,7 +59,8 @@ func (s *state) prefillMetricsBy(o *ref.Observation, together, row, layer, n, wi
 	return s.finish(o, n, window, device.Pointer(s.layerTables(row, layer)), device.Pointer(gains), grid, block)
 }
 
-// finish makes the numbers of a layer's n keys, as they are observed, of the gains of the last window queries.
+// finish computes the scores of a layer's n keys from the gains of the last window queries: scale, pool,
+// reduce.
 func (s *state) finish(o *ref.Observation, n, window int, tables, gains device.Arg, grid, block device.Dim) error {
 	group, partitions := s.cfg.Shape.Group, grid.Y
 	if metric(o) {
@@ -85,19 +86,18 @@ func (s *state) finish(o *ref.Observation, n, window int, tables, gains device.A
 		number(int(o.Scale)), number(int(o.Pool.Kind)), number(o.Pool.Width), number(int(o.Group)), flag(o.GroupFirst))
 }
 
-// metric reports whether an observation makes numbers of gains as KV-Compress's metric
-// does.
+// metric reports whether an observation computes scores from gains as KV-Compress's metric does.
 func metric(o *ref.Observation) bool {
 	return !o.Outside && o.Scale <= ref.ScaleByPosition && o.Pool.Kind <= ref.MaxPool && o.Group == ref.GroupSum && !o.GroupFirst
 }
 
-// observe adds to the gains what the queries of positions first, first+1, … give to
-// the keys of a prompt of n; it starts them from 0 unless it is to go on.
+// observe adds to the gains what the queries at positions first, first+1, … give to the keys of a prompt of n
+// tokens. Unless goOn is set, the gains start from 0.
 func (s *state) observe(o *ref.Observation, first, queries, n int, goOn bool, q, k, gains device.Ptr) error {
 	shape := s.cfg.Shape
 	h, group, d := shape.KVHeads, shape.Group, shape.HeadSize
 	rows, partitions := queries*h*group, ceilDiv(n, ref.Partition)
-	seen := ceilDiv(first+queries, ref.Partition) // partitions with keys that the queries see
+	seen := ceilDiv(first+queries, ref.Partition) // partitions with keys that these queries attend to
 	part, err := s.partials(rows, partitions)
 	if err != nil {
 		return err

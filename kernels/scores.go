@@ -5,15 +5,15 @@ import (
 	"kvcompress/ref"
 )
 
-// prompt is one layer of a prompt that is scored.
+// prompt is one layer of a prompt to be scored.
 type prompt struct {
-	tables  device.Arg // of the layer's heads, in the row
+	tables  device.Arg // of the layer's heads, in the sequence's row
 	n       int        // tokens
-	queries int        // the last of them, whose queries there are
-	tensors            // float32, as the model computed them; those of queries and keys may be overwritten
+	queries int        // number of last tokens whose queries are given
+	tensors            // float32, as the model computed them; queries and keys may be overwritten
 }
 
-// scores reports whether the kernels know a scorer.
+// scores reports whether there are kernels for a scorer.
 func scores(scorer ref.Scorer) bool {
 	switch scorer.(type) {
 	case ref.KeyNorm, ref.KeyDiff, ref.LagKV, *ref.ExpectedAttention:
@@ -22,7 +22,7 @@ func scores(scorer ref.Scorer) bool {
 	return false
 }
 
-// score sets the column of every KV of a prompt by a scorer.
+// score sets the column of every KV of a prompt with a scorer.
 func (s *state) score(by ref.Scorer, p prompt) error {
 	switch scorer := by.(type) {
 	case ref.KeyDiff:
@@ -35,13 +35,13 @@ func (s *state) score(by ref.Scorer, p prompt) error {
 	return s.scoreKeyNorm(p)
 }
 
-// byToken is the grid of the kernels that have a partition of n tokens to a block.
+// byToken returns the grid of kernels with one thread block for each partition of n tokens.
 func byToken(heads, n int) (grid, block device.Dim) {
 	return device.Dim{X: heads, Y: ceilDiv(n, ref.Partition), Z: 1}, threads(n, ref.Partition)
 }
 
-// writeScores launches a kernel that writes the column of all tokens of a prompt. What it
-// reads comes first of its arguments, and last what the method says.
+// writeScores launches a kernel that writes the column for all tokens of a prompt. Its first arguments are
+// reads, its last says.
 func (s *state) writeScores(kernel string, p prompt, reads []device.Arg, says ...device.Arg) error {
 	grid, block := byToken(s.cfg.Shape.KVHeads, p.n)
 	args := append(reads, p.tables, device.Pointer(s.metrics), number(p.n))
@@ -83,8 +83,8 @@ func (s *state) rowNorms(n int, rows device.Ptr) (device.Ptr, error) {
 		device.Pointer(rows), device.Pointer(norms), number(n), number(h), number(d))
 }
 
-// tokenMeans returns the mean over n tokens of rows, [n, heads, D], each divided by its norm
-// where there are norms, [heads, n]: [heads, D].
+// tokenMeans returns the mean over n tokens of rows, [n, heads, D]: [heads, D]. If norms, [heads, n], are
+// given, each row is divided by its norm.
 func (s *state) tokenMeans(n, heads int, rows, norms device.Ptr) (device.Ptr, error) {
 	d := s.cfg.Shape.HeadSize
 	width, partitions := heads*d, ceilDiv(n, ref.Partition)
@@ -106,8 +106,8 @@ func (s *state) tokenMeans(n, heads int, rows, norms device.Ptr) (device.Ptr, er
 		device.Pointer(sums), device.Pointer(means), number(n), number(width))
 }
 
-// softmax replaces scores, [rows, count], by their e_i, and returns the factors of their
-// partitions, [rows, ⌈count/128⌉].
+// softmax replaces scores, [rows, count], by their e_i, and returns the factors of their partitions, [rows,
+// ⌈count/128⌉].
 func (s *state) softmax(rows, count int, scores device.Ptr) (device.Ptr, error) {
 	partitions := ceilDiv(count, ref.Partition)
 	var maxima, sums, factors device.Ptr
@@ -128,11 +128,11 @@ func (s *state) softmax(rows, count int, scores device.Ptr) (device.Ptr, error) 
 	each := threads(rows*width, 128)
 	return factors, s.launch("prefill.ptx", "prefill_factors", blocks(rows*width, each), each, 0,
 		device.Pointer(maxima), device.Pointer(sums), device.Pointer(factors),
-		number(count-1), number(rows), number(rows), number(partitions), number(width)) // rows that end with element count−1
+		number(count-1), number(rows), number(rows), number(partitions), number(width)) // each row ends with element count−1
 }
 
 func (s *state) scoreLagKV(p prompt, o ref.LagKV) error {
-	segments := max(0, (p.n-o.Sinks)/o.Lag-1) // partitions that have a next one
+	segments := max(0, (p.n-o.Sinks)/o.Lag-1) // partitions with a next one
 	if err := s.writeScores("score_lag_rest", p, nil, number(o.Sinks), number(segments*o.Lag)); err != nil || segments == 0 {
 		return err
 	}
@@ -194,8 +194,8 @@ func (s *state) scoreExpected(p prompt, o *ref.ExpectedAttention) error {
 		number(o.Sinks), number(group), number(ceilDiv(count, ref.Partition)), device.F32(o.Epsilon))
 }
 
-// expectedLogits returns the logits of expected attention of the last count tokens of a
-// prompt, [H·G, count]. It overwrites queries and keys.
+// expectedLogits returns the logits of expected attention for the last count tokens of a prompt, [H·G,
+// count]. It overwrites queries and keys.
 func (s *state) expectedLogits(p prompt, o *ref.ExpectedAttention, count int) (device.Ptr, error) {
 	shape := s.cfg.Shape
 	h, group, d := shape.KVHeads, shape.Group, shape.HeadSize
@@ -242,8 +242,8 @@ func (s *state) expectedLogits(p prompt, o *ref.ExpectedAttention, count int) (d
 		number(h), number(group), number(d), number(count), device.F32(attentionScale(d)))
 }
 
-// turnBack multiplies rows, [n, heads, D], by the transposes of rotations: those of a table
-// of one for each token (pitch 1), or one for all (pitch 0).
+// turnBack multiplies rows, [n, heads, D], by transposed rotations: one from the table for each token (pitch
+// 1), or one for all (pitch 0).
 func (s *state) turnBack(o *ref.ExpectedAttention, n, heads int, rows, angles device.Ptr, pitch int) error {
 	d := s.cfg.Shape.HeadSize
 	pairs, step, partner := o.Pairs()
@@ -254,8 +254,8 @@ func (s *state) turnBack(o *ref.ExpectedAttention, n, heads int, rows, angles de
 		number(pairs), number(step), number(partner), number(pitch))
 }
 
-// angles returns the rotations at positions 0 to n−1, [n, 2, pairs]. They stay on the device
-// for the next layer, and for shorter prompts.
+// angles returns the rotations at positions 0 to n−1, [n, 2, pairs]. They stay on the device for the next
+// layer and for shorter prompts.
 func (s *state) angles(o *ref.ExpectedAttention, n int) (device.Ptr, error) {
 	pairs, _, _ := o.Pairs()
 	if n <= s.turned {
@@ -273,5 +273,5 @@ func (s *state) angles(o *ref.ExpectedAttention, n int) (device.Ptr, error) {
 	return p, err
 }
 
-// table is a rotation as the kernels take it: cosines, then sines.
+// table returns a rotation in the kernels' layout: cosines, then sines.
 func table(cos, sin []float32) []float32 { return append(cos, sin...) }

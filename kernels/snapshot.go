@@ -11,9 +11,8 @@ import (
 	"kvcompress/ref"
 )
 
-// Cache reads the cache back from the device, as it is there: what a bug of a
-// kernel has left in tables and lengths is for the caller to find. Slots that no
-// head holds are not read: they are 0.
+// Cache reads the cache back from the device. Tables and lengths may be wrong because of a kernel's bug; the
+// caller must check them. Slots that no head holds are not read, and are 0.
 func (e *Engine) Cache() (*kv.Cache, error) {
 	s := e.state
 	slots := e.cfg.Blocks * e.cfg.BlockSize
@@ -30,7 +29,7 @@ func (e *Engine) Cache() (*kv.Cache, error) {
 	for i := range snap.Owners {
 		o := owners[4*i:]
 		snap.Owners[i] = kv.OwnerOf([4]int32(o))
-		if snap.Owners[i].Seq == kv.NoSeq { // whose a free block was is nobody's business
+		if snap.Owners[i].Seq == kv.NoSeq { // the other fields of a free block's owner do not matter
 			snap.Owners[i] = kv.Owner{Seq: kv.NoSeq}
 		}
 	}
@@ -101,8 +100,7 @@ func (e *Engine) sequence(id kv.SeqID) (*kv.Sequence, error) {
 	return seq, nil
 }
 
-// Restore makes the engine go on from the given cache, which must be of the
-// engine's configuration.
+// Restore replaces the engine's cache by a copy of the given one, which must have the engine's configuration.
 func (e *Engine) Restore(c *kv.Cache) error {
 	s := e.state
 	snap := c.Snapshot()
@@ -144,7 +142,7 @@ func (e *Engine) restoreSequence(c *kv.Cache, seq *kv.Sequence) error {
 	lengths := make([]int32, s.heads())
 	for i := range seq.Heads {
 		h := &seq.Heads[i]
-		if err := c.Holds(h); err != nil {
+		if err := c.CheckHead(h); err != nil {
 			return fmt.Errorf("kernels: restore: sequence %d, head %d of L·H: %w", seq.ID, i, err)
 		}
 		if h.KVs() > seq.Len || h.KVs() < seq.Len && ref.KeepsAll(e.method) {
@@ -165,7 +163,7 @@ func (e *Engine) restoreSequence(c *kv.Cache, seq *kv.Sequence) error {
 	return errors.Join(e.writeTables(seq), s.dev.Write(s.lengthsOf(known.row), encode(lengths)))
 }
 
-// writeTables writes the block tables of a sequence, and −1 past the end of each.
+// writeTables writes the block tables of a sequence, with −1 past the end of each.
 func (e *Engine) writeTables(seq *kv.Sequence) error {
 	s := e.state
 	tables := slices.Repeat([]int32{-1}, s.heads()*s.maxBlocks)

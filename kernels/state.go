@@ -13,21 +13,21 @@ import (
 	"kvcompress/ref"
 )
 
-// state is the cache in a device's memory. Arrays are dense and row-major, all
-// integers are little-endian int32 where nothing else is said.
+// state is the cache in a device's memory. Arrays are dense and row-major; integers are little-endian int32
+// unless stated otherwise.
 //
-// A sequence in the cache has a row: an index into tables and lengths, which the
-// host gives out. Its block tables have room for maxBlocks blocks a head.
+// A sequence in the cache has a row, an index into tables and lengths that the host assigns. Its block tables
+// have room for maxBlocks blocks per head.
 type state struct {
 	cfg     ref.Config
 	dev     device.Device
 	ctx     context.Context  // of the launches
-	columns []kv.Column      // the method's
-	width   int              // numbers for each KV in metrics; 0 if there are none
-	watched *ref.Observation // nil if the method watches no attention
-	reads   reading          // what the method has attention do beside
+	columns []kv.Column      // of the method
+	width   int              // numbers of each KV in metrics; 0 if there are none
+	watched *ref.Observation // nil if the method observes no attention
+	reads   reading          // how attention reads KVs
 
-	packing *packing // nil if all pages are plain
+	packing *packing // nil if the method has no page formats of its own
 
 	first     int // blocks before the cache's own: see [Engine.Place]
 	firstRow  int // rows before those that sequences get
@@ -36,7 +36,7 @@ type state struct {
 
 	keys, values device.Ptr   // [N·B, D] in the cache's format
 	data         []device.Ptr // [N·B, Width] float32, by column
-	metrics      device.Ptr   // of those the one that the method watches, or else the first; 0 if there is none
+	metrics      device.Ptr   // the column that the method observes, or else the first; 0 if there is none
 	positions    device.Ptr   // [N·B]
 	owners       device.Ptr   // [N, 4]: sequence (−1: free), layer, head, logical block
 	free         device.Ptr   // [⌈N/32⌉] uint32: bit b%32 of word b/32 is set while block b is free
@@ -46,21 +46,21 @@ type state struct {
 	loaded  map[string]device.Module
 	kernels map[string]device.Kernel
 	buffers map[string]*buffer
-	biased  bias // that is in the buffers
-	turned  int  // positions whose rotations are in the buffers
+	biased  bias // the head bias that is on the device
+	turned  int  // number of positions whose rotations are on the device
 
-	mostWeights int  // maxPrefillWeights
+	mostWeights int  // see maxPrefillWeights
 	fresh       bool // see [Options.FreshBuffers]
 }
 
-// buffer is memory that is kept from launch to launch and grows as needed.
+// buffer is device memory that is reused between launches and grows as needed.
 type buffer struct {
 	ptr  device.Ptr
 	size int64
 }
 
-// newState allocates an empty cache for sequences of at most tokens tokens, rows
-// of them at a time. The configuration is valid, and the method one that the kernels run.
+// newState allocates an empty cache for rows sequences of at most tokens tokens. The configuration is valid,
+// and the method supported.
 func newState(dev device.Device, cfg ref.Config, method ref.Method, rows, tokens int) (*state, error) {
 	columns := method.Columns()
 	s := &state{
@@ -94,7 +94,7 @@ func newState(dev device.Device, cfg ref.Config, method ref.Method, rows, tokens
 	return s, nil
 }
 
-// allocate allocates the cache, its tables and lengths, in whose free list all blocks are but those before its own.
+// allocate allocates the cache, tables and lengths. All blocks but those before the cache's own are free.
 func (s *state) allocate() error {
 	blocks := s.first + s.cfg.Blocks
 	slots := int64(blocks) * int64(s.cfg.BlockSize)
@@ -132,7 +132,7 @@ func (s *state) allocate() error {
 	)
 }
 
-// close frees the device's memory. The device stays open.
+// close frees the device memory. The device stays open.
 func (s *state) close() error {
 	var errs []error
 	for _, p := range slices.Concat([]device.Ptr{s.keys, s.values, s.positions, s.owners, s.free, s.tables, s.lengths}, s.data, s.packing.memory()) {
@@ -147,18 +147,18 @@ func (s *state) close() error {
 	return errors.Join(errs...)
 }
 
-// slotArray is an array that has size bytes for each slot.
+// slotArray is an array with size bytes for each slot.
 type slotArray struct {
 	name string
 	at   *device.Ptr
 	size int
 }
 
-// own is where the cache's own part begins of an array that has size bytes for each block.
+// own returns where the cache's own blocks begin in an array with size bytes for each block.
 func (s *state) own(array device.Ptr, size int) device.Ptr { return array + device.Ptr(s.first*size) }
 
-// hostBlocks turns numbers of blocks as kernels know them into the cache's, and deviceBlocks
-// the other way round. What is no block's number stays none.
+// hostBlocks converts block numbers of kernels to the cache's, deviceBlocks the reverse. Negative numbers
+// stay unchanged.
 func (s *state) hostBlocks(blocks []int32) { s.shiftBlocks(blocks, -int32(s.first)) }
 
 func (s *state) deviceBlocks(blocks []int32) { s.shiftBlocks(blocks, int32(s.first)) }
@@ -171,7 +171,7 @@ func (s *state) shiftBlocks(blocks []int32, by int32) {
 	}
 }
 
-// main returns the column that the method watches, or else the first.
+// main returns the index of the column that the method observes, or else the first.
 func (s *state) main() int {
 	if s.watched != nil {
 		return s.watched.Column
@@ -179,8 +179,7 @@ func (s *state) main() int {
 	return 0
 }
 
-// slotArrays returns the arrays over the slots: keys, values and positions, and the
-// columns.
+// slotArrays returns the arrays indexed by slot: keys, values, positions and columns.
 func (s *state) slotArrays() []slotArray {
 	row := s.cfg.RowBytes()
 	arrays := []slotArray{{"keys", &s.keys, row}, {"values", &s.values, row}, {"positions", &s.positions, 4}}
@@ -190,10 +189,9 @@ func (s *state) slotArrays() []slotArray {
 	return arrays
 }
 
-// tableBlocks returns how many blocks a head's table needs room for, if the sequence
-// has at most tokens tokens. There are no more than the cache has, but for methods that pack
-// KVs into pages of their own: a table is by the number of a KV in its head, and those that are
-// packed have left their blocks.
+// tableBlocks returns how many blocks a head's table needs room for if the sequence has at most tokens
+// tokens. That is at most the number of blocks in the cache, except for methods that quantize or merge: a
+// table is indexed by logical block, and quantized or merged KVs have left their blocks.
 func (s *state) tableBlocks(tokens int) int {
 	n := ceilDiv(tokens, s.cfg.BlockSize)
 	if s.packing == nil {
@@ -202,14 +200,13 @@ func (s *state) tableBlocks(tokens int) int {
 	return n
 }
 
-// freeWords returns the words of the free list of n blocks.
+// freeWords returns the number of words in the free list of n blocks.
 func freeWords(n int) int { return ceilDiv(n, 32) }
 
-// reserve grows to rows rows, each for a sequence of at most tokens tokens. On error nothing
-// changes.
+// reserve grows to rows rows, each for a sequence of at most tokens tokens. On error nothing changes.
 func (s *state) reserve(rows, tokens int) error {
 	blocks := max(s.maxBlocks, s.tableBlocks(tokens))
-	// A sequence may grow to the end of its table before this is asked again.
+	// A sequence may grow to the end of its table before reserve is called again.
 	if err := s.reserveLists(rows, max(tokens, blocks*s.cfg.BlockSize)); err != nil {
 		return err
 	}
@@ -264,8 +261,8 @@ func (s *state) tableBytes() int64 {
 // heads returns L·H.
 func (s *state) heads() int { return s.cfg.Shape.Layers * s.cfg.Shape.KVHeads }
 
-// buffer returns memory of at least size bytes of that name, with undefined contents: the
-// same at each call until it has to grow. What it has returned for the name before is gone.
+// buffer returns a named buffer of at least size bytes, with undefined contents. It returns the same memory
+// at each call until it has to grow; then the memory returned before is freed.
 func (s *state) buffer(name string, size int) (device.Ptr, error) {
 	b := s.buffers[name]
 	if b != nil && b.size >= int64(size) && !s.fresh {
@@ -292,7 +289,7 @@ func (s *state) buffer(name string, size int) (device.Ptr, error) {
 	return b.ptr, nil
 }
 
-// upload writes values to the buffer of that name.
+// upload writes values to a named buffer.
 func upload[T int32 | uint32 | float32](s *state, name string, values []T) (device.Ptr, error) {
 	p, err := s.buffer(name, 4*len(values))
 	if err != nil {
@@ -301,7 +298,7 @@ func upload[T int32 | uint32 | float32](s *state, name string, values []T) (devi
 	return p, s.dev.Write(p, encode(values))
 }
 
-// download reads n values.
+// download reads n values from the device.
 func download[T int32 | uint32 | float32](s *state, from device.Ptr, n int) ([]T, error) {
 	raw := make([]byte, 4*n)
 	if err := s.dev.Read(raw, from); err != nil {

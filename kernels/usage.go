@@ -43,7 +43,7 @@ func (e *Engine) Held(id kv.SeqID) int {
 	return 0
 }
 
-// Count returns what compressing the sequence now would ask for, in the method's unit.
+// Count returns what a compression of the sequence would ask for now, in the method's unit.
 func (e *Engine) Count(id kv.SeqID) int {
 	s := e.seqs[id]
 	if s == nil {
@@ -71,7 +71,7 @@ func (e *Engine) blocks(s *sequence) int {
 // blocksOf returns ⌈n/B⌉.
 func (e *Engine) blocksOf(n int) int { return ceilDiv(n, e.cfg.BlockSize) }
 
-// Usage returns how the cache is filled.
+// Usage returns how full the cache is.
 func (e *Engine) Usage() kv.Usage {
 	u, packed := kv.Usage{Allocated: e.held, Free: e.Free()}, false
 	for _, s := range e.seqs {

@@ -13,15 +13,14 @@ func (e *ErrNoBlocks) Error() string {
 	return fmt.Sprintf("kv: %d blocks are needed and %d are free", e.Need, e.Free)
 }
 
-// Cache is the paged KV cache. Every block holds B slots of one head of one
-// layer of one sequence; a slot holds K[D], V[D], a position and the columns that
-// the method declares. Of a block in a segment of another format only the page is used,
-// as the format has it.
+// Cache is the paged KV cache. A block in a plain segment has B slots of one head of one layer of one
+// sequence; a slot holds K[D], V[D], a position and the method's columns. A block in any other segment uses
+// its page only, in the segment's format.
 type Cache struct {
 	cfg     Config
 	columns []Column
 
-	pages     []byte      // [N, PageBytes]: of a plain one B keys and then B values, in the cache's dtype
+	pages     []byte      // [N, PageBytes]; a plain page is B keys and then B values, in the cache's dtype
 	Positions []int32     // [N·B] position of the token in its sequence
 	Data      [][]float32 // of each column, [N·B, Width]
 	Owners    []Owner     // [N]
@@ -57,8 +56,7 @@ func (c *Cache) Config() Config { return c.cfg }
 // Columns returns what the cache keeps of every KV beside K, V and position.
 func (c *Cache) Columns() []Column { return c.columns }
 
-// Column returns the data of the column of that name, [N·B, Width]; nil if there is
-// none.
+// Column returns the data of the column with that name, [N·B, Width], or nil if there is none.
 func (c *Cache) Column(name string) []float32 {
 	for i := range c.columns {
 		if c.columns[i].Name == name {
@@ -77,8 +75,8 @@ func (c *Cache) Blocks() int { return len(c.Owners) }
 // Shape returns the model's attention shape.
 func (c *Cache) Shape() Shape { return c.cfg.Shape }
 
-// Sequence returns the sequence's state, nil if it is not in the cache. The
-// caller reads it and does not write.
+// Sequence returns the state of a sequence, which the caller must not change, or nil if it is not in the
+// cache.
 func (c *Cache) Sequence(id SeqID) *Sequence { return c.seqs[id] }
 
 // Sequences returns the ids of the sequences in the cache, ascending.
@@ -115,8 +113,8 @@ func (c *Cache) Page(block int32) []byte {
 	return c.pages[int(block)*n:][:n:n]
 }
 
-// Slot returns the physical slot of a head's KV with the given logical index, which is in
-// its plain segment.
+// Slot returns the physical slot of a head's KV with the given logical index, which must be in its plain
+// segment.
 func (c *Cache) Slot(h *Head, logical int) int {
 	return h.Slot(logical-h.First, c.cfg.BlockSize)
 }
@@ -141,10 +139,9 @@ func (c *Cache) DecodeNeed(id SeqID) int {
 	return need
 }
 
-// Add enters a new sequence of n tokens and gives its heads their blocks, in
-// (layer, head, logical block) order. The slots have positions 0..n-1 and columns
-// of their initial value; keys and values are the caller's to write. It returns *ErrNoBlocks, with
-// nothing changed, if the blocks are not there.
+// Add enters a new sequence of n tokens and allocates its blocks in (layer, head, logical block) order. It
+// sets the positions of the slots to 0..n-1 and the columns to their initial values; the caller writes keys
+// and values. If there are too few free blocks it returns *ErrNoBlocks and changes nothing.
 func (c *Cache) Add(id SeqID, n int) (*Sequence, error) {
 	if c.seqs[id] != nil {
 		return nil, fmt.Errorf("kv: sequence %d is already in the cache", id)
@@ -162,9 +159,8 @@ func (c *Cache) Add(id SeqID, n int) (*Sequence, error) {
 	return s, nil
 }
 
-// Append makes room for one KV at the end of a head, taking a block if its logical index
-// begins one, and returns its slot, with the given position and columns of their initial
-// value. The caller has seen to it that a block is free.
+// Append makes room for one KV at the end of a head and returns its slot, with the given position and initial
+// columns. It takes a new block if the KV is the first of a block; the caller has checked that one is free.
 func (c *Cache) Append(s *Sequence, layer, head int, position int32) int {
 	h := &s.Heads[layer*c.cfg.Shape.KVHeads+head]
 	if n := h.KVs(); n%c.cfg.BlockSize == 0 {
@@ -183,8 +179,8 @@ func (c *Cache) Append(s *Sequence, layer, head int, position int32) int {
 	return slot
 }
 
-// Truncate shortens a head to its first n KVs, of which the last is in its plain segment or
-// directly before it, and frees the blocks that held none of them.
+// Truncate shortens a head to its first n KVs and frees the blocks that hold none of them. n must not be less
+// than the plain segment's First.
 func (c *Cache) Truncate(h *Head, n int) {
 	n -= h.First
 	keep := ceilDiv(h.Offset+n, c.cfg.BlockSize)
@@ -195,7 +191,7 @@ func (c *Cache) Truncate(h *Head, n int) {
 	h.Len = n
 }
 
-// Remove frees all blocks of a sequence: it has finished or is preempted.
+// Remove removes a sequence, because it has finished or is preempted, and frees its blocks.
 func (c *Cache) Remove(id SeqID) error {
 	s := c.seqs[id]
 	if s == nil {
@@ -215,7 +211,7 @@ func (c *Cache) Remove(id SeqID) error {
 	return nil
 }
 
-// take gives the lowest free block, of which there is one, to an owner.
+// take gives the free block with the lowest number to an owner. There must be one.
 func (c *Cache) take(o Owner) int32 {
 	b := c.free.take()
 	c.Owners[b] = o

@@ -9,7 +9,7 @@ import (
 
 // Config is the size of a paged cache and the format of what it holds.
 type Config struct {
-	Shape     Shape       `json:"-"` // of the model, as the trace states it
+	Shape     Shape       `json:"-"` // of the model, from the trace
 	BlockSize int         `json:"block_size"`
 	Blocks    int         `json:"blocks"` // N, physical blocks in the cache
 	DType     dtype.DType `json:"kv_dtype"`
@@ -19,7 +19,7 @@ type Config struct {
 // Bounds on a Config.
 const (
 	MaxBlocks     = 1 << 26
-	MaxCacheBytes = 1 << 34 // of a cache's state: see [Config.BlockBytes]
+	MaxCacheBytes = 1 << 34 // upper bound of N·BlockBytes
 )
 
 // BlockSizes returns the valid block sizes, in KVs.
@@ -59,14 +59,13 @@ func (c *Config) Problems(columns []Column) []error {
 	return errs
 }
 
-// RowBytes returns the bytes of one key, or one value, in the cache's format.
+// RowBytes returns the bytes of one key or one value in the cache's format.
 func (c *Config) RowBytes() int { return c.Shape.HeadSize * c.DType.Size() }
 
-// PageBytes returns the bytes of a page's K and V: B keys and B values.
+// PageBytes returns the bytes of a page: those of B keys and B values in the cache's format.
 func (c *Config) PageBytes() int { return 2 * c.BlockSize * c.RowBytes() }
 
-// SlotBytes returns the bytes of one KV: K, V, its position and its columns. A move reads
-// and writes that number of bytes.
+// SlotBytes returns the bytes of one KV: K, V, its position and its columns. A move reads and writes as many.
 func (c *Config) SlotBytes(columns []Column) int {
 	n := 2*c.RowBytes() + 4
 	for _, column := range columns {
@@ -83,10 +82,10 @@ func (c *Config) BlockBytes(columns []Column) int {
 // Column is data that a method stores for every KV beside K, V and position, such as a
 // metric: Width float32 numbers, in one array over all slots of the cache.
 type Column struct {
-	Name    string  // "metrics": as digests, dumps and comparisons name it
-	Value   string  // "metric": one element, in messages
+	Name    string  // "metrics": the name in digests, dumps and comparisons
+	Value   string  // "metric": what messages call one element
 	Width   int     // numbers for each KV: 1, or one for each query head of a group
-	Initial float32 // what each number of a KV is when the KV enters
+	Initial float32 // value of each number when its KV enters the cache
 }
 
 // Bytes returns the column's bytes for each slot.

@@ -2,23 +2,23 @@ package kv
 
 import "fmt"
 
-// Format is how a segment holds keys or values in its pages. The zero value is plain.
+// Format is the format of a segment's pages. The zero value is the plain format.
 type Format struct {
 	Kind  Kind
-	Bits  int // of a code: of Quantized, and of Merged directions that are quantized; else 0
-	Group int // elements that share one scale and one minimum, where Bits is not 0
+	Bits  int // bits per code in PerChannel and PerToken pages, and in Merged pages with quantized directions; else 0
+	Group int // elements that share one scale and one minimum, if Bits is not 0
 }
 
-// Kind is what a page's bytes are.
+// Kind is the layout of a page.
 type Kind uint8
 
 // The kinds of pages.
 const (
 	Plain      Kind = iota // B keys and B values of the same KVs, in the cache's dtype
-	PerChannel             // keys or values: whole groups of Group tokens, a scale and a minimum for each channel (KIVI's keys)
-	PerToken               // keys or values: tokens, a scale and a minimum for each Group channels (KIVI's values, FlexGen)
-	Merged                 // keys or values: a direction for two layers and a norm for each (MiniCache)
-	Exact                  // keys or values as a plain page has them, each behind its logical index (what MiniCache retains)
+	PerChannel             // keys or values: groups of Group tokens, with a scale and a minimum per channel (KIVI's keys)
+	PerToken               // keys or values: tokens, with a scale and a minimum per Group channels (KIVI's values, FlexGen)
+	Merged                 // keys or values: a direction shared by two layers, and a norm for each of the two (MiniCache)
+	Exact                  // keys or values in the cache's dtype, each after its logical index (what MiniCache retains)
 )
 
 func (k Kind) String() string {
@@ -29,17 +29,17 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind %d", uint8(k))
 }
 
-// scaleBytes is the size of a scale or a minimum, which are of the cache's type.
+// scaleBytes is the size of a scale or a minimum, which are stored in the cache's dtype.
 func (c *Config) scaleBytes() int { return c.DType.Size() }
 
-// Bytes of the numbers of a unit that are not of the cache's type.
+// Sizes of the numbers in a unit that are not in the cache's dtype.
 const (
-	normBytes  = 4 // of a norm, binary32: the norm of a vector may be beyond the largest f16
-	indexBytes = 4 // of a logical index
+	normBytes  = 4 // a norm, in binary32, since the norm of a vector may exceed the largest f16
+	indexBytes = 4 // a logical index
 )
 
-// Check returns an error if a cache of the configuration cannot have pages of the
-// format, with what would do.
+// Check returns an error if a cache of this configuration cannot have pages of the format; the error suggests
+// what to change.
 func (c *Config) Check(f Format) error {
 	d := c.Shape.HeadSize
 	switch f.Kind {
@@ -50,33 +50,33 @@ func (c *Config) Check(f Format) error {
 		return nil
 	case PerChannel, PerToken, Merged, Exact:
 	default:
-		return fmt.Errorf("format: kind %d is unknown", f.Kind)
+		return fmt.Errorf("format: unknown kind %d", f.Kind)
 	}
 	if c.DType.Size() < 2 {
-		return fmt.Errorf("format: scales, minima and directions have no type in a cache of %v: choose kv_dtype f32, f16 or bf16", c.DType)
+		return fmt.Errorf("format: scales, minima and directions cannot be stored in a cache of %v: choose kv_dtype f32, f16 or bf16", c.DType)
 	}
 	switch exact := f.Kind == Exact || f.Kind == Merged && f.Bits == 0; {
 	case exact && (f.Bits != 0 || f.Group != 0):
-		return fmt.Errorf("format: codes of %d bits, groups of %d, of what is not quantized", f.Bits, f.Group)
+		return fmt.Errorf("format: %d bits and groups of %d in a format that is not quantized", f.Bits, f.Group)
 	case exact:
 	case f.Bits < 1 || f.Bits > 8:
 		return fmt.Errorf("format: %d bits, want 1 to 8", f.Bits)
 	case f.Group < 1:
 		return fmt.Errorf("format: groups of %d, want at least 1", f.Group)
 	case f.Kind == PerChannel && f.Group*f.Bits%8 != 0:
-		return fmt.Errorf("format: %d tokens of %d bits fill no whole bytes: choose a group that is a multiple of 8", f.Group, f.Bits)
+		return fmt.Errorf("format: %d tokens of %d bits are not a whole number of bytes: choose a group that is a multiple of 8", f.Group, f.Bits)
 	case f.Kind != PerChannel && d%f.Group != 0:
-		return fmt.Errorf("format: a head of size %d is not made of groups of %d: choose a divisor of %d", d, f.Group, d)
+		return fmt.Errorf("format: a head size of %d is not a multiple of the group size %d: choose a divisor of %d", d, f.Group, d)
 	case f.Kind != PerChannel && d*f.Bits%32 != 0:
-		return fmt.Errorf("format: %d elements of %d bits fill no whole words of 32 bits: choose another number of bits", d, f.Bits)
+		return fmt.Errorf("format: %d elements of %d bits are not a whole number of 32-bit words: choose another number of bits", d, f.Bits)
 	}
 	if c.Capacity(f) == 0 {
-		return fmt.Errorf("format: a page of %d bytes does not hold one group of %d bytes: choose a larger block_size or smaller groups", c.PageBytes(), c.UnitBytes(f))
+		return fmt.Errorf("format: a page of %d bytes is too small for one group of %d bytes: choose a larger block_size or smaller groups", c.PageBytes(), c.UnitBytes(f))
 	}
 	return nil
 }
 
-// Unit returns the KVs that a page of the format takes or leaves together.
+// Unit returns the number of KVs in a unit, the least that can be added to a page of the format.
 func (f Format) Unit() int {
 	if f.Kind == PerChannel {
 		return f.Group
@@ -84,8 +84,8 @@ func (f Format) Unit() int {
 	return 1
 }
 
-// UnitBytes returns the bytes of the fewest KVs that a page takes: payload, scales,
-// minima and norms. The format is one that Check takes.
+// UnitBytes returns the bytes of a unit: codes or elements, scales, minima and norms. Check must accept the
+// format.
 func (c *Config) UnitBytes(f Format) int {
 	d, scale := c.Shape.HeadSize, c.scaleBytes()
 	switch f.Kind {
@@ -105,9 +105,9 @@ func (c *Config) UnitBytes(f Format) int {
 	}
 }
 
-// Capacity returns how many KVs a page of the format holds: whole groups, and 0 where
-// not one fits. Of a plain page it is B. A page of 8,192 bytes holds 96 keys of 128
-// elements in 4-bit groups of 32, not the 102 that its bits would make.
+// Capacity returns how many KVs a page of the format holds: B in a plain page, whole units in others, 0 if
+// not even one fits. For example, a page of 8,192 bytes holds 96 keys of 128 f16 elements in 4-bit groups of
+// 32 tokens: 80 bytes per key would be 102, but groups are not divided.
 func (c *Config) Capacity(f Format) int {
 	if f.Kind == Plain {
 		return c.BlockSize
@@ -122,11 +122,11 @@ func (c *Config) Capacity(f Format) int {
 	return c.PageBytes() / n * f.Unit()
 }
 
-// Payload returns the bytes for each KV that the format asks for, page slack left out:
-// of a plain page K and V, of the others K or V alone.
+// Payload returns the bytes per KV without the unused end of a page: for K and V in a plain page, for K or V
+// alone in others.
 func (c *Config) Payload(f Format) float64 {
 	return float64(c.UnitBytes(f)) / float64(f.Unit())
 }
 
-// Pages returns how many pages that many KVs of the format take.
+// Pages returns how many pages of the format the given number of KVs needs.
 func (c *Config) Pages(f Format, kvs int) int { return ceilDiv(kvs, c.Capacity(f)) }

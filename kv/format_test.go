@@ -49,15 +49,15 @@ func TestCapacity(t *testing.T) {
 func TestFormatRefused(t *testing.T) {
 	cfg := Config{Shape: Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 40}, BlockSize: 1, DType: dtype.F16}
 	for want, f := range map[string]Format{
-		"has neither bits nor groups": {Bits: 4},
-		"kind 9 is unknown":           {Kind: 9},
-		"0 bits, want 1 to 8":         {Kind: PerChannel, Group: 32},
-		"9 bits, want 1 to 8":         {Kind: PerToken, Bits: 9, Group: 8},
-		"no whole words of 32 bits":   {Kind: PerToken, Bits: 2, Group: 8},
-		"groups of 0":                 {Kind: PerChannel, Bits: 4},
-		"a multiple of 8":             {Kind: PerChannel, Bits: 3, Group: 4},
-		"a divisor of 40":             {Kind: PerToken, Bits: 4, Group: 32},
-		"a larger block_size":         {Kind: PerChannel, Bits: 4, Group: 32},
+		"has neither bits nor groups":        {Bits: 4},
+		"unknown kind 9":                     {Kind: 9},
+		"0 bits, want 1 to 8":                {Kind: PerChannel, Group: 32},
+		"9 bits, want 1 to 8":                {Kind: PerToken, Bits: 9, Group: 8},
+		"not a whole number of 32-bit words": {Kind: PerToken, Bits: 2, Group: 8},
+		"groups of 0":                        {Kind: PerChannel, Bits: 4},
+		"a multiple of 8":                    {Kind: PerChannel, Bits: 3, Group: 4},
+		"choose a divisor of 40":             {Kind: PerToken, Bits: 4, Group: 32},
+		"a larger block_size":                {Kind: PerChannel, Bits: 4, Group: 32},
 	} {
 		if err := cfg.Check(f); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want an error with %q", f, err, want)

@@ -2,8 +2,7 @@ package kv
 
 import "math/bits"
 
-// freeList gives out the free block with the lowest number. It is a bitmap, with the index
-// of the first word that may have a bit set.
+// freeList gives out the free block with the lowest number. It is a bitmap with a search hint.
 type freeList struct {
 	words []uint64
 	first int // no word before it has a bit set

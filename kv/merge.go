@@ -4,103 +4,83 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"slices"
 
 	"kvcompress/ref/merge"
 	"kvcompress/ref/quant"
 )
 
-// Merge appends n keys or values of a pair of heads, those from [Head.End] of the part on, to a merged segment of the
-// format that both read, and takes the pages for it: they are the shallower layer's head's. The heads are number shallow
-// and deep of L·H; the KVs must be in the plain segments of both, and equally many of each merged already. limit is
-// kept with the segment. It returns *ErrNoBlocks, with nothing changed, if the pages are not
-// there.
+// Merge merges the next n keys or values of two heads, from index [Head.End] on, and appends them to a merged
+// segment that both heads read. The pages belong to the head of the shallower layer. shallow and deep are the
+// heads' numbers among the sequence's L·H. The KVs must be in the plain segments of both heads, and both
+// heads must have merged equally many so far. limit is stored in the segment. If there are too few free
+// blocks it returns *ErrNoBlocks and changes nothing.
 func (c *Cache) Merge(s *Sequence, shallow, deep int, part Part, f Format, by merge.Slerp, n int, limit float32) error {
+	p, err := c.Merged(s, shallow, deep, part, f, by, n, limit)
+	if err != nil {
+		return err
+	}
+	return c.Put(s, p)
+}
+
+// Merged returns what [Cache.Merge] puts into pages, and changes nothing.
+func (c *Cache) Merged(s *Sequence, shallow, deep int, part Part, f Format, by merge.Slerp, n int, limit float32) (*Packed, error) {
 	x, y := &s.Heads[deep], &s.Heads[shallow]
 	end, d := x.End(part), c.cfg.Shape.HeadSize
 	if part != Keys && part != Values || shallow == deep || f.Kind != Merged || n < 1 || y.End(part) != end || end < max(x.First, y.First) || n > min(x.KVs(), y.KVs())-end {
-		return fmt.Errorf("kv: no %d of %v from %d on of heads %d and %d can be merged, of which the first has KVs %d to %d", n, part, end, shallow, deep, y.First, y.KVs())
+		return nil, fmt.Errorf("kv: cannot merge %d of %v from KV %d on in heads %d and %d: the plain segment of the first has KVs %d up to %d", n, part, end, shallow, deep, y.First, y.KVs())
 	}
 	if err := c.cfg.Check(f); err != nil {
-		return err
+		return nil, err
+	}
+	if list := y.List(part); len(list) > 0 && list[0].Format != f {
+		return nil, fmt.Errorf("kv: %v of heads %d and %d are merged in another format", part, shallow, deep)
 	}
 	deepRows, shallowRows := make([]float32, n*d), make([]float32, n*d)
 	c.readPlain(deepRows, x, part, end)
 	c.readPlain(shallowRows, y, part, end)
+	p := &Packed{head: shallow, part: part, format: f, first: end, n: n, units: make([]byte, n*c.cfg.UnitBytes(f)), deep: deep, limit: limit}
 	m, err := by.Merge(deepRows, shallowRows, d)
+	if err == nil {
+		err = c.packDirections(p, m.Directions)
+	}
 	if err != nil {
-		return fmt.Errorf("kv: sequence %d, heads %d and %d of L·H, %v from %d on: %w", s.ID, shallow, deep, part, end, err)
+		return nil, fmt.Errorf("kv: sequence %d, heads %d and %d of L·H, %v from %d on: %w", s.ID, shallow, deep, part, end, err)
 	}
-	directions, err := c.directions(f, m.Directions)
-	if err != nil {
-		return fmt.Errorf("kv: sequence %d, heads %d and %d of L·H, %v from %d on: %w", s.ID, shallow, deep, part, end, err)
-	}
-	held := 0
-	if list := y.List(part); len(list) > 0 {
-		if held = list[0].Len; list[0].Format != f {
-			return fmt.Errorf("kv: %v of heads %d and %d are merged in another format", part, shallow, deep)
-		}
-	}
-	if need := c.cfg.Pages(f, held+n) - c.cfg.Pages(f, held); need > c.free.count {
-		return &ErrNoBlocks{need, c.free.count}
-	}
-	if held == 0 {
-		*y.list(part) = append(*y.list(part), Segment{Format: f, First: end})
-		*x.list(part) = append(*x.list(part), Segment{Format: f, First: end, Deep: true})
-	}
-	segment, other := &y.List(part)[0], &x.List(part)[0]
-	c.grow(segment, s.ID, shallow, part, n)
-	segment.Limit = limit
-	other.Table, other.Len = slices.Clone(segment.Table), segment.Len
-	row := len(directions) / n
+	size := len(p.units) / n
 	for i := range n {
-		unit := c.unit(segment, held+i)
-		copy(unit, directions[i*row:][:row])
-		binary.LittleEndian.PutUint32(unit[row:], math.Float32bits(m.Shallow[i]))
-		binary.LittleEndian.PutUint32(unit[row+normBytes:], math.Float32bits(m.Deep[i]))
+		norms := p.units[(i+1)*size-2*normBytes:]
+		binary.LittleEndian.PutUint32(norms, math.Float32bits(m.Shallow[i]))
+		binary.LittleEndian.PutUint32(norms[normBytes:], math.Float32bits(m.Deep[i]))
+	}
+	return p, nil
+}
+
+// packDirections encodes directions [n, D] into the units of p: in the cache's dtype or, if the format has bits,
+// rounded to that dtype and then quantized in groups of channels.
+func (c *Cache) packDirections(p *Packed, x []float32) error {
+	stored := make([]byte, len(x)*c.cfg.DType.Size())
+	c.cfg.DType.Encode(stored, x)
+	if p.format.Bits > 0 {
+		rounded := make([]float32, len(x))
+		c.cfg.DType.Decode(rounded, stored)
+		return c.pack(p, rounded)
+	}
+	size, row := len(p.units)/p.n, c.cfg.RowBytes()
+	for i := range p.n {
+		copy(p.units[i*size:], stored[i*row:][:row])
 	}
 	return nil
 }
 
-// directions returns directions as merged pages of a format have them: in the cache's type, and where the format has bits, then
-// in quantized groups of channels, each direction's codes before its scales and minima.
-func (c *Cache) directions(f Format, x []float32) ([]byte, error) {
-	stored := make([]byte, len(x)*c.cfg.DType.Size())
-	c.cfg.DType.Encode(stored, x)
-	if f.Bits == 0 {
-		return stored, nil
-	}
-	rounded := make([]float32, len(x))
-	c.cfg.DType.Decode(rounded, stored)
-	n := len(x) / c.cfg.Shape.HeadSize
-	arithmetic, shape := c.cfg.groups(f), c.cfg.array(f, n)
-	q, err := arithmetic.Quantize(shape, rounded)
-	if err != nil {
-		return nil, err
-	}
-	codes, err := arithmetic.PackBytes(shape, q.Codes)
-	if err != nil {
-		return nil, err
-	}
-	line, groups := len(codes)/n, len(q.Scales)/n
-	units := make([]byte, 0, n*c.cfg.UnitBytes(f))
-	numbers := make([]byte, 2*groups*c.cfg.scaleBytes())
-	for i := range n {
-		c.cfg.DType.Encode(numbers, q.Scales[i*groups:][:groups])
-		c.cfg.DType.Encode(numbers[len(numbers)/2:], q.Minima[i*groups:][:groups])
-		units = append(append(units, codes[i*line:][:line]...), numbers...)
-	}
-	return units, nil
-}
-
-// merged reads n keys or values of one of the layers from consecutive units of a merged page: [n, D].
+// merged reads n keys or values of one of the two layers from consecutive units of a merged page into dst,
+// [n, D].
 func (r *Reader) merged(dst []float32, page []byte, size, n int, f Format, deep bool) {
 	cfg, d := &r.Cache.cfg, r.Cache.cfg.Shape.HeadSize
 	if f.Bits > 0 {
 		numbers := r.decode(page[d*f.Bits/8:], size, n, 2*d/f.Group)
 		quant.ReadTokens(dst, page, size, numbers, d, f.Group, f.Bits)
 	}
-	at := size - 2*normBytes // of a unit, where its norms are
+	at := size - 2*normBytes // offset of the norm in a unit
 	if deep {
 		at += normBytes
 	}
@@ -116,14 +96,14 @@ func (r *Reader) merged(dst []float32, page []byte, size, n int, f Format, deep 
 	}
 }
 
-// Retain appends keys or values of a head, of ascending logical indices, as they are in its plain segment, to an exact
-// segment behind its merged one, and takes the pages for it. It returns *ErrNoBlocks, with nothing
-// changed, if the pages are not there.
+// Retain copies keys or values of a head, whose logical indices ascend, unchanged from its plain segment to
+// an exact segment after its merged one. If there are too few free blocks it returns *ErrNoBlocks and changes
+// nothing.
 func (c *Cache) Retain(s *Sequence, head int, part Part, kvs []int32) error {
 	h, f := &s.Heads[head], Format{Kind: Exact}
 	list := h.list(part)
 	if len(*list) == 0 || len(kvs) == 0 {
-		return fmt.Errorf("kv: %d of %v of a head with %d segments of them cannot be retained", len(kvs), part, len(*list))
+		return fmt.Errorf("kv: cannot retain %d of %v in a head with %d segments of %[2]v", len(kvs), part, len(*list))
 	}
 	last := int32(-1)
 	held := 0
@@ -133,7 +113,7 @@ func (c *Cache) Retain(s *Sequence, head int, part Part, kvs []int32) error {
 	}
 	for _, i := range kvs {
 		if i <= last || int(i) < h.First || int(i) >= h.KVs() {
-			return fmt.Errorf("kv: KV %d cannot be retained of a head with KVs %d to %d, after %d", i, h.First, h.KVs(), last)
+			return fmt.Errorf("kv: cannot retain KV %d after KV %[4]d: the head's plain segment has KVs %[2]d up to %[3]d", i, h.First, h.KVs(), last)
 		}
 		last = i
 	}

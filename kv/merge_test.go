@@ -71,13 +71,13 @@ func TestMerge(t *testing.T) {
 				t.Errorf("%d pages were taken, want %d and twice %d", got, own, exact)
 			}
 			for side, h := range heads {
-				if freed := c.Leave(h); freed != 2 || h.First != 40 || h.KVs() != n {
+				if freed := c.TrimPlain(h); freed != 2 || h.First != 40 || h.KVs() != n {
 					t.Errorf("%d blocks came free, and the plain segment begins with %d", freed, h.First)
 				}
 				if got, want := h.Blocks(), len(h.Table)+exact+(1-side)*own; got != want {
 					t.Errorf("head %d holds %d blocks, want %d", side, got, want)
 				}
-				if err := c.Holds(h); err != nil {
+				if err := c.CheckHead(h); err != nil {
 					t.Error(err)
 				}
 				for _, p := range []Part{Keys, Values} {
@@ -157,7 +157,7 @@ func TestMergeRefused(t *testing.T) {
 	bad := s.Heads[1]
 	bad.Keys = slices.Clone(bad.Keys)
 	bad.Keys[0].Format, bad.Keys[0].Table = Format{Kind: Exact}, nil
-	if err := c.Holds(&bad); err == nil || !strings.Contains(err.Error(), "retained") {
+	if err := c.CheckHead(&bad); err == nil || !strings.Contains(err.Error(), "retained") {
 		t.Errorf("a deeper layer's exact segment: %v", err)
 	}
 }
@@ -200,7 +200,7 @@ func TestMergeQuantized(t *testing.T) {
 						t.Fatalf("%v, %d bits, side %d: element %d of token %d is %g, want %g", format, bits, side, i%d, i/d, got[i], want)
 					}
 				}
-				if err := c.Holds(&s.Heads[side]); err != nil {
+				if err := c.CheckHead(&s.Heads[side]); err != nil {
 					t.Error(err)
 				}
 			}

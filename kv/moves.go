@@ -1,13 +1,12 @@
 package kv
 
-// Move brings one KV from slot Source to slot Destination.
+// Move copies one KV from slot Source to slot Destination.
 type Move struct{ Destination, Source int32 }
 
-// Moves compacts one head after an eviction: the KVs that stay are packed into its first
-// blocks, and the blocks behind them become free. With m the new context length, the destinations are the
-// evicted logical indices below m, ascending; the sources are the logical indices from m
-// on that stay, descending; they are paired in that order. evicted ascends. The result
-// is appended to dst, as physical slots.
+// Moves compacts one head after an eviction: it appends to dst the moves, as physical slots, that pack the
+// remaining KVs into the first blocks. With m the new context length, the destinations are the evicted
+// logical indices below m, ascending; the sources are the remaining logical indices from m on, descending;
+// they are paired in that order. evicted must ascend.
 func Moves(dst []Move, h *Head, blockSize int, evicted []int32) []Move {
 	m := h.Len - len(evicted)
 	slot := func(logical int) int32 { return int32(h.Slot(logical, blockSize)) }
@@ -27,7 +26,7 @@ func Moves(dst []Move, h *Head, blockSize int, evicted []int32) []Move {
 	return dst
 }
 
-// Move carries out moves, in order: key, value, position and columns go together.
+// Move carries out moves in order. A move copies key, value, position and columns.
 func (c *Cache) Move(moves []Move) {
 	for _, mv := range moves {
 		to, from := int(mv.Destination), int(mv.Source)

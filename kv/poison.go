@@ -2,10 +2,9 @@ package kv
 
 import "math"
 
-// Held says of each slot of a cache whether one of the sequences holds a KV in it, or has
-// its block in a segment that is not plain.
-// Blocks that do not exist, and KVs beyond a table, are passed over: the sequences may
-// come from an engine with a bug.
+// Held returns for each slot whether one of the sequences has a KV there, or has the slot's block in a
+// segment that is not plain. It ignores blocks that do not exist and KVs beyond a block table, since the
+// sequences may come from an engine with a bug.
 func (c *Config) Held(seqs []*Sequence) []bool {
 	held := make([]bool, c.Blocks*c.BlockSize)
 	for _, s := range seqs {
@@ -36,13 +35,12 @@ func (c *Config) Held(seqs []*Sequence) []bool {
 	return held
 }
 
-// PoisonPosition is the position that a slot has while no head holds it: one that a KV could have, as
-// what a slot held before it was freed could.
+// PoisonPosition returns the position of an unused slot: one that a KV could have, as what a slot held
+// before it was freed could.
 func PoisonPosition(slot int) int32 { return int32(slot % 64) }
 
-// Poison fills every slot that no head holds, in free blocks and behind the last KV of
-// a head, with what is never right: NaN in K, V and columns, and [PoisonPosition]. Of a page that is
-// not plain it fills the bytes behind the last unit.
+// Poison fills unused memory with values that are always wrong, so that reading it shows: unused slots with
+// NaN in K, V and columns and [PoisonPosition], and the unused ends of pages that are not plain with 0xff.
 func (c *Cache) Poison() {
 	seqs := make([]*Sequence, 0, len(c.seqs))
 	for _, s := range c.seqs {
@@ -57,33 +55,44 @@ func (c *Cache) Poison() {
 			}
 		}
 	}
-	for slot, held := range c.cfg.Held(seqs) {
-		if held {
+	held := c.cfg.Held(seqs)
+	for slot := 0; slot < len(held); slot++ {
+		n := 0 // consecutive slots of a block that no head holds
+		for slot+n < len(held) && !held[slot+n] && (slot+n)/c.cfg.BlockSize == slot/c.cfg.BlockSize {
+			n++
+		}
+		if n == 0 {
 			continue
 		}
-		for _, row := range [][]byte{c.Key(slot), c.Value(slot)} {
-			for i := range row {
-				row[i] = 0xff
-			}
-		}
+		fill(c.KeyRows(slot, n), 0xff)
+		fill(c.ValueRows(slot, n), 0xff)
 		for i, data := range c.Data {
 			width := c.columns[i].Width
-			for j := range data[slot*width:][:width] {
-				data[slot*width+j] = math.Float32frombits(0xffffffff)
-			}
+			fill(data[slot*width:][:n*width], math.Float32frombits(0xffffffff))
 		}
-		c.Positions[slot] = PoisonPosition(slot)
+		for i := range n {
+			c.Positions[slot+i] = PoisonPosition(slot + i)
+		}
+		slot += n - 1
 	}
 }
 
-// poisonRest fills the bytes of a segment's pages that no unit is in.
+// fill sets all elements.
+func fill[T any](s []T, value T) {
+	if len(s) > 0 {
+		s[0] = value
+	}
+	for n := 1; n < len(s); n *= 2 {
+		copy(s[n:], s[:n])
+	}
+}
+
+// poisonRest fills the bytes after the last unit in a segment's pages.
 func (c *Cache) poisonRest(g *Segment) {
 	perPage, size := c.cfg.Capacity(g.Format)/g.Format.Unit(), c.cfg.UnitBytes(g.Format)
 	units := g.Len / g.Format.Unit()
 	for i, block := range g.Table {
 		rest := c.Page(block)[max(0, min(perPage, units-i*perPage))*size:]
-		for j := range rest {
-			rest[j] = 0xff
-		}
+		fill(rest, 0xff)
 	}
 }

@@ -71,10 +71,10 @@ func TestQuantize(t *testing.T) {
 				if got := c.Blocks() - c.Free() - used; got != pages {
 					t.Errorf("%d pages were taken, want %d", got, pages)
 				}
-				if freed := c.Leave(h); freed != 2 || h.First != 40 || h.Offset != 8 || h.KVs() != n || c.Leave(h) != 0 {
+				if freed := c.TrimPlain(h); freed != 2 || h.First != 40 || h.Offset != 8 || h.KVs() != n || c.TrimPlain(h) != 0 {
 					t.Errorf("%d blocks came free, and the plain segment begins with %d at %d", freed, h.First, h.Offset)
 				}
-				if err := c.Holds(h); err != nil {
+				if err := c.CheckHead(h); err != nil {
 					t.Error(err)
 				}
 				for _, p := range []Part{Keys, Values} {

@@ -8,17 +8,16 @@ import (
 	"kvcompress/ref/vec"
 )
 
-// Reader reads the keys or values of heads, whatever segments they lie in. A Reader is one
-// goroutine's.
+// Reader reads keys or values of heads from segments of any format. It must not be used by several goroutines
+// at once.
 type Reader struct {
 	Cache *Cache
 
 	numbers []float32 // scales and minima
-	bytes   []byte    // the same as they are stored, one after the other
+	bytes   []byte    // the same, as stored, gathered
 }
 
-// Read reads consecutive Keys, or Values, of a head in logical order, from index first on:
-// dst is [n, D].
+// Read reads consecutive keys or values of a head in logical order, from index first on, into dst, [n, D].
 func (r *Reader) Read(dst []float32, h *Head, part Part, first int) {
 	c, d := r.Cache, r.Cache.cfg.Shape.HeadSize
 	list := h.List(part)
@@ -32,7 +31,7 @@ func (r *Reader) Read(dst []float32, h *Head, part Part, first int) {
 	}
 }
 
-// readPlain is Read of what lies in the plain segment.
+// readPlain reads keys or values from the plain segment.
 func (c *Cache) readPlain(dst []float32, h *Head, part Part, first int) {
 	d, size := c.cfg.Shape.HeadSize, c.cfg.BlockSize
 	read := c.ReadKeys
@@ -46,8 +45,7 @@ func (c *Cache) readPlain(dst []float32, h *Head, part Part, first int) {
 	}
 }
 
-// segment reads those KVs of a segment that have a logical index from first to last − 1. dst
-// begins with first.
+// segment reads the KVs of a segment with logical indices from first to last − 1. dst[0] is that of first.
 func (r *Reader) segment(dst []float32, g *Segment, first, last int) {
 	d := r.Cache.cfg.Shape.HeadSize
 	if g.Index != nil {
@@ -64,7 +62,7 @@ func (r *Reader) segment(dst []float32, g *Segment, first, last int) {
 	}
 }
 
-// rows reads consecutive KVs of a segment, from its KV number i on.
+// rows reads consecutive KVs of a segment, from the segment's KV i on.
 func (r *Reader) rows(dst []float32, g *Segment, i int) {
 	c, d, f := r.Cache, r.Cache.cfg.Shape.HeadSize, g.Format
 	size := c.cfg.UnitBytes(f)
@@ -92,8 +90,7 @@ func (r *Reader) rows(dst []float32, g *Segment, i int) {
 	}
 }
 
-// channels reads consecutive tokens of groups that lie one after the other in a page, from
-// number in of the first one on.
+// channels reads consecutive tokens from consecutive groups of a page, from token in of the first group on.
 func (r *Reader) channels(dst []float32, page []byte, size int, f Format, in int) {
 	d := r.Cache.cfg.Shape.HeadSize
 	codes := f.Group * f.Bits / 8 * d
@@ -106,7 +103,7 @@ func (r *Reader) channels(dst []float32, page []byte, size int, f Format, in int
 	}
 }
 
-// decode reads n rows of each scales and minima; a row begins stride bytes after the one before.
+// decode reads n rows with each scales and minima per row. Rows are stride bytes apart.
 func (r *Reader) decode(from []byte, stride, n, each int) []float32 {
 	if cap(r.numbers) < n*each {
 		r.numbers = make([]float32, n*each)
@@ -114,20 +111,20 @@ func (r *Reader) decode(from []byte, stride, n, each int) []float32 {
 	numbers := r.numbers[:n*each]
 	format := r.Cache.cfg.DType
 	bytes := each * format.Size()
-	if n > 1 { // a few at a time take long
+	if n > 1 { // decoding them a few at a time is slow
 		from = r.rowsOf(from, stride, n, bytes)
 	}
 	format.Decode(numbers, from[:n*bytes])
 	return numbers
 }
 
-// rowsOf returns n rows of bytes bytes, packed one after the other; in from, a row begins stride bytes after the one before.
+// rowsOf gathers n rows of the given size, which are stride bytes apart in from.
 func (r *Reader) rowsOf(from []byte, stride, n, bytes int) []byte {
 	r.bytes = slices.Grow(r.bytes[:0], n*bytes)[:n*bytes]
 	to := r.bytes
 	for len(to) > 0 {
 		row := from[:bytes]
-		if bytes%8 == 0 { // a copy of a few bytes takes long
+		if bytes%8 == 0 { // copy is slow for a few bytes
 			for k := 0; k < bytes; k += 8 {
 				binary.LittleEndian.PutUint64(to[k:], binary.LittleEndian.Uint64(row[k:]))
 			}
@@ -141,8 +138,9 @@ func (r *Reader) rowsOf(from []byte, stride, n, bytes int) []byte {
 	return r.bytes
 }
 
-// Announce asks the processor to fetch what Read will read of n KVs from index first on: see [vec.Prefetch].
-func (r *Reader) Announce(h *Head, part Part, first, n int) {
+// Prefetch has the processor load what Read would read of n KVs from index first on into its cache: see
+// [vec.Prefetch].
+func (r *Reader) Prefetch(h *Head, part Part, first, n int) {
 	c, d := r.Cache, r.Cache.cfg.Shape.HeadSize
 	list := h.List(part)
 	for i := range list {

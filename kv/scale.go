@@ -5,10 +5,9 @@ import (
 	"fmt"
 )
 
-// Scale has the scales of an fp8 cache: K and V are divided by them before they are
-// rounded, and multiplied by them when they are read. K and V each have one scale for all
-// layers, or one for each layer. It is k_scale and v_scale of vLLM 0.6 and IsaacRe/vllm-kvcompress, which keep one of
-// each for every layer.
+// Scale is the scales of an fp8 cache. K and V are divided by them before rounding, and multiplied by them
+// when they are read. Each of K and V has one scale for all layers or one per layer. These are k_scale and
+// v_scale of vLLM 0.6 and IsaacRe/vllm-kvcompress, which have one of each per layer.
 //
 //	stored = fp8(x / s)    read = float32(stored) · s
 type Scale struct {
@@ -16,8 +15,8 @@ type Scale struct {
 	V []float32 `json:"v"`
 }
 
-// Bounds on a scale. With them, no quotient and no product overflows: what is stored is at
-// most 57344, and what is read at most trace.MaxMagnitude.
+// Bounds of a scale, chosen so that no quotient or product overflows: what is stored is at most 57344, what
+// is read at most trace.MaxMagnitude.
 const (
 	MinScale = 0x1p-40
 	MaxScale = 0x1p+40
@@ -59,8 +58,7 @@ func at(scales []float32, layer int) float32 {
 	return scales[layer]
 }
 
-// Store rounds one key and value to the cache's format and puts them in a slot that a
-// head holds.
+// Store rounds one key and value to the cache's format and writes them to a slot of a head.
 func (c *Cache) Store(slot int, k, v []float32) {
 	c.StoreKey(slot, k)
 	c.StoreValue(slot, v)
@@ -82,7 +80,7 @@ func (c *Cache) StoreValue(slot int, v []float32) {
 	c.cfg.DType.Encode(c.Value(slot), v)
 }
 
-// ReadKeys reads the keys of consecutive slots of a block that a head holds: dst is [n, D].
+// ReadKeys reads the keys of consecutive slots of one block of a head into dst, [n, D].
 func (c *Cache) ReadKeys(dst []float32, slot int) {
 	c.cfg.DType.Decode(dst, c.KeyRows(slot, len(dst)/c.cfg.Shape.HeadSize))
 	if s := c.cfg.KVScale; s != nil {

@@ -1,12 +1,12 @@
 package kv
 
-// SeqID names a sequence: the index of its request in the trace.
+// SeqID is the number of a sequence: the index of its request in the trace.
 type SeqID int32
 
 // NoSeq is the owner of a free block.
 const NoSeq SeqID = -1
 
-// Part says of which of K and V something is.
+// Part says whether something concerns K, V or both.
 type Part uint8
 
 // The parts.
@@ -18,28 +18,27 @@ const (
 
 func (p Part) String() string { return [...]string{"K and V", "K", "V", "part 3"}[p&3] }
 
-// Segment is a run of a head's KVs in pages of one format.
+// Segment is a set of a head's KVs in pages of one format.
 type Segment struct {
 	Table  []int32 // block table: logical block → physical block
 	Len    int     // KVs held; the last block may be partly empty
-	First  int     // logical index of the first KV, where Index is nil
-	Offset int     // of the plain segment: slots of its first block that hold no KV any more, First mod B; else 0
+	First  int     // logical index of the first KV, if Index is nil
+	Offset int     // in a plain segment: leading slots of the first block whose KVs were removed, First mod B; else 0
 
-	// What only segments of other formats have; zero in a plain one.
+	// The other fields are zero in a plain segment.
 	Format Format
-	Index  []int32 // logical indices, ascending, where they are not consecutive
-	Deep   bool    // of Merged: it is of the deeper layer of a pair; its pages are those of the other layer's head, which has them
-	Limit  float32 // of Merged that is not Deep: the distance above which a token that is merged later is retained
+	Index  []int32 // logical indices, ascending; nil if they are consecutive
+	Deep   bool    // of Merged: this head is the one in the deeper layer; Table names pages that belong to the other head
+	Limit  float32 // of Merged and not Deep: a token merged later with a larger distance is retained
 }
 
-// Slot returns the physical slot of the KV number i of a segment with blocks of
-// blockSize KVs.
+// Slot returns the physical slot of a segment's KV i, with blocks of blockSize slots.
 func (s *Segment) Slot(i, blockSize int) int {
 	i += s.Offset
 	return int(s.Table[i/blockSize])*blockSize + i%blockSize
 }
 
-// End returns the logical index behind the segment's last KV.
+// End returns the logical index after the segment's last KV.
 func (s *Segment) End() int {
 	if n := len(s.Index); n > 0 {
 		return int(s.Index[n-1]) + 1
@@ -47,17 +46,16 @@ func (s *Segment) End() int {
 	return s.First + s.Len
 }
 
-// Head is the part of the cache that one KV head of one sequence fills. Its KVs have the
-// logical indices 0 to KVs() − 1, and the plain segment binds K and V of the last of them.
-// The keys before [Head.End] of Keys are read from the list Keys, and the values before that of
-// Values from the list Values: of segments of one list that have a KV both, the later one
-// is read. From End on, the plain segment is read; it keeps both K and V of a KV until neither is.
+// Head is one KV head's part of the cache in one sequence. Its KVs have the logical indices 0 to KVs() − 1.
+// Keys before index [Head.End](Keys) are read from the list Keys, values before End(Values) from the list
+// Values; if several segments of a list have the same KV, the last of them is read. Everything from End on is
+// read from the plain segment, which keeps K and V of a KV as long as one of the two is read from there.
 //
-// A block of the plain segment has the KVs of which the logical index over B is one number.
-// The block of the next KV stays though all its KVs have left.
+// Plain block j has the KVs with logical indices j·B to j·B + B − 1. The block of the next KV stays allocated
+// even when all its KVs have been removed.
 type Head struct {
 	Segment                // plain
-	Keys, Values []Segment // quantized or merged: K or V alone
+	Keys, Values []Segment // quantized, merged or retained: K or V alone
 }
 
 // List returns the segments that hold Keys or Values alone.
@@ -68,8 +66,7 @@ func (h *Head) List(p Part) []Segment {
 	return h.Values
 }
 
-// End returns the logical index of the first of the Keys, or Values, that is read from the
-// plain segment.
+// End returns the logical index of the first key, or value, that is read from the plain segment.
 func (h *Head) End(p Part) int {
 	end := 0
 	for i := range h.List(p) {
@@ -90,8 +87,8 @@ func (h *Head) Segments(f func(*Segment)) {
 	f(&h.Segment)
 }
 
-// Blocks returns how many blocks the head holds, in all its segments. Those of merged pages count
-// for the shallower layer's head.
+// Blocks returns how many blocks the head owns in all its segments. Merged pages belong to the shallower
+// layer's head.
 func (h *Head) Blocks() int {
 	n := 0
 	h.Segments(func(g *Segment) {
@@ -102,10 +99,10 @@ func (h *Head) Blocks() int {
 	return n
 }
 
-// KVs returns how many KVs the head holds, in all its segments.
+// KVs returns how many KVs the head has in all its segments.
 func (h *Head) KVs() int { return h.First + h.Len }
 
-// Sequence is one request's share of the cache.
+// Sequence is one request's part of the cache.
 type Sequence struct {
 	ID     SeqID
 	Prompt int    // tokens that entered as the prompt
@@ -113,7 +110,7 @@ type Sequence struct {
 	Heads  []Head // [L·H], layer-major
 }
 
-// Blocks returns how many blocks the sequence holds.
+// Blocks returns how many blocks the sequence owns.
 func (s *Sequence) Blocks() int {
 	n := 0
 	for i := range s.Heads {
@@ -122,7 +119,7 @@ func (s *Sequence) Blocks() int {
 	return n
 }
 
-// KVs returns how many KVs the sequence holds.
+// KVs returns how many KVs the sequence has.
 func (s *Sequence) KVs() int {
 	n := 0
 	for i := range s.Heads {

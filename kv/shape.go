@@ -17,7 +17,7 @@ const (
 	MaxGroup    = 128
 	MinHeadSize = 8 // and a multiple of 8
 	MaxHeadSize = 256
-	MaxRow      = 1 << 20 // elements of Q of one token in one layer: H·G·D
+	MaxRow      = 1 << 20 // largest H·G·D, the elements of Q of one token in one layer
 )
 
 // QueryHeads returns H·G, the query heads of a layer.
@@ -26,7 +26,7 @@ func (s Shape) QueryHeads() int { return s.KVHeads * s.Group }
 // Heads returns L·H, the KV heads of all layers.
 func (s Shape) Heads() int { return s.Layers * s.KVHeads }
 
-// Check returns an error that names the first dimension out of bounds.
+// Check returns an error that names the first dimension that is out of bounds.
 func (s Shape) Check() error {
 	if errs := s.Problems(); len(errs) > 0 {
 		return errs[0]
@@ -34,7 +34,7 @@ func (s Shape) Check() error {
 	return nil
 }
 
-// Problems returns an error for each dimension out of bounds.
+// Problems returns an error for each dimension that is out of bounds.
 func (s Shape) Problems() []error {
 	var errs []error
 	for _, d := range []struct {

@@ -71,20 +71,20 @@ func TestSnapshot(t *testing.T) {
 func TestSnapshotRefuses(t *testing.T) {
 	cfg := Config{Shape: Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 8}, BlockSize: 4, Blocks: 33, DType: dtype.F16}
 	for want, change := range map[string]func(*Snapshot){
-		"keys of size":      func(s *Snapshot) { s.Keys = s.Keys[1:] },
-		"values of size 0":  func(s *Snapshot) { s.Values = nil },
-		"metrics of size":   func(s *Snapshot) { s.Data[0] = append(s.Data[0], 0) },
-		"scores of size":    func(s *Snapshot) { s.Data[1] = s.Data[1][1:] },
-		"columns of size 1": func(s *Snapshot) { s.Data = s.Data[:1] },
-		"positions of size": func(s *Snapshot) { s.Positions = nil },
-		"owners of size":    func(s *Snapshot) { s.Owners = s.Owners[1:] },
-		"free of size":      func(s *Snapshot) { s.Free = s.Free[1:] },
-		"block 35 is free":  func(s *Snapshot) { s.Free[1] |= 1 << 3 },
-		"[0] is none":       func(s *Snapshot) { s.Sequences = []*Sequence{nil} },
-		"1 is there twice": func(s *Snapshot) {
+		"keys has size":                func(s *Snapshot) { s.Keys = s.Keys[1:] },
+		"values has size 0":            func(s *Snapshot) { s.Values = nil },
+		"metrics has size":             func(s *Snapshot) { s.Data[0] = append(s.Data[0], 0) },
+		"scores has size":              func(s *Snapshot) { s.Data[1] = s.Data[1][1:] },
+		"columns has size 1":           func(s *Snapshot) { s.Data = s.Data[:1] },
+		"positions has size":           func(s *Snapshot) { s.Positions = nil },
+		"owners has size":              func(s *Snapshot) { s.Owners = s.Owners[1:] },
+		"free has size":                func(s *Snapshot) { s.Free = s.Free[1:] },
+		"block 35 is in the free list": func(s *Snapshot) { s.Free[1] |= 1 << 3 },
+		"[0] is nil":                   func(s *Snapshot) { s.Sequences = []*Sequence{nil} },
+		"duplicate sequence 1": func(s *Snapshot) {
 			s.Sequences = []*Sequence{{ID: 1, Heads: make([]Head, 2)}, {ID: 1, Heads: make([]Head, 2)}}
 		},
-		"has 1 heads, the configuration 2": func(s *Snapshot) { s.Sequences = []*Sequence{{Heads: make([]Head, 1)}} },
+		"has 1 heads, want 2": func(s *Snapshot) { s.Sequences = []*Sequence{{Heads: make([]Head, 1)}} },
 	} {
 		s := NewCache(cfg, columns).Snapshot()
 		change(s)
@@ -95,12 +95,12 @@ func TestSnapshotRefuses(t *testing.T) {
 	c := NewCache(cfg, columns)
 	for _, g := range []Segment{{Len: -1}, {Len: 1}, {Table: []int32{0}, Len: 5}, {Table: []int32{0}, Len: 4, Offset: 1}, {Table: []int32{33}}, {Table: []int32{-1}, Len: 1}} {
 		for _, h := range []Head{{Segment: g}, {Keys: []Segment{g}}, {Values: []Segment{g}}} {
-			if c.Holds(&h) == nil {
+			if c.CheckHead(&h) == nil {
 				t.Errorf("%+v is taken for readable", h)
 			}
 		}
 	}
-	if err := c.Holds(&Head{Segment: Segment{Table: []int32{32}, Len: 4}}); err != nil {
+	if err := c.CheckHead(&Head{Segment: Segment{Table: []int32{32}, Len: 4}}); err != nil {
 		t.Error(err)
 	}
 }
@@ -123,7 +123,7 @@ func TestHoldsLists(t *testing.T) {
 		return g
 	}
 	for _, h := range []*Head{head(channels), head(tokens), head(merged), head(merged, exact)} {
-		if err := c.Holds(h); err != nil {
+		if err := c.CheckHead(h); err != nil {
 			t.Error(err)
 		}
 	}
@@ -146,7 +146,7 @@ func TestHoldsLists(t *testing.T) {
 		"a format that cannot be":    head(with(tokens, func(g *Segment) { g.Format.Bits = 9 })),
 		"fewer than have left plain": head(with(channels, func(g *Segment) { g.Len = 8 })),
 	} {
-		if err := c.Holds(h); err == nil {
+		if err := c.CheckHead(h); err == nil {
 			t.Errorf("%s: taken for readable", name)
 		}
 	}

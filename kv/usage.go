@@ -1,16 +1,16 @@
 package kv
 
-// Usage says how a cache is filled at one moment.
+// Usage is how full a cache is at one moment.
 type Usage struct {
-	KVs         int `json:"kvs"`          // held
-	DenseKVs    int `json:"dense_kvs"`    // that an uncompressed cache would hold: Σ tokens·L·H
-	DenseBlocks int `json:"dense_blocks"` // likewise: Σ ⌈tokens/B⌉·L·H
+	KVs         int `json:"kvs"`          // in the cache
+	DenseKVs    int `json:"dense_kvs"`    // in an uncompressed cache: Σ tokens·L·H
+	DenseBlocks int `json:"dense_blocks"` // in an uncompressed cache: Σ ⌈tokens/B⌉·L·H
 	Allocated   int `json:"blocks_allocated"`
 	Free        int `json:"blocks_free"`
-	Wasted      int `json:"slots_wasted"` // empty slots in blocks of plain pages
+	Wasted      int `json:"slots_wasted"` // unused slots in allocated plain pages
 
-	// Payload is the bytes of K and V that are read, in their formats, with scales and minima, of the
-	// blocks allocated; 0 where all pages are plain, and every KV has as many.
+	// Payload is the bytes of K and V that are read, in their formats, with scales and minima. It is 0 if all
+	// pages are plain, since then every KV has the same size.
 	Payload int64 `json:"payload_bytes,omitempty"`
 }
 
@@ -37,8 +37,8 @@ func (c *Cache) Usage() Usage {
 	return u
 }
 
-// HeadPayload returns the bytes of K and V of a head that are read, in their formats. Of its segments it reads
-// lengths alone.
+// HeadPayload returns the bytes of K and V of a head that are read, in their formats. It uses only the
+// lengths of the head's segments.
 func (c *Config) HeadPayload(h *Head) int64 {
 	n := int64(h.KVs()-h.End(Keys)+h.KVs()-h.End(Values)) * int64(c.RowBytes())
 	for _, p := range []Part{Keys, Values} {
@@ -53,8 +53,7 @@ func (c *Config) HeadPayload(h *Head) int64 {
 	return n
 }
 
-// HeadUsage says what each head holds over all sequences, by layer and KV head:
-// [L][H].
+// HeadUsage is what each head has in all sequences together, [L][H].
 type HeadUsage struct {
 	KVs    [][]int `json:"kvs"`
 	Blocks [][]int `json:"blocks"`

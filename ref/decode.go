@@ -92,7 +92,7 @@ func (a *attention) gather(c *kv.Cache, h *kv.Head, part kv.Part, first, last in
 	rows := min(tileRows, last-first)
 	if len(h.List(part)) > 0 {
 		a.reader.Cache = c
-		a.reader.Announce(h, part, first+tileRows, tileRows)
+		a.reader.Prefetch(h, part, first+tileRows, tileRows)
 		a.reader.Read(a.tile[:rows*d], h, part, first)
 		return a.tile[:rows*d]
 	}

@@ -123,7 +123,7 @@ func quantizeAll(b *testing.B, e *Engine, batch []kv.SeqID, bits int) {
 					b.Fatal(err)
 				}
 			}
-			e.cache.Leave(&s.Heads[i])
+			e.cache.TrimPlain(&s.Heads[i])
 		}
 	}
 }

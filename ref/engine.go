@@ -187,7 +187,8 @@ type Compressed struct {
 }
 
 // Compress lets the method plan a compression of one sequence, and carries out the plan. If the plan needs
-// more blocks than are free (see [Plan.Need]), it returns *kv.ErrNoBlocks and changes nothing.
+// more blocks than are free (see [Plan.Need]), it returns *kv.ErrNoBlocks. If keys or values of a restored cache
+// cannot be quantized or merged, it returns an error. In both cases nothing changes.
 func (e *Engine) Compress(id kv.SeqID) (_ Compressed, err error) {
 	defer work.Recover(&err)
 	s := e.cache.Sequence(id)
@@ -206,6 +207,10 @@ func (e *Engine) Compress(id kv.SeqID) (_ Compressed, err error) {
 	if err := e.fits(&plan); err != nil {
 		return Compressed{}, err
 	}
+	packed, err := e.packed(s, method, &plan)
+	if err != nil {
+		return Compressed{}, err
+	}
 	done := Compressed{Asked: plan.Asked, Freed: plan.Freed(s.Heads, e.cfg.BlockSize), Evicted: plan.KVs(), Hidden: plan.Hidden(), Quantized: plan.Quantized(), Merged: plan.Merged()}
 	e.report(StageDecide, []kv.SeqID{id}, func(ev *Event) { ev.Plan, ev.Parts = &plan, plan.Parts(len(s.Heads)) })
 
@@ -214,7 +219,7 @@ func (e *Engine) Compress(id kv.SeqID) (_ Compressed, err error) {
 			e.standIns.fold(e.cache, &s.Heads[edit.Head], edit)
 		}
 	}
-	taken, err := e.pack(s, method, &plan)
+	taken, err := e.pack(s, method, &plan, packed)
 	if err != nil {
 		return done, err
 	}
@@ -275,7 +280,7 @@ func (e *Engine) Restore(c *kv.Cache) error {
 		s := restored.Sequence(id)
 		for i := range s.Heads {
 			h := &s.Heads[i]
-			if err := restored.Holds(h); err != nil {
+			if err := restored.CheckHead(h); err != nil {
 				return fmt.Errorf("ref: restore: sequence %d, head %d of L·H: %w", id, i, err)
 			}
 			if err := e.ownPages(s, i); err != nil {

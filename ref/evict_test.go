@@ -1,6 +1,7 @@
 package ref
 
 import (
+	"kvcompress/internal/testsize"
 	"kvcompress/kv"
 	"math"
 	"math/rand/v2"
@@ -105,10 +106,7 @@ func randomProblem(rng *rand.Rand) *Problem {
 
 // TestDecideIsWalk compares Decide with its specification.
 func TestDecideIsWalk(t *testing.T) {
-	rounds := 20000
-	if testing.Short() {
-		rounds = 4000
-	}
+	rounds := testsize.Of(4000, 10_000, 20_000)
 	for seed := range rounds {
 		p := randomProblem(rand.New(rand.NewPCG(uint64(seed), 1)))
 		want, got := Walk(p), Decide(p)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/ref/draw"
@@ -23,12 +24,12 @@ func drawn(t *testing.T) []*draw.Method {
 	return methods
 }
 
-// TestInvariants runs 100,000 random operations in 500 scenarios: a third with KV-Compress, the rest shared
-// by the other methods. A failing scenario is shrunk to a few lines.
+// TestInvariants runs 200 random operations in each scenario: a third of the scenarios with KV-Compress, the
+// rest shared by the other methods. A failing scenario is shrunk to a few lines.
 func TestInvariants(t *testing.T) {
 	methods := drawn(t)
 	options, acted := map[string]bool{}, map[string]int{}
-	for seed := range 500 {
+	for seed := range testsize.Of(150, 300, 500) {
 		m := methods[0]
 		if seed%3 > 0 {
 			m = methods[1+(seed-seed/3-1)%(len(methods)-1)]
@@ -63,10 +64,7 @@ func TestInvariants(t *testing.T) {
 // an engine without a View makes from ref.Folding or ref.Hiding is the method's plan. TestInvariants checks
 // that too, but rarely reaches the edge cases.
 func TestPlansOfEngines(t *testing.T) {
-	scenarios := uint64(400)
-	if testing.Short() {
-		scenarios = 50
-	}
+	scenarios := testsize.Of[uint64](50, 200, 400)
 	for _, m := range drawn(t) {
 		t.Run(m.Name, func(t *testing.T) {
 			t.Parallel()
@@ -244,7 +242,7 @@ func TestInvariantsNoticeMethods(t *testing.T) {
 	}
 }
 
-// noticed runs scenarios of a method with a planted bug until one fails, and returns that one, shrunk.
+// noticed runs scenarios of a method with a planted bug until one fails, which it returns.
 func noticed(t *testing.T, m *draw.Method, s *scenario) []operation {
 	t.Helper()
 	for seed := range 50 {
@@ -252,12 +250,11 @@ func noticed(t *testing.T, m *draw.Method, s *scenario) []operation {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.cfg = cfg; s.run(ops) == nil {
-			continue
+		s.cfg = cfg
+		if err := s.run(ops); err != nil {
+			t.Logf("noticed: %v", err)
+			return ops
 		}
-		ops, err = shrink(s, ops)
-		t.Logf("noticed: %v\nin\n%s", err, lines(ops))
-		return ops
 	}
 	t.Error("not noticed")
 	return nil
@@ -316,7 +313,10 @@ func TestInvariantsNotice(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if ops := noticed(t, drawn(t)[0], &scenario{damage: damage}); len(ops) > 12 {
+			s := &scenario{damage: damage}
+			ops, err := shrink(s, noticed(t, drawn(t)[0], s))
+			t.Logf("shrunk: %v\nin\n%s", err, lines(ops))
+			if len(ops) > 12 {
 				t.Errorf("shrinks to %d lines only", len(ops))
 			}
 		})

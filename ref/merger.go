@@ -82,33 +82,20 @@ func MergerBlocks(cfg *kv.Config, heads []kv.Head, m Merger, p *Plan) (taken, fr
 	return taken, freed
 }
 
-// pack carries out the edits of a plan that move keys and values into pages of other formats. The blocks are
-// known to be free. It returns how many blocks it takes.
-func (e *Engine) pack(s *kv.Sequence, m Method, p *Plan) (int, error) {
-	taken, err := e.quantize(s, m, p)
-	if merger, ok := m.(Merger); ok && err == nil {
-		var more int
-		more, err = e.merge(s, merger, p)
-		taken += more
-	}
-	return taken, err
-}
-
-// merge carries out the Merge edits of a plan, pair by pair. The blocks are known to be free. It returns how
-// many blocks it takes.
-func (e *Engine) merge(s *kv.Sequence, m Merger, p *Plan) (int, error) {
-	edits := make([][]*Edit, len(s.Heads))
+// merge carries out the Merge edits of a plan, pair by pair. The blocks are known to be free; packed holds what
+// each edit puts into pages. It returns how many blocks it takes.
+func (e *Engine) merge(s *kv.Sequence, m Merger, p *Plan, packed []*kv.Packed) (int, error) {
+	edits := make([][]int, len(s.Heads)) // of each head
 	for i := range p.Edits {
-		edits[p.Edits[i].Head] = append(edits[p.Edits[i].Head], &p.Edits[i])
+		edits[p.Edits[i].Head] = append(edits[p.Edits[i].Head], i)
 	}
-	merging := m.Merging()
-	pairs, total := merging.pairs(e.cfg.Shape.KVHeads), 0
+	pairs, total := m.Merging().pairs(e.cfg.Shape.KVHeads), 0
 	taken, freed := MergerBlocks(&e.cfg.Config, s.Heads, m, p)
 	fits, err := Rounds(taken, freed, e.cache.Free(), func(first, last int) error {
 		for i := first; i < last; i++ {
 			for _, head := range pairs[i] {
-				for _, edit := range edits[head] { // all are Merge
-					if err := e.mergeOne(s, m, edit); err != nil {
+				for _, k := range edits[head] { // all are Merge
+					if err := e.mergeOne(s, &p.Edits[k], packed[k]); err != nil {
 						return fmt.Errorf("ref: compress: %w", err)
 					}
 				}
@@ -117,7 +104,7 @@ func (e *Engine) merge(s *kv.Sequence, m Merger, p *Plan) (int, error) {
 		}
 		for i := first; i < last; i++ {
 			for _, head := range pairs[i] {
-				e.cache.Leave(&s.Heads[head])
+				e.cache.TrimPlain(&s.Heads[head])
 			}
 		}
 		return nil
@@ -130,9 +117,9 @@ func (e *Engine) merge(s *kv.Sequence, m Merger, p *Plan) (int, error) {
 
 // mergeOne carries out the edit of one head. The edit of the shallower layer merges both layers; each layer's
 // edit retains its own tokens.
-func (e *Engine) mergeOne(s *kv.Sequence, m Merger, edit *Edit) error {
-	if edit.Head < edit.With {
-		if err := e.cache.Merge(s, edit.Head, edit.With, edit.Part, m.Directions(), m.Merging().Slerp, len(edit.KVs), edit.Limit); err != nil {
+func (e *Engine) mergeOne(s *kv.Sequence, edit *Edit, packed *kv.Packed) error {
+	if packed != nil {
+		if err := e.cache.Put(s, packed); err != nil {
 			return err
 		}
 	}

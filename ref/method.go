@@ -345,8 +345,8 @@ func needs(taken, freed []int) (most, takes int) {
 	return most, takes
 }
 
-// then returns a plan that carries out p and then other, which edits other heads of the same sequence.
-func (p *Plan) then(other *Plan) Plan {
+// Then returns a plan that carries out p and then other, which edits other heads of the same sequence.
+func (p *Plan) Then(other *Plan) Plan {
 	both := Plan{
 		Asked: p.Asked + other.Asked,
 		Needs: max(p.Needs, p.Takes+other.Needs),

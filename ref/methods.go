@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"kvcompress/strictjson"
 )
@@ -51,7 +52,10 @@ type Entry struct {
 }
 
 // Methods returns the table of methods, KV-Compress first and then by name.
-func Methods() []Entry {
+func Methods() []Entry { return slices.Clone(table()) }
+
+// table is the table of methods, made once: every configuration looks its method up.
+var table = sync.OnceValue(func() []Entry {
 	return []Entry{
 		{
 			Name:        KVCompress,
@@ -94,7 +98,7 @@ func Methods() []Entry {
 		streamingLLMPressEntry(),
 		tovaEntry(),
 	}
-}
+})
 
 // wrap adds the method's name to an error.
 func (e *Entry) wrap(err error) error { return fmt.Errorf("method %s: %w", e.Name, err) }
@@ -102,7 +106,7 @@ func (e *Entry) wrap(err error) error { return fmt.Errorf("method %s: %w", e.Nam
 // FindMethod returns the entry of a method. The error lists the known names.
 func FindMethod(name string) (Entry, error) {
 	var names []string
-	for _, e := range Methods() {
+	for _, e := range table() {
 		if e.Name == name {
 			return e, nil
 		}

@@ -70,7 +70,7 @@ func (m miniCacheKIVI) Asks(c Counts) int {
 func (m miniCacheKIVI) Plan(v View) Plan {
 	cfg := v.Cache.Config()
 	first, then := PlanQuantizer(&cfg, v.Sequence, m), m.miniCache.Plan(v)
-	return first.then(&then)
+	return first.Then(&then)
 }
 
 func (m miniCacheKIVI) Spec(v View) Plan {
@@ -79,5 +79,5 @@ func (m miniCacheKIVI) Spec(v View) Plan {
 		return !merged
 	})
 	then := m.miniCache.Spec(v)
-	return first.then(&then)
+	return first.Then(&then)
 }

@@ -59,7 +59,7 @@ func plannedMerge(cfg *kv.Config, s *kv.Sequence, m Merger) (p Plan, known bool)
 	})
 	if q, ok := m.(Quantizer); ok {
 		first := PlanQuantizer(cfg, s, q)
-		p = first.then(&p)
+		p = first.Then(&p)
 	}
 	return p, known
 }

@@ -115,6 +115,7 @@ func plainScorer(e Entry, observation Observation, window int) Entry {
 		if err := c.Set.Into(&e, &o); err != nil {
 			return nil, err
 		}
+		observation := observation // each method has its own
 		return &scorer{name: e.Name, cfg: c, observation: &observation, window: window, heads: o.headBudget}, o.check(e.Name)
 	}
 	return e

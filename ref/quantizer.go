@@ -100,29 +100,22 @@ func quantizerAsks(c Counts, m Quantizer, heads int) int {
 	return n
 }
 
-// quantize carries out the Quantize edits of a plan. The blocks are known to be free. It returns how many
-// blocks it takes.
-func (e *Engine) quantize(s *kv.Sequence, m Method, p *Plan) (int, error) {
-	q, ok := m.(Quantizer)
-	if !ok || len(p.Edits) == 0 {
-		return 0, nil
-	}
-	var formats [3]kv.Format
-	formats[kv.Keys], formats[kv.Values] = q.Formats()
+// quantize carries out the Quantize edits of a plan. The blocks are known to be free; packed holds what each edit
+// puts into pages. It returns how many blocks it takes.
+func (e *Engine) quantize(s *kv.Sequence, q Quantizer, p *Plan, packed []*kv.Packed) (int, error) {
 	taken, freed := QuantizerBlocks(&e.cfg.Config, s.Heads, q, p)
-	edits, total := p.Edits, 0
+	next, total := 0, 0
 	fits, err := Rounds(taken, freed, e.cache.Free(), func(first, last int) error {
-		for ; len(edits) > 0 && edits[0].Head < last; edits = edits[1:] {
-			edit := &edits[0]
-			if edit.Op != Quantize {
+		for ; next < len(p.Edits) && p.Edits[next].Head < last; next++ {
+			if p.Edits[next].Op != Quantize {
 				continue
 			}
-			if err := e.cache.Quantize(s, edit.Head, edit.Part, formats[edit.Part], len(edit.KVs)); err != nil {
+			if err := e.cache.Put(s, packed[next]); err != nil {
 				return fmt.Errorf("ref: compress: %w", err)
 			}
 		}
 		for i := first; i < last; i++ {
-			e.cache.Leave(&s.Heads[i])
+			e.cache.TrimPlain(&s.Heads[i])
 			total += taken[i]
 		}
 		return nil

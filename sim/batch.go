@@ -225,8 +225,8 @@ func (s *Server) requeue(step *Step, q *sequence) error {
 func (s *Server) compress(step *Step) (more bool, err error) {
 	freed := step.Work[BlocksFreed]
 	sequences := step.Work[CompressedSeqs]
-	if s.alongCourses() {
-		err = s.compressAlong(step)
+	if s.compressesQuickly() {
+		err = s.compressQuickly(step)
 	} else {
 		err = s.policy.run(s.cache, &s.running, s.steps, step)
 	}

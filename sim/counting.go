@@ -36,6 +36,9 @@ func (l *Ledger) CountLike(c Counting) error {
 		return fmt.Errorf("sim: counting %q is KV-Compress's, and the method is %s", c, l.method.Name())
 	}
 	l.counting = c
+	if l.levels != nil {
+		l.levels.countLike(&l.cfg, c)
+	}
 	return nil
 }
 

@@ -80,6 +80,8 @@ type account struct {
 	strayed int  // states in a row that it has come to and no courses had
 	asksAt  int  // with fewer tokens than this, its method asks for nothing
 
+	settled settled // by compressions by level
+
 	// The last compression undid what the token before it had entered: with one token more
 	// than undoneAt it would come to undoneAs again. never is that it did not.
 	undoneAt int
@@ -215,7 +217,7 @@ func (l *Ledger) Prefill(id kv.SeqID, n int) error {
 		return &kv.ErrNoBlocks{Need: need, Free: l.Free()}
 	}
 	a := l.open()
-	a.reserved, a.last, a.shared, a.strayed = false, nil, 0, 0
+	a.reserved, a.last, a.shared = false, nil, 0
 	a.prompt, a.asksAt, a.undoneAt = n, 0, never
 	a.tokens = n - l.steps
 	a.runs = l.growingRuns(a.runs[:0])
@@ -301,16 +303,30 @@ func (l *Ledger) ReadAll(steps int) (kvs, blocks int64) {
 	return kvs, blocks
 }
 
+// phase returns the number of heads whose lengths are n modulo B.
+func (l *Ledger) phase(n int) *int {
+	return &l.phases[uint8(n-l.steps)&uint8(l.cfg.BlockSize-1)] // maxB is 256
+}
+
 // readSteps returns the numbers of KVs and blocks that the next steps read from heads that hold held KVs
 // in tables blocks. growing of these heads gain a KV in each step; phases counts them by length modulo
 // the block size.
 func readSteps(held, tables, growing int, phases *[maxB]int, now, steps, size int) (kvs, blocks int64) {
-	n, b, shift := int64(steps), int64(size), bits.TrailingZeros(uint(size))
+	n, b := int64(steps), int64(size)
 	kvs = n*int64(held) + int64(growing)*(n*(n+1)/2)
 	blocks = n * int64(tables)
+	if n <= b {
+		taken := 0 // blocks that the steps so far took
+		for k := range steps {
+			taken += phases[-(now+k)&(size-1)]
+			blocks += int64(taken)
+		}
+		return kvs, blocks
+	}
 	// Heads that take a block in step first take another in every B-th step after it, and each block is
 	// read from then on.
-	for first := range min(b, n) {
+	shift := bits.TrailingZeros(uint(size))
+	for first := range b {
 		times := (n - first + b - 1) >> shift
 		blocks += int64(phases[-(now+int(first))&int(b-1)]) * (times*(n-first) - b*(times*(times-1)/2))
 	}
@@ -391,7 +407,7 @@ func (l *Ledger) open() *account {
 	if n := len(l.spare); n > 0 {
 		a := l.spare[n-1]
 		l.spare = l.spare[:n-1]
-		a.packed = packed{}
+		a.packed, a.strayed, a.settled.level = packed{}, 0, 0
 		return a
 	}
 	return &account{}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/testsize"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/ref/draw"
@@ -50,10 +51,7 @@ func pipeline(t *testing.T, m *draw.Method, seed uint64, wrap func(*sim.Ledger) 
 // blocks, every head's length and the results of compressions have to be equal after every
 // operation.
 func TestLedgerOfEveryMethod(t *testing.T) {
-	pipelines, replays := 12, 2
-	if testing.Short() {
-		pipelines, replays = 5, 1
-	}
+	pipelines, replays := testsize.Of(3, 6, 12), testsize.Of(1, 1, 2)
 	names := slices.DeleteFunc(traces.Names(), func(name string) bool {
 		return name == "by-request" // whose requests have options of KV-Compress: see TestLedgerIsTheEngine
 	})

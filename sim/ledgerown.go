@@ -36,6 +36,9 @@ func (l *Ledger) Configure(id kv.SeqID, own *trace.Compression) error {
 	return nil
 }
 
+// hasOwn reports whether a sequence has options of its own.
+func (l *Ledger) hasOwn(id kv.SeqID) bool { return len(l.own) > 0 && l.own[id] != nil }
+
 // rulesFor returns the compressor of a sequence.
 func (l *Ledger) rulesFor(id kv.SeqID) compressor {
 	if r := l.own[id]; r != nil {

@@ -173,8 +173,10 @@ func (p *policy) work(w *Work, slots int, r *ref.Compressed) {
 	w[KVsEvicted] += int64(r.Evicted)
 	w[KVsMoved] += int64(r.Moved)
 	w[BlocksFreed] += int64(r.Freed)
-	w[Quantized] += int64(r.Quantized)
-	w[Merged] += int64(r.Merged)
+	if p.packs {
+		w[Quantized] += int64(r.Quantized)
+		w[Merged] += int64(r.Merged)
+	}
 }
 
 // choose marks the sequences to compress and returns their number. The order is by the number of

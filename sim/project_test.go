@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
@@ -267,10 +268,7 @@ func randomPlan(seed uint64) (*Plan, []trace.Request) {
 // TestRandomPlans checks the server's rules, and that results are the same with quiet steps
 // taken at once.
 func TestRandomPlans(t *testing.T) {
-	seeds := uint64(1500)
-	if testing.Short() {
-		seeds = 500
-	}
+	seeds := testsize.Of[uint64](300, 700, 1500)
 	var sum Projection
 	for seed := range seeds {
 		checkPlan(t, fmt.Sprint("seed ", seed), seed, &sum)

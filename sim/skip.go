@@ -2,13 +2,12 @@ package sim
 
 import "sort"
 
-// mostSkipped bounds how many steps are taken at once, so that no sum overflows.
+// mostSkipped is the largest number of steps taken at once, so that no sum overflows.
 const mostSkipped = 1 << 12
 
-// quietSteps returns how many decode steps can be taken from here on before
-// anything but decoding can happen: until a sequence finishes, a request arrives, a
-// compression is due, or the blocks run out. The first step is known to be
-// possible.
+// quietSteps returns the number of decode steps before the next event: a sequence finishes, a
+// request arrives, a compression is due, or the blocks run out. There are enough blocks for the
+// first step.
 func (s *Server) quietSteps(step *Step) int {
 	batch := s.running.len()
 	n := min(mostSkipped, s.running.nextFinish()-s.decodes)
@@ -28,8 +27,8 @@ func (s *Server) quietSteps(step *Step) int {
 	if !any {
 		return n
 	}
-	// A request that arrives is seen when the next step begins. So it is the largest
-	// number of steps n so that after n−1 it has not arrived yet.
+	// A request that arrives is noticed when the next step begins. So the result is the largest n
+	// such that the request has not arrived after n−1 steps.
 	start := s.clock
 	if step.Work[CompressionSteps] > 0 { // a compression comes first
 		start = start.Plus(s.rates.Cost(&step.Work))
@@ -45,8 +44,8 @@ func (s *Server) quietSteps(step *Step) int {
 		t = t.Plus(s.rates.of(BlocksRead, blocks))
 		return t.Plus(s.rates.of(QuantizedBytesRead, s.readQuantized(steps)))
 	}
-	// low steps end before it, high do not. Steps take longer and longer, but by
-	// little: so the number is not above that of steps like the first, and near it.
+	// low steps end before the arrival, high steps do not. Each step takes slightly longer than the
+	// one before. So n is at most the number of steps as long as the first, and close to it.
 	low, high := 0, n
 	if first := cost(1); first.Hi == 0 && gap.Hi == 0 && first.Lo > 0 {
 		high = int(min(uint64(n), (gap.Lo-1)/first.Lo+1))
@@ -68,7 +67,7 @@ func (s *Server) quietSteps(step *Step) int {
 	return 1 + low + sort.Search(high-low-1, func(i int) bool { return !cost(low + i + 1).Less(gap) })
 }
 
-// decodeStep returns what a decode step of a batch takes, but for what attention reads.
+// decodeStep returns the time of a decode step of a batch without the reading of KVs.
 func (s *Server) decodeStep(batch int) Ticks {
 	if batch >= len(s.decodeSteps) {
 		s.decodeSteps = append(s.decodeSteps, make([]Ticks, batch+1-len(s.decodeSteps))...)
@@ -89,9 +88,8 @@ func (s *Server) costOfDecode(batch int) Ticks {
 	return t
 }
 
-// repeat takes at once the steps that are as this one, in which every sequence lost
-// what the step before had entered, and then got a token: until a sequence finishes
-// or a request arrives.
+// repeat takes at once all steps equal to this one, in which every sequence lost the KVs that the
+// step before had appended, and then got a token, until a sequence finishes or a request arrives.
 func (s *Server) repeat(step *Step) {
 	n := min(mostSkipped, s.running.nextFinish()-s.decodes)
 	if s.source.waits() {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
@@ -195,7 +196,7 @@ func giveOwn(reqs []trace.Request, seed uint64) {
 // TestSkipping checks that skipped steps change no result.
 func TestSkipping(t *testing.T) {
 	skipped, preempted, compressed := 0, 0, int64(0)
-	for seed := range uint64(1500) {
+	for seed := range testsize.Of[uint64](400, 700, 1500) {
 		cfg, schedule, limits, reqs, rates := randomServing(seed)
 		if seed%3 == 2 {
 			giveOwn(reqs, seed)
@@ -245,7 +246,7 @@ func TestSkippingOfMethods(t *testing.T) {
 		}
 		t.Run(e.Name, func(t *testing.T) {
 			skipped, preempted, compressed := 0, 0, int64(0)
-			for seed := range uint64(150) {
+			for seed := range testsize.Of[uint64](40, 70, 150) {
 				cfg, schedule, limits, reqs, rates := randomServing(seed)
 				if !cfg.Compression.Enabled() {
 					schedule = DefaultSchedule()

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"math"
 	"slices"
 	"unsafe"
 
@@ -20,9 +19,10 @@ import (
 // spreads that are not ByDemand, have no courses.
 //
 // States do not come together again: where a sequence was compressed at another time than others,
-// as after a prefill in between, its heads keep to unequal levels. So one that has come to
-// mostStrayed new states in a row is not looked up any more, where it can be compressed by level.
-// The others of its kind still get to know a course, as many states further with each of them.
+// its heads keep to unequal levels. So where compressions go by level, one that was compressed
+// twice without a token in between, as after a prefill, or has come to mostStrayed new states in a
+// row, leaves the courses. The others of its kind still get to know a course, as many states
+// further with each of them.
 //
 // Only states that are met a second time become stages. States are compared as a whole, not by
 // their hashes. When the stages fill maxCourseBytes, all are forgotten but those that sequences
@@ -135,7 +135,7 @@ func (s *stage) outcome(after int) *outcome {
 
 // leave has an account know its own runs, which may be changed.
 func (a *account) leave() {
-	a.met = false
+	a.met, a.settled.level = false, 0
 	if a.stage != nil {
 		a.runs, a.stage = append(a.runs[:0], a.stage.runs...), nil
 	}
@@ -149,37 +149,37 @@ func (a *account) heads() []run {
 	return a.runs
 }
 
-// ahead returns what Compress would do to a sequence; nil if Count is 0. It is valid until the
-// next call. If it is not known yet, it says no more than count and held.
+// ahead returns what Compress would do to a sequence; nil, or with a count of 0, if it is asked for nothing. It is valid
+// until the next call. If it is not known yet, it says no more than count and held.
 func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 	tokens := a.tokens + l.steps
 	if tokens < a.asksAt {
 		return nil
 	}
-	if a.stage == nil && !a.met && a.strayed < mostStrayed && l.own[id] == nil {
+	own, from := l.hasOwn(id), a.stage
+	if l.courses != nil && !own && a.stage == nil && !a.met && a.strayed < mostStrayed {
 		a.stage, a.met = l.courses.meet(a.prompt, tokens, a.runs), true
 	}
 	if a.stage != nil {
 		if t := a.stage.outcome(tokens - a.stage.tokens); t != nil {
-			if t.count == 0 {
-				return nil
-			}
 			return t
 		}
 	}
-	l.led = outcome{}
-	if l.levels != nil && l.own[id] == nil {
-		var kvs int
-		kvs, l.led.held = l.survey(a)
-		l.led.count = l.counting.asks(&l.cfg, tokens, kvs, l.led.held)
-	} else if l.led.count = l.Count(id); l.led.count > 0 {
-		l.led.held = l.Held(id)
+	t := &l.led
+	t.to = nil
+	if l.levels != nil && !own {
+		t.held, t.count = l.survey(a)
+	} else if t.count = l.Count(id); t.count > 0 {
+		t.held = l.Held(id)
 	}
-	if l.led.count > 0 {
-		return &l.led
+	if t.count > 0 {
+		if l.levels != nil && from != nil && from.tokens == tokens {
+			a.strayed = mostStrayed
+		}
+		return t
 	}
 	if a.stage != nil && a.stage.tokens == tokens { // a prefill came between two compressions
-		l.courses.add(a.stage, l.led)
+		l.courses.add(a.stage, outcome{})
 	}
 	return nil
 }
@@ -214,44 +214,46 @@ func (l *Ledger) along(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
 func (l *Ledger) lead(id kv.SeqID, a *account) (t *outcome, err error) {
 	tokens := a.tokens + l.steps
 	t = &l.led
-	if l.courses == nil || l.own[id] != nil || tokens == a.undoneAt+1 {
+	own, from, undone := l.hasOwn(id), a.stage, l.undone
+	byLevel := l.levels != nil && !own
+	if byLevel && a.strayed >= mostStrayed && l.compressByLevel(a, t.count, &t.done) {
+		return t, nil
+	}
+	if l.courses == nil || own || tokens == a.undoneAt+1 {
 		t.done, err = l.Compress(id)
 		return t, err
 	}
-	from, undone := a.stage, l.undone
-	byLevel := l.compressByLevel(a, t.count, &t.done)
-	if byLevel && a.strayed >= mostStrayed {
-		return t, nil
-	}
-	var phases []phase
-	if byLevel {
-		phases = l.levels.changed(l.cfg.BlockSize - 1)
-	} else if t.done, phases, err = l.compressPlainly(id); err != nil {
-		return nil, err
+	before := l.phases
+	if !byLevel || !l.compressByLevel(a, t.count, &t.done) {
+		if t.done, err = l.Compress(id); err != nil {
+			return t, err
+		}
 	}
 	a.stage, a.met = l.courses.meet(a.prompt, tokens, a.runs), true
-	a.strayed++
+	a.settled.level = 0
+	if byLevel {
+		a.strayed++
+	}
 	if from == nil || a.stage == nil {
 		return t, nil
 	}
-	t.after, t.to, t.undone = tokens-from.tokens, a.stage, l.undone != undone
-	if t.refill = refill(phases); t.refill == 0 {
-		t.phases = slices.Clone(phases)
+	known := outcome{after: tokens - from.tokens, to: a.stage, held: t.held, done: t.done, count: t.count, undone: l.undone != undone}
+	phases := l.changed(&before)
+	if known.refill = refill(phases); known.refill == 0 {
+		known.phases = phases
 	}
-	return l.courses.add(from, *t), nil
+	return l.courses.add(from, known), nil
 }
 
-// compressPlainly is Compress, and says which phases change.
-func (l *Ledger) compressPlainly(id kv.SeqID) (c ref.Compressed, phases []phase, err error) {
-	before := l.phases
-	c, err = l.Compress(id)
+// changed returns which phases are not as before.
+func (l *Ledger) changed(before *[maxB]int) (phases []phase) {
 	for rest := range l.cfg.BlockSize {
 		at := (rest - l.steps) & (l.cfg.BlockSize - 1)
 		if more := l.phases[at] - before[at]; more != 0 {
 			phases = append(phases, phase{rest, more})
 		}
 	}
-	return c, phases, err
+	return phases
 }
 
 // refill returns how many heads change their phase from 1 to 0, if none changes otherwise;
@@ -268,94 +270,4 @@ func refill(phases []phase) int {
 		}
 	}
 	return heads
-}
-
-// alongCourses reports whether compressions go along courses.
-func (s *Server) alongCourses() bool {
-	return s.Skip && s.ledger != nil && s.ledger.courses != nil
-}
-
-// compressAlong is policy.run along courses. It chooses and compresses at once, for what a
-// sequence is asked for does not depend on what others lose. Without a limit it does not matter
-// in which order that is; with one, the order is the line's. The work is what it tells, and
-// with Batch each compression, in the order in which they are done.
-func (s *Server) compressAlong(step *Step) (err error) {
-	p := &s.policy
-	p.prefilled, p.decodes, p.newTokens = false, 0, 0
-	if p.MaxKVPerCompression == 0 {
-		for q := s.running.head; q != nil && err == nil; q = q.next {
-			if !q.once || !q.attempted {
-				_, err = s.compressOne(step, q, math.MaxInt)
-			}
-		}
-	} else {
-		err = s.compressLine(step)
-	}
-	return err
-}
-
-// compressOne compresses a sequence if it is asked for anything, and returns how many slots
-// it held. If they are more than a limit, it is left as it is.
-func (s *Server) compressOne(step *Step, q *sequence, limit int) (slots int, err error) {
-	if q.compressedAt == s.steps {
-		return 0, nil
-	}
-	q.attempted = true
-	if q.account == nil {
-		q.account = s.ledger.seqs.of(q.id)
-	}
-	t := s.ledger.ahead(q.id, q.account)
-	if t == nil {
-		return 0, nil
-	}
-	slots = t.held * s.policy.blockSize
-	if slots > limit {
-		return slots, nil
-	}
-	if t, err = s.ledger.along(q.id, q.account, t); err != nil {
-		return slots, err
-	}
-	q.compressedAt = s.steps
-	s.policy.work(&step.Work, slots, &t.done)
-	if s.Batch {
-		step.Compression = append(step.Compression, s.policy.told(q.id, &t.done))
-	}
-	return slots, nil
-}
-
-// compressLine compresses along the line, as far as the limit of slots goes.
-func (s *Server) compressLine(step *Step) error {
-	p := &s.policy
-	l := &p.line
-	if !l.built {
-		l.build(&s.running)
-	}
-	l.chosen = l.chosen[:0]
-	at := l.start(p.rounds)
-	for q, left := at.next(), p.MaxKVPerCompression; q != nil; q = at.next() {
-		limit := left
-		if len(l.chosen) == 0 && !p.Strict {
-			limit = math.MaxInt
-		}
-		slots, err := s.compressOne(step, q, limit)
-		if err != nil {
-			return err
-		}
-		if q.once && q.attempted {
-			q.leaveLine()
-		}
-		if slots == 0 {
-			continue
-		}
-		if slots > limit {
-			break
-		}
-		left -= slots
-		l.chosen = append(l.chosen, q)
-	}
-	if len(l.chosen) > 0 {
-		p.rounds++
-		l.moveUp(p.rounds)
-	}
-	return nil
 }

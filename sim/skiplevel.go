@@ -1,38 +1,39 @@
 package sim
 
-import (
-	"slices"
+import "kvcompress/ref"
 
-	"kvcompress/ref"
-)
-
-// ByLevel is a [Spread] of which heads of unequal lengths lose as with [Even]: cut down to a
-// common level. Spares says whether heads that hold every token lose nothing, as long as the
-// others can lose all that is asked for.
+// ByLevel is a [Spread] that cuts heads down to a common level of blocks, as [Even] does, but for
+// spared ones, which lose nothing as long as the others can lose all that is asked for.
 type ByLevel interface {
 	ByDemand
+
+	// Spares reports whether heads are spared. After the first compression those are that hold
+	// every token.
 	Spares() bool
+
+	// SparedAtFirst returns how many of a sequence's heads, of units blocks each, its first
+	// compression spares, which asks for asked blocks. They are the first in (layer, head) order.
+	SparedAtFirst(heads, units, asked int) int
 }
 
-// levels is how a ledger compresses by level: a sequence is surveyed, and then cut.
+// levels is how a ledger compresses by level: it surveys a sequence's runs, and cuts them. What
+// follows from the last compression is not surveyed again: see settled.
+//
+// Where sinks and the window take p blocks of a head, it can lose all others. So heads can be cut
+// to any level from p on.
 type levels struct {
+	spread ByLevel
 	spares bool
+	asks   asking
+	floor  int  // blocks that sinks and the window take
+	settle bool // settled applies: a block has several KVs, and so many and one more, evicted of a head, all count as moved
 
-	// Of the last sequence that was surveyed. runs are its runs, the first to lose first.
-	runs []leveled
-	can  int // units that all heads can lose
-	top  int // units of the longest heads that can lose any
+	// Of the last sequence that was surveyed.
+	units []int // blocks of each head, by run; 0 where heads lose nothing
+	top   int   // the most of them
 
-	phases []phase // scratch
-}
-
-// leveled is a run while it is compressed.
-type leveled struct {
-	run
-	kvs, units int // of each head
-	last       int // KVs in the last unit
-	can        int // units that each can lose
-	losers     int // heads that lost units
+	runs   []run  // scratch: what the next sequence that is cut becomes
+	parted [2]run // likewise: one whose heads all hold every token
 }
 
 // newLevels returns nil where a ledger does not compress by level: where the method asks for
@@ -42,37 +43,42 @@ func newLevels(cfg *ref.Config, blocks bool, spread Spread) *levels {
 	if opt := &cfg.Compression; !ok || !blocks || opt.EvenLayers || opt.Uniform {
 		return nil
 	}
-	return &levels{spares: by.Spares()}
+	v := &levels{spread: by, spares: by.Spares()}
+	v.countLike(cfg, CountHeld)
+	return v
 }
 
-// mostUnits bounds what is compressed by level, in units a head on average. The
-// level is found by going down from the longest head, and is near it.
-const mostUnits = 2
+// countLike has compressions count as a version of KV-Compress does.
+func (v *levels) countLike(cfg *ref.Config, c Counting) {
+	v.asks = newAsking(cfg, c)
+	window := c.window(cfg.Compression.ProtectedWindow)
+	v.floor = ceilDiv(cfg.Compression.Sinks+window, cfg.BlockSize)
+	v.settle = cfg.BlockSize > 1 && window > cfg.BlockSize
+}
 
-// survey finds what each run of a sequence has and can lose, as Compress does, and returns
-// what the sequence holds.
-func (l *Ledger) survey(a *account) (kvs, blocks int) {
-	v := l.levels
-	tokens, shift := a.tokens+l.steps, l.shift
-	protected := l.protected(tokens)
-	runs := a.heads()
-	v.runs = slices.Grow(v.runs[:0], len(runs))[:len(runs)]
-	v.can, v.top = 0, 0
-	for i, r := range runs {
-		n := tokens - r.gone
-		units, can := l.blocksOf(n), 0
-		last := n - (units-1)<<shift
-		if more := n - protected - last; more >= 0 && n > 0 && !(v.spares && r.gone == 0) {
-			can = 1 + more>>shift
-			v.can += r.heads * can
-			v.top = max(v.top, units)
-		}
-		kvs += r.heads * n
-		blocks += r.heads * units
-		h := &v.runs[i] // field by field, so that nothing is copied
-		h.heads, h.gone, h.kvs, h.units, h.last, h.can, h.losers = r.heads, r.gone, n, units, last, can, 0
+// survey finds the blocks of each head of a sequence, and returns what the sequence holds and
+// what it is asked for, as Count does.
+func (l *Ledger) survey(a *account) (held, asked int) {
+	v, tokens := l.levels, a.tokens+l.steps
+	runs, shift := a.heads(), uint(l.shift)&63
+	if cap(v.units) < len(runs) {
+		v.units = make([]int, 2*len(runs))
 	}
-	return kvs, blocks
+	units := v.units[:len(runs)]
+	kvs, top := 0, 0
+	for i := range runs {
+		r := &runs[i]
+		n := tokens - r.gone
+		u := (n + 1<<shift - 1) >> shift
+		kvs += r.heads * n
+		held += r.heads * u
+		if v.spares && r.gone == 0 {
+			u = 0
+		}
+		units[i], top = u, max(top, u)
+	}
+	v.units, v.top = units, top
+	return held, v.asks.of(tokens, kvs, held)
 }
 
 // protected returns how many of a sequence's tokens sinks and the window protect.
@@ -81,98 +87,125 @@ func (l *Ledger) protected(tokens int) int {
 }
 
 // compressByLevel is Compress of a sequence that has just been surveyed and is asked for asked
-// blocks, and says in c what it did. It returns false, with nothing changed, where it does not apply: where the
-// heads that are not spared cannot lose what is asked for, as where no head has lost anything yet,
-// or where that is much.
+// blocks, and says in c what it did. It returns false, with nothing changed, where it does not
+// apply: where the heads that are not spared cannot lose what is asked for.
 //
-// It does what Compress does with the spread, step by step: of each run the units and how many
-// it can lose; the lowest level at which no more than the asked units are evicted; the first heads
-// that would lose one more at the next lower level do. The sums change by what the heads lose,
-// and phases where the last block of a head is filled otherwise than before.
+// As with Even, heads are cut to the lowest level at which no more than the asked blocks are
+// evicted, and the first of those that would lose one more at the next lower level lose it.
 func (l *Ledger) compressByLevel(a *account, asked int, c *ref.Compressed) bool {
 	v := l.levels
-	if v == nil || asked == 0 || asked > mostUnits*l.heads || v.can < asked {
+	runs, tokens := a.heads(), a.tokens+l.steps
+	if v.spares && len(runs) == 1 && runs[0].gone == 0 {
+		runs = v.part(runs[0].heads, l.blocksOf(tokens), asked)
+	}
+	protected := l.protected(tokens)
+	at, left := v.lowest(runs, asked, l.blocksOf(protected))
+	if at < 0 {
 		return false
 	}
-	*c = ref.Compressed{Asked: asked}
-	at, left := v.lowest(asked)
-	tokens, mask := a.tokens+l.steps, l.cfg.BlockSize-1
-	protected, window := l.protected(tokens), min(tokens, l.counting.window(l.cfg.Compression.ProtectedWindow))
-	undone, full := true, 0 // full are heads that lost, whose last blocks are full now
-	a.leave()
-	a.runs = a.runs[:0]
-	for i := range v.runs {
-		h := &v.runs[i]
-		lost, more := min(h.can, max(0, h.units-at)), 0 // more are heads that lose one unit more
-		if left > 0 && at > 0 && min(h.can, max(0, h.units-at+1)) > lost {
-			more = min(left, h.heads)
-			left -= more
-			l.cut(a, h, more, lost+1, protected, window, c)
-			undone = undone && lost == 0 && h.last == 1
+	cut := cutting{ledger: l, tokens: tokens, protected: protected, runs: v.runs[:0]}
+	cut.window = min(tokens, l.counting.window(l.cfg.Compression.ProtectedWindow))
+	cut.done.Asked = asked
+	for i := range runs {
+		r, u := runs[i], v.units[i]
+		if u > at || u == at && left > 0 {
+			if more := min(left, r.heads); more > 0 {
+				left -= more
+				r.heads -= more
+				cut.lower(more, r.gone, u, at-1)
+			}
+			if u > at && r.heads > 0 {
+				cut.lower(r.heads, r.gone, u, at)
+				continue
+			}
 		}
-		if h.heads > more {
-			l.cut(a, h, h.heads-more, lost, protected, window, c)
-			undone = undone && lost == 1 && h.last == 1
-		}
-		l.phases[(h.kvs-l.steps)&mask] -= h.losers
-		full += h.losers
+		cut.keep(r.heads, r.gone)
 	}
-	l.phases[-l.steps&mask] += full
-	a.asksAt, a.undoneAt = 0, never
+	*l.phase(0) += cut.losers // their last blocks are full
+	if a.stage == nil {
+		v.runs = a.runs
+	} else {
+		a.stage, v.runs = nil, nil
+	}
+	a.runs, a.met = cut.runs, false
+	if v.settle && at > v.floor {
+		a.settled.settle(a.runs, tokens, at, v.spares, uint(l.shift))
+	} else {
+		a.settled.level = 0
+	}
+	*c = cut.done
 	l.used -= c.Freed
 	l.tables -= c.Freed
 	l.kvs -= c.Evicted
-	if undone {
+	if cut.losers == l.heads && c.Freed == l.heads && c.Evicted == l.heads { // each lost a block, of one KV
 		l.undone++
 	}
 	return true
 }
 
-// lowest returns the lowest level at which no more than the asked units are evicted, and how
-// many are left to evict.
-func (v *levels) lowest(asked int) (at, left int) {
+// part surveys heads of units blocks that all hold every token: the first of them are spared.
+func (v *levels) part(heads, units, asked int) []run {
+	spared := v.spread.SparedAtFirst(heads, units, asked)
+	v.parted = [2]run{{spared, 0}, {heads - spared, 0}}
+	v.units = append(v.units[:0], 0, units)
+	v.top = units
+	return v.parted[:]
+}
+
+// lowest returns the lowest level, not below floor, at which no more than the asked blocks are
+// evicted, and how many are left to evict; a negative level where the heads have fewer above
+// floor.
+func (v *levels) lowest(runs []run, asked, floor int) (at, left int) {
+	units := v.units[:len(runs)]
 	left = asked
-	for at = v.top; at > 0; at-- {
-		evicted := 0 // at the next lower level
-		for i := range v.runs {
-			h := &v.runs[i]
-			evicted += h.heads * min(h.can, max(0, h.units-at+1))
+	for at = v.top; at > floor; {
+		heads, next := 0, floor // heads that would lose a block at the next lower level; the highest level that others have
+		for i, r := range runs {
+			if units[i] >= at {
+				heads += r.heads
+			} else {
+				next = max(next, units[i])
+			}
 		}
-		if evicted > asked {
-			break
+		if heads > left {
+			return at, left
 		}
-		left = asked - evicted
+		down := min(at-next, left/max(1, heads))
+		at -= down
+		left -= down * heads
 	}
-	return at, left
+	if left > 0 {
+		return -1, left
+	}
+	return at, 0
 }
 
-// cut has heads of a surveyed run lose units each.
-func (l *Ledger) cut(a *account, h *leveled, heads, units, protected, window int, c *ref.Compressed) {
-	gone := h.gone
-	if units > 0 {
-		evicted := h.kvs - (h.units-units)<<l.shift
-		gone += evicted
-		c.Evicted += heads * evicted
-		c.Freed += heads * units
-		c.Moved += heads * moved(evicted, h.kvs-protected, window)
-		h.losers += heads
-	}
-	if n := len(a.runs); n > 0 && a.runs[n-1].gone == gone {
-		a.runs[n-1].heads += heads
-	} else {
-		a.runs = append(a.runs, run{heads, gone})
-	}
+// cutting is a sequence while it is cut.
+type cutting struct {
+	ledger                    *Ledger
+	tokens, protected, window int
+	runs                      []run // that it is to have
+	losers                    int   // heads that lost blocks
+	done                      ref.Compressed
 }
 
-// changed returns which phases the last cut changed. It is valid until the next call.
-func (v *levels) changed(mask int) []phase {
-	phases, full := v.phases[:0], 0
-	for i := range v.runs {
-		if h := &v.runs[i]; h.losers > 0 {
-			phases = append(phases, phase{h.kvs & mask, -h.losers})
-			full += h.losers
-		}
+// lower has heads of units blocks keep level full ones.
+func (c *cutting) lower(heads, gone, units, level int) {
+	l := c.ledger
+	n, kept := c.tokens-gone, level<<l.shift
+	c.losers += heads
+	c.done.Evicted += heads * (n - kept)
+	c.done.Freed += heads * (units - level)
+	c.done.Moved += heads * moved(n-kept, n-c.protected, c.window)
+	*l.phase(n) -= heads
+	c.keep(heads, c.tokens-kept)
+}
+
+// keep adds heads to the end.
+func (c *cutting) keep(heads, gone int) {
+	if n := len(c.runs); n > 0 && c.runs[n-1].gone == gone {
+		c.runs[n-1].heads += heads
+	} else if heads > 0 {
+		c.runs = append(c.runs, run{heads, gone})
 	}
-	v.phases = append(phases, phase{0, full})
-	return v.phases
 }

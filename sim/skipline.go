@@ -1,15 +1,15 @@
 package sim
 
 // line is the order in which [policy.choose] looks at the running sequences, kept from one
-// compression to the next: those left out of most compressions since their last come first, and
-// of equal ones the latest to arrive.
+// compression to the next: first those that most compressions since their last have left out, of
+// equal ones the latest to arrive.
 //
-// A sequence that was compressed in round r waits since then, so an order by round, the
-// earliest first, stays right while rounds pass. Only who was never compressed does not fit
-// in: it counts as if it were compressed in the last round. So there are two lists: old, by
-// round and then by arrival, the latest first, and never, by arrival, the latest first. choose
-// looks at old as far as its rounds are before the last, and from there on at both by arrival.
-// Sequences that can never be chosen again are in neither.
+// A compression of running sequences is a round. Sorted by the round of their last compression,
+// earliest first, sequences stay in order while rounds pass. Only those never compressed do not:
+// they count as if compressed in the last round, whichever that is. So there are two lists: old,
+// by round and then by arrival, the latest first, and never, by arrival, the latest first. choose
+// takes old up to the last round, and from there both in order of arrival. Sequences that can
+// never be chosen again are in neither list.
 type line struct {
 	old, never lineList
 	built      bool
@@ -17,16 +17,16 @@ type line struct {
 	merged     []*sequence
 }
 
-// lineList is a list of sequences that are linked by their line fields.
+// lineList is a list of sequences linked by their line fields.
 type lineList struct{ first, last *sequence }
 
-// linePlace is a sequence's place in a list; no list for one that is in none.
+// linePlace is a sequence's place in a list; list is nil for a sequence in no list.
 type linePlace struct {
 	list       *lineList
 	prev, next *sequence
 }
 
-// insert puts a sequence behind another; behind none at the front.
+// insert puts a sequence behind another, or at the front if after is nil.
 func (l *lineList) insert(q, after *sequence) {
 	next := l.first
 	if after != nil {
@@ -62,7 +62,7 @@ func (q *sequence) leaveLine() {
 	q.line = linePlace{}
 }
 
-// join has a sequence that runs, or that was compressed, take its place.
+// join puts a running sequence into its place in its list.
 func (l *line) join(q *sequence) {
 	switch {
 	case q.once && q.attempted:
@@ -81,7 +81,7 @@ func (l *line) join(q *sequence) {
 	}
 }
 
-// build takes in the running sequences.
+// build puts all running sequences into the lists.
 func (l *line) build(running *runningList) {
 	for q := running.head; q != nil; q = q.next {
 		l.join(q)
@@ -89,7 +89,7 @@ func (l *line) build(running *runningList) {
 	l.built = true
 }
 
-// cursor goes along a line.
+// cursor is a position in a line.
 type cursor struct {
 	old, never *sequence
 	round      int // the last
@@ -97,7 +97,7 @@ type cursor struct {
 
 func (l *line) start(round int) cursor { return cursor{l.old.first, l.never.first, round} }
 
-// next returns the sequence that is looked at next; nil after the last.
+// next returns the next sequence; nil after the last.
 func (c *cursor) next() *sequence {
 	q := c.old
 	if q == nil || c.never != nil && q.round == c.round && q.id < c.never.id {
@@ -110,7 +110,7 @@ func (c *cursor) next() *sequence {
 	return q
 }
 
-// moveUp has the chosen ones take their places after a round, the latest.
+// moveUp moves the sequences chosen in the latest round to their new places.
 func (l *line) moveUp(round int) {
 	l.sortChosen()
 	for _, q := range l.chosen {
@@ -122,8 +122,8 @@ func (l *line) moveUp(round int) {
 	}
 }
 
-// sortChosen puts the chosen ones in order of arrival, the latest first. They come in a few
-// parts that are in order, one of each round, which are merged.
+// sortChosen sorts the chosen sequences by arrival, the latest first. They consist of a few
+// sorted parts, one of each round, which are merged.
 func (l *line) sortChosen() {
 	for sorted := 0; sorted < len(l.chosen); {
 		from := sorted

@@ -3,6 +3,7 @@ package sim_test
 import (
 	"testing"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
@@ -11,10 +12,7 @@ import (
 
 // TestSkippingSpared checks that skipped steps change no result with the default spread.
 func TestSkippingSpared(t *testing.T) {
-	seeds := 900
-	if testing.Short() {
-		seeds = 300
-	}
+	seeds := testsize.Of(150, 350, 900)
 	sim.SkippingWith(t, seeds, func(kv.Shape) sim.Spread { return cost.Spared{} })
 }
 

@@ -65,6 +65,9 @@ func (even) ByDemand() {}
 // Spares implements [ByLevel].
 func (even) Spares() bool { return false }
 
+// SparedAtFirst implements [ByLevel].
+func (even) SparedAtFirst(heads, units, asked int) int { return 0 }
+
 // at returns the weights for the fraction that is kept after a demand: those of the nearest kept[i]; nil if
 // all weights are equal.
 func (s *shares) at(d *Demand) []int32 {

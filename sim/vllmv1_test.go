@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
@@ -107,10 +108,7 @@ func serveV1(t *testing.T, cfg *ref.Config, spread Spread, layout *Layout, sched
 // TestV1Together compares a server that schedules sequences together, only counts blocks that
 // no other request can find, and skips steps, with one that does everything one by one.
 func TestV1Together(t *testing.T) {
-	seeds := uint64(900)
-	if testing.Short() {
-		seeds = 200
-	}
+	seeds := testsize.Of[uint64](150, 400, 900)
 	skipped, preempted, cached, compressed, refused := 0, 0, 0, int64(0), 0
 	for seed := range seeds {
 		cfg, schedule, limits, v1, reqs, rates := randomV1(seed, seed%3 == 0)

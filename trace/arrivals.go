@@ -12,33 +12,32 @@ import (
 	"kvcompress/internal/splitmix"
 )
 
-// Arrivals is how requests follow each other. The zero Arrivals has all of them
-// come at once.
+// Arrivals is the distribution of the times between requests. With the zero Arrivals all requests arrive at
+// once.
 type Arrivals struct {
 	Rule ArrivalRule
-	Gap  time.Duration // mean time between two
-	CV   float64       // of Gamma: the gaps' standard deviation over their mean
+	Gap  time.Duration // mean time between two arrivals
+	CV   float64       // of Gamma: standard deviation of the gaps, divided by their mean
 }
 
-// ArrivalRule is how the gaps between arrivals are distributed.
+// ArrivalRule is the distribution of the gaps between arrivals.
 type ArrivalRule uint8
 
 // The rules.
 const (
-	Fixed   ArrivalRule = iota // every gap the same
-	Poisson                    // independently: gaps are exponentially distributed
-	Gamma                      // gaps are gamma distributed: in bursts with a CV above 1
+	Fixed   ArrivalRule = iota // all gaps are equal
+	Poisson                    // independent arrivals: gaps are exponentially distributed
+	Gamma                      // gaps are gamma distributed; a CV above 1 gives bursts
 )
 
-// The bounds of a CV. Beyond them hardly a gap differs from the mean, or nearly
-// all of them from 0.
+// Bounds of a CV. Beyond them almost all gaps equal the mean, or almost all are 0.
 const (
 	MinCV = 0.01
 	MaxCV = 100
 )
 
-// ParseArrivals reads "fixed:50ms", "poisson:50ms" or "gamma:50ms,2.5", where a
-// rate as in "poisson:20/s" may stand for the time.
+// ParseArrivals reads "fixed:50ms", "poisson:50ms" or "gamma:50ms,2.5". A rate as in "poisson:20/s" can
+// replace the time.
 func ParseArrivals(s string) (Arrivals, error) {
 	rule, of, _ := strings.Cut(s, ":")
 	gap, cv, hasCV := strings.Cut(of, ",")
@@ -84,7 +83,7 @@ func parseGap(s string) (time.Duration, error) {
 	return time.Duration(math.Floor(1e9/x + 0.5)), nil
 }
 
-// String returns what ParseArrivals reads, and "at once" for a gap of 0.
+// String returns the form that ParseArrivals reads, or "at once" for a gap of 0.
 func (a Arrivals) String() string {
 	switch {
 	case a.Gap == 0:
@@ -114,7 +113,7 @@ func (a Arrivals) gap(key uint64) int64 {
 	if a.Gap == 0 || a.Rule == Fixed {
 		return int64(a.Gap)
 	}
-	var x float64 // of mean 1
+	var x float64 // has mean 1
 	if a.Rule == Poisson {
 		x = exponential(key)
 	} else {
@@ -124,7 +123,7 @@ func (a Arrivals) gap(key uint64) int64 {
 	return int64(math.Floor(min(float64(x*float64(a.Gap)), MaxArrivalNS)))
 }
 
-// clock says when one request after the other arrives, the first at 0.
+// clock gives the arrival times of consecutive requests; the first arrives at 0.
 type clock struct {
 	arrivals Arrivals
 	started  bool
@@ -135,7 +134,7 @@ func (c *clock) next(key uint64) (int64, error) {
 	if c.started {
 		gap := c.arrivals.gap(key)
 		if gap > MaxArrivalNS-c.at {
-			return 0, errors.New("a request arrives later than a trace can say")
+			return 0, errors.New("a request arrives later than a trace can represent")
 		}
 		c.at += gap
 	}
@@ -143,8 +142,7 @@ func (c *clock) next(key uint64) (int64, error) {
 	return c.at, nil
 }
 
-// Retime gives requests new times of arrival, the same for the same seed on every
-// platform.
+// Retime gives requests new arrival times. They depend only on the seed and are the same on every platform.
 func (a Arrivals) Retime(seed uint64, requests iter.Seq2[Request, error]) iter.Seq2[Request, error] {
 	return func(yield func(Request, error) bool) {
 		c := clock{arrivals: a}

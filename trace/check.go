@@ -14,20 +14,18 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// maxRepeats is how many errors of one sort Check yields before it only counts.
+// maxRepeats is how many errors of one kind Check yields; further ones it only counts.
 const maxRepeats = 10
 
-// Check reads all of the trace at the root of fsys and yields every error, each an
-// *Error: of trace.json, of every line of requests.jsonl, of every header, and of
-// the values of every tensor, where it names the first and counts the others. What
-// is wrong in one place hides nothing elsewhere: tensors are held against as much of
-// trace.json and requests.jsonl as is right. Of errors that differ only in their
-// numbers it yields ten, and at the end the last and how many more there are. It
-// holds no more in memory than the requests' ids and a few MiB.
+// Check reads the whole trace at the root of fsys and yields every error as an *Error: in trace.json, in
+// every line of requests.jsonl, in every header, and in the values of every tensor, where it names the first
+// bad value and counts the others. An error in one place hides none elsewhere: tensors are checked against
+// whatever is valid in trace.json and requests.jsonl. Of errors that differ only in their numbers it yields
+// ten, and at the end the last one with the number of errors not shown. Its memory use is the requests' ids
+// and a few MiB.
 //
-// name is what stands before the files' names in errors. progress, unless nil, is
-// called now and then with the bytes that are read and those of the whole trace.
-// When ctx is done, its error is the last.
+// name is what errors put before file names. progress, unless nil, is called now and then with the bytes read
+// so far and those of the whole trace. When ctx is done, its error is the last.
 func Check(ctx context.Context, fsys fs.FS, name string, progress func(done, total int64)) iter.Seq[error] {
 	return func(yield func(error) bool) {
 		c := &checker{
@@ -43,7 +41,7 @@ func Check(ctx context.Context, fsys fs.FS, name string, progress func(done, tot
 }
 
 type checker struct {
-	ctx      context.Context // for the one call of Check's iterator
+	ctx      context.Context // kept only while Check's iterator runs
 	fsys     fs.FS
 	name     string
 	yield    func(error) bool
@@ -53,20 +51,20 @@ type checker struct {
 	done, total int64
 	files       []string // *.safetensors
 	meta        metaFound
-	lines       idLines // of requests.jsonl
-	raw         []byte  // a piece of a tensor
+	lines       idLines // lines of requests.jsonl by id
+	raw         []byte  // buffer for a piece of a tensor
 	values      []float32
 	repeats     map[string]*repeat
-	order       []string // of repeats
+	order       []string // keys of repeats, in order of first occurrence
 }
 
-// repeat counts the errors of one sort.
+// repeat counts the errors of one kind.
 type repeat struct {
 	n    int
 	last *Error
 }
 
-// report yields e unless there have been many of its sort.
+// report yields e unless many errors of its kind have been reported.
 func (c *checker) report(e *Error) {
 	const maxSorts = 1000
 	if c.stopped {
@@ -75,7 +73,7 @@ func (c *checker) report(e *Error) {
 	sort := e.Tensor + ": " + withoutNumbers(e.Err.Error())
 	r := c.repeats[sort]
 	if r == nil && len(c.repeats) >= maxSorts {
-		sort = "" // whoever wants to can make up ever new sorts
+		sort = "" // bounds the memory that a crafted trace can use
 		r = c.repeats[sort]
 	}
 	if r == nil {
@@ -108,8 +106,7 @@ func (c *checker) summarize() {
 	}
 }
 
-// withoutNumbers tells errors' sorts apart: it drops digits, signs and what is in
-// quotes.
+// withoutNumbers returns what errors of one kind have in common: s without digits, signs and quoted text.
 func withoutNumbers(s string) string {
 	quoted := false
 	return strings.Map(func(r rune) rune {
@@ -137,7 +134,7 @@ func (c *checker) advance(n int64) {
 	}
 }
 
-// list finds the tensors' files, and how much there is to read.
+// list finds the tensor files, and the number of bytes to read.
 func (c *checker) list() {
 	entries, err := fs.ReadDir(c.fsys, ".")
 	if err != nil {
@@ -151,7 +148,7 @@ func (c *checker) list() {
 		if !isTensors && e.Name() != requestsFile {
 			continue
 		}
-		if info, err := fs.Stat(c.fsys, e.Name()); err == nil { // of what a link leads to
+		if info, err := fs.Stat(c.fsys, e.Name()); err == nil { // follows links
 			c.total += info.Size()
 		}
 	}
@@ -204,8 +201,7 @@ func (c *checker) checkRequests() {
 	}
 }
 
-// checkTensors checks the file of r, if there is one, by as much of trace.json and
-// of r as is right.
+// checkTensors checks the tensor file of r, if there is one, against what is valid in trace.json and r.
 func (c *checker) checkTensors(r Request) {
 	name := r.ID + tensorsSuffix
 	at := Error{File: c.path(name), Request: r.ID}
@@ -254,7 +250,7 @@ func (c *checker) checkTensors(r Request) {
 	c.advance(rest)
 }
 
-// checkValues reads all values of a tensor, whatever shape it has.
+// checkValues reads all values of a tensor of any shape.
 func (c *checker) checkValues(r io.ReaderAt, info safetensors.Info) error {
 	format, ok := info.DType.Float()
 	if !ok || checkStored(format) != nil {
@@ -298,7 +294,7 @@ func (c *checker) checkValues(r io.ReaderAt, info safetensors.Info) error {
 	return first
 }
 
-// checkStrays reports files of tensors that belong to no request.
+// checkStrays reports tensor files that belong to no request.
 func (c *checker) checkStrays() {
 	for _, name := range c.files {
 		if _, ok := c.lines.line(strings.TrimSuffix(name, tensorsSuffix)); !ok {
@@ -307,7 +303,7 @@ func (c *checker) checkStrays() {
 	}
 }
 
-// meter is a reader that says how much was read.
+// meter is a reader that reports how much was read.
 type meter struct {
 	r    io.Reader
 	read func(n int64)

@@ -219,7 +219,7 @@ func TestCheck(t *testing.T) {
 			`trace.json: rope: unknown field "theta"`,
 		}, false},
 		{"rope of a synthetic", []func(fstest.MapFS){meta(`"recorded"`, `"synthetic"`), meta(`"source"`, `"rope": {"base": 1e4, "rotary_size": 8, "pairing": "half"}, "synth": {"layers": [["sink"]]}, "source"`)}, []string{
-			"trace.json: rope: synthetic keys carry none",
+			"trace.json: rope: synthetic keys have no rotary embedding",
 			"a.safetensors: request a: a synthetic trace stores no tensors",
 			"b.safetensors: request b: a synthetic trace stores no tensors",
 		}, false},
@@ -323,7 +323,7 @@ func TestCheck(t *testing.T) {
 			"requests.jsonl:1: request c: prompt_tokens is 0, want 1 to 16777216",
 		}, false},
 		{"too many together", []func(fstest.MapFS){lines(lineA, lineB, `{"id":"c","arrival_ns":8,"prompt_tokens":16777216,"output_tokens":1}`)}, []string{
-			"requests.jsonl:3: request c: prompt_tokens and output_tokens are 16777217 together, want at most 16777216",
+			"requests.jsonl:3: request c: prompt_tokens + output_tokens is 16777217, want at most 16777216",
 		}, false},
 		{"late", []func(fstest.MapFS){lines(lineA, lineB, `{"id":"c","arrival_ns":4611686018427387905,"prompt_tokens":1,"output_tokens":1}`)}, []string{
 			"requests.jsonl:3: request c: arrival_ns is 4611686018427387905, want 0 to 2^62",
@@ -344,12 +344,12 @@ func TestCheck(t *testing.T) {
 		}}, []string{`requests.jsonl:3: the line is longer than 4194304 bytes`}, false},
 		{"unsorted and twice", []func(fstest.MapFS){lines(lineB, lineA, lineB)}, []string{
 			"requests.jsonl:2: request a: arrival_ns is 0, before the 7 of the request above: want the lines sorted by arrival",
-			"requests.jsonl:3: request b: the id is that of line 1",
+			"requests.jsonl:3: request b: line 1 has the same id",
 		}, false},
 
 		// <id>.safetensors
 		{"no file", []func(fstest.MapFS){func(f fstest.MapFS) { delete(f, "a.safetensors") }}, []string{
-			"a.safetensors: request a: there is no such file, and every request of a recorded trace has its tensors"}, false},
+			"a.safetensors: request a: there is no such file, but every request of a recorded trace must have its tensors"}, false},
 		{"no file, imported", []func(fstest.MapFS){meta(`"recorded"`, `"imported"`), func(f fstest.MapFS) { delete(f, "a.safetensors") }}, nil, false},
 		{"stray", []func(fstest.MapFS){func(f fstest.MapFS) { f["c.safetensors"] = f["b.safetensors"] }}, []string{
 			`c.safetensors: there is no request "c" in requests.jsonl`}, true},
@@ -372,14 +372,14 @@ func TestCheck(t *testing.T) {
 		{"dtype", []func(fstest.MapFS){header(`"k":{"dtype":"F16"`, `"k":{"dtype":"BF16"`)}, []string{
 			"b.safetensors: request b: k: dtype is BF16, want F16 as in trace.json"}, false},
 		{"shape", []func(fstest.MapFS){header("[3,3,2,8]", "[3,2,3,8]"), header("[3,3,4,8]", "[3,3,32]")}, []string{
-			"b.safetensors: request b: q: shape is [3 3 32], want [3 3 4 8] by trace.json and requests.jsonl (or 4 tokens, with the last)",
-			"b.safetensors: request b: k: shape is [3 2 3 8], want [3 3 2 8] by trace.json and requests.jsonl (or 4 tokens, with the last)",
-			"b.safetensors: request b: v: shape is [3 2 3 8], want [3 3 2 8] by trace.json and requests.jsonl (or 4 tokens, with the last)",
+			"b.safetensors: request b: q: shape is [3 3 32], want [3 3 4 8] as in trace.json and requests.jsonl (or 4 tokens, with the last)",
+			"b.safetensors: request b: k: shape is [3 2 3 8], want [3 3 2 8] as in trace.json and requests.jsonl (or 4 tokens, with the last)",
+			"b.safetensors: request b: v: shape is [3 2 3 8], want [3 3 2 8] as in trace.json and requests.jsonl (or 4 tokens, with the last)",
 		}, false},
 		{"tokens", []func(fstest.MapFS){lines(lineA, strings.Replace(lineB, "3", "5", 1))}, []string{
-			"b.safetensors: request b: q: shape is [3 3 4 8], want [5 3 4 8] by trace.json and requests.jsonl (or 6 tokens, with the last)",
-			"b.safetensors: request b: k: shape is [3 3 2 8], want [5 3 2 8] by trace.json and requests.jsonl (or 6 tokens, with the last)",
-			"b.safetensors: request b: v: shape is [3 3 2 8], want [5 3 2 8] by trace.json and requests.jsonl (or 6 tokens, with the last)",
+			"b.safetensors: request b: q: shape is [3 3 4 8], want [5 3 4 8] as in trace.json and requests.jsonl (or 6 tokens, with the last)",
+			"b.safetensors: request b: k: shape is [3 3 2 8], want [5 3 2 8] as in trace.json and requests.jsonl (or 6 tokens, with the last)",
+			"b.safetensors: request b: v: shape is [3 3 2 8], want [5 3 2 8] as in trace.json and requests.jsonl (or 6 tokens, with the last)",
 		}, false},
 		{"one token more", []func(fstest.MapFS){lines(lineA, strings.Replace(lineB, "3", "2", 1))}, nil, true},
 		{"names", []func(fstest.MapFS){header(`"k"`, `"key"`)}, []string{
@@ -395,7 +395,7 @@ func TestCheck(t *testing.T) {
 			"requests.jsonl:2: request b: output_tokens is 0, want 1 to 16777216",
 			"b.safetensors: request b: k: NaN at token 2, layer 1, head 1, element 5"}, false},
 		{"NaN beside a shape", []func(fstest.MapFS){set(K, 2, 1, 1, 5, 0x7e00), set(Q, 0, 0, 1, 0, 0x7e00), header("[3,3,4,8]", "[3,3,32]")}, []string{
-			"b.safetensors: request b: q: shape is [3 3 32], want [3 3 4 8] by trace.json and requests.jsonl (or 4 tokens, with the last)",
+			"b.safetensors: request b: q: shape is [3 3 32], want [3 3 4 8] as in trace.json and requests.jsonl (or 4 tokens, with the last)",
 			"b.safetensors: request b: q: NaN at element 8",
 			"b.safetensors: request b: k: NaN at token 2, layer 1, head 1, element 5"}, false},
 		{"a tensor of two is described wrongly, one is missing", []func(fstest.MapFS){header(`"v":`, `"w":`), header(`"q":{"dtype":"F16"`, `"q":{"dtype":"F17"`), set(K, 2, 1, 1, 5, 0x7e00)}, []string{
@@ -416,12 +416,12 @@ func TestCheck(t *testing.T) {
 		{"repeats", []func(fstest.MapFS){lines(append([]string{lineA, lineB}, many(25, `{"id":"x%d","arrival_ns":7,"prompt_tokens":0,"output_tokens":1}`)...)...)}, append(func() (out []string) {
 			for i := range 10 {
 				out = append(out, fmt.Sprintf("requests.jsonl:%d: request x%d: prompt_tokens is 0, want 1 to 16777216", i+3, i),
-					fmt.Sprintf("x%d.safetensors: request x%d: there is no such file, and every request of a recorded trace has its tensors", i, i))
+					fmt.Sprintf("x%d.safetensors: request x%d: there is no such file, but every request of a recorded trace must have its tensors", i, i))
 			}
 			return out
 		}(),
 			"requests.jsonl:27: request x24: prompt_tokens is 0, want 1 to 16777216 (the last of 25 such errors; 14 are not shown)",
-			"x24.safetensors: request x24: there is no such file, and every request of a recorded trace has its tensors (the last of 25 such errors; 14 are not shown)",
+			"x24.safetensors: request x24: there is no such file, but every request of a recorded trace must have its tensors (the last of 25 such errors; 14 are not shown)",
 		), false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -530,8 +530,8 @@ func TestSerialFiles(t *testing.T) {
 // the files of its tensors.
 func TestMissingTensors(t *testing.T) {
 	for want, change := range map[string]func(fstest.MapFS){
-		"trace: b.safetensors: request b: there is no such file, and every request of a recorded trace has its tensors": func(f fstest.MapFS) { delete(f, "b.safetensors") },
-		"trace: b.safetensors: request b: not a regular file":                                                           func(f fstest.MapFS) { f["b.safetensors"].Mode = fs.ModeDir },
+		"trace: b.safetensors: request b: there is no such file, but every request of a recorded trace must have its tensors": func(f fstest.MapFS) { delete(f, "b.safetensors") },
+		"trace: b.safetensors: request b: not a regular file":                                                                 func(f fstest.MapFS) { f["b.safetensors"].Mode = fs.ModeDir },
 	} {
 		files := goodTrace(t)
 		change(files)

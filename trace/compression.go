@@ -8,18 +8,17 @@ import (
 	"kvcompress/strictjson"
 )
 
-// MaxBuffer bounds a request's own buffer.
+// MaxBuffer bounds the Buffer of a request.
 const MaxBuffer = 1 << 20
 
-// Compression is what one request has in place of the run's options of compression, as
-// the sampling parameters of IsaacRe/vllm-kvcompress have it. A nil pointer leaves the
-// run's option as it is. MaxCacheTokens and Rate exclude each other, and either replaces
-// both of the run's.
+// Compression is one request's compression options, which replace those of the run, like the sampling
+// parameters of IsaacRe/vllm-kvcompress. A nil field leaves the run's option as it is. MaxCacheTokens and
+// Rate exclude each other, and either of them replaces both of the run's.
 type Compression struct {
 	MaxCacheTokens  *int     `json:"max_cache_tokens,omitempty"` // C: keep about C KVs per head on average
 	Rate            *float64 `json:"rate,omitempty"`             // r in (0,1]: keep this part of what is compressible; 1 keeps all
 	ProtectedWindow *int     `json:"protected_window,omitempty"` // the newest tokens, which are never evicted
-	CompressOnce    *bool    `json:"compress_once,omitempty"`    // it is compressed a single time
+	CompressOnce    *bool    `json:"compress_once,omitempty"`    // the request is compressed only once
 	Buffer          *int     `json:"buffer,omitempty"`           // a query counts only for keys at least this many positions back
 }
 
@@ -53,8 +52,8 @@ func (c *Compression) problems() []error {
 	return errs
 }
 
-// parseCompression reads the value of a request's compression. An unknown name is an
-// error; a null is as good as none.
+// parseCompression reads a request's compression options. An unknown name is an error; null is the same as
+// none.
 func parseCompression(value []byte) (*Compression, error) {
 	var c *Compression
 	err := strictjson.Unmarshal(value, &c)

@@ -8,17 +8,16 @@ import (
 	"kvcompress/safetensors"
 )
 
-// Error is one thing that is wrong with a trace, and where. Parts that do not
-// apply are zero.
+// Error is one error in a trace, and where it is. Fields that do not apply are zero.
 type Error struct {
 	File    string // the file, with the path under which the trace was opened
 	Line    int    // in requests.jsonl, from 1
 	Request string // id
 	Tensor  string // q, k or v
-	Err     error  // what is wrong, with the index where there is one
+	Err     error  // what is wrong, with the index if there is one
 }
 
-// Error gives all the parts, as in
+// Error returns all parts, as in
 //
 //	trace: run/17.safetensors: request 17: k: NaN at token 3, layer 0, head 2, element 5
 func (e *Error) Error() string {
@@ -44,7 +43,7 @@ func (e *Error) Error() string {
 // Unwrap returns e.Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// about completes e with what is wrong, and in which tensor if err says so.
+// about returns e with err as what is wrong, and with the tensor if err names one.
 func (e Error) about(err error) *Error {
 	e.Err = err
 	if in := (*tensorError)(nil); errors.As(err, &in) {
@@ -56,7 +55,7 @@ func (e Error) about(err error) *Error {
 	return &e
 }
 
-// tensorError says in which tensor something is wrong.
+// tensorError is an error in a tensor.
 type tensorError struct {
 	tensor Tensor
 	err    error

@@ -5,14 +5,14 @@ import (
 	"math"
 )
 
-// idLines knows on which line each id stands. Most traces number their requests;
-// those ids take four bytes each, and only others a place in a map.
+// idLines has the line of each id. Most traces number their requests; numbers take four bytes each, only
+// other ids take a map entry.
 type idLines struct {
-	numbered []uint32 // lines by number, 0 where there is none
+	numbered []uint32 // line by number; 0 for none
 	named    map[string]int
 }
 
-// line returns the line of an id, if it was added.
+// line returns the line of an id that was added.
 func (l *idLines) line(id string) (int, bool) {
 	if n, ok := idNumber(id); ok && n < len(l.numbered) && l.numbered[n] > 0 {
 		return int(l.numbered[n]), true
@@ -21,9 +21,9 @@ func (l *idLines) line(id string) (int, bool) {
 	return line, ok
 }
 
-// add notes an id that was not added before.
+// add adds an id, which must be new.
 func (l *idLines) add(id string, line int) {
-	// The slice grows only as far as the lines do, whatever the numbers are.
+	// The slice grows in proportion to the lines, however large the numbers are.
 	if n, ok := idNumber(id); ok && n <= 4*line+1024 && line <= math.MaxUint32 {
 		for n >= len(l.numbered) {
 			l.numbered = append(l.numbered, 0)
@@ -37,20 +37,20 @@ func (l *idLines) add(id string, line int) {
 	l.named[id] = line
 }
 
-// idSet knows which ids have occurred. Numbers are bits, in blocks of which complete ones
-// take no memory: those of a long log are its rows, in order but for a few. Of other ids it
-// has hashes of 128 bits, which take a third of the memory, and of which no two are equal by chance.
+// idSet is a set of ids. Numbers are bits in blocks, and complete blocks take no memory: the ids of a long
+// log are row numbers, almost in order. Other ids are represented by hashes of 128 bits, which take a third
+// of the memory and do not collide by chance.
 type idSet struct {
 	blocks map[int]*idBlock
 	count  int
 	seeds  [2]maphash.Seed
-	named  map[[2]uint64]struct{} // their hashes
+	named  map[[2]uint64]struct{} // hashes of the other ids
 }
 
 // idBlock has a bit for each of idBlockSize numbers.
 type idBlock struct {
-	left int      // that have not occurred
-	bits []uint64 // nil if all have
+	left int      // ids that have not occurred
+	bits []uint64 // nil if all have occurred
 }
 
 const idBlockSize = 1 << 16
@@ -72,12 +72,12 @@ func (s *idSet) has(id string) bool {
 	return ok
 }
 
-// add notes an id that the set does not have.
+// add adds an id that is not in the set.
 func (s *idSet) add(id string) {
 	s.count++
 	if n, ok := idNumber(id); ok {
 		b := s.blocks[n/idBlockSize]
-		// There are no more blocks than the ids are worth, whatever their numbers are.
+		// The number of blocks stays in proportion to the number of ids, however large the numbers are.
 		if b == nil && len(s.blocks) < 8+s.count/1024 {
 			if s.blocks == nil {
 				s.blocks = make(map[int]*idBlock)
@@ -104,7 +104,7 @@ func (s *idSet) hash(id string) [2]uint64 {
 	return [2]uint64{maphash.String(s.seeds[0], id), maphash.String(s.seeds[1], id)}
 }
 
-// idNumber returns the number that the id is the usual way to write, if it is one.
+// idNumber returns the id as a number if it is a decimal number without leading zeros.
 func idNumber(id string) (int, bool) {
 	if id == "" || len(id) > 9 || id[0] == '0' && len(id) > 1 {
 		return 0, false

@@ -12,25 +12,25 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// Info is what a trace is about, in numbers.
+// Info is a trace's statistics.
 type Info struct {
 	Name   string   `json:"name"`
 	Model  string   `json:"model"`
-	Shape  kv.Shape `json:"shape,omitzero"` // zero, as what follows from it, of a trace of requests only
+	Shape  kv.Shape `json:"shape,omitzero"` // zero in a trace of requests only, like everything computed from it
 	DType  string   `json:"dtype,omitempty"`
 	Rope   *Rope    `json:"rope,omitempty"`
 	Source Source   `json:"source"`
-	// Heads counts the KV heads of each kind, over all layers, of a synthetic trace.
+	// Heads counts the KV heads of each kind over all layers of a synthetic trace.
 	Heads []HeadCount `json:"heads,omitempty"`
 
 	Requests    int `json:"requests"`
 	WithTensors int `json:"with_tensors"` // requests, recorded or synthetic
-	Sessions    int `json:"sessions"`     // different ones that are named
-	// WithPrefixes counts the requests that have prefix hashes, each for
-	// PrefixBlockTokens of the prompt, or 0 if that is not known.
+	Sessions    int `json:"sessions"`     // distinct sessions
+	// WithPrefixes counts the requests that have prefix hashes. Each hash is for PrefixBlockTokens tokens of
+	// the prompt, 0 if unknown.
 	WithPrefixes      int `json:"with_prefixes"`
 	PrefixBlockTokens int `json:"prefix_block_tokens,omitzero"`
-	WithCompression   int `json:"with_compression,omitzero"` // requests with options of compression of their own
+	WithCompression   int `json:"with_compression,omitzero"` // requests with their own compression options
 
 	Prompt Distribution `json:"prompt_tokens"`
 	Output Distribution `json:"output_tokens"`
@@ -41,34 +41,34 @@ type Info struct {
 
 	Files     int   `json:"files"`
 	DiskBytes int64 `json:"disk_bytes"`
-	// What an uncompressed cache of the trace's dtype takes.
+	// Sizes in an uncompressed cache of the trace's dtype.
 	KVBytesPerToken       int64 `json:"kv_bytes_per_token,omitzero"`
 	KVBytes               int64 `json:"kv_bytes,omitzero"`                 // of all requests together
-	KVBytesLargestRequest int64 `json:"kv_bytes_largest_request,omitzero"` // of the one with most tokens
+	KVBytesLargestRequest int64 `json:"kv_bytes_largest_request,omitzero"` // of the request with the most tokens
 }
 
-// HeadCount is how many KV heads are of one kind.
+// HeadCount is the number of KV heads of one kind.
 type HeadCount struct {
 	Kind  Head  `json:"kind"`
 	Heads int64 `json:"heads"`
 }
 
-// ArrivalInfo describes when the requests come.
+// ArrivalInfo is when the requests arrive.
 type ArrivalInfo struct {
 	FirstNS int64 `json:"first_ns"`
 	LastNS  int64 `json:"last_ns"`
-	// Rate is (requests - 1) / (last - first). Where all come at once, it and what follows
-	// are 0, and left out of JSON.
+	// Rate is (requests - 1) / (last - first). If all arrive at once, it and the following fields are 0, and
+	// are left out of JSON.
 	Rate float64 `json:"per_second,omitempty"`
 	// Gaps are the times between one arrival and the next, in nanoseconds.
 	Gaps Distribution `json:"gaps_ns,omitzero"`
-	// GapCV is the gaps' standard deviation over their mean: 0 for a regular beat, 1
-	// for independent arrivals, more for bursts.
+	// GapCV is the gaps' standard deviation over their mean: 0 for equal gaps, 1 for independent arrivals,
+	// more for bursts.
 	GapCV float64 `json:"gap_cv,omitempty"`
 }
 
-// Distribution summarizes a sample. A percentile is the smallest value that at
-// least that share of the sample does not exceed. Of an empty sample all are 0.
+// Distribution summarizes a sample. The percentile p is the smallest value that at least p % of the sample do
+// not exceed. In an empty sample all fields are 0.
 type Distribution struct {
 	Min  int64   `json:"min"`
 	P50  int64   `json:"p50"`
@@ -78,8 +78,7 @@ type Distribution struct {
 	Max  int64   `json:"max"`
 }
 
-// Info computes the trace's statistics. It reads no tensors. When ctx is done it ends with
-// its error.
+// Info computes the trace's statistics without reading tensors. When ctx is done it returns its error.
 func (t *Trace) Info(ctx context.Context) (Info, error) {
 	return newInfo(ctx, t.Meta, t.fsys, t.name, t.all())
 }
@@ -95,11 +94,11 @@ func (t *Trace) all() iter.Seq2[Request, error] {
 	}
 }
 
-// StreamInfo computes the statistics of the trace at the root of fsys, and its rate over
-// time in as many windows as windows says for a number of requests; nil if that is 0, or if
-// all come at once. It finds what OpenContext finds, and holds no requests: what it sorts is
-// on disk where it is long. progress, which may be nil, is called with how many requests were
-// read, from the first on again for the rate.
+// StreamInfo computes the statistics of the trace at the root of fsys, and its rate over time. windows
+// returns the number of windows for a number of requests; the rate is nil if that is 0 or all requests arrive
+// at once. It finds the errors that OpenContext finds, but does not hold requests in memory; long lists are
+// sorted on disk. progress, unless nil, is called with the number of requests read; they are read a second
+// time for the rate, and the count then begins again.
 func StreamInfo(ctx context.Context, fsys fs.FS, name string, windows func(requests int) int, progress func(requests int)) (Info, *RateOverTime, error) {
 	meta, requests, err := Stream(fsys, name)
 	if err != nil {
@@ -128,7 +127,7 @@ func StreamInfo(ctx context.Context, fsys fs.FS, name string, windows func(reque
 	return info, rate, err
 }
 
-// counted yields requests, and tells progress now and then how many there were.
+// counted yields requests, and now and then tells progress how many.
 func counted(requests iter.Seq2[Request, error], progress func(int)) iter.Seq2[Request, error] {
 	if progress == nil {
 		return requests
@@ -177,7 +176,7 @@ func newInfo(ctx context.Context, m Meta, fsys fs.FS, name string, requests iter
 	samples := []sample{prompt, output, gaps, sessions}
 	defer func() {
 		for _, s := range samples {
-			_ = s.Close() // it was read
+			_ = s.Close() // errors do not matter: the file was only read
 		}
 	}()
 	seed := maphash.MakeSeed()
@@ -201,7 +200,7 @@ func newInfo(ctx context.Context, m Meta, fsys fs.FS, name string, requests iter
 		}
 		err = errors.Join(prompt.Add(int64(r.PromptTokens)), output.Add(int64(r.OutputTokens)))
 		if r.Session != "" {
-			// Two of ten million differ but have the same hash once in 300,000 runs.
+			// Ten million sessions contain two with equal hashes in one of 300,000 runs.
 			err = errors.Join(err, sessions.Add(int64(maphash.String(seed, r.Session))))
 		}
 		info.Tokens += int64(r.PromptTokens) + int64(r.OutputTokens)
@@ -242,7 +241,7 @@ func newInfo(ctx context.Context, m Meta, fsys fs.FS, name string, requests iter
 	return info, nil
 }
 
-// countHeads counts the kinds in the order in which they first occur.
+// countHeads counts the kinds, in the order in which they first occur.
 func countHeads(r *Recipe, s kv.Shape) []HeadCount {
 	var counts []HeadCount
 	index := make(map[Head]int)

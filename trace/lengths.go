@@ -7,10 +7,9 @@ import (
 	"strings"
 )
 
-// Lengths is a distribution of the tokens of prompts or outputs: a Range or a
-// LogNormal.
+// Lengths is a distribution of prompt or output lengths in tokens: a Range or a LogNormal.
 type Lengths interface {
-	// String returns what ParseLengths reads.
+	// String returns the form that ParseLengths reads.
 	String() string
 	check() error
 	draw(key uint64) int
@@ -23,7 +22,7 @@ func ParseLengths(s string) (Lengths, error) {
 	case !ok:
 		return ParseRange(s)
 	case rule != "lognormal":
-		return nil, fmt.Errorf("%q is no length: want N, LOW-HIGH or lognormal:MEDIAN,P99", s)
+		return nil, fmt.Errorf("%q is not a length: want N, LOW-HIGH or lognormal:MEDIAN,P99", s)
 	}
 	median, p99, _ := strings.Cut(of, ",")
 	var l LogNormal
@@ -31,13 +30,12 @@ func ParseLengths(s string) (Lengths, error) {
 	l.Median, err1 = strconv.Atoi(median)
 	l.P99, err2 = strconv.Atoi(p99)
 	if err1 != nil || err2 != nil {
-		return nil, fmt.Errorf("%q is no length: want lognormal:MEDIAN,P99, two numbers of tokens", s)
+		return nil, fmt.Errorf("%q is not a length: want lognormal:MEDIAN,P99, two numbers of tokens", s)
 	}
 	return l, l.check()
 }
 
-// Range is a range of lengths from Low to High, both included and all equally
-// likely.
+// Range is the uniform distribution of lengths from Low to High, both included.
 type Range struct{ Low, High int }
 
 // ParseRange reads "600" or "100-4000".
@@ -50,7 +48,7 @@ func ParseRange(s string) (Range, error) {
 		r.High, err2 = strconv.Atoi(high)
 	}
 	if err1 != nil || err2 != nil {
-		return Range{}, fmt.Errorf("%q is no length: want N or LOW-HIGH", s)
+		return Range{}, fmt.Errorf("%q is not a length: want N or LOW-HIGH", s)
 	}
 	return r, r.check()
 }
@@ -62,7 +60,7 @@ func (r Range) check() error {
 	return nil
 }
 
-// String returns what ParseRange reads.
+// String returns the form that ParseRange reads.
 func (r Range) String() string {
 	if r.Low == r.High {
 		return strconv.Itoa(r.Low)
@@ -74,10 +72,9 @@ func (r Range) draw(key uint64) int {
 	return r.Low + int(below(key, uint64(r.High-r.Low)+1))
 }
 
-// LogNormal is the distribution of lengths whose logarithm is normally
-// distributed, given by two percentiles that kvc trace info prints. It is rounded
-// to whole tokens and ends at 1 and MaxTokens/2, so that a prompt and an output
-// together are no more than a request may have.
+// LogNormal is a log-normal distribution of lengths, given by two percentiles as kvc trace info prints them.
+// Lengths are rounded to whole tokens and limited to 1 to MaxTokens/2, so that prompt and output together do
+// not exceed the limit of a request.
 type LogNormal struct{ Median, P99 int }
 
 func (l LogNormal) check() error {
@@ -87,7 +84,7 @@ func (l LogNormal) check() error {
 	return nil
 }
 
-// String returns what ParseLengths reads.
+// String returns the form that ParseLengths reads.
 func (l LogNormal) String() string { return fmt.Sprintf("lognormal:%d,%d", l.Median, l.P99) }
 
 // z99 is the 99th percentile of the standard normal distribution.

@@ -7,11 +7,11 @@ import (
 	"kvcompress/strictjson"
 )
 
-// Bounds on a trace, beside those on a [kv.Shape]. The readers, the writer and the
-// checker all refuse what is out of bounds.
+// Bounds of a trace, in addition to those of a [kv.Shape]. The readers, the writer and the checker all
+// enforce them.
 const (
 	MaxTokens    = 1 << 24 // prompt and output of one request together
-	MaxArrivalNS = 1 << 62 // 146 years: nanoseconds since 1970 fit
+	MaxArrivalNS = 1 << 62 // 146 years: larger than nanoseconds since 1970
 	MaxID        = 128     // bytes
 	MaxSession   = 1024    // bytes
 
@@ -22,15 +22,14 @@ const (
 // The kinds of Source.
 const (
 	Recorded  = "recorded"  // every request has tensors
-	Synthetic = "synthetic" // none has; Meta.Synth makes them
-	Imported  = "imported"  // a request may have tensors or lack them
-	Generated = "generated" // none has: requests drawn by a rule
+	Synthetic = "synthetic" // none has stored tensors; they are computed from Meta.Synth
+	Imported  = "imported"  // each request may have tensors or not
+	Generated = "generated" // none has tensors: requests were drawn at random
 )
 
-// Check returns the first error of m: an unknown format version, a shape out of
-// bounds, a format in which tensors are not stored, no shape where tensors are to
-// be, a rotary embedding that is wrong or out of place, an unknown kind of source,
-// or a recipe that is missing, out of place or wrong.
+// Check returns the first error of m: an unknown format version, a shape out of bounds, a dtype that tensors
+// cannot have, no shape although there are tensors, a wrong or misplaced rotary embedding, an unknown kind of
+// source, or a recipe that is missing, misplaced or wrong.
 func (m Meta) Check() error {
 	return first(m.problems())
 }
@@ -74,9 +73,9 @@ func (m Meta) problems() []error {
 func (m Meta) ropeProblems() []error {
 	switch {
 	case m.RequestsOnly() && mayLackTensors(m.Source.Kind):
-		return []error{errors.New("rope: a trace whose trace.json gives no shape has no keys that could carry one")}
+		return []error{errors.New("rope: a trace whose trace.json gives no shape has no keys")}
 	case m.Source.Kind == Synthetic:
-		return []error{errors.New("rope: synthetic keys carry none")}
+		return []error{errors.New("rope: synthetic keys have no rotary embedding")}
 	}
 	errs := m.Rope.problems()
 	if len(errs) == 0 && m.Shape.Check() == nil && m.Rope.RotarySize > m.Shape.HeadSize {
@@ -85,16 +84,16 @@ func (m Meta) ropeProblems() []error {
 	return errs
 }
 
-// mayLackTensors reports whether a trace of the kind may hold requests only.
+// mayLackTensors reports whether a trace of this kind may have requests without tensors.
 func mayLackTensors(kind string) bool { return kind == Imported || kind == Generated }
 
-// storesNone reports whether no request of a trace of the kind has stored tensors.
+// storesNone reports whether a trace of this kind never has stored tensors.
 func storesNone(kind string) bool { return kind == Synthetic || kind == Generated }
 
 var errShapeless = errors.New("a trace whose trace.json gives no shape stores no tensors")
 
-// Check returns the first error of r on its own: an id that is no file name, a
-// negative time, a count of tokens out of bounds, options of compression that are wrong.
+// Check returns the first error of r by itself: an id that is not a file name, a negative time, a number of
+// tokens out of bounds, or wrong compression options.
 func (r Request) Check() error {
 	return first(r.problems())
 }
@@ -116,7 +115,7 @@ func (r Request) problems() []error {
 	}
 	prompt, output := tokens("prompt_tokens", r.PromptTokens), tokens("output_tokens", r.OutputTokens)
 	if prompt && output && r.PromptTokens+r.OutputTokens > MaxTokens {
-		errs = append(errs, fmt.Errorf("prompt_tokens and output_tokens are %d together, want at most %d",
+		errs = append(errs, fmt.Errorf("prompt_tokens + output_tokens is %d, want at most %d",
 			r.PromptTokens+r.OutputTokens, MaxTokens))
 	}
 	if len(r.Session) > MaxSession {
@@ -130,8 +129,8 @@ func (r Request) problems() []error {
 	return errs
 }
 
-// checkPrefix returns an error if r has more prefix hashes than its prompt has blocks of
-// block tokens.
+// checkPrefix returns an error if r has more prefix hashes than its prompt has blocks. block is a block's
+// length in tokens.
 func (r Request) checkPrefix(block int) error {
 	if block <= 0 {
 		return nil
@@ -143,7 +142,7 @@ func (r Request) checkPrefix(block int) error {
 	return nil
 }
 
-// checkID accepts what names a file in the trace's own directory, on any system.
+// checkID accepts ids that are file names on every system.
 func checkID(id string) error {
 	if id == "" {
 		return errors.New("id is empty")

@@ -7,11 +7,11 @@ import (
 	"strconv"
 )
 
-// appendRequest appends a line of requests.jsonl without its end: what encoding/json
-// makes of r, sooner.
+// appendRequest appends a line of requests.jsonl without its newline: the same bytes as encoding/json, but
+// faster.
 func appendRequest(line []byte, r Request) ([]byte, error) {
 	line = append(line, `{"id":"`...)
-	line = append(line, r.ID...) // of characters that need no escape
+	line = append(line, r.ID...) // its characters need no escape
 	line = append(line, `","arrival_ns":`...)
 	line = strconv.AppendInt(line, r.ArrivalNS, 10)
 	line = append(line, `,"prompt_tokens":`...)
@@ -47,9 +47,9 @@ func appendRequest(line []byte, r Request) ([]byte, error) {
 	return append(line, '}'), nil
 }
 
-// parseWritten reads a line of just the form that appendRequest writes, in a tenth of
-// the time of parseRequest, and reports whether it is one. Of any other, good or bad,
-// and of those with options of compression, parseRequest knows more.
+// parseWritten reads a line in exactly the form that appendRequest writes, in a tenth of the time of
+// parseRequest. It returns false for any other line, right or wrong, and for one with compression options;
+// parseRequest reads those.
 func parseWritten(text []byte) (Request, bool) {
 	p := writtenLine{rest: bytes.TrimSuffix(text, []byte("\n")), ok: true}
 	p.literal(`{"id":`)
@@ -85,7 +85,7 @@ func parseWritten(text []byte) (Request, bool) {
 	return r, r.Check() == nil
 }
 
-// writtenLine is what is left of a line, as long as it is ok.
+// writtenLine is the rest of a line while it is parsed; ok is false after the first mismatch.
 type writtenLine struct {
 	rest []byte
 	ok   bool

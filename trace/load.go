@@ -8,22 +8,21 @@ import (
 	"kvcompress/internal/splitmix"
 )
 
-// Load says which requests to make up: how many, how long, and when they come.
+// Load describes requests to generate: how many, how long, and when they arrive.
 type Load struct {
 	Seed     uint64
 	Requests int
 	Prompt   Lengths // tokens
 	Output   Lengths // tokens
-	// Like, unless empty, has each request be as long as one of these, prompt and
-	// output together; Prompt and Output are then not looked at.
+	// Like, unless empty, replaces Prompt and Output: each request has the lengths of one of these.
 	Like     []Tokens
 	Arrivals Arrivals
 }
 
-// Tokens is how long a request is.
+// Tokens is the length of a request.
 type Tokens struct{ Prompt, Output int32 }
 
-// MaxRequests bounds how many requests a Load makes.
+// MaxRequests bounds the requests of a Load.
 const MaxRequests = 100_000_000
 
 // Check returns the first error of l.
@@ -51,9 +50,8 @@ func (l Load) Check() error {
 	return nil
 }
 
-// All makes the requests one by one, the same for the same Load on every platform.
-// Their ids are their numbers from 0, and the first arrives at 0. It ends with its
-// first error.
+// All generates the requests one by one; equal Loads give equal requests on every platform. Their ids are
+// their numbers from 0, and the first arrives at 0. After an error it ends.
 func (l Load) All() iter.Seq2[Request, error] {
 	return func(yield func(Request, error) bool) {
 		if err := l.Check(); err != nil {
@@ -85,7 +83,7 @@ func (l Load) All() iter.Seq2[Request, error] {
 	}
 }
 
-// Generate returns what All yields, in memory.
+// Generate returns the requests that All yields.
 func (l Load) Generate() ([]Request, error) {
 	var requests []Request
 	for r, err := range l.All() {
@@ -97,8 +95,8 @@ func (l Load) Generate() ([]Request, error) {
 	return requests, nil
 }
 
-// Synthesize writes a trace of the given requests, which lies wholly in its recipe
-// and requests.jsonl, into the directory dir.
+// Synthesize writes a trace of the given requests into the directory dir. The trace consists only of
+// trace.json with its recipe, and requests.jsonl.
 func Synthesize(dir string, meta Meta, requests []Request) error {
 	w, err := Create(dir, meta)
 	if err != nil {

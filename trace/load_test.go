@@ -79,9 +79,9 @@ func TestGenerateRefuses(t *testing.T) {
 		{func(l *Load) { l.Arrivals = Arrivals{Rule: 9} }, "unknown arrival rule 9"},
 		{func(l *Load) { l.Prompt = Range{2, 1} }, "prompt length"},
 		{func(l *Load) { l.Output = Range{1, MaxTokens + 1} }, "output length"},
-		{func(l *Load) { l.Prompt, l.Output = Range{MaxTokens, MaxTokens}, Range{1, 1} }, "together"},
+		{func(l *Load) { l.Prompt, l.Output = Range{MaxTokens, MaxTokens}, Range{1, 1} }, "prompt_tokens + output_tokens"},
 		{func(l *Load) { l.Arrivals.Gap = -1 }, "a gap of -1ns"},
-		{func(l *Load) { l.Arrivals.Gap = math.MaxInt64 }, "later than a trace can say"},
+		{func(l *Load) { l.Arrivals.Gap = math.MaxInt64 }, "later than a trace can represent"},
 	} {
 		l := ok
 		tc.change(&l)

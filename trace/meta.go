@@ -11,7 +11,7 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// readMeta reads trace.json and finds every error of it.
+// readMeta reads trace.json and finds every error in it.
 func readMeta(fsys fs.FS) metaFound {
 	text, err := regular.Read(fsys, metaFile, MaxMetaBytes)
 	if err != nil {
@@ -20,18 +20,17 @@ func readMeta(fsys fs.FS) metaFound {
 	return parseMeta(text)
 }
 
-// metaFound is what could be read of trace.json: all of it if there are no errors,
-// and otherwise what is said to be right.
+// metaFound is what could be read of trace.json; if there are errors, its flags say which parts are right.
 type metaFound struct {
 	Meta
 	shapeOK, dtypeOK, kindOK bool
-	requestsOnly             bool // it rightly gives no shape and no dtype
+	requestsOnly             bool // trace.json has no shape and no dtype, and may
 	errs                     []error
 }
 
 func parseMeta(text []byte) metaFound {
-	// The version comes first: a later one may have fields that this one lacks,
-	// and "unknown field" would be the wrong complaint.
+	// The version comes first: a later one may have fields unknown here, and "unknown field" would be
+	// misleading.
 	raw := make(map[string][]byte)
 	if err := strictjson.Object(text, func(name string, value []byte) error {
 		raw[name] = value
@@ -66,11 +65,11 @@ func parseMeta(text []byte) metaFound {
 		}
 	}
 	if isObject("shape") && m.RequestsOnly() && !broken("shape") && m.kindOK && mayLackTensors(m.Source.Kind) {
-		m.errs = append(m.errs, m.Shape.Problems()...) // zeros are no shape, and not none
+		m.errs = append(m.errs, m.Shape.Problems()...) // an explicit shape of zeros is an error, unlike a missing shape
 	}
 
-	// What is missing or cannot be read is judged by this instead of by its zero,
-	// which would be a second error for one mistake.
+	// What is missing or unreadable has a valid value in judged: its zero would cause a second error for the
+	// same mistake.
 	judged := m.Meta
 	judged.FormatVersion = FormatVersion
 	for _, d := range []struct {
@@ -113,7 +112,7 @@ func parseMeta(text []byte) metaFound {
 	return m
 }
 
-// checkStored refuses formats in which tensors are not stored.
+// checkStored returns an error for dtypes that stored tensors cannot have.
 func checkStored(t dtype.DType) error {
 	switch t {
 	case dtype.F32, dtype.F16, dtype.BF16:

@@ -6,15 +6,14 @@ import (
 	"kvcompress/kv"
 )
 
-// Model is a published model's name and attention shape.
+// Model is the name and the attention shape of a published model.
 type Model struct {
 	Name   string
 	Shape  kv.Shape
-	Source string // where the shape is published
+	Source string // where its shape is published
 }
 
-// Models returns the models whose shapes are known by name, in the order in which
-// they are listed to a user.
+// Models returns the models that are known by name, in the order of user-visible lists.
 func Models() []Model {
 	return []Model{
 		{"llama-3.1-8b", kv.Shape{Layers: 32, KVHeads: 8, Group: 4, HeadSize: 128}, "config.json of meta-llama/Llama-3.1-8B on Hugging Face"},
@@ -26,7 +25,7 @@ func Models() []Model {
 	}
 }
 
-// FindModel returns the model of the given name. The error lists those there are.
+// FindModel returns the model with the given name. The error lists the known names.
 func FindModel(name string) (Model, error) {
 	names := ""
 	for _, m := range Models() {
@@ -35,5 +34,5 @@ func FindModel(name string) (Model, error) {
 		}
 		names += " " + m.Name
 	}
-	return Model{}, fmt.Errorf("unknown model %q; known are%s", name, names)
+	return Model{}, fmt.Errorf("unknown model %q, want one of%s", name, names)
 }

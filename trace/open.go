@@ -21,18 +21,17 @@ const (
 	tensorsSuffix = ".safetensors"
 )
 
-// Trace is a trace whose requests are in memory, and whose tensors are read or
-// synthesized on demand. It holds no open file.
+// Trace is a trace. Its requests are in memory; its tensors are read or synthesized when they are needed. It
+// keeps no files open.
 type Trace struct {
 	Meta     Meta
 	fsys     fs.FS  // nil for a trace made by New
-	name     string // before the name of a file, in errors
+	name     string // what errors put before file names
 	requests []Request
 }
 
-// Open reads the trace in the directory dir: trace.json and requests.jsonl, but no
-// tensors yet; those of a recorded trace must be there. It returns the first error it meets, as
-// an *Error if the trace is at fault.
+// Open reads trace.json and requests.jsonl in the directory dir, but no tensors; it checks that a recorded
+// trace has its tensor files. It returns the first error, as an *Error if the error is in the trace.
 func Open(dir string) (*Trace, error) {
 	if info, err := os.Stat(dir); err != nil {
 		return nil, fmt.Errorf("trace: %w", err)
@@ -42,16 +41,15 @@ func Open(dir string) (*Trace, error) {
 	return OpenContext(context.Background(), os.DirFS(dir), dir)
 }
 
-// OpenFS is Open for a trace at the root of fsys, such as an embedded one. The
-// files of fsys should implement io.ReaderAt, as those of os.DirFS and embed.FS
-// do; of another file system, tensors of up to 64 MiB are read whole, and larger
-// ones refused.
+// OpenFS is Open for a trace at the root of fsys, such as an embedded one. The files of fsys should implement
+// io.ReaderAt, as those of os.DirFS and embed.FS do; otherwise tensor files of up to 64 MiB are read as a
+// whole, and larger ones are errors.
 func OpenFS(fsys fs.FS) (*Trace, error) {
 	return OpenContext(context.Background(), fsys, "")
 }
 
-// New returns a trace that lies nowhere: of the given requests and, if meta has a
-// recipe, their synthetic tensors. It refuses what Open would.
+// New returns a trace in memory: the given requests and, if meta has a recipe, their synthetic tensors. It
+// returns the same errors as Open.
 func New(meta Meta, requests []Request) (*Trace, error) {
 	if err := meta.Check(); err != nil {
 		return nil, &Error{File: metaFile, Err: err}
@@ -75,8 +73,7 @@ func New(meta Meta, requests []Request) (*Trace, error) {
 	return &Trace{Meta: meta, requests: slices.Clone(requests)}, nil
 }
 
-// OpenContext is OpenFS, and ends with the context's error when that is done. name is what
-// stands before the files' names in errors.
+// OpenContext is OpenFS, but returns ctx's error when ctx is done. name is what errors put before file names.
 func OpenContext(ctx context.Context, fsys fs.FS, name string) (*Trace, error) {
 	t := &Trace{fsys: fsys, name: name}
 	meta, requests, err := Stream(fsys, name)
@@ -103,12 +100,10 @@ func OpenContext(ctx context.Context, fsys fs.FS, name string) (*Trace, error) {
 	return t, nil
 }
 
-// Stream reads the trace at the root of fsys without holding its requests: it reads
-// trace.json, and the requests as they are ranged over, which may be done again. It
-// finds what Open finds, but that tensors are missing, and ends with the first
-// error. Of the requests it holds ids that are no numbers, and of numbers that do not follow
-// each other a bit each. name
-// is what stands before the files' names in errors.
+// Stream reads the trace at the root of fsys without holding its requests in memory: it reads trace.json at
+// once, and the requests whenever the result is ranged over. It finds the same errors as Open, except missing
+// tensor files, and ends with the first one. To find duplicates, it keeps the ids that are not numbers, and
+// one bit for each number that is out of order. name is what errors put before file names.
 func Stream(fsys fs.FS, name string) (Meta, iter.Seq2[Request, error], error) {
 	meta := readMeta(fsys)
 	if err := first(meta.errs); err != nil {
@@ -145,7 +140,7 @@ func Stream(fsys fs.FS, name string) (Meta, iter.Seq2[Request, error], error) {
 	}, nil
 }
 
-// lineOf returns the first line of a request, 0 if the file has changed and there is none.
+// lineOf returns the first line with the request id, or 0 if the file has changed and there is none.
 func lineOf(fsys fs.FS, id string) int {
 	f, err := regular.Open(fsys, requestsFile)
 	if err != nil {
@@ -160,7 +155,7 @@ func lineOf(fsys fs.FS, id string) int {
 	return 0
 }
 
-// checkRecorded sees that a request of a recorded trace has its file.
+// checkRecorded checks that a request of a recorded trace has its file.
 func (t *Trace) checkRecorded(r Request) error {
 	if t.Meta.Source.Kind != Recorded {
 		return nil
@@ -179,29 +174,28 @@ func (t *Trace) checkRecorded(r Request) error {
 	return t.located(r, err)
 }
 
-// Requests returns the requests in order of arrival. The caller must not change
-// them.
+// Requests returns the requests in order of arrival. The caller must not change them.
 func (t *Trace) Requests() []Request { return t.requests }
 
-// path returns how errors name a file of the trace.
+// path returns the name of a trace's file for errors.
 func (t *Trace) path(file string) string {
 	return path.Join(t.name, file)
 }
 
 var (
 	errNoRequests = errors.New("there are no requests")
-	errMissing    = errors.New("there is no such file, and every request of a recorded trace has its tensors")
+	errMissing    = errors.New("there is no such file, but every request of a recorded trace must have its tensors")
 )
 
-// collector finds what is wrong between requests that are each right.
+// collector finds errors that concern several requests: duplicate ids and wrong order.
 type collector struct {
 	ids      idSet
-	lineOf   func(id string) int // of the requests; nil if they have no lines
+	lineOf   func(id string) int // line of an earlier request; nil if there are no lines
 	previous int64
-	block    int // of the prefix hashes, if that is known
+	block    int // Meta.PrefixBlockTokens
 }
 
-// check says what is wrong with r after those that were added.
+// check returns an error if r cannot follow the requests added so far.
 func (c *collector) check(r Request) error {
 	if c.ids.has(r.ID) {
 		if c.lineOf == nil {
@@ -220,8 +214,8 @@ func (c *collector) add(r Request) {
 	c.previous = r.ArrivalNS
 }
 
-var errDuplicate = errors.New("the id is that of an earlier request")
+var errDuplicate = errors.New("an earlier request has the same id")
 
 type duplicateError struct{ line int }
 
-func (e *duplicateError) Error() string { return fmt.Sprintf("the id is that of line %d", e.line) }
+func (e *duplicateError) Error() string { return fmt.Sprintf("line %d has the same id", e.line) }

@@ -2,53 +2,52 @@ package trace
 
 import "math"
 
-// How the heads of a synthetic trace come to behave as their kinds say.
+// How the heads of a synthetic trace get the behaviour of their kinds.
 //
-// Every element of Q, K and V is noise. On top of it a head's dimensions are
-// shared out among what its kind is made of, so that the parts of the sum q·k/√D
-// do not disturb each other:
+// Every element of Q, K and V is noise. A head's dimensions are divided among the parts of its kind, so that
+// the parts of the sum q·k/√D do not disturb each other:
 //
 //	sink       1 dimension, large in every query and in the keys of the first
 //	           SinkTokens tokens
-//	local      pairs of dimensions, which queries and keys turn at the same few
-//	           speeds as RoPE does: the sum of A·cos(2π·distance/period)
-//	retrieval  the others: a few tokens of each NeedleBlock have as their key a
-//	           random pattern of signs, and a query that seeks them has the same
+//	local      pairs of dimensions, which are rotated in queries and keys at the same
+//	           few speeds, as in RoPE: the sum of A·cos(2π·distance/period)
+//	retrieval  the other dimensions: in each NeedleBlock, a few tokens have a random
+//	           pattern of signs as their key, and a query that looks for them has
+//	           the same pattern
 //
-// A logit of A nats above the noise outweighs e^A other tokens. The parts of a
-// mixed head are set so that they share the attention about equally.
+// A token whose logit is A nats above the noise has the weight of e^A other tokens. The parts of a mixed head
+// are scaled so that they share the attention about equally.
 
 const (
 	// SinkTokens is how many tokens at the beginning a sink head attends to.
 	SinkTokens = 4
-	// NeedleBlock is the distance of the needles of a retrieval head, in tokens.
+	// NeedleBlock is the distance between the needles of a retrieval head, in tokens.
 	NeedleBlock = 64
-	// NeedleTokens is how many tokens in a row one needle has.
+	// NeedleTokens is the length of a needle in consecutive tokens.
 	NeedleTokens = 3
-	// topic is for how many queries in a row the same needle is sought.
+	// topic is the number of consecutive queries that look for the same needle.
 	topic = 16
 
-	// In nats. Against 32,768 tokens of noise a sink is e^(11+ln 4-ln 32768) = 7
-	// times as heavy and a needle 100 times.
+	// In nats. Compared with 32,768 tokens of noise a sink has e^(11+ln 4-ln 32768) = 7 times the weight, and
+	// a needle 100 times.
 	sinkLevel   = 11
 	needleLevel = 14
-	lobeLevel   = 10 // by how much what is outside the window is lower, at least
+	lobeLevel   = 10 // logits outside the window are lower by at least this
 
-	// farthest is the longest period of a local head: beyond this distance it sees
-	// tokens as near again.
+	// farthest is the longest period of a local head: tokens beyond this distance look near again.
 	farthest  = 18 // as a power of two
 	maxPairs  = 10
-	maxOctave = 6 // between the periods of two pairs, as a power of two
+	maxOctave = 6 // largest ratio of the periods of two pairs, as a power of two
 )
 
-// plan is what is the same for all tokens of one KV head and its query heads.
+// plan is what all tokens of one KV head and its query heads have in common.
 type plan struct {
 	kind  Head
 	noise float64 // standard deviation of the noise of q and k
-	value float64 // of v
+	value float64 // standard deviation of v
 
 	sink    float64 // amplitude, in q and in k
-	sinkNat float64 // what one nat more takes in q
+	sinkNat float64 // increase of q that raises the logit by one nat
 
 	pairAt int // the first dimension of the pairs
 	pairs  int
@@ -59,7 +58,7 @@ type plan struct {
 	sign   float64
 }
 
-// newPlan makes the plan of a KV head of size d from its key.
+// newPlan makes the plan of a KV head of size d from the head's key.
 func newPlan(kind Head, d int, key uint64) plan {
 	p := plan{
 		kind:  kind,
@@ -75,7 +74,7 @@ func newPlan(kind Head, d int, key uint64) plan {
 	if kind.Sink {
 		at = 1
 	}
-	level := 0.0 // log-mass of the lobe of a local head
+	level := 0.0 // logarithm of the total weight of a local head's window
 	norm := 0.0  // Σ of the parts' logits: |q|²/√d
 	if kind.Local > 0 {
 		room := (d - at) / 2
@@ -89,7 +88,7 @@ func newPlan(kind Head, d int, key uint64) plan {
 			norm += p.turn[i]
 			p.turn[i] = math.Sqrt(float64(p.turn[i] * root))
 		}
-		// The lobe is half a Gaussian with a deviation of 0.4 windows.
+		// The window's weights are half a Gaussian with a standard deviation of 0.4 windows.
 		level = norm + ln(1+float64(0.5*window))
 	}
 	if kind.Retrieval {
@@ -112,16 +111,15 @@ func newPlan(kind Head, d int, key uint64) plan {
 		p.sinkNat = root / p.sink
 		norm += logit
 	}
-	// What a long query makes of the keys' noise shall stay below half a nat.
+	// The product of a long query and the keys' noise must stay below half a nat.
 	p.noise = min(p.noise, 0.5*math.Sqrt(root/norm))
 	return p
 }
 
-// planLobe chooses periods that tell distances below the window from all others
-// up to 2^farthest, in at most room pairs, and the logit of each in turn. The
-// first is 8 windows long, so that the window is the top of its wave; each
-// following one is low wherever those before it are high again. It returns the
-// head's own window, which is a little narrower than that of its kind.
+// planLobe chooses the periods and amplitudes of at most room pairs so that distances below the window have
+// higher logits than all others up to 2^farthest. The first period is 8 windows, so that the window is the
+// top of the wave; each further wave is low where the earlier ones are high again. It returns the head's own
+// window, which is a little narrower than that of its kind.
 func (p *plan) planLobe(window, room int, key uint64) float64 {
 	period := max(6, uint64(window)*(6*256+below(key, 2*256))/256)
 	octaves := 0
@@ -129,7 +127,7 @@ func (p *plan) planLobe(window, room int, key uint64) float64 {
 		octaves++
 	}
 	room = min(room, maxPairs)
-	p.pairs = min(room, 1+(octaves+1)/2) // two octaves apart, if there is room
+	p.pairs = min(room, 1+(octaves+1)/2) // two octaves apart, if room allows
 	if p.pairs > 1 {
 		octaves = min(octaves, maxOctave*(p.pairs-1))
 	}

@@ -7,15 +7,14 @@ import (
 	"kvcompress/internal/splitmix"
 )
 
-// What is here gives the same bits on every machine. Integers do; so do single
-// IEEE operations and math.Sqrt, which is correctly rounded. math.Sin, math.Log
-// and the like do not (some machines have their own), nor does x*y + z, which the
-// compiler may fuse unless the product is explicitly converted.
+// The functions here give the same bits on every machine. They use integers, single IEEE operations and
+// math.Sqrt, which is correctly rounded. They do not use math.Sin, math.Log and the like, which differ
+// between architectures, nor x*y + z, which the compiler may fuse unless the product is explicitly converted.
 
-// derive returns the key of the child number i of a key.
+// derive returns the i-th key derived from a key.
 func derive(key, i uint64) uint64 { return splitmix.Mix(key + (i+1)*splitmix.Golden) }
 
-// hashString is FNV-1a, scrambled.
+// hashString is FNV-1a, mixed once more.
 func hashString(s string) uint64 {
 	h := uint64(0xcbf29ce484222325)
 	for i := range len(s) {
@@ -24,16 +23,15 @@ func hashString(s string) uint64 {
 	return splitmix.Mix(h)
 }
 
-// unit returns a number from 0 to 1, with 1 left out, made of the key's upper 53
-// bits.
+// unit returns a number in [0, 1) from the upper 53 bits of the key.
 func unit(key uint64) float64 { return float64(float64(key>>11) * 0x1p-53) }
 
-// between returns a number from low to high that the key decides.
+// between returns a number from low to high, determined by the key.
 func between(key uint64, low, high float64) float64 {
 	return low + float64(unit(key)*(high-low))
 }
 
-// below returns an integer from 0 to n-1 that the key decides; n is at least 1.
+// below returns an integer from 0 to n-1, determined by the key; n is at least 1.
 func below(key uint64, n uint64) uint64 {
 	hi, _ := bits.Mul64(key, n)
 	return hi
@@ -45,8 +43,8 @@ func sincos(phase uint32) (sin, cos float64) {
 	return sincosNear(quadrant, float64(float64(int32(phase-quadrant<<30))*(2*math.Pi/(1<<32))))
 }
 
-// Sincos returns the sine and the cosine of an angle in radians, from 0 to 2²⁴, within
-// 2⁻⁴⁸. They are the same to the bit on every machine: NUMERICS.md §5 of package ref.
+// Sincos returns the sine and the cosine of an angle in radians, from 0 to 2²⁴, within 2⁻⁴⁸. They are
+// bit-identical on every machine: see NUMERICS.md §5 of package ref.
 func Sincos(angle float64) (sin, cos float64) {
 	// π/2 in three parts. The first two have 29 bits, so that their products with a
 	// number of quadrants, which is below 2²⁴, are exact.
@@ -95,7 +93,7 @@ func ln(x float64) float64 {
 // the last place.
 func exp(x float64) float64 {
 	n := math.Floor(float64(x*(1/math.Ln2)) + 0.5)
-	// The upper part of ln 2 ends in enough zeros for its product with n to be exact.
+	// ln2Hi ends in enough zero bits for its product with n to be exact.
 	const ln2Hi, ln2Lo = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 	r := x - float64(n*ln2Hi) - float64(n*ln2Lo)
 	p := horner(r, 1, 1, 1.0/2, 1.0/6, 1.0/24, 1.0/120, 1.0/720, 1.0/5040, 1.0/40320, 1.0/362880,
@@ -105,21 +103,20 @@ func exp(x float64) float64 {
 
 // exponential draws from the exponential distribution of mean 1, by inversion.
 func exponential(key uint64) float64 {
-	return -ln(1 - unit(key)) // 1-unit is above 0, at least 2⁻⁵³
+	return -ln(1 - unit(key)) // 1-unit is at least 2⁻⁵³
 }
 
-// normal draws from the standard normal distribution, by the method of Box and
-// Muller (1958).
+// normal draws from the standard normal distribution with the method of Box and Muller (1958).
 func normal(key uint64) float64 {
 	_, cos := sincos(uint32(derive(key, 1) >> 32))
 	return float64(math.Sqrt(float64(2*exponential(derive(key, 0)))) * cos)
 }
 
-// gamma draws from the gamma distribution of the given shape, from 10⁻⁴ to 10⁴, and
-// scale 1, by the method of Marsaglia and Tsang (2000).
+// gamma draws from the gamma distribution with scale 1 and the given shape, from 10⁻⁴ to 10⁴, with the method
+// of Marsaglia and Tsang (2000).
 func gamma(key uint64, shape float64) float64 {
 	if shape < 1 {
-		// Their §6: a draw of shape+1 times a power of a uniform one.
+		// Their §6: a draw for shape+1, times a power of a uniform draw.
 		power := exp(max(-700, float64(-exponential(derive(key, 0))/shape)))
 		return float64(gamma(derive(key, 1), shape+1) * power)
 	}

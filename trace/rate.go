@@ -5,24 +5,23 @@ import (
 	"iter"
 )
 
-// MaxWindows bounds the windows of a RateOverTime.
+// MaxWindows bounds the number of windows of a RateOverTime.
 const MaxWindows = 10_000
 
-// RateOverTime is how many requests come, in windows of equal length from the first
-// arrival to the last.
+// RateOverTime is the rate of arrivals in windows of equal length from the first arrival to the last.
 type RateOverTime struct {
 	WindowNS float64 `json:"window_ns"`       // length of a window
-	Mean     float64 `json:"mean_per_second"` // of the windows: requests over the time of all
-	// Peak is the largest rate of a window, and PeakOverMean that over Mean. Of steady
-	// arrivals it is near 1; it depends on the window.
+	Mean     float64 `json:"mean_per_second"` // requests divided by the time of all windows
+	// Peak is the largest rate of a window, and PeakOverMean is Peak/Mean. It is near 1 for steady arrivals,
+	// and depends on the window length.
 	Peak         float64      `json:"peak_per_second"`
 	PeakOverMean float64      `json:"peak_over_mean"`
-	PeakNS       int64        `json:"peak_from_ns"` // where the first window of that rate begins
+	PeakNS       int64        `json:"peak_from_ns"` // start of the first window with that rate
 	Windows      []RateWindow `json:"windows"`
 }
 
-// RateWindow is one window: what arrives at FromNS or later, before the next window
-// begins. The last has the last arrival, too.
+// RateWindow is one window: it counts arrivals from FromNS up to but excluding the start of the next window.
+// The last window includes the last arrival.
 type RateWindow struct {
 	FromNS       int64   `json:"from_ns"`
 	Requests     int     `json:"requests"`
@@ -31,8 +30,8 @@ type RateWindow struct {
 	OutputTokens int64   `json:"output_tokens"`
 }
 
-// RateOverTime divides the time between the first arrival and the last into n windows,
-// from 1 to MaxWindows. It returns false if all requests come at once.
+// RateOverTime divides the time between the first and the last arrival into n windows, from 1 to MaxWindows.
+// It returns false if all requests arrive at once.
 func (t *Trace) RateOverTime(n int) (RateOverTime, bool) {
 	last := len(t.requests) - 1
 	r, _ := newRate(context.Background(), t.all(), len(t.requests), t.requests[0].ArrivalNS, t.requests[last].ArrivalNS, n)
@@ -42,13 +41,13 @@ func (t *Trace) RateOverTime(n int) (RateOverTime, bool) {
 	return *r, true
 }
 
-// newRate divides the time between the first arrival and the last of count requests into n
-// windows. It returns nil if all come at once.
+// newRate divides the time between the first and the last arrival of count requests into n windows. It
+// returns nil if all arrive at once.
 func newRate(ctx context.Context, requests iter.Seq2[Request, error], count int, first, last int64, n int) (*RateOverTime, error) {
 	span := last - first
 	n = max(1, min(n, MaxWindows))
 	if int64(n) > span {
-		n = int(span) // windows of a nanosecond
+		n = int(span) // windows of one nanosecond
 	}
 	if n == 0 {
 		return nil, nil

@@ -9,36 +9,34 @@ import (
 	"kvcompress/strictjson"
 )
 
-// Recipe says how to make the tensors of a synthetic trace. The same recipe,
-// shape and request ids give the same bytes on every platform.
+// Recipe says how to compute the tensors of a synthetic trace. The same recipe, shape and request ids give
+// the same bytes on every platform.
 //
 //	"synth": {"seed": 7, "layers": [["sink", "local:256"], ["retrieval", "sink+local:64", "uniform"]]}
 type Recipe struct {
-	// Seed makes the heads' strengths and all noise.
+	// Seed determines the strengths of the heads and all noise.
 	Seed uint64 `json:"seed"`
-	// Layers says of what kind each KV head is. KV head h of layer l is of kind
-	// Layers[l % len(Layers)][h % len(Layers[l % len(Layers)])], so that a short
-	// pattern serves a model of any shape.
+	// Layers has the kinds of the KV heads. KV head h of layer l has the kind Layers[l % len(Layers)][h %
+	// len(Layers[l % len(Layers)])], so a short pattern can be used for a model of any shape.
 	Layers [][]Head `json:"layers"`
 }
 
-// DefaultWindow is the window of a local head that states none, in tokens.
+// DefaultWindow is the window in tokens of a local head without an explicit one.
 const DefaultWindow = 128
 
-// MaxWindow is the widest window of a local head, in tokens.
+// MaxWindow is the largest window of a local head, in tokens.
 const MaxWindow = 1 << 14
 
-// maxHeads bounds the heads that a recipe lists.
+// maxHeads bounds the number of heads in a recipe.
 const maxHeads = 1 << 16
 
-// Head is the kind of one KV head and its query heads: where their attention
-// goes. Sink, Local and Retrieval mix, sharing the attention about equally; a
-// uniform head is nothing else.
+// Head is the kind of one KV head and its query heads: what they attend to. Sink, Local and Retrieval can be
+// combined, and then share the attention about equally; Uniform cannot.
 type Head struct {
 	Sink      bool // the first SinkTokens tokens
-	Local     int  // the last Local tokens, where not 0
-	Retrieval bool // a few tokens far back, which are found by content
-	Uniform   bool // all tokens nearly alike
+	Local     int  // the last Local tokens, unless 0
+	Retrieval bool // a few tokens far back, found by their content
+	Uniform   bool // all tokens about equally
 }
 
 // ParseHead reads the text form of a head: sink, local, local:WINDOW, retrieval
@@ -83,14 +81,14 @@ func (h Head) check() error {
 	case h == Head{}:
 		return errors.New("a head of no kind")
 	case h.Uniform && h != Head{Uniform: true}:
-		return fmt.Errorf("head %q: uniform does not mix", h)
+		return fmt.Errorf("head %q: uniform cannot be combined with others", h)
 	case h.Local < 0 || h.Local > MaxWindow:
 		return fmt.Errorf("head %q: the window is %d, want 1 to %d", h, h.Local, MaxWindow)
 	}
 	return nil
 }
 
-// String returns the text form that ParseHead reads.
+// String returns the form that ParseHead reads.
 func (h Head) String() string {
 	var parts []string
 	if h.Sink {
@@ -116,7 +114,7 @@ func (h Head) MarshalText() ([]byte, error) {
 	return []byte(h.String()), nil
 }
 
-// UnmarshalText implements encoding.TextUnmarshaler: it takes what ParseHead takes.
+// UnmarshalText implements encoding.TextUnmarshaler: it accepts what ParseHead accepts.
 func (h *Head) UnmarshalText(text []byte) error {
 	parsed, err := ParseHead(string(text))
 	if err != nil {
@@ -126,8 +124,8 @@ func (h *Head) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// ParseLayers reads the pattern of a recipe from one line: layers separated by
-// '/', and within them heads by ',', as in "sink,local:256/retrieval,uniform".
+// ParseLayers reads the pattern of a recipe from one line, with '/' between layers and ',' between heads, as
+// in "sink,local:256/retrieval,uniform".
 func ParseLayers(s string) ([][]Head, error) {
 	var layers [][]Head
 	for layer := range strings.SplitSeq(s, "/") {
@@ -144,7 +142,7 @@ func ParseLayers(s string) ([][]Head, error) {
 	return layers, nil
 }
 
-// Head returns the kind of a KV head of a layer. The recipe must be a valid one.
+// Head returns the kind of a KV head. The recipe must be valid.
 func (r *Recipe) Head(layer, kvHead int) Head {
 	heads := r.Layers[layer%len(r.Layers)]
 	return heads[kvHead%len(heads)]

@@ -37,7 +37,7 @@ func TestParseHead(t *testing.T) {
 		"local:99999999999999999999": "want local:WINDOW",
 		"sink+sink":                  "sink occurs twice",
 		"local:1+local:2":            "local occurs twice",
-		"uniform+sink":               "uniform does not mix",
+		"uniform+sink":               "uniform cannot be combined",
 	} {
 		if h, err := ParseHead(in); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, error %v, want %q", in, h, err, want)

@@ -13,13 +13,11 @@ import (
 	"kvcompress/strictjson"
 )
 
-// ScanRequests reads requests.jsonl from r, one line at a time and without
-// holding more than a line, and yields each request, or an *Error for each thing
-// that is wrong with its line: not JSON, a value of the wrong type or out of
-// bounds, an arrival before that of the request before. After an error it goes on
-// with the next; after an error of r it ends. Blank lines are passed over. name is
-// what errors call the file. (Equal ids are left to Open and Check: to find them
-// takes memory for every id.)
+// ScanRequests reads requests.jsonl from r, with only one line in memory. It yields each request, or an
+// *Error for each error in a line: no JSON, a value of the wrong type or out of bounds, an arrival before
+// that of the previous request. After such an error it continues with the next line; after an error of r it
+// ends. It skips blank lines. name is the file's name in errors. It does not find duplicate ids, which would
+// need memory for every id: Open and Check do.
 func ScanRequests(r io.Reader, name string) iter.Seq2[Request, error] {
 	return func(yield func(Request, error) bool) {
 		for l := range scanLines(r) {
@@ -38,8 +36,8 @@ func ScanRequests(r io.Reader, name string) iter.Seq2[Request, error] {
 	}
 }
 
-// line is what one line of requests.jsonl holds. Where errs is not empty, req has
-// what could be read, with ID empty unless it is a proper one.
+// line is the content of one line of requests.jsonl. If there are errs, req has what could be read, and its
+// ID is empty unless it is valid.
 type line struct {
 	number int
 	req    Request
@@ -93,9 +91,8 @@ func (e *unsortedError) Error() string {
 	return fmt.Sprintf("arrival_ns is %d, before the %d of the request above: want the lines sorted by arrival", e.at, e.before)
 }
 
-// readLine appends the next line to buf. It returns io.EOF with the last line,
-// and errLongLine with the beginning of a line that is too long, of which it reads
-// and drops the rest.
+// readLine appends the next line to buf. It returns io.EOF with the last line. For a line that is too long it
+// returns errLongLine with its beginning, and skips the rest.
 func readLine(in *bufio.Reader, buf []byte) ([]byte, error) {
 	long := false
 	for {
@@ -111,7 +108,7 @@ func readLine(in *bufio.Reader, buf []byte) ([]byte, error) {
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull):
 		case long:
-			// An end of the file here is met again on the next call.
+			// The next call meets the end of the file again.
 			return buf, errLongLine
 		default:
 			return buf, err
@@ -119,11 +116,10 @@ func readLine(in *bufio.Reader, buf []byte) ([]byte, error) {
 	}
 }
 
-// parseRequest reads one line, and returns every error that it finds, and whether
-// the arrival, at least, is right.
+// parseRequest reads one line and returns all its errors, and whether the arrival is valid.
 func parseRequest(text []byte) (r Request, timed bool, errs []error) {
-	// What is missing or cannot be read is judged by this instead of by its zero,
-	// which would be a second error for one mistake.
+	// What is missing or unreadable has a valid value in judged: its zero would cause a second error for the
+	// same mistake.
 	judged := Request{ID: "unread", ArrivalNS: 0, PromptTokens: 1, OutputTokens: 1}
 	have := make(map[string]bool, 4)
 	err := strictjson.Object(text, func(name string, value []byte) error {
@@ -153,7 +149,7 @@ func parseRequest(text []byte) (r Request, timed bool, errs []error) {
 				judged.Session = r.Session
 			}
 		case "prefix_hashes":
-			// encoding/json takes a null among the numbers for a 0.
+			// encoding/json reads a null in an array of numbers as 0.
 			if json.Unmarshal(value, &r.PrefixHashes) != nil || value[0] == '[' && bytes.Contains(value, []byte("null")) {
 				err = errors.New("want an array of integers from 0 to 2^64-1")
 			}
@@ -170,7 +166,7 @@ func parseRequest(text []byte) (r Request, timed bool, errs []error) {
 	switch {
 	case err != nil && len(have) == 0:
 		return Request{}, false, []error{err}
-	case err != nil: // a name occurs twice
+	case err != nil: // duplicate name
 		errs = append(errs, err)
 	}
 	for _, name := range []string{"id", "arrival_ns", "prompt_tokens", "output_tokens"} {
@@ -213,7 +209,7 @@ func parseInt(value []byte) (int64, error) {
 	return n, nil
 }
 
-// parseTokens refuses here what int does not hold on every machine.
+// parseTokens returns an error for numbers that an int of 32 bits does not hold.
 func parseTokens(value []byte) (int, error) {
 	n, err := parseInt(value)
 	if err == nil && int64(int32(n)) != n {

@@ -8,35 +8,33 @@ import (
 	"kvcompress/safetensors"
 )
 
-// RequestWriter writes the tensors of one request, token by token: their number
-// need not be known ahead, and only one is held in memory. Begin makes one.
+// RequestWriter writes the tensors of one request token by token, with one token in memory. The number of
+// tokens need not be known in advance. Begin returns a RequestWriter.
 type RequestWriter struct {
 	w      *Writer
 	id     string
 	tokens int
-	// Q goes straight into the request's file, after room for the header; K and V wait
-	// in files of their own.
+	// Q is written to the request's file, after space for the header; K and V are first written to files of
+	// their own.
 	parts [3]*tempFile
 	buf   []byte
 	back  []float32
-	err   error // after which nothing more is taken
+	err   error // if not nil, nothing more can be appended
 }
 
-// The files in which K and V wait.
+// Suffixes of the temporary files of K and V.
 const (
 	keysSuffix   = ".k"
 	valuesSuffix = ".v"
 )
 
-// ErrTooLarge is in the error for a value that a trace may hold, but not in the
-// trace's dtype.
+// ErrTooLarge is in the error for a value that overflows the trace's dtype.
 var ErrTooLarge = errors.New("too large for")
 
-var errFinished = errors.New("trace: the request is finished or given up")
+var errFinished = errors.New("trace: the request is finished or aborted")
 
-// Begin begins to record the tensors of the request id. Several requests may be
-// recorded at a time. In a trace of kind Synthetic or Generated, or without a
-// shape, it is an error.
+// Begin begins to record the tensors of the request id. Several requests can be recorded at a time. It is an
+// error in a trace of kind Synthetic or Generated, or without a shape.
 func (w *Writer) Begin(id string) (*RequestWriter, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -50,7 +48,7 @@ func (w *Writer) Begin(id string) (*RequestWriter, error) {
 	case checkID(id) != nil:
 		return nil, w.errorf("", checkID(id))
 	case dup || w.begun[id]:
-		return nil, w.errorf(id, errors.New("there is such a request already"))
+		return nil, w.errorf(id, errors.New("there already is a request with this id"))
 	}
 	rw := &RequestWriter{w: w, id: id}
 	for i, name := range []string{id + tensorsSuffix, id + keysSuffix, id + valuesSuffix} {
@@ -60,7 +58,7 @@ func (w *Writer) Begin(id string) (*RequestWriter, error) {
 			return nil, err
 		}
 	}
-	// Zeros, for now.
+	// Space for the header, which Finish writes.
 	if _, err := rw.parts[Q].Write(make([]byte, rw.headerSize())); err != nil {
 		rw.discard()
 		return nil, err
@@ -69,12 +67,11 @@ func (w *Writer) Begin(id string) (*RequestWriter, error) {
 	return rw, nil
 }
 
-// headerSize returns the bytes of the file before the tensors: enough for any
-// count of tokens.
+// headerSize returns the size of the space for the header: enough for any number of tokens.
 func (rw *RequestWriter) headerSize() int {
 	h, err := rw.header(MaxTokens, 0)
 	if err != nil {
-		return 0 // and then Finish fails, with the same error
+		return 0 // Finish then fails with the same error
 	}
 	return len(h)
 }
@@ -92,9 +89,9 @@ func (rw *RequestWriter) header(tokens, pad int) ([]byte, error) {
 	return safetensors.AppendHeader(nil, infos, pad)
 }
 
-// Append adds one token: q as [L, H·G, D], k and v as [L, H, D]. The values are
-// rounded to the trace's dtype; one that is then NaN, infinite or beyond
-// MaxMagnitude is an error, after which the request can only be given up.
+// Append appends one token: q as [L, H·G, D], k and v as [L, H, D]. Values are rounded to the trace's dtype.
+// If one is then NaN, infinite or beyond MaxMagnitude, Append returns an error, and the request can only be
+// aborted.
 func (rw *RequestWriter) Append(q, k, v []float32) error {
 	if rw.err != nil {
 		return rw.err
@@ -122,7 +119,7 @@ func (rw *RequestWriter) append(t Tensor, values []float32) error {
 	}
 	raw, back := rw.buf[:n*format.Size()], rw.back[:n]
 	format.Encode(raw, values)
-	format.Decode(back, raw) // f16 may have overflowed
+	format.Decode(back, raw) // to find values that overflowed f16
 	if i, bad := findBad(back); bad {
 		v := t.violation(s, int64(rw.tokens)*int64(n)+int64(i), back[i])
 		if _, bad := findBad(values[i : i+1]); !bad {
@@ -140,15 +137,15 @@ func (rw *RequestWriter) fail(err error) error {
 	return rw.err
 }
 
-// Finish completes the request's file and adds the request to the trace. r.ID
-// must be that of Begin; the tokens appended must be r.CachedTokens(), or one
-// more. After an error the request can only be given up.
+// Finish completes the request's file and adds the request to the trace. r.ID must be the id given to Begin;
+// r.CachedTokens() tokens must have been appended, or one more. After an error the request can only be
+// aborted.
 func (rw *RequestWriter) Finish(r Request) error {
 	if rw.err != nil {
 		return rw.err
 	}
 	if r.ID != rw.id {
-		return rw.fail(fmt.Errorf("it was begun as %q and finished as %q", rw.id, r.ID))
+		return rw.fail(fmt.Errorf("the request was begun as %q, but finished as %q", rw.id, r.ID))
 	}
 	if err := r.Check(); err != nil {
 		return rw.fail(err)
@@ -205,8 +202,7 @@ func (rw *RequestWriter) join() error {
 	return err
 }
 
-// Abort gives the request up, as if it had never begun. After Finish has succeeded
-// it does nothing.
+// Abort discards the request as if it had never begun. After a successful Finish it does nothing.
 func (rw *RequestWriter) Abort() {
 	if rw.err == errFinished {
 		return

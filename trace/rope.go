@@ -8,17 +8,17 @@ import (
 	"kvcompress/strictjson"
 )
 
-// Rope is the rotary position embedding that a trace's queries and keys carry (Su
-// et al., arXiv 2104.09864). Of each head, the first RotarySize elements are
-// RotarySize/2 pairs. At position p pair i, (a, b), is turned by the angle
-// θ = p·InverseFrequencies()[i]:
+// Rope is the rotary position embedding of a trace's queries and keys (Su et al., arXiv 2104.09864). The
+// first RotarySize elements of each head are RotarySize/2 pairs. At position p, pair i, (a, b), is rotated by
+// the angle θ = p·InverseFrequencies()[i] to
 //
 //	(a·cos θ − b·sin θ, a·sin θ + b·cos θ)
 //
-// and multiplied by Magnitude. The other elements are left alone. A token's position is its index in the request.
+// and multiplied by Magnitude. The other elements do not change. A token's position is its index in the
+// request.
 type Rope struct {
-	Base       float64      `json:"base"`        // the frequencies' base, rope_theta in Hugging Face's files
-	RotarySize int          `json:"rotary_size"` // elements of a head that are turned; even
+	Base       float64      `json:"base"`        // base of the frequencies, rope_theta in Hugging Face's files
+	RotarySize int          `json:"rotary_size"` // rotated elements of a head; even
 	Pairing    Pairing      `json:"pairing"`
 	Scaling    *RopeScaling `json:"scaling,omitempty"` // nil for none
 }
@@ -26,24 +26,25 @@ type Rope struct {
 // Pairing says which elements of a head make a pair.
 type Pairing string
 
-// The pairings, of a head whose first R elements are turned.
+// The pairings, for a head whose first R elements are rotated.
 const (
 	Half        Pairing = "half"        // i and i + R/2, as Hugging Face's rotate_half
 	Interleaved Pairing = "interleaved" // 2i and 2i + 1, as llama2.c and the paper
 )
 
-// RopeScaling is a scaling of rotary frequencies, under the names that a Hugging Face
-// config.json has for it. Its type says which fields it has.
+// RopeScaling is a scaling of rotary frequencies, with the names of a Hugging Face config.json. Type
+// determines which other fields are used.
 //
 //   - Linear divides every frequency by Factor (position interpolation).
 //   - Llama3 is Llama 3.1's: a pair whose wavelength, in positions, is longer than
-//     OriginalPositions/LowFreqFactor turns Factor times slower, one that is shorter than
-//     OriginalPositions/HighFreqFactor is left alone, and between the two it goes over
-//     smoothly.
-//   - YaRN (Peng et al., arXiv 2309.00071) does so along the pairs: those that turn more
-//     than BetaFast times within OriginalPositions are left alone, those that turn less than
-//     BetaSlow times turn Factor times slower, and the share of the two is linear in the
-//     pair's index between. Queries and keys are multiplied by AttentionFactor each.
+//     OriginalPositions/LowFreqFactor rotates Factor times slower, one with a wavelength
+//     shorter than OriginalPositions/HighFreqFactor does not change, and between the two
+//     there is a smooth transition.
+//   - YaRN (Peng et al., arXiv 2309.00071) has the transition in the index of the pair:
+//     pairs that make more than BetaFast turns within OriginalPositions do not change,
+//     pairs that make less than BetaSlow turns rotate Factor times slower, and in between
+//     the two frequencies are mixed linearly in the pair's index. Queries and keys are
+//     each multiplied by AttentionFactor.
 type RopeScaling struct {
 	Type              string  `json:"rope_type"` // Linear, Llama3 or YaRN
 	Factor            float64 `json:"factor"`
@@ -52,7 +53,7 @@ type RopeScaling struct {
 	OriginalPositions int     `json:"original_max_position_embeddings,omitempty"` // Llama3, YaRN
 	BetaFast          float64 `json:"beta_fast,omitempty"`                        // YaRN
 	BetaSlow          float64 `json:"beta_slow,omitempty"`                        // YaRN
-	Untruncated       bool    `json:"untruncated,omitempty"`                      // YaRN: the pairs between which it goes over are not rounded outwards
+	Untruncated       bool    `json:"untruncated,omitempty"`                      // YaRN: the two ends of the transition are not rounded outwards to whole pairs
 	AttentionFactor   float64 `json:"attention_factor,omitempty"`                 // YaRN
 }
 
@@ -63,7 +64,7 @@ const (
 	YaRN   = "yarn"
 )
 
-// The bounds of a Rope.
+// Bounds of a Rope.
 const (
 	MinRopeBase          = 1
 	MaxRopeBase          = 1e30
@@ -89,17 +90,16 @@ func (r Rope) problems() []error {
 			errs = append(errs, fmt.Errorf("rope: scaling: %w", err))
 		}
 		if r.Scaling.Type == YaRN && r.Base == 1 {
-			errs = append(errs, fmt.Errorf("rope: scaling: base is 1, with which every pair turns alike: want more for %s", YaRN))
+			errs = append(errs, fmt.Errorf("rope: scaling: base is 1, so all pairs rotate alike: want more for %s", YaRN))
 		}
 	}
 	return errs
 }
 
-// Check returns an error that names the first field out of bounds, or that the type does
-// not have.
+// Check returns an error that names the first field that is out of bounds or not one of the type's.
 func (s RopeScaling) Check() error {
 	positive := func(x float64) bool { return x > 0 && !math.IsInf(x, 0) }
-	var has RopeScaling // the fields that the type has
+	var has RopeScaling // fields of the type
 	switch s.Type {
 	case Linear:
 	case Llama3:
@@ -112,27 +112,27 @@ func (s RopeScaling) Check() error {
 	has.Type, has.Factor = s.Type, s.Factor
 	switch {
 	case !positive(s.Factor) || s.Factor < 1:
-		return fmt.Errorf("factor is %g, want a number from 1 on", s.Factor)
+		return fmt.Errorf("factor is %g, want at least 1", s.Factor)
 	case s.Type == Llama3 && !positive(s.LowFreqFactor):
 		return fmt.Errorf("low_freq_factor is %g, want a positive number", s.LowFreqFactor)
 	case s.Type == Llama3 && (!positive(s.HighFreqFactor) || s.HighFreqFactor <= s.LowFreqFactor):
-		return fmt.Errorf("high_freq_factor is %g, want a number above low_freq_factor, which is %g", s.HighFreqFactor, s.LowFreqFactor)
+		return fmt.Errorf("high_freq_factor is %g, want more than low_freq_factor, %g", s.HighFreqFactor, s.LowFreqFactor)
 	case s.Type != Linear && (s.OriginalPositions < 1 || s.OriginalPositions > MaxOriginalPositions):
 		return fmt.Errorf("original_max_position_embeddings is %d, want 1 to %d", s.OriginalPositions, MaxOriginalPositions)
 	case s.Type == YaRN && !positive(s.BetaSlow):
 		return fmt.Errorf("beta_slow is %g, want a positive number", s.BetaSlow)
 	case s.Type == YaRN && (!positive(s.BetaFast) || s.BetaFast < s.BetaSlow):
-		return fmt.Errorf("beta_fast is %g, want a number from beta_slow on, which is %g", s.BetaFast, s.BetaSlow)
+		return fmt.Errorf("beta_fast is %g, want at least beta_slow, %g", s.BetaFast, s.BetaSlow)
 	case s.Type == YaRN && !positive(s.AttentionFactor):
 		return fmt.Errorf("attention_factor is %g, want a positive number", s.AttentionFactor)
 	case s != has:
-		return fmt.Errorf("there are fields that a scaling of rope_type %s does not have", s.Type)
+		return fmt.Errorf("a scaling of rope_type %s has fields of other types", s.Type)
 	}
 	return nil
 }
 
-// Magnitude returns what the embedding multiplies queries and keys by, beside turning them:
-// YaRN's AttentionFactor, and 1 otherwise.
+// Magnitude returns the factor by which the embedding multiplies queries and keys in addition to rotating
+// them: YaRN's AttentionFactor, 1 for other types.
 func (r Rope) Magnitude() float32 {
 	if r.Scaling == nil || r.Scaling.Type != YaRN {
 		return 1
@@ -140,10 +140,9 @@ func (r Rope) Magnitude() float32 {
 	return float32(r.Scaling.AttentionFactor)
 }
 
-// InverseFrequencies returns the angle in radians by which each pair turns from one
-// position to the next, [RotarySize/2]: Base^(−2i/RotarySize), scaled and then
-// rounded to binary32, in which models are trained. It is the same to the bit on
-// every machine. r is one that Check accepts.
+// InverseFrequencies returns the angle in radians by which each pair rotates from one position to the next,
+// [RotarySize/2]: Base^(−2i/RotarySize), scaled and then rounded to binary32, in which models are trained.
+// The result is bit-identical on every machine. Check must accept r.
 func (r Rope) InverseFrequencies() []float32 {
 	freqs := make([]float32, r.RotarySize/2)
 	log := ln(r.Base)
@@ -154,11 +153,10 @@ func (r Rope) InverseFrequencies() []float32 {
 	return freqs
 }
 
-// Angles writes to cos and sin, [RotarySize/2] each, the cosine and the sine of the angle
-// of every pair at a position. freqs are the inverse frequencies. The angle is the product
-// of position and frequency, each in binary32 and rounded to it, as models compute it; its
-// sine and cosine are within 2⁻⁴⁸ before they are rounded to binary32. They are the same to
-// the bit on every machine. A position is below 2²⁴.
+// Angles writes to cos and sin, [RotarySize/2] each, the cosine and the sine of every pair's angle at a
+// position, which must be below 2²⁴. freqs are the inverse frequencies. The angle is the product of position
+// and frequency in binary32, as models compute it; its sine and cosine are within 2⁻⁴⁸ before they are
+// rounded to binary32. The results are bit-identical on every machine.
 func Angles(cos, sin, freqs []float32, position int) {
 	for i, f := range freqs {
 		s, c := Sincos(float64(float32(float32(position) * f)))
@@ -166,8 +164,7 @@ func Angles(cos, sin, freqs []float32, position int) {
 	}
 }
 
-// Strides says where the pairs lie: pair i is elements i·step and i·step + partner of
-// a head.
+// Strides returns where the pairs are: pair i is elements i·step and i·step + partner of a head.
 func (r Rope) Strides() (step, partner int) {
 	if r.Pairing == Interleaved {
 		return 2, 1
@@ -175,7 +172,7 @@ func (r Rope) Strides() (step, partner int) {
 	return 1, r.RotarySize / 2
 }
 
-// scaling returns the function from a pair and its frequency to its scaled frequency.
+// scaling returns the function that scales the frequency of a pair.
 func (r Rope) scaling() func(pair int, freq float64) float64 {
 	s := r.Scaling
 	if s == nil {
@@ -195,7 +192,7 @@ func (r Rope) scaling() func(pair int, freq float64) float64 {
 	}
 }
 
-// llama3 returns the scaled frequency of a pair.
+// llama3 returns the scaled frequency.
 func (s *RopeScaling) llama3(freq float64) float64 {
 	turns := float64(float64(s.OriginalPositions)*freq) / (2 * math.Pi) // within the original context
 	switch {
@@ -208,8 +205,8 @@ func (s *RopeScaling) llama3(freq float64) float64 {
 	return float64((1-smooth)*freq)/s.Factor + float64(smooth*freq)
 }
 
-// yarnRange returns the pairs, fractions among them, between which YaRN goes over. A pair i
-// turns β times within n positions where
+// yarnRange returns the first and last pair of YaRN's transition, which need not be integers. Pair i makes β
+// turns within n positions if
 //
 //	i = R·ln(n/(2πβ)) / (2·ln base)
 func (r Rope) yarnRange() (first, last float64) {
@@ -223,7 +220,7 @@ func (r Rope) yarnRange() (first, last float64) {
 	}
 	first, last = max(first, 0), min(last, float64(r.RotarySize-1))
 	if first == last {
-		last += 0.001 // as published, so that no division is by 0
+		last += 0.001 // as published, to avoid a division by 0
 	}
 	return first, last
 }

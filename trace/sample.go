@@ -11,7 +11,7 @@ import (
 	"kvcompress/internal/extsort"
 )
 
-// sampleRun is how many numbers of a sample are in memory.
+// sampleRun is how many numbers of a sample are kept in memory.
 const sampleRun = 1 << 18
 
 // ascending is the order of a sample's numbers.
@@ -23,13 +23,13 @@ var ascending = extsort.Format[int64]{
 	Get:  func(raw []byte) int64 { return int64(binary.LittleEndian.Uint64(raw)) },
 }
 
-// sample is a list of numbers that is read in ascending order. It may be longer than fits
-// memory. The caller closes it.
+// sample is a list of numbers, read in ascending order, which may be too long for memory. The caller closes
+// it.
 type sample struct{ *extsort.Sorter[int64] }
 
 func newSample() sample { return sample{extsort.New(ascending, sampleRun)} }
 
-// sorted yields the numbers in ascending order, until ctx is done. It may be ranged over again.
+// sorted yields the numbers in ascending order, until ctx is done. It can be ranged over again.
 func (s sample) sorted(ctx context.Context) iter.Seq2[int64, error] {
 	return func(yield func(int64, error) bool) {
 		numbers, err := s.Sorted()
@@ -84,7 +84,7 @@ func (s sample) distribution(ctx context.Context) (Distribution, error) {
 	return d, nil
 }
 
-// cv returns the standard deviation over the mean, which is greater than 0.
+// cv returns the standard deviation divided by the mean, which must be greater than 0.
 func (s sample) cv(ctx context.Context, mean float64) (float64, error) {
 	sum := 0.0
 	for v, err := range s.sorted(ctx) {
@@ -96,7 +96,7 @@ func (s sample) cv(ctx context.Context, mean float64) (float64, error) {
 	return math.Sqrt(sum/float64(s.Len())) / mean, nil
 }
 
-// different returns how many different numbers there are.
+// different returns how many distinct numbers there are.
 func (s sample) different(ctx context.Context) (int, error) {
 	n, last := 0, int64(0)
 	for v, err := range s.sorted(ctx) {

@@ -9,27 +9,25 @@ import (
 	"kvcompress/internal/splitmix"
 )
 
-// Selection says which requests of a log are taken, and what is changed of them. It
-// works in the order of its fields. The zero Selection takes all of them, and counts
-// their arrivals from the first.
+// Selection says which requests of a log to take, and how to change them. Its fields are applied in order.
+// The zero Selection takes all requests, and only moves the first arrival to 0.
 type Selection struct {
-	// From and To cut out a piece of time, To itself left out, counted from the first
-	// request. What is taken counts its arrivals from From. A To of 0 is the end.
+	// From and To select a time range, without To itself, relative to the first request. From becomes time 0.
+	// A To of 0 is the end of the log.
 	From, To time.Duration
-	// Sample is the share of the requests to take; 0 takes all. Each is taken or not
-	// on its own, so that the load becomes the lower one of fewer users; but the
-	// requests of one session all are, or none.
+	// Sample is the share of the requests to take; 0 takes all. Requests are chosen independently, as if
+	// there were fewer users, but the requests of one session together.
 	Sample float64
 	Seed   uint64 // of Sample and Arrivals
-	Limit  int    // the most requests to take; 0 takes all
-	// MaxPrompt and MaxOutput shorten prompts and outputs to that many tokens; 0 leaves
-	// them as they are. A shortened prompt keeps the prefix hashes of its whole blocks
-	// of PrefixBlockTokens, and none if those are not known.
+	Limit  int    // largest number of requests to take; 0 takes all
+	// MaxPrompt and MaxOutput limit prompts and outputs to that many tokens; 0 is no limit. A shortened
+	// prompt keeps the prefix hashes of its whole blocks of PrefixBlockTokens, and none if the block size is
+	// unknown.
 	MaxPrompt, MaxOutput int
 	PrefixBlockTokens    int
-	// Speedup divides the times of arrival; 0 leaves them as they are.
+	// Speedup divides the arrival times; 0 does not change them.
 	Speedup float64
-	// Arrivals, unless nil, replaces the times of arrival.
+	// Arrivals, unless nil, replaces the arrival times.
 	Arrivals *Arrivals
 }
 
@@ -39,7 +37,7 @@ type Selected struct {
 	ShortenedPrompts, ShortenedOutputs int
 }
 
-// The bounds of a Speedup.
+// Bounds of a Speedup.
 const (
 	MinSpeedup = 1e-6
 	MaxSpeedup = 1e6
@@ -61,7 +59,7 @@ func (s Selection) Check() error {
 	case s.MaxPrompt < 0 || s.MaxOutput < 0:
 		return fmt.Errorf("at most %d tokens: want at least 1", min(s.MaxPrompt, s.MaxOutput))
 	case s.Speedup != 0 && s.Arrivals != nil:
-		return fmt.Errorf("a speedup of %g, and other times of arrival", s.Speedup)
+		return fmt.Errorf("a speedup of %g excludes other arrival times", s.Speedup)
 	}
 	if s.Arrivals != nil {
 		return s.Arrivals.check()
@@ -69,9 +67,8 @@ func (s Selection) Check() error {
 	return nil
 }
 
-// Apply yields the selected requests of those given, which come in order of
-// arrival, and counts in done, unless nil, what it does. It reads no further than
-// the last that is taken, and ends with the first error.
+// Apply yields the selected ones of the given requests, which must be in order of arrival, and counts them in
+// done, unless that is nil. It does not read beyond the last request it takes, and ends with the first error.
 func (s Selection) Apply(requests iter.Seq2[Request, error], done *Selected) iter.Seq2[Request, error] {
 	if done == nil {
 		done = new(Selected)
@@ -103,7 +100,7 @@ func (s Selection) Apply(requests iter.Seq2[Request, error], done *Selected) ite
 			if s.Speedup != 0 {
 				at := math.Floor(float64(r.ArrivalNS) / s.Speedup)
 				if at > MaxArrivalNS {
-					yield(Request{}, &Error{Request: r.ID, Err: fmt.Errorf("at a speedup of %g it arrives later than a trace can say", s.Speedup)})
+					yield(Request{}, &Error{Request: r.ID, Err: fmt.Errorf("at a speedup of %g it arrives later than a trace can represent", s.Speedup)})
 					return
 				}
 				r.ArrivalNS = int64(at)
@@ -120,7 +117,7 @@ func (s Selection) Apply(requests iter.Seq2[Request, error], done *Selected) ite
 	return selected
 }
 
-// sampled decides about the request that is the number-th.
+// sampled reports whether to take a request, which is the number-th.
 func (s Selection) sampled(r Request, number int) bool {
 	if s.Sample == 0 || s.Sample == 1 {
 		return true

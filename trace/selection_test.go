@@ -112,10 +112,10 @@ func TestSelectionErrors(t *testing.T) {
 		{Selection{Speedup: math.Inf(1)}, "a speedup of +Inf"},
 		{Selection{Speedup: -1}, "a speedup of -1"},
 		{Selection{MaxOutput: -2}, "at most -2 tokens"},
-		{Selection{Speedup: 2, Arrivals: &Arrivals{}}, "other times of arrival"},
+		{Selection{Speedup: 2, Arrivals: &Arrivals{}}, "other arrival times"},
 		{Selection{Arrivals: &Arrivals{Gap: -1}}, "a gap of -1ns"},
-		{Selection{Speedup: MinSpeedup}, "later than a trace can say"},
-		{Selection{Arrivals: &Arrivals{Gap: math.MaxInt64}}, "later than a trace can say"},
+		{Selection{Speedup: MinSpeedup}, "later than a trace can represent"},
+		{Selection{Arrivals: &Arrivals{Gap: math.MaxInt64}}, "later than a trace can represent"},
 		{Selection{}, "broken"},
 	} {
 		requests := func(yield func(Request, error) bool) {

@@ -7,17 +7,16 @@ import (
 	"kvcompress/internal/splitmix"
 )
 
-// synthetic makes the tensors of a request by a recipe, each row on its own: from
-// the request's id, the layer, the head and the token, in a time that does not
-// depend on them, and with no memory of other rows.
+// synthetic computes the tensors of a request from a recipe. Each row is computed by itself from the
+// request's id, the layer, the head and the token, in a time that does not depend on these.
 type synthetic struct {
 	meta   Meta
 	r      Request
-	key    uint64 // of the recipe: what all requests share
-	tokens uint64 // of the request: what its own text is
-	plans  []plan // of the KV heads of planned
-	layer  int    // the one planned, or -1
-	raw    []byte // for round
+	key    uint64 // of the recipe, the same for all requests
+	tokens uint64 // of the request
+	plans  []plan // of the KV heads of layer
+	layer  int    // layer of plans, or -1
+	raw    []byte // buffer for round
 }
 
 func newSynthetic(meta Meta, r Request) Tensors {
@@ -60,7 +59,7 @@ func (s *synthetic) headKey(layer, kvHead int) uint64 {
 	return derive(derive(s.key, uint64(layer)), uint64(kvHead))
 }
 
-// plan makes the plans of a layer, unless it has just done so.
+// plan makes the plans of a layer, unless they are there already.
 func (s *synthetic) plan(layer int) {
 	if s.layer == layer {
 		return
@@ -71,15 +70,15 @@ func (s *synthetic) plan(layer int) {
 	}
 }
 
-// rowMaker makes the rows of one head of one tensor of one request.
+// rowMaker computes rows of one head of one tensor of one request.
 type rowMaker struct {
 	*plan
 	tensor Tensor
-	text   uint64 // key of what the query heads and the KV head have in common
+	text   uint64 // key that the query heads and their KV head share
 	own    uint64 // key of this head's noise
 	scale  float32
-	heat   float64 // of a query head: by how much its logits are larger
-	lean   float64 // and its sink's besides, in nats
+	heat   float64 // of a query head: factor of its logits
+	lean   float64 // of a query head: increase of its sink's logit, in nats
 }
 
 func newRowMaker(s *synthetic, t Tensor, layer, head int, p *plan, text uint64) rowMaker {
@@ -94,7 +93,7 @@ func newRowMaker(s *synthetic, t Tensor, layer, head int, p *plan, text uint64) 
 		w.heat = between(derive(strength, 0), 0.95, 1.1)
 		w.lean = between(derive(strength, 1), -0.5, 0.5)
 	}
-	// A lane of noise runs from -2¹⁵ to 2¹⁵, which has a deviation of 2¹⁵/√3.
+	// A lane of noise is uniform from -2¹⁵ to 2¹⁵, which has a standard deviation of 2¹⁵/√3.
 	w.scale = float32(float64(deviation*math.Sqrt(3)) / (1 << 15))
 	return w
 }
@@ -114,14 +113,14 @@ func (w *rowMaker) addQuery(dst []float32, token uint64) {
 		dst[0] += float32(float64(w.sink*w.heat) + float64(w.sinkNat*w.lean))
 	}
 	w.addTurns(dst, token, w.heat)
-	// A needle lies at least a whole block back.
+	// A needle is at least a whole block back.
 	if since := token / topic * topic; w.kind.Retrieval && since >= 2*NeedleBlock {
 		sought := derive(derive(w.own, 1<<32), token/topic)
 		w.addSigns(dst, below(sought, since/NeedleBlock-1), w.heat)
 	}
 }
 
-// addKey gives a token one part only: a sink or a needle is nothing else.
+// addKey adds at most one part to a token: a sink or needle token has no other.
 func (w *rowMaker) addKey(dst []float32, token uint64) {
 	if w.kind.Sink && token < SinkTokens {
 		dst[0] += float32(w.sink)
@@ -138,7 +137,7 @@ func (w *rowMaker) addKey(dst []float32, token uint64) {
 	w.addTurns(dst, token, 1)
 }
 
-// needle returns the first token of the needle of a block.
+// needle returns the first token of a block's needle.
 func (w *rowMaker) needle(block uint64) uint64 {
 	first := block * NeedleBlock
 	skip := uint64(0)
@@ -148,7 +147,7 @@ func (w *rowMaker) needle(block uint64) uint64 {
 	return first + skip + below(derive(derive(w.text, 1<<33), block), NeedleBlock-NeedleTokens+1-skip)
 }
 
-// addTurns adds the pairs, each turned as far as the token demands.
+// addTurns adds the pairs, each rotated to the token's phase.
 func (w *rowMaker) addTurns(dst []float32, token uint64, heat float64) {
 	for i := range w.pairs {
 		sin, cos := sincos(uint32(token) * w.step[i])
@@ -173,8 +172,7 @@ func (w *rowMaker) addSigns(dst []float32, block uint64, heat float64) {
 	}
 }
 
-// noise fills dst, whose length is a multiple of four, with even noise from
-// -scale·2¹⁵ to scale·2¹⁵.
+// noise fills dst, whose length is a multiple of four, with uniform noise from -scale·2¹⁵ to scale·2¹⁵.
 func noise(dst []float32, key uint64, scale float32) {
 	for i := 0; i+4 <= len(dst); i += 4 {
 		key += splitmix.Golden
@@ -187,13 +185,13 @@ func noise(dst []float32, key uint64, scale float32) {
 	}
 }
 
-// round rounds every value to the format in which a recorded trace would store it.
+// round rounds every value to the dtype of the trace.
 func (s *synthetic) round(dst []float32) {
 	format := s.meta.DType
 	if format == dtype.F32 {
 		return
 	}
-	const most = 4096 // values at a time, which stay in the processor's cache
+	const most = 4096 // values at a time, which fit in the processor's cache
 	if s.raw == nil {
 		s.raw = make([]byte, most*format.Size())
 	}

@@ -28,7 +28,7 @@ func (t Tensor) String() string {
 	return fmt.Sprintf("Tensor(%d)", uint8(t))
 }
 
-// Heads returns the third dimension of t: H·G of Q, and H of K and V.
+// Heads returns the number of heads of t: H·G for Q, H for K and V.
 func (t Tensor) Heads(s kv.Shape) int {
 	if t == Q {
 		return s.QueryHeads()
@@ -36,17 +36,16 @@ func (t Tensor) Heads(s kv.Shape) int {
 	return s.KVHeads
 }
 
-// row returns the elements of t of one token in one layer.
+// row returns the number of elements of t of one token in one layer.
 func (t Tensor) row(s kv.Shape) int { return t.Heads(s) * s.HeadSize }
 
-// Tensors opens the tensors of request i. A request without any is an error that
-// says so. The result is for one goroutine at a time; those of different calls may
-// be used at once. It holds a MiB of each tensor and a row: requests run by the
-// hundred, each with its tensors open. (Of a file system that cannot read a part
-// of a file it holds the file, of at most 64 MiB.)
+// Tensors opens the tensors of request i; it is an error if the request has none. One result must not be used
+// by several goroutines at once, but several results may. Each holds one MiB per tensor and one row in
+// memory, so that hundreds can be open. (If the file system cannot read parts of a file, it holds the whole
+// file, of at most 64 MiB.)
 func (t *Trace) Tensors(i int) (Tensors, error) {
 	if i < 0 || i >= len(t.requests) {
-		return nil, fmt.Errorf("trace: there is no request number %d, only %d", i, len(t.requests))
+		return nil, fmt.Errorf("trace: there is no request %d, only %d requests", i, len(t.requests))
 	}
 	r := t.requests[i]
 	if t.Meta.Synth != nil {
@@ -66,22 +65,22 @@ func (t *Trace) Tensors(i int) (Tensors, error) {
 	return s, nil
 }
 
-var errNoTensors = errors.New("the trace holds no tensors of it")
+var errNoTensors = errors.New("the trace has no tensors of this request")
 
-// located completes an error about the tensors of r.
+// located adds the place of r's tensors to an error.
 func (t *Trace) located(r Request, err error) error {
 	return Error{File: t.path(r.ID + tensorsSuffix), Request: r.ID}.about(err)
 }
 
 const (
-	wholeFile  = 64 << 20 // of a file system that cannot read parts, a file up to this size is held
-	windowSize = 1 << 20  // what of each tensor of any other file is held
-	// Up to this distance between the rows of one layer, reading what lies between
-	// them is quicker than a system call for each.
+	wholeFile  = 64 << 20 // largest file that is read as a whole, if the file system cannot read parts
+	windowSize = 1 << 20  // bytes of each tensor of any other file in memory
+	// If rows of one layer are no farther apart than this, reading the gap between them is faster than a
+	// system call for each.
 	smallStride = 16 << 10
 )
 
-// stored gives the tensors of a safetensors file.
+// stored reads the tensors of a safetensors file.
 type stored struct {
 	file    fs.File
 	r       io.ReaderAt
@@ -92,15 +91,15 @@ type stored struct {
 	fail    func(error) error
 }
 
-// storedTensor is one of the three tensors, and the range of it that is in memory.
+// storedTensor is one of the three tensors, and the part of it that is in memory.
 type storedTensor struct {
 	begin, end int64 // in the file
 	window     []byte
-	at         int64 // of window, in the file
+	at         int64 // offset of window in the file
 	scratch    []byte
 }
 
-// openStored opens the file of r and checks all of it but the values.
+// openStored opens the file of r and checks everything but the values.
 func openStored(fsys fs.FS, meta Meta, r Request) (*stored, error) {
 	h, errs := openHeader(fsys, r.ID+tensorsSuffix)
 	if len(errs) == 0 {
@@ -119,17 +118,17 @@ func openStored(fsys fs.FS, meta Meta, r Request) (*stored, error) {
 	return s, nil
 }
 
-// header is an open file of tensors of which the header was read.
+// header is an open tensor file whose header was read.
 type header struct {
 	file    fs.File
 	r       io.ReaderAt
 	size    int64
 	tensors *safetensors.File
-	wrong   map[string]bool // tensors of whose description something is wrong
+	wrong   map[string]bool // tensors with an error in their description
 }
 
-// openHeader opens a file of tensors and reads its header. After errors it returns
-// the file if there is something to be read in it.
+// openHeader opens a tensor file and reads its header. With errors it still returns the file if something in
+// it can be read.
 func openHeader(fsys fs.FS, name string) (*header, []error) {
 	f, err := regular.Open(fsys, name)
 	if err != nil {
@@ -169,15 +168,15 @@ func (h *header) close() {
 	}
 }
 
-// expected is what trace.json and requests.jsonl say of a file of tensors.
+// expected is what trace.json and requests.jsonl say about a tensor file.
 type expected struct {
-	shape    kv.Shape // zero if it is not known
+	shape    kv.Shape // zero if unknown
 	format   dtype.DType
-	formatOK bool // whether that is known
-	cached   int  // tokens at least; 0 if it is not known
+	formatOK bool // whether the dtype is known
+	cached   int  // least number of tokens; 0 if unknown
 }
 
-// check returns every difference between a file and what is expected.
+// check returns all differences between a file and the expectation.
 func (x expected) check(h *header) []error {
 	var errs []error
 	for _, name := range h.tensors.Names() {
@@ -202,7 +201,7 @@ func (x expected) check(h *header) []error {
 			continue
 		}
 		if n := info.Shape[0]; tokens >= 0 && n != tokens {
-			errs = append(errs, &tensorError{t, fmt.Errorf("%d tokens, and %d in the tensors before", n, tokens)})
+			errs = append(errs, &tensorError{t, fmt.Errorf("%d tokens, want %d as in the tensors before", n, tokens)})
 		}
 		tokens = info.Shape[0]
 	}
@@ -231,11 +230,11 @@ func (x expected) checkShape(t Tensor, got []int64) error {
 	case x.shape == (kv.Shape{}) && x.cached == 0:
 		return fmt.Errorf("shape is %v, want four dimensions", got)
 	case x.shape == (kv.Shape{}):
-		return fmt.Errorf("shape is %v, want %d tokens by requests.jsonl (or %d, with the last)", got, cached, cached+1)
+		return fmt.Errorf("shape is %v, want %d tokens as in requests.jsonl (or %d, with the last)", got, cached, cached+1)
 	case x.cached == 0:
-		return fmt.Errorf("shape is %v, want [tokens %s by trace.json", got, s)
+		return fmt.Errorf("shape is %v, want [tokens %s as in trace.json", got, s)
 	}
-	return fmt.Errorf("shape is %v, want [%d %s by trace.json and requests.jsonl (or %d tokens, with the last)", got, cached, s, cached+1)
+	return fmt.Errorf("shape is %v, want [%d %s as in trace.json and requests.jsonl (or %d tokens, with the last)", got, cached, s, cached+1)
 }
 
 func (s *stored) Tokens() int { return s.tokens }
@@ -259,9 +258,8 @@ func (s *stored) Read(dst []float32, t Tensor, layer, from, n int) error {
 		x        = &s.tensors[t]
 		at       = x.begin + int64(from)*stride + int64(layer)*row
 	)
-	// One token at a time means all its layers in turn, so what lies around the
-	// row will be asked for next; and rows that lie close together are had with
-	// fewer reads. Otherwise a row is read alone.
+	// A reader of one token at a time reads all its layers in turn, so the data around the row is needed
+	// next; and rows that are close together need fewer reads this way. Otherwise a row is read by itself.
 	through := n == 1 || stride <= smallStride
 	for i := range n {
 		raw, err := s.bytes(x, at+int64(i)*stride, row, stride, through)
@@ -277,8 +275,7 @@ func (s *stored) Read(dst []float32, t Tensor, layer, from, n int) error {
 	return nil
 }
 
-// bytes returns size bytes of the file at off, which x holds. They stay valid until
-// the next call.
+// bytes returns size bytes of the file at off, which must be in x. They are valid until the next call.
 func (s *stored) bytes(x *storedTensor, off, size, stride int64, through bool) ([]byte, error) {
 	if m, ok := s.r.(memory); ok {
 		return m[off : off+size], nil // the header was checked against len(m)
@@ -295,7 +292,7 @@ func (s *stored) bytes(x *storedTensor, off, size, stride int64, through bool) (
 	if x.window == nil {
 		x.window = make([]byte, 0, min(windowSize, x.end-x.begin))
 	}
-	// From the beginning of the token, as many whole tokens as fit.
+	// As many whole tokens as fit, from the beginning of this one.
 	x.at = off - (off-x.begin)%stride
 	x.window = x.window[:min(windowSize/stride*stride, x.end-x.at)]
 	if err := readAt(s.r, x.window, x.at); err != nil {
@@ -305,19 +302,18 @@ func (s *stored) bytes(x *storedTensor, off, size, stride int64, through bool) (
 	return x.window[off-x.at:][:size], nil
 }
 
-// Violation is a value that no trace may hold.
+// Violation is a value that a trace must not have.
 type Violation struct {
 	Token, Layer, Head, Element int
 	Value                       float32
 }
 
-// Error says what the value is and where, as in "NaN at token 3, layer 0, head 2,
-// element 5".
+// Error returns the value and its place, as in "NaN at token 3, layer 0, head 2, element 5".
 func (v *Violation) Error() string {
 	return fmt.Sprintf("%s at token %d, layer %d, head %d, element %d", badValue(v.Value), v.Token, v.Layer, v.Head, v.Element)
 }
 
-// badValue says what is bad about a value.
+// badValue describes an invalid value.
 func badValue(x float32) string {
 	switch {
 	case x != x:
@@ -330,12 +326,12 @@ func badValue(x float32) string {
 	return fmt.Sprintf("%g, beyond ±2^56,", x)
 }
 
-// violation says where the element i of t is.
+// violation returns the place of element i of t.
 func (t Tensor) violation(s kv.Shape, i int64, value float32) *Violation {
 	return violation([]int64{0, int64(s.Layers), int64(t.Heads(s)), int64(s.HeadSize)}, i, value)
 }
 
-// violation says where the element i of a tensor of four dimensions is.
+// violation returns the place of element i of a tensor with four dimensions.
 func violation(dims []int64, i int64, value float32) *Violation {
 	layers, heads, size := dims[1], dims[2], dims[3]
 	return &Violation{
@@ -347,8 +343,8 @@ func violation(dims []int64, i int64, value float32) *Violation {
 	}
 }
 
-// findBad returns the index of the first value that is NaN, infinite or beyond
-// MaxMagnitude. Such values, and no others, have larger bits than it, sign aside.
+// findBad returns the index of the first value that is NaN, infinite or beyond MaxMagnitude: those whose bits
+// without the sign are larger than the bits of MaxMagnitude.
 func findBad(values []float32) (int, bool) {
 	limit := math.Float32bits(MaxMagnitude)
 	for i, x := range values {
@@ -359,22 +355,22 @@ func findBad(values []float32) (int, bool) {
 	return 0, false
 }
 
-// checkRead refuses a Read outside the tensor, or into a dst of another length.
+// checkRead returns an error for a Read outside the tensor, or into a dst of the wrong length.
 func checkRead(shape kv.Shape, tokens, length int, t Tensor, layer, from, n int) error {
 	switch {
 	case t > V:
 		return fmt.Errorf("there is no tensor %v", t)
 	case layer < 0 || layer >= shape.Layers:
-		return &tensorError{t, fmt.Errorf("there is no layer %d, only %d", layer, shape.Layers)}
+		return &tensorError{t, fmt.Errorf("there is no layer %d, only %d layers", layer, shape.Layers)}
 	case from < 0 || n < 0 || from > tokens-n:
-		return &tensorError{t, fmt.Errorf("there are no tokens %d to %d, only %d", from, from+n, tokens)}
+		return &tensorError{t, fmt.Errorf("there are no tokens %d to %d, only %d tokens", from, from+n, tokens)}
 	case length != n*t.row(shape):
 		return &tensorError{t, fmt.Errorf("dst has %d elements, want %d", length, n*t.row(shape))}
 	}
 	return nil
 }
 
-// memory is a file that is held in memory.
+// memory is a file in memory.
 type memory []byte
 
 func (m memory) ReadAt(p []byte, off int64) (int, error) {
@@ -388,13 +384,13 @@ func (m memory) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// readerAt returns f, or all of it if it cannot be read in parts and is small.
+// readerAt returns f or, if it cannot be read in parts and is small, its content.
 func readerAt(f fs.File, size int64) (io.ReaderAt, error) {
 	if r, ok := f.(io.ReaderAt); ok {
 		return r, nil
 	}
 	if size > wholeFile {
-		return nil, fmt.Errorf("%d bytes in a file system that cannot read parts of a file, want at most %d", size, wholeFile)
+		return nil, fmt.Errorf("the file system cannot read parts of a file, and this one has %d bytes, want at most %d", size, wholeFile)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, size))
 	if err == nil && int64(len(data)) < size {

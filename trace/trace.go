@@ -1,6 +1,5 @@
-// Package trace reads, writes, checks, synthesizes and records request traces:
-// who asked when for how many tokens, and for some of them the Q, K and V that
-// a model computed for every token.
+// Package trace reads, writes, checks, synthesizes and records request traces: when requests arrive, how many
+// tokens they have, and for some requests the Q, K and V that a model computed for every token.
 package trace
 
 import (
@@ -14,33 +13,30 @@ import (
 // and the only one that it reads.
 const FormatVersion = 1
 
-// MaxMagnitude bounds every element of Q, K and V. With it no sum of the
-// pipeline can overflow binary32: |q·k| ≤ 256 · 2⁵⁶ · 2⁵⁶ = 2¹²⁰.
+// MaxMagnitude bounds every element of Q, K and V, so that no sum overflows binary32: |q·k| ≤ 256 · 2⁵⁶ · 2⁵⁶
+// = 2¹²⁰.
 const MaxMagnitude = 1 << 56
 
-// Meta is trace.json. A trace whose Shape is zero holds requests only, and its
-// DType means nothing; only imported and generated ones may.
+// Meta is trace.json. If Shape is zero, which only imported and generated traces may have, the trace has
+// requests only, and DType has no meaning.
 type Meta struct {
 	FormatVersion int         `json:"format_version"`
 	Name          string      `json:"name,omitempty"`
 	Model         string      `json:"model,omitempty"`
 	Shape         kv.Shape    `json:"shape"`
 	DType         dtype.DType `json:"dtype"` // of the stored tensors: f32, f16 or bf16
-	// Rope is the rotary embedding that Q and K carry; nil if that is not known, or
-	// none.
+	// Rope is the rotary embedding of Q and K; nil if there is none or it is unknown.
 	Rope   *Rope   `json:"rope,omitempty"`
 	Source Source  `json:"source"`
 	Synth  *Recipe `json:"synth,omitempty"`
-	// PrefixBlockTokens is how many tokens each of a request's PrefixHashes stands
-	// for; 0 if that is not known.
+	// PrefixBlockTokens is how many tokens of a prompt each of the PrefixHashes is for; 0 if unknown.
 	PrefixBlockTokens int `json:"prefix_block_tokens,omitempty"`
 }
 
-// RequestsOnly reports whether the trace has no shape, and so no tensors.
+// RequestsOnly reports whether the trace has no shape, and therefore no tensors.
 func (m Meta) RequestsOnly() bool { return m.Shape == kv.Shape{} }
 
-// MarshalJSON writes trace.json, without the shape and the dtype of a trace that
-// holds requests only.
+// MarshalJSON returns trace.json; without shape and dtype if the trace has requests only.
 func (m Meta) MarshalJSON() ([]byte, error) {
 	type plain Meta // without this method
 	if !m.RequestsOnly() {
@@ -67,19 +63,19 @@ type Request struct {
 	PromptTokens int    `json:"prompt_tokens"`
 	OutputTokens int    `json:"output_tokens"`
 	Session      string `json:"session,omitempty"`
-	// PrefixHashes has a hash for each of the first blocks of the prompt: two
-	// requests whose hashes agree up to one share the prompt up to there. A block
-	// without a hash is shared with no other request.
+	// PrefixHashes has a hash for each of the first blocks of the prompt: if the hashes of two requests are
+	// equal up to some block, their prompts are equal up to there. A block without a hash is shared with no
+	// other request.
 	PrefixHashes []uint64 `json:"prefix_hashes,omitempty"`
-	// Compression is the request's own options of compression; nil if it has none.
+	// Compression has the request's own compression options; nil if there are none.
 	Compression *Compression `json:"compression,omitempty"`
 }
 
-// CachedTokens returns how many tokens of the request ever enter the cache: all
-// of them but the last, which is sampled and never fed back.
+// CachedTokens returns how many tokens of the request enter the cache: all but the last, which is sampled but
+// not fed back.
 func (r Request) CachedTokens() int { return r.PromptTokens + r.OutputTokens - 1 }
 
-// Tensor names one of the three tensors of a request.
+// Tensor is one of the three tensors of a request.
 type Tensor uint8
 
 // The tensors of a recorded request, in the order in which they are stored.
@@ -89,15 +85,13 @@ const (
 	V               // [tokens, L, H, D]
 )
 
-// Tensors gives the Q, K and V of one request, rows on demand, whether they were
-// recorded or are synthesized.
+// Tensors reads rows of Q, K and V of one request, whether recorded or synthetic.
 type Tensors interface {
 	// Tokens returns the number of rows: at least Request.CachedTokens.
 	Tokens() int
-	// Read fills dst with tensor t of the given layer for tokens from..from+n-1,
-	// as [n, heads, D], where heads is H·G for Q and H for K and V. A value that
-	// is NaN, infinite or beyond MaxMagnitude is an error that names the request,
-	// tensor and index.
+	// Read fills dst with tensor t of the given layer for tokens from..from+n-1, as [n, heads, D], where
+	// heads is H·G for Q and H for K and V. If a value is NaN, infinite or beyond MaxMagnitude, the error
+	// names the request, tensor and index.
 	Read(dst []float32, t Tensor, layer, from, n int) error
 	Close() error
 }

@@ -15,9 +15,8 @@ import (
 	"kvcompress/internal/output"
 )
 
-// Writer writes a trace into a directory. It refuses what Open and Check would
-// refuse, and trace.json, without which a directory is no trace, comes last: what
-// is there is whole.
+// Writer writes a trace into a directory. It returns the errors that Open and Check would return. trace.json,
+// without which a directory is not a trace, is written last, so every trace is complete.
 //
 //	w, err := trace.Create(dir, meta)
 //	...
@@ -33,24 +32,23 @@ import (
 // only from one at a time.
 type Writer struct {
 	dir  string
-	made bool // by Create
+	made bool // the directory was made by Create
 	meta Meta
 
 	mu       sync.Mutex
 	requests *tempFile // requests.jsonl
 	seen     collector
 	count    int
-	line     []byte          // the last one written
+	line     []byte          // buffer for a line
 	begun    map[string]bool // ids that are being recorded
-	tensors  []*tempFile     // of the requests that are recorded, without their final names
-	closed   bool            // or given up
+	tensors  []*tempFile     // of finished requests, without their final names
+	closed   bool            // or aborted
 }
 
 var errClosed = errors.New("trace: the writer is closed")
 
-// Create makes the directory dir if there is none, and begins a trace there. A
-// directory that already holds a trace, or files of one, is refused.
-// meta.FormatVersion may be 0 for the version that is written.
+// Create makes the directory dir if it does not exist, and begins a trace there. It is an error if dir
+// already has a trace, or files of one. meta.FormatVersion may be 0 for the current version.
 func Create(dir string, meta Meta) (*Writer, error) {
 	if meta.FormatVersion == 0 {
 		meta.FormatVersion = FormatVersion
@@ -70,7 +68,7 @@ func Create(dir string, meta Meta) (*Writer, error) {
 	if output.Clean(dir, func(name string) bool { return name == requestsFile }) > 0 {
 		return nil, fmt.Errorf("trace: another trace is being written to %s: %w", dir, ErrTaken)
 	}
-	// Nobody writes here, so that this was left by a program that was killed.
+	// Nobody else is writing here, so these are left over from a program that was killed.
 	output.Clean(dir, func(name string) bool {
 		return name == metaFile || slices.ContainsFunc([]string{tensorsSuffix, keysSuffix, valuesSuffix}, func(s string) bool { return strings.HasSuffix(name, s) })
 	})
@@ -80,11 +78,10 @@ func Create(dir string, meta Meta) (*Writer, error) {
 	return w, nil
 }
 
-// ErrTaken is the error for a directory that holds files of a trace already.
+// ErrTaken is the error for a directory that already has files of a trace.
 var ErrTaken = errors.New("choose another folder, or remove this one first")
 
-// CheckFree returns an error if Create would refuse the directory dir for what is
-// there already.
+// CheckFree returns an error if Create would return one because of files in the directory dir.
 func CheckFree(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -95,23 +92,22 @@ func CheckFree(dir string) error {
 	}
 	for _, e := range entries {
 		if name := e.Name(); name == metaFile || name == requestsFile || strings.HasSuffix(name, tensorsSuffix) {
-			return fmt.Errorf("trace: %s already holds a trace, or a part of one (%s): %w", dir, name, ErrTaken)
+			return fmt.Errorf("trace: %s already has a trace, or a part of one (%s): %w", dir, name, ErrTaken)
 		}
 	}
 	return nil
 }
 
-// Add adds a request without stored tensors. Requests are added in order of
-// arrival. In a trace of kind Recorded every request has tensors, and Add is an
-// error.
+// Add adds a request without stored tensors. Requests must be added in order of arrival. It is an error in a
+// trace of kind Recorded, where every request has tensors.
 func (w *Writer) Add(r Request) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.meta.Source.Kind == Recorded {
-		return w.errorf(r.ID, errors.New("a request of a recorded trace needs tensors"))
+		return w.errorf(r.ID, errors.New("a request of a recorded trace must have tensors"))
 	}
 	if w.begun[r.ID] {
-		return w.errorf(r.ID, errors.New("it is being recorded"))
+		return w.errorf(r.ID, errors.New("the request is being recorded"))
 	}
 	if err := w.admit(r); err != nil {
 		return err
@@ -119,7 +115,7 @@ func (w *Writer) Add(r Request) error {
 	return w.add(r)
 }
 
-// admit says whether add would take r. It is called with mu held, as add is.
+// admit returns the error that add would return for r. Like add, it needs mu to be locked.
 func (w *Writer) admit(r Request) error {
 	if w.closed {
 		return errClosed
@@ -154,8 +150,8 @@ func (w *Writer) errorf(id string, err error) error {
 	return &Error{File: w.dir, Request: id, Err: err}
 }
 
-// Close gives all files their names, trace.json the last. It is an error to close a
-// trace without requests, or while a request is being recorded.
+// Close gives all files their names, trace.json last. It is an error to close a trace without requests, or
+// while a request is being recorded.
 func (w *Writer) Close() (err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -163,7 +159,7 @@ func (w *Writer) Close() (err error) {
 		return errClosed
 	}
 	for id := range w.begun {
-		return w.errorf(id, errors.New("it is still being recorded"))
+		return w.errorf(id, errors.New("the request is still being recorded"))
 	}
 	if w.count == 0 {
 		return w.errorf("", errNoRequests)
@@ -198,9 +194,8 @@ func (w *Writer) Close() (err error) {
 	return nil
 }
 
-// Abort gives the trace up, and leaves the directory as it was before Create. After
-// Close has succeeded, it does nothing. Requests that are being recorded are to be
-// given up before.
+// Abort discards the trace, and leaves the directory as it was before Create. After a successful Close it
+// does nothing. Requests that are being recorded must be aborted before.
 func (w *Writer) Abort() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -213,11 +208,11 @@ func (w *Writer) Abort() {
 		f.discard()
 	}
 	if w.made {
-		os.Remove(w.dir) // which fails, as it should, if it has come to hold something else
+		os.Remove(w.dir) // fails, as it should, if other files have been added
 	}
 }
 
-// tempFile is a buffered file that gets its name on commit.
+// tempFile is a buffered file that gets its final name on commit.
 type tempFile struct {
 	*bufio.Writer
 	f *output.File
@@ -239,7 +234,7 @@ func (t *tempFile) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// close ends the writing; commit can follow.
+// close ends the writing; the file can then be committed.
 func (t *tempFile) close() error {
 	err := t.Flush()
 	if err == nil {

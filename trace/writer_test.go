@@ -232,7 +232,7 @@ func TestWriterRefuses(t *testing.T) {
 		do   func(w *Writer) error
 		want string
 	}{
-		{"add to recorded", func(w *Writer) error { return w.Add(ok) }, "needs tensors"},
+		{"add to recorded", func(w *Writer) error { return w.Add(ok) }, "must have tensors"},
 		{"path", func(w *Writer) error { _, err := w.Begin("../x"); return err }, `id "../x"`},
 		{"dot", func(w *Writer) error { _, err := w.Begin(".x"); return err }, `id ".x"`},
 		{"empty id", func(w *Writer) error { _, err := w.Begin(""); return err }, "id is empty"},
@@ -296,7 +296,7 @@ func TestCreateRefuses(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Create(dir, meta); !errors.Is(err, ErrTaken) || !strings.Contains(err.Error(), "already holds a trace") {
+	if _, err := Create(dir, meta); !errors.Is(err, ErrTaken) || !strings.Contains(err.Error(), "already has a trace") {
 		t.Error(err)
 	}
 	for _, name := range []string{"requests.jsonl", "x.safetensors"} {
@@ -312,7 +312,7 @@ func TestCreateRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tr.Tensors(0); err == nil || !strings.Contains(err.Error(), "request a: the trace holds no tensors of it") {
+	if _, err := tr.Tensors(0); err == nil || !strings.Contains(err.Error(), "request a: the trace has no tensors of this request") {
 		t.Error(err)
 	}
 }

@@ -124,9 +124,9 @@ func TestForkRefuses(t *testing.T) {
 		{`"compression_interval":1`, `"compression_interval":0`, "less than 1"},
 		{`"target_compression_rate":1.0`, `"target_compression_rate":0.5`, "both together"},
 		{`"max_cache_tokens":4,
-		"target_compression_rate":1.0`, `"max_cache_tokens":-1,"target_compression_rate":0`, "not in (0, 1]"},
+		"target_compression_rate":1.0`, `"max_cache_tokens":-1,"target_compression_rate":0`, "wants it in (0, 1]"},
 		{`"max_cache_tokens":4,
-		"target_compression_rate":1.0`, `"max_cache_tokens":-1,"target_compression_rate":1.5`, "not in (0, 1]"},
+		"target_compression_rate":1.0`, `"max_cache_tokens":-1,"target_compression_rate":1.5`, "wants it in (0, 1]"},
 	} {
 		text := strings.Replace(smallSchedules["kv-compress"], c.old, c.new, 1)
 		_, err := methodCases(t.Context(), []byte(text), nil)

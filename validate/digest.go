@@ -137,7 +137,7 @@ func segmentInts(w *writer, h *kv.Head) {
 // eachUnit visits the stored bytes of quantized and merged segments.
 func eachUnit(cache *kv.Cache, seqs []kv.SeqID, f func(unit []byte)) {
 	eachHead(cache, seqs, func(h *kv.Head) {
-		if cache.Holds(h) != nil {
+		if cache.CheckHead(h) != nil {
 			return
 		}
 		for _, part := range []kv.Part{kv.Keys, kv.Values} {
@@ -164,7 +164,7 @@ func eachHead(cache *kv.Cache, seqs []kv.SeqID, f func(*kv.Head)) {
 // not 0. It skips a head that cannot be read, which an engine with a bug may report.
 func eachSlot(cache *kv.Cache, seqs []kv.SeqID, newest int, f func(slot int)) {
 	eachHead(cache, seqs, func(h *kv.Head) {
-		if cache.Holds(h) != nil {
+		if cache.CheckHead(h) != nil {
 			return
 		}
 		first := h.First

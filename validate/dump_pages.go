@@ -11,47 +11,46 @@ import (
 
 // ownPages says which segments heads have beside the plain one, under a method that quantizes or merges.
 type ownPages struct {
-	name    string         // of the tensor that counts their KVs
-	formats [2][]kv.Format // of keys, of values: of each segment that there can be, in order
-	merging ref.Merging    // of a method that merges
+	name      string         // of the tensor that counts their KVs
+	segments  int            // that there can be of keys, and of values
+	quantized [2][]kv.Format // of keys, of values, in layers that are not merged: of each segment that there can be, in order
+	merged    [2][]kv.Format // likewise in layers that are merged
+	merging   ref.Merging    // of a method that merges
 }
 
 // ownPagesOf returns what a configuration's method has of them; nil if all its pages are plain.
 func ownPagesOf(cfg *ref.Config) *ownPages {
 	m, err := cfg.NewMethod()
-	if err != nil {
+	if err != nil || !ref.KeepsAll(m) {
 		return nil
 	}
-	_, quantizes := m.(ref.Quantizer)
-	_, merges := m.(ref.Merger)
-	if quantizes && merges { // no engine under test runs it
-		return nil
+	o := &ownPages{}
+	if q, ok := m.(ref.Quantizer); ok {
+		keys, values := q.Formats()
+		o.name, o.segments, o.quantized = "quantized", 1, [2][]kv.Format{{keys}, {values}}
 	}
-	switch m := m.(type) {
-	case ref.Quantizer:
-		keys, values := m.Formats()
-		return &ownPages{name: "quantized", formats: [2][]kv.Format{{keys}, {values}}}
-	case ref.Merger:
+	if m, ok := m.(ref.Merger); ok {
 		formats := []kv.Format{m.Directions(), ref.RetainedFormat()}
-		return &ownPages{name: "merged", formats: [2][]kv.Format{formats, formats}, merging: m.Merging()}
+		o.name, o.segments, o.merged, o.merging = "merged", len(formats), [2][]kv.Format{formats, formats}, m.Merging()
 	}
-	return nil
+	return o
 }
 
-// has reports whether a head of a layer has such segments, and whether its merged ones are of the deeper layer of a pair.
-func (o *ownPages) has(layer int) (own, deep bool) {
-	if o.name == "quantized" {
-		return true, false
+// of returns the formats of a layer's segments, none if it has no such pages, and whether its merged ones are of the deeper
+// layer of a pair.
+func (o *ownPages) of(layer int) (formats [2][]kv.Format, deep bool) {
+	if merged, deep := o.merging.Merges(layer); merged {
+		return o.merged, deep
 	}
-	return o.merging.Merges(layer)
+	return o.quantized, false
 }
 
 // dims returns the dimensions of an array that has something for each segment: [S, L·H, 2], and of a method that
 // merges 2 more.
 func (o *ownPages) dims(sequences, heads int, more ...int64) []int64 {
 	d := []int64{int64(sequences), int64(heads), 2}
-	if n := len(o.formats[0]); n > 1 {
-		d = append(d, int64(n))
+	if o.segments > 1 {
+		d = append(d, int64(o.segments))
 	}
 	return append(d, more...)
 }
@@ -59,7 +58,8 @@ func (o *ownPages) dims(sequences, heads int, more ...int64) []int64 {
 // pageTensors are what a dump of a method that quantizes or merges has beside those of every state:
 //
 //	quantized  [S, L·H, 2] I32: how many of the oldest keys, and values, are quantized; or
-//	merged     [S, L·H, 2, 2] I32: how many are merged, and how many of those are retained
+//	merged     [S, L·H, 2, 2] I32: how many are merged, and how many of those are retained; of a layer that is not merged, how
+//	           many are quantized, and 0
 //	limits     [S, L·H, 2] F32: of heads that are merged with a deeper one, the distance above which later tokens are retained
 //	pages      [S, L·H, 2, pages of the longest list] I32, or [S, L·H, 2, 2, …]: their blocks, and −1 behind them
 //
@@ -75,8 +75,8 @@ func pageTensors(cfg *ref.Config, s *kv.Snapshot) []content {
 	var limits []float32
 	for _, seq := range s.Sequences {
 		for i := range seq.Heads {
-			for part, list := range [][]kv.Segment{seq.Heads[i].Keys, seq.Heads[i].Values} {
-				all := append(slices.Clone(list), make([]kv.Segment, len(own.formats[part]))...)[:len(own.formats[part])]
+			for _, list := range [][]kv.Segment{seq.Heads[i].Keys, seq.Heads[i].Values} {
+				all := append(slices.Clone(list), make([]kv.Segment, own.segments)...)[:own.segments]
 				for _, g := range all {
 					longest = max(longest, len(g.Table))
 				}
@@ -107,7 +107,7 @@ func (r *tensorReader) readPages(cfg *ref.Config, s *kv.Snapshot) error {
 	if own == nil || r.err != nil {
 		return r.err
 	}
-	heads, segments := cfg.Shape.Heads(), len(own.formats[0])
+	heads := cfg.Shape.Heads()
 	info, ok := r.file.Tensor("pages")
 	if want := len(own.dims(0, heads, 0)); !ok || len(info.Shape) != want {
 		return fmt.Errorf("dump: %s: no pages of %d dimensions", tensorFile, want)
@@ -125,19 +125,20 @@ func (r *tensorReader) readPages(cfg *ref.Config, s *kv.Snapshot) error {
 	for i, seq := range s.Sequences {
 		for j := range seq.Heads {
 			h := &seq.Heads[j]
-			has, deep := own.has(j / cfg.Shape.KVHeads)
+			formats, deep := own.of(j / cfg.Shape.KVHeads)
 			var packed [2]int // keys and values in such pages
 			for part, list := range []*[]kv.Segment{&h.Keys, &h.Values} {
-				for k, f := range own.formats[part] {
-					at := ((i*heads+j)*2+part)*segments + k
+				for k := range own.segments {
+					at := ((i*heads+j)*2+part)*own.segments + k
 					n := int(counts[at])
-					if n < 0 || n > h.Len || n > 0 && (!has || k > len(*list)) || n%f.Unit() != 0 || cfg.Pages(f, n) > longest {
-						return fmt.Errorf("dump: %s: sequence %d, head %d of L·H: segment %d of %v has %d of %d KVs in pages of %v, of lists of at most %d pages",
-							tensorFile, seq.ID, j, k, kv.Keys+kv.Part(part), n, h.Len, f.Kind, longest)
-					}
 					if n == 0 {
 						continue
 					}
+					if n < 0 || n > h.Len || k > len(*list) || k >= len(formats[part]) || n%formats[part][k].Unit() != 0 || cfg.Pages(formats[part][k], n) > longest {
+						return fmt.Errorf("dump: %s: sequence %d, head %d of L·H: segment %d of %v has %d of %d KVs, in lists of at most %d pages",
+							tensorFile, seq.ID, j, k, kv.Keys+kv.Part(part), n, h.Len, longest)
+					}
+					f := formats[part][k]
 					g := kv.Segment{Format: f, Len: n, Table: slices.Clone(pages[at*longest:][:cfg.Pages(f, n)])}
 					if k == 0 {
 						packed[part], g.Deep = n, deep

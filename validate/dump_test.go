@@ -123,7 +123,7 @@ func TestDumpOwn(t *testing.T) {
 // TestDumpPages dumps a decode step and a compression with quantized or merged pages, where the bug changes a
 // byte.
 func TestDumpPages(t *testing.T) {
-	for _, c := range []struct{ replay, what string }{{"gqa/kivi", "byte of quantized V"}, {"gqa/minicache", "byte of merged V"}} {
+	for _, c := range []struct{ replay, what string }{{"gqa/kivi", "byte of quantized V"}, {"gqa/minicache", "byte of merged V"}, {"gqa/minicache+kivi", "byte of merged V"}} {
 		for _, stage := range []ref.Stage{ref.StageDecode, ref.StageMove} {
 			t.Run(c.replay+"/"+string(stage), func(t *testing.T) {
 				b := open(t, c.replay)
@@ -268,7 +268,7 @@ func TestReplayRefuses(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"keys": "element NaN", "values": "element NaN", "metrics": "metric of NaN", "positions": "position -1", "owners": "has another owner",
-		"lengths": "length of -1", "tables": "entry 0 is -1", "free": "is free, there are", "q.0": "q: NaN", "k.0": "k: NaN", "v.0": "v: NaN",
+		"lengths": "length of -1", "tables": "entry 0 is -1", "free": "is in the free list", "q.0": "q: NaN", "k.0": "k: NaN", "v.0": "v: NaN",
 	} {
 		t.Run(name, func(t *testing.T) {
 			changed := fstest.MapFS{dumpFile: files[dumpFile], tensorFile: {Data: withOnes(t, files[tensorFile].Data, name)}}

@@ -92,12 +92,7 @@ func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
 		},
 		func(r *rand.Rand) (*Pipeline, error) { return of(r, own) },
 		func(r *rand.Rand) (*Pipeline, error) { return edgeOfPages(r, i, own) },
-		func(r *rand.Rand) (*Pipeline, error) {
-			if i%2 == 1 {
-				return nil, nil
-			}
-			return edgeOfMerging(r, i/2, own)
-		},
+		func(r *rand.Rand) (*Pipeline, error) { return edgeOfMerging(r, i, own) },
 		func(r *rand.Rand) (*Pipeline, error) {
 			if i%2 == 0 {
 				return nil, nil
@@ -209,16 +204,41 @@ func edgeOfPages(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error)
 	return nil, nil
 }
 
-// edgeOfMerging makes the i-th pipeline of MiniCache: those of 39 numbers in a row have every
-// format and head size. It is nil if MiniCache is none of the methods, or if that is too much work.
+// edgeMerging are the methods that merge, with the layers of their edge pipelines: a pair, and where the method quantizes
+// too, one that is not merged.
+var edgeMerging = []struct {
+	name   string
+	layers int
+}{{"minicache", 2}, {"minicache+kivi", 3}}
+
+// edgeOfMerging makes the i-th pipeline of a method that merges: those of 78 numbers in a row have every
+// method, format and head size. It is nil if that method is none of the methods, or if that is too much work.
 func edgeOfMerging(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
-	k := slices.IndexFunc(methods, func(m *draw.Method) bool { return m.Name == "minicache" })
+	merging := edgeMerging[i%len(edgeMerging)]
+	k := slices.IndexFunc(methods, func(m *draw.Method) bool { return m.Name == merging.name })
 	if k < 0 {
 		return nil, nil
 	}
+	i /= len(edgeMerging)
 	size := i / pageFormats
-	return edgeOf(r, i, 2, edgeFormats[i%pageFormats], size%len(edgeHeadSizes), size/len(edgeHeadSizes), anyReading, methods[k:k+1])
+	for range mergingDraws {
+		p, err := edgeOf(r, i, merging.layers, edgeFormats[i%pageFormats], size%len(edgeHeadSizes), size/len(edgeHeadSizes), anyReading, methods[k:k+1])
+		if err != nil {
+			return nil, err
+		}
+		if p == nil {
+			continue
+		}
+		if r.IntN(4) > 0 { // a plan takes merged and retained pages before any plain ones come free
+			p.Config.Blocks *= 2
+		}
+		return p, nil
+	}
+	return nil, nil
 }
+
+// mergingDraws bounds the draws of edgeOfMerging for blocks that hold a group.
+const mergingDraws = 8
 
 // anyReading takes any method.
 func anyReading(ref.Method) bool { return true }

@@ -3,6 +3,8 @@ package validate
 import (
 	"reflect"
 	"testing"
+
+	"kvcompress/ref"
 )
 
 // TestEdgePipelines: a seed always gives the same, all can be run, and the third of a seed
@@ -32,6 +34,35 @@ func TestEdgePipelines(t *testing.T) {
 	}
 	if none, err := EdgePipelines(1, nil); err != nil || len(none) > 0 {
 		t.Errorf("%d pipelines of no method, %v", len(none), err)
+	}
+}
+
+// TestEdgesOfBoth: of a method that quantizes and merges, some edge pipelines do both, of different layers, and some of these
+// have values halfway between two codes, and tokens of several pages.
+func TestEdgesOfBoth(t *testing.T) {
+	both, halfway, long := 0, 0, 0
+	for seed := range uint64(16) {
+		all, err := EdgePipelines(seed, only(t, "minicache+kivi"))
+		if err != nil {
+			t.Fatal(seed, err)
+		}
+		for i := range all {
+			p := &all[i]
+			merging := p.newMethod().(ref.Merger).Merging()
+			if merging.Pairs == 0 || 2*merging.Pairs == p.Shape.Layers {
+				continue
+			}
+			both++
+			if p.Inputs.Grid {
+				halfway++
+			}
+			if len(p.Operations) >= 100 {
+				long++
+			}
+		}
+	}
+	if both < 8 || halfway < 2 || long < 2 {
+		t.Errorf("%d pipelines do both, of which %d have values halfway between codes, and %d are long", both, halfway, long)
 	}
 }
 

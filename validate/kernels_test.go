@@ -6,6 +6,7 @@ import (
 	"flag"
 	"testing"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kernels"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/devices"
@@ -21,7 +22,7 @@ import (
 var (
 	deviceName = flag.String("device", devices.PTX, "`device` that the CUDA engine runs on: auto, ptx or cuda")
 	shuffle    = flag.Uint64("shuffle", 0, "seed of the order in which the PTX machine runs blocks and warps")
-	pipelines  = flag.Int("pipelines", 30, "random pipelines that TestRandom runs")
+	pipelines  = flag.Int("pipelines", 0, "random pipelines that TestRandom runs, instead of 5 with -short, 15 else and 30 with KVC_TESTS=full")
 	firstSeed  = flag.Uint64("seed", 1, "seed of the first of them")
 )
 
@@ -53,8 +54,8 @@ func newEngine(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), obser
 func TestRandom(t *testing.T) {
 	t.Parallel()
 	n := *pipelines
-	if testing.Short() {
-		n = min(n, 5)
+	if n == 0 {
+		n = testsize.Of(5, 15, 30)
 	}
 	methods, _, err := draw.Methods()
 	if err != nil {

@@ -186,6 +186,9 @@ func (p Pipeline) Run(ctx context.Context, test NewEngine, tolerance Tolerance) 
 			}
 		}
 		_, err := pair.Do(op)
+		if stopped(err) {
+			return o, err // the engines may have come differently far
+		}
 		pair.Interview()
 		o.Operations++
 		o.Tally = pair.Tally()

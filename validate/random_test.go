@@ -11,11 +11,36 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/ref/draw"
 	"kvcompress/trace"
 )
+
+// interrupting is an engine that interrupts the run in its first prefill.
+type interrupting struct {
+	Engine
+	cancel func()
+}
+
+func (e *interrupting) Prefill(kv.SeqID, int) error {
+	e.cancel()
+	return context.Canceled
+}
+
+// TestRandomInterrupted checks that an interrupted operation, which only one of the engines has
+// finished, is no divergence.
+func TestRandomInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err := Random(ctx, 1, 4, allMethods(t), Run{Engine: func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+		e, err := Reference(cfg, open, observe)
+		return &interrupting{e, cancel}, err
+	}}, nil)
+	if !errors.Is(err, context.Canceled) || r.Failed != nil {
+		t.Errorf("%v, %v", r.Failed, err)
+	}
+}
 
 // TestRandomReference runs random pipelines on two reference engines, one of which is restored from a
 // snapshot after every operation.
@@ -24,10 +49,7 @@ func TestRandomReference(t *testing.T) {
 		e, err := Reference(cfg, open, observe)
 		return &restoring{Engine: e}, err
 	}
-	methods, pipelines := allMethods(t), 60
-	if testing.Short() {
-		pipelines = 12
-	}
+	methods, pipelines := allMethods(t), testsize.Of(12, 30, 60)
 	r, err := Random(context.Background(), 1, pipelines, methods, Run{Engine: restored}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -152,6 +174,26 @@ func (r *restoring) Decode(batch []kv.SeqID) error {
 		return err
 	}
 	return r.Engine.Decode(batch)
+}
+
+// interrupted is the reference engine, interrupted as it begins a prompt.
+type interrupted struct{ Engine }
+
+func (interrupted) Prefill(kv.SeqID, int) error { return context.Canceled }
+
+// TestInterruptedPipeline: an engine that is interrupted before the reference has not diverged.
+func TestInterruptedPipeline(t *testing.T) {
+	p, err := RandomPipelineOf(1, only(t, ref.KVCompress))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := p.Run(t.Context(), func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+		e, err := Reference(cfg, open, observe)
+		return interrupted{e}, err
+	}, Tolerance{})
+	if !errors.Is(err, context.Canceled) || o.Divergence != nil {
+		t.Errorf("%v, %+v", err, o.Divergence)
+	}
 }
 
 // TestShrink finds a bug that occurs, after a compression, if a head has more than one block and a KV in the

@@ -313,7 +313,7 @@ func consistent(cfg *ref.Config, c *kv.Cache) error {
 		for i := range s.Heads {
 			h := &s.Heads[i]
 			at := fmt.Sprintf("dump: %s: sequence %d, head %d of L·H", tensorFile, id, i)
-			if err := c.Holds(h); err != nil {
+			if err := c.CheckHead(h); err != nil {
 				return fmt.Errorf("%s: %w", at, err)
 			}
 			if h.KVs() > s.Len || h.KVs() < s.Len && ref.KeepsAll(method) {

@@ -6,7 +6,7 @@ import (
 	"kvcompress/bench/models"
 )
 
-// A session reads a text token by token. A fork of it goes on by itself.
+// A session reads a text token by token. A fork of it continues independently.
 func ExampleSession() {
 	m, err := models.LoadLinear("hybrid-0")
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"kvcompress/trace/tokenizer"
 )
 
-// tokenizers loads one of each kind, and the trained one of the stories model if there is
-// ../shared/data.
+// tokenizers loads one of each kind, and that of the stories model if ../shared/data
+// exists.
 func tokenizers(t testing.TB) map[string]tokenizer.Tokenizer {
 	t.Helper()
 	all := map[string]tokenizer.Tokenizer{}

@@ -9,7 +9,7 @@ import (
 	"kvcompress/bench/task"
 )
 
-// docs/tasks.md shows what Generate makes.
+// The tables of docs/tasks.md have the tasks that Generate makes.
 func TestDocs(t *testing.T) {
 	page, err := os.ReadFile("../../docs/tasks.md")
 	if err != nil {

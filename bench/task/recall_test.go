@@ -9,8 +9,7 @@ import (
 	"kvcompress/trace/llama"
 )
 
-// shared returns the path of something in ../shared/data, or skips the test where that
-// is not.
+// shared returns a path in ../shared/data, or skips the test if it does not exist.
 func shared(t testing.TB, name string) string {
 	t.Helper()
 	path := filepath.Join("..", "..", "..", "shared", "data", filepath.FromSlash(name))

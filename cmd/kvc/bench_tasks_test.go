@@ -60,9 +60,8 @@ func benchTable(t *testing.T, args ...string) (bench.Table, string) {
 	return table, out
 }
 
-// A file of tasks through a model of one's own: what the full cache says scores 1 once it is
-// the answer, on one machine as on two, and a budget holds though every task has a length of
-// its own.
+// A file of tasks for a model of one's own. If the full cache's output is the right answer, it
+// scores 1, on one machine and on two; budgets hold although every task has its own length.
 func TestBenchTasksOfFile(t *testing.T) {
 	model := textModel(t)
 	tok, err := tokenizer.Load(model)

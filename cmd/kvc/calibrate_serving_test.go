@@ -46,7 +46,7 @@ func TestMeasurementFile(t *testing.T) {
 	}
 }
 
-// servingRows are runs of a closed loop, of three backends, that nobody measured.
+// servingRows are made-up runs of a closed loop on three backends.
 const servingRows = `backend,model,card,isl,osl,concurrency,num_requests,ttft_ms,tpot_ms
 vllm,llama-3.1-8b,l4,400,10,1,3,250,70
 sglang,llama-3.1-8b,l4,400,10,4,8,600,80
@@ -68,9 +68,8 @@ func written(t *testing.T, name, text string) string {
 	return path
 }
 
-// TestServingCases calibrates on runs and a log, and compares both with the fit and with what
-// is shipped: each says which fit it has the time from, how rows were served, and which error to
-// expect.
+// TestServingCases calibrates on runs and a log, and compares both with the new fit and with the
+// shipped ones: each output names its fit, how rows were served, and the expected error.
 func TestServingCases(t *testing.T) {
 	rows, log := written(t, "rows.csv", servingRows), written(t, "log.csv", loggedRows)
 	profile := filepath.Join(t.TempDir(), "p.json")
@@ -164,8 +163,8 @@ func TestServingCases(t *testing.T) {
 	}
 }
 
-// TestSimSaysItsFit: a projection says in text, JSON and on its page which fit its time is from
-// and which error to expect; a sweep of each card.
+// TestSimSaysItsFit: a projection has in text, JSON and on its page the fit of its times and the
+// expected error; a sweep has them for each card.
 func TestSimSaysItsFit(t *testing.T) {
 	page := filepath.Join(t.TempDir(), "p.html")
 	args := []string{"--requests", "six-stories", "--model", "llama-3.1-8b", "--gpu"}

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The demonstration shows what it promises, and leaves what it made.
+// The demonstration prints what its help describes, and leaves its files.
 func TestDemo(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "demo")
 	code, stdout, stderr := kvc("demo", "-o", dir)

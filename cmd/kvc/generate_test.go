@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// continued runs kvc generate and returns what it prints as JSON.
+// continued runs kvc generate and returns its JSON.
 func continued(t *testing.T, args ...string) generation {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -34,8 +34,8 @@ func recallPrompt() string {
 }
 
 // The model finds the record with its full cache, and not in the newest tokens alone; a
-// question in the prompt is answered as one after it; and the CUDA engine says and holds the
-// same as the reference.
+// question in the prompt is answered as one after it; and the CUDA engine generates and holds
+// the same as the reference.
 func TestGenerate(t *testing.T) {
 	prompt := recallPrompt()
 	full := continued(t, "--model", "recall-0", "--token-ids", prompt, "--question-ids", "1,20", "--max-tokens", "2")

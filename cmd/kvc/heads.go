@@ -152,7 +152,7 @@ func (f *headsImportFlags) run(cmd *cobra.Command, path string) error {
 	kvHeads := len(scores[0])
 	if given("kv-heads") {
 		if kvHeads = f.kvHeads; kvHeads < 1 || len(scores[0])%kvHeads != 0 {
-			return usagef("--kv-heads %d does not divide the %d heads of a layer in %s", kvHeads, len(scores[0]), path)
+			return usagef("--kv-heads %d: want a divisor of the %d heads of a layer in %s", kvHeads, len(scores[0]), path)
 		}
 	}
 	var m *heads.Map

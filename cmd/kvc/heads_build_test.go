@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Find finds what build built.
+// kvc heads find finds the heads that kvc heads build made.
 func TestHeadsBuildAndFind(t *testing.T) {
 	t.Chdir(t.TempDir())
 	code, out, stderr := kvc("heads", "build", "--heads", "previous,sink;local,induction;echo,uniform", "--group", "1", "--noise", "0.2", "--seed", "3", "-o", "model")

@@ -205,7 +205,7 @@ func (f *findFlags) inTrace(cmd *cobra.Command, name string) (*heads.Map, error)
 	defer tensors.Close()
 	id, shape := t.Requests()[at].ID, t.Meta.Shape
 	if tokens := f.rep.Tokens(); tensors.Tokens() < tokens {
-		return nil, usagef("%s: request %s has %s, and 1 + %d × %d = %d are needed: --period and --repeats are those of its prompt",
+		return nil, usagef("%s: request %s has %s, want 1 + %d × %d = %d: --period and --repeats must be those of its prompt",
 			name, id, words.Count(tensors.Tokens(), "token"), f.rep.Repeats, f.rep.Period, tokens)
 	}
 	repeats, err := heads.Repeats(tensors, shape, f.rep)

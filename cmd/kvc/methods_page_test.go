@@ -28,9 +28,8 @@ func methodPage(name string) (page, heading string) {
 	}
 }
 
-// TestMethodsPage holds the table in docs/methods.md against the table of methods, and the
-// page of every method: that it is there, in the form of the others, and names every option
-// with its default.
+// TestMethodsPage compares the table in docs/methods.md with the table of methods. It checks that
+// every method has a page, in the form of the others, which names every option with its default.
 func TestMethodsPage(t *testing.T) {
 	const path, begin, end = "../../docs/methods.md", "-update writes it -->\n", "<!-- end -->"
 	var table strings.Builder
@@ -60,7 +59,7 @@ func TestMethodsPage(t *testing.T) {
 					wants = append(wants, "\n| "+axis+" | ")
 				}
 			}
-			wants = append(wants, "**Idea", "**Options.**", "**Held against**")
+			wants = append(wants, "**Idea", "**Options.**", "**Checked against**")
 		}
 		if e.Name != ref.KVCompress {
 			for _, o := range e.Options() {
@@ -84,7 +83,7 @@ func TestMethodsPage(t *testing.T) {
 	}
 }
 
-// TestLinks follows the links between the pages: files that are there.
+// TestLinks checks that links between the pages lead to files.
 func TestLinks(t *testing.T) {
 	var pages []string
 	for _, pattern := range []string{"../../*.md", "../../docs/*.md", "../../docs/methods/*.md", "../../ref/*.md"} {

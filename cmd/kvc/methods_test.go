@@ -50,8 +50,8 @@ func TestMethods(t *testing.T) {
 	}
 }
 
-// TestMethodWithoutBudget runs a trace, whose options have a rate, with methods that keep every token: the rate
-// goes with the method before, and one that is given is refused.
+// TestMethodWithoutBudget runs a trace, whose options have a rate, with methods that keep every token: the trace's
+// rate is dropped with its method, and a rate flag is refused.
 func TestMethodWithoutBudget(t *testing.T) {
 	for _, args := range [][]string{{"minicache", "--set", "from=0"}, {"kivi", "--set", "group=8", "--set", "residual=16", "--block-size", "16"}} {
 		args = append([]string{"run", "gqa", "--method"}, args...)

@@ -50,7 +50,7 @@ func npzFile(t testing.TB, arrays map[string]npy.Header, data map[string][]byte)
 	return file.Bytes()
 }
 
-// The three forms of a file of head biases say the same.
+// The three formats of a file of head biases give the same biases.
 func TestHeadBiasFiles(t *testing.T) {
 	want := &ref.HeadBias{Bins: []int32{0, 16}, Bias: [][][]float32{{{0, 0.5}, {1, -1}}, {{2, 0.25}, {3, 4}}}}
 	values := []float32{0, 0.5, 1, -1, 2, 0.25, 3, 4}

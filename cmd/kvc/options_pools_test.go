@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// TestPools disaggregates prefill and decode from the command line: of a request alone, the
-// time to first token grows by its KVs' way over the link and by the last token that is
-// computed once more.
+// TestPools disaggregates prefill and decode from the command line. The time to first token of a
+// single request grows by the transfer of its KVs and by its last token, which is computed once
+// more.
 func TestPools(t *testing.T) {
 	dir := t.TempDir()
 	log := filepath.Join(dir, "log.csv")
@@ -79,8 +79,8 @@ func TestPools(t *testing.T) {
 	}
 }
 
-// TestPoolsSwept sweeps over servers that prefill and others that decode, as kvc sim has them,
-// beside replicas that do both.
+// TestPoolsSwept sweeps over numbers of prefill and decode servers, as in kvc sim, beside replicas
+// that do both.
 func TestPoolsSwept(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log.csv")
 	if err := os.WriteFile(log, []byte("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:00:00,1600,10\n2023-11-16 18:00:00.01,1600,10\n2023-11-16 18:00:00.02,160,99\n"), 0o644); err != nil {
@@ -206,7 +206,7 @@ func TestPlanDisaggregates(t *testing.T) {
 	}
 }
 
-// TestSweepOfNothing has a sweep of which no point can be projected end as kvc sim does.
+// TestSweepOfNothing: a sweep without any point that can be projected ends like kvc sim.
 func TestSweepOfNothing(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log.csv")
 	if err := os.WriteFile(log, []byte("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:00:00,1600,10\n"), 0o644); err != nil {

@@ -15,7 +15,7 @@ import (
 	"kvcompress/sim"
 )
 
-// steady is a log of requests of 1,000 tokens in and 50 out, each at times in milliseconds.
+// steady is a log of requests of 1,000 prompt and 50 output tokens, at the given milliseconds.
 func steady(t *testing.T, times ...string) string {
 	t.Helper()
 	log := filepath.Join(t.TempDir(), "log.jsonl")
@@ -29,7 +29,7 @@ func steady(t *testing.T, times ...string) string {
 	return log
 }
 
-// planJSON is what tests read of an answer.
+// planJSON has the fields of an answer that tests read.
 type planJSON struct {
 	Answer     string
 	Meets      bool
@@ -68,8 +68,8 @@ func planned(t *testing.T, want int, args ...string) planJSON {
 	return p
 }
 
-// TestPlan answers for a log of which a card serves a request alone within the objective, and
-// not two at once: the replicas are as many as requests come together.
+// TestPlan plans for a log whose requests meet the objective alone on a card, but not two at the
+// same time: as many replicas are needed as requests arrive together.
 func TestPlan(t *testing.T) {
 	log := steady(t, "0", "0", "0", "60000", "60000", "60000", "120000", "120000", "120000")
 	of := func(more ...string) []string {
@@ -113,7 +113,7 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// TestPlanReasons has candidates of which each fails for a reason of its own.
+// TestPlanReasons checks candidates that each fail for another reason.
 func TestPlanReasons(t *testing.T) {
 	log := steady(t, "0", "100")
 	p := planned(t, exitDone, "--requests", log, "--model", "llama-3.1-70b", "--gpu", "h100", "--tensor-parallel", "1,2,4,7", "--slo-ttft", "1h",
@@ -147,8 +147,8 @@ func TestPlanReasons(t *testing.T) {
 	}
 }
 
-// TestPlanOutputs has the answer in the first line, lines of at most 120 characters below, and
-// a page.
+// TestPlanOutputs checks that the first line has the answer, that the others have at most 120
+// characters, and that the page is written.
 func TestPlanOutputs(t *testing.T) {
 	page := filepath.Join(t.TempDir(), "plan.html")
 	args := []string{"plan", "--requests", steady(t, "0", "1000", "2000"), "--model", "llama-3.1-8b", "--gpu", "l4,h100", "--slo-ttft", "10ms", "--slo-e2e", "20s",
@@ -214,7 +214,8 @@ func TestPlanUsage(t *testing.T) {
 	}
 }
 
-// TestSweepTakesFlagsOfSim has every flag that says what is projected in kvc sweep too.
+// TestSweepTakesFlagsOfSim checks that kvc sweep has every flag of kvc sim that changes a
+// projection.
 func TestSweepTakesFlagsOfSim(t *testing.T) {
 	other := map[string]bool{"num-gpu-blocks": true, "cases": true, "plot": true, "chrome-trace": true, "per-request": true, "per-step": true} // of one run
 	found := map[string]bool{"plots": true, "prefill-replicas": true, "decode-replicas": true}                                                 // kvc plan finds how many, with --disaggregate
@@ -232,7 +233,7 @@ func TestSweepTakesFlagsOfSim(t *testing.T) {
 	})
 }
 
-// TestSweepAsSim has a sweep of one point give what kvc sim does, whatever is asked for.
+// TestSweepAsSim checks that a sweep of one point gives the same as kvc sim, with any flags.
 func TestSweepAsSim(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log.jsonl")
 	var text strings.Builder
@@ -287,8 +288,8 @@ func TestToday(t *testing.T) {
 	}
 }
 
-// A candidate has to keep a part of the full cache's quality by a bench that is named, and
-// the answer says whose it is.
+// A candidate has to keep a fraction of the full cache's quality, by the given bench, and the
+// answer names the bench.
 func TestPlanQuality(t *testing.T) {
 	dir := t.TempDir()
 	table := `{"plan": {"models": ["tiny"], "length": 512}, "rankings": [{"mode": "query-aware", "budget": "1/2", "methods": [

@@ -164,6 +164,9 @@ func (p *sweptPoint) row(name string, metadata bool) string {
 // TestPlanningPage runs the commands of docs/planning.md, and compares the answer, the reading, the
 // tables and the images with what they print and draw. -update rewrites tables and images.
 func TestPlanningPage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it runs the commands of a page, seconds of a sweep")
+	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestPTXCapture writes launches of several kernels, and holds what was written to itself
-// and to a kernel that is wrong.
+// TestPTXCapture writes launches of several kernels, and replays them on the same kernels and on a
+// wrong one.
 func TestPTXCapture(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it replays traces on the PTX machine several times")
@@ -49,7 +49,7 @@ func TestPTXCapture(t *testing.T) {
 	}{
 		{"attend_combine --trace story --step 9 -o case0", "case0: the folder is not empty", exitUsage},
 		{"attend_combine --trace story --step 99999 -o new", "there is no step 99999", exitUsage},
-		{"attend_combine --trace story --step 0 -o new", "is not launched in step 0 of story; launched are ", exitUsage},
+		{"attend_combine --trace story --step 0 -o new", "is not launched in step 0 of story, which launches ", exitUsage},
 		{"attend_combine --trace story --step 9 --launch 99 -o new", "there is no launch 99", exitUsage},
 		{"nope --trace story --step 9 -o new", `no kernel "nope"`, exitUsage},
 		{"attend_combine --trace nope --step 9 -o new", "nope", exitUsage},

@@ -8,7 +8,7 @@ import (
 	"kvcompress/kernels/mutate"
 )
 
-// TestPTXMutate plants faults in a file, and has a command look for what they change.
+// TestPTXMutate plants faults in a file, and runs a command to find them.
 func TestPTXMutate(t *testing.T) {
 	example(t)
 	code, stdout, stderr := kvc("ptx", "mutate", "example.ptx", "--entry", "saxpy", "-n", "1000", "--json",

@@ -288,8 +288,8 @@ func TestRunJSONAndPlot(t *testing.T) {
 	}
 }
 
-// TestRunPlotKept draws what heads hold, as docs/images/kept has it for every method: that
-// these are what the command draws is what the pages say.
+// TestRunPlotKept draws the KVs that heads keep. docs/images/kept has such a plot for every method,
+// which has to equal the command's.
 func TestRunPlotKept(t *testing.T) {
 	replays, err := traces.Expand("recall/...")
 	if err != nil {
@@ -319,7 +319,7 @@ func TestRunPlotKept(t *testing.T) {
 	}
 }
 
-// A replay that is stopped says what it has, and that this is not all.
+// A replay that is stopped prints its results so far, marked partial.
 func TestRunStopped(t *testing.T) {
 	dir := smallTrace(t)
 	ctx, cancel := context.WithCancel(t.Context())

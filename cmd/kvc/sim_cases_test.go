@@ -10,7 +10,7 @@ import (
 )
 
 // memoryCases are caches of published threads of vllm-project/vllm: issue 10517, pull request
-// 4454, and one that nothing is known of.
+// 4454, and a made-up one.
 const memoryCases = `source,model,card,card_gib,tp,utilization,max_num_batched_tokens,max_num_seqs,vllm,weights_gib,activation_gib,kv_gib,gpu_blocks_of_16
 issue 10517,llama-3.1-8b,rtx-3090,23.58,1,0.9,20000,256,0.6.4,14.99,2.07,,1952
 pull 4454,mistral-7b,rtx-a6000,,1,0.9,32768,256,0.4.1,,,,12735
@@ -49,8 +49,7 @@ func TestSimMemoryCases(t *testing.T) {
 	}
 }
 
-// TestSimMemoryCasesText checks that the table's lines are as long as each other, and what the
-// summary says.
+// TestSimMemoryCasesText checks that the table's lines have equal lengths, and the summary.
 func TestSimMemoryCasesText(t *testing.T) {
 	code, out, errs := kvc("sim", "--cases", memoryFile(t))
 	if code != 0 {
@@ -70,7 +69,7 @@ func TestSimMemoryCasesText(t *testing.T) {
 	}
 }
 
-// TestCaseForms checks that each form is known by its columns, in any order and beside others.
+// TestCaseForms checks that each form is recognized by its columns, in any order and with others.
 func TestCaseForms(t *testing.T) {
 	for header, want := range map[string]string{
 		"\ufeffmax_num_seqs,card,model,max_num_batched_tokens,kv_gib,utilization":                         "sizes of KV caches on servers",

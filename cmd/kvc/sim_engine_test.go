@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestSimEngine projects by vLLM V1's rules, with its own limits, and has the output say so.
+// TestSimEngine checks that the output names the scheduler, its limits and its prefill.
 func TestSimEngine(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log.jsonl")
 	line := `{"timestamp": 0, "input_length": 1024, "output_length": 2, "hash_ids": [1, 2]}` + "\n" +
@@ -80,8 +80,8 @@ func TestSimEngine(t *testing.T) {
 	}
 }
 
-// TestSweepEngine sweeps on vLLM V1, with its limits by card, and prefixes cached where
-// nothing is compressed.
+// TestSweepEngine sweeps on vLLM V1, with its limits by card, and with prefix caching for
+// uncompressed points.
 func TestSweepEngine(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log.jsonl")
 	line := `{"timestamp": 0, "input_length": 1024, "output_length": 2, "hash_ids": [1, 2]}` + "\n" +

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestMaxModelLen refuses longer requests, and says how many of the longest there is room for.
+// TestMaxModelLen checks that longer requests are refused, and the printed maximum concurrency.
 func TestMaxModelLen(t *testing.T) {
 	serve := "sim --requests six-stories --model llama-3.1-8b --gpu l4 --max-num-batched-tokens 2048 --blocks 524288 "
 	code, out, errs := kvc(strings.Fields(serve + "--max-model-len 8192")...)

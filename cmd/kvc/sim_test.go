@@ -10,8 +10,8 @@ import (
 
 const published = "../../sim/cost/testdata/published/kv-compress.csv"
 
-// TestSimPublished calibrates on what was published, as a user would, and projects
-// it by the profile.
+// TestSimPublished calibrates on the published measurements, as a user would, and projects
+// them with the profile.
 func TestSimPublished(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
@@ -55,8 +55,7 @@ func TestSimRequests(t *testing.T) {
 	}
 }
 
-// TestSimMethods projects by methods, and has the output say by which, with which options
-// and what is taken for granted.
+// TestSimMethods checks that the output names the method, its options and the assumptions.
 func TestSimMethods(t *testing.T) {
 	serve := "sim --requests six-stories --model llama-3.1-8b --gpu l4 --max-num-batched-tokens 8192 --check --method "
 	for _, c := range []struct{ args, want string }{
@@ -84,8 +83,8 @@ func TestSimMethods(t *testing.T) {
 	}
 }
 
-// TestSimSaysOptions checks that what is printed says how prompts were prefilled,
-// how much of them a prefix cache had, and that given blocks do not fit.
+// TestSimSaysOptions checks that the output has the kind of prefill, the prompt tokens found in
+// the prefix cache, and a warning about given blocks that do not fit.
 func TestSimSaysOptions(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log.jsonl")
 	line := `{"timestamp": 0, "input_length": 1024, "output_length": 2, "hash_ids": [1, 2]}` + "\n" +

@@ -44,7 +44,7 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// unlike are the flags whose kind or default is not the same in all commands, and why.
+// unlike has the flags whose kind or default differs between commands, with the reasons.
 var unlike = map[string]string{
 	"budgets":                "bench needle shows one budget, by length and depth",
 	"digits":                 "of bench needle, several, by turns",
@@ -116,7 +116,7 @@ func TestFlagsAreAlike(t *testing.T) {
 	}
 }
 
-// kindOfValue is a flag's type, and of a list that of its elements.
+// kindOfValue is a flag's type; for a list, that of its elements.
 func kindOfValue(f *pflag.Flag) string {
 	kind := f.Value.Type()
 	for _, list := range []string{"Slice", "Array"} {

@@ -55,7 +55,7 @@ func generated(t *testing.T, requests string) string {
 }
 
 // Three shards as processes, one of them killed in the middle and started again,
-// come to the bytes of one machine that did all.
+// give the same bytes as one machine.
 func TestSweepShardsAsProcesses(t *testing.T) {
 	trace := generated(t, "1500")
 	dir := t.TempDir()
@@ -112,7 +112,7 @@ func TestSweepShardsAsProcesses(t *testing.T) {
 	}
 }
 
-// On one core and on many, what is printed and written is the same.
+// The printed and written bytes are the same on one core and on many.
 func TestSweepIsDeterministic(t *testing.T) {
 	trace := generated(t, "200")
 	var first map[string][]byte
@@ -243,7 +243,7 @@ func TestSweepUsage(t *testing.T) {
 	}
 }
 
-// A card's file that has changed makes another sweep of it.
+// A changed file of a card makes it another sweep.
 func TestSweepKnowsFiles(t *testing.T) {
 	trace, dir := generated(t, "5"), t.TempDir()
 	card := filepath.Join(dir, "card.json")
@@ -264,7 +264,7 @@ func TestSweepKnowsFiles(t *testing.T) {
 	}
 }
 
-// The manifest of the docs has flags that are there, and as many shards as pods.
+// The manifest in docs/jobs has flags that exist, and as many shards as pods.
 func TestJobManifest(t *testing.T) {
 	text, err := os.ReadFile("../../docs/jobs/kubernetes.yaml")
 	if err != nil {
@@ -295,8 +295,8 @@ func TestJobManifest(t *testing.T) {
 	}
 }
 
-// TestSweepOfSomeModels has a method that some of the models cannot have: their points say why,
-// and the others are projected; where none can have it, it is refused.
+// TestSweepOfSomeModels: if some of the models cannot have a method, their points have the reason
+// and the others are projected; if none can have it, it is refused.
 func TestSweepOfSomeModels(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log.jsonl")
 	if err := os.WriteFile(log, []byte(`{"timestamp": 0, "input_length": 1024, "output_length": 2, "hash_ids": [1, 2]}`+"\n"), 0o644); err != nil {

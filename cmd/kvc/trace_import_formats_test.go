@@ -12,7 +12,7 @@ import (
 const chats = `[{"id": "a", "conversations": [{"from": "human", "value": "Once upon a time"}, {"from": "gpt", "value": "there was a cat"},
  {"from": "human", "value": "And then?"}, {"from": "gpt", "value": "It slept."}]}]`
 
-// TestTraceImportTexts says how tokens came about of a log of texts.
+// TestTraceImportTexts checks that the output tells how tokens of a log of texts were counted.
 func TestTraceImportTexts(t *testing.T) {
 	log := writeText(t, "chats.json", chats)
 	dir := filepath.Join(t.TempDir(), "new")
@@ -37,8 +37,8 @@ func TestTraceImportTexts(t *testing.T) {
 	}
 }
 
-// TestTraceImportFields reads JSON lines and CSVs by the fields that are named, under
-// the older name of the flag, too.
+// TestTraceImportFields reads JSON lines and CSVs by the given names of fields, with the older
+// name of the flag too.
 func TestTraceImportFields(t *testing.T) {
 	lines := writeText(t, "log.jsonl", `{"at": 1500, "use": {"in": 5, "out": 6}}`+"\n"+`{"at": 1750, "use": {"in": 7, "out": 8}}`+"\n")
 	table := writeText(t, "log.csv", "at,in,out\n1500,5,6\n1750,7,8\n")
@@ -71,8 +71,7 @@ func TestTraceImportFields(t *testing.T) {
 	}
 }
 
-// TestNotesOfAProjection has what is assumed of a log said where it is projected as it
-// stands.
+// TestNotesOfAProjection checks that a projection of a log prints the assumptions about the log.
 func TestNotesOfAProjection(t *testing.T) {
 	log := writeText(t, "chats.json", chats)
 	code, _, stderr := kvc("sim", "--requests", log, "--model", "llama-3.1-8b", "--gpu", "h100")

@@ -13,8 +13,7 @@ import (
 	"kvcompress/trace"
 )
 
-// writeLog writes a log of n requests in Vidur's form, one every second, and returns
-// where it lies.
+// writeLog writes a log of n requests in Vidur's form, one every second, and returns its path.
 func writeLog(t *testing.T, n int) string {
 	t.Helper()
 	var text strings.Builder
@@ -97,8 +96,8 @@ func TestTraceImport(t *testing.T) {
 	}
 }
 
-// TestTraceImportPrefixes keeps the hashes, and takes them from a bundled trace's
-// requests as from a log.
+// TestTraceImportPrefixes checks that prefix hashes are kept, from a log and from a bundled
+// trace's requests.
 func TestTraceImportPrefixes(t *testing.T) {
 	log := writeText(t, "moon.jsonl", `{"timestamp": 7, "input_length": 1000, "output_length": 3, "hash_ids": [4, 5]}`+"\n")
 	dir := filepath.Join(t.TempDir(), "new")
@@ -121,7 +120,7 @@ func TestTraceImportPrefixes(t *testing.T) {
 	}
 }
 
-// TestTraceGenerate sees that a seed makes the same bytes, and another seed others.
+// TestTraceGenerate checks that a seed gives the same bytes, and another seed others.
 func TestTraceGenerate(t *testing.T) {
 	made := func(args ...string) string {
 		dir := filepath.Join(t.TempDir(), "load")
@@ -153,7 +152,7 @@ func TestTraceGenerate(t *testing.T) {
 	}
 }
 
-// TestTraceImportUse sees that wrong use is told from a bad log.
+// TestTraceImportUse checks the exit codes of wrong use and of a bad log.
 func TestTraceImportUse(t *testing.T) {
 	log, taken := writeLog(t, 3), synth(t)
 	lengths := writeText(t, "lengths.csv", "num_prefill_tokens,num_decode_tokens\n5,6\n")
@@ -166,7 +165,7 @@ func TestTraceImportUse(t *testing.T) {
 	}{
 		{"import", 2, "accepts 1 arg"},
 		{"import LOG", 2, "-o is missing"},
-		{"import LOG -o TAKEN", 2, "already holds a trace"},
+		{"import LOG -o TAKEN", 2, "already has a trace"},
 		{"import /nowhere -o NEW", 2, "/nowhere is neither a file, nor the folder of a trace"},
 		{"import LOG -o NEW --format azur", 2, `unknown format "azur"`},
 		{"import TAKEN -o NEW --format azure", 2, "is a trace, and not of the format azure"},
@@ -192,7 +191,7 @@ func TestTraceImportUse(t *testing.T) {
 		{"import LENGTHS -o NEW --arrivals fixed:1s --from 1s", 2, "has no arrival times, which --from and --to need"},
 		{"import BAD -o NEW", 2, `bad.csv:3:3: num_prefill_tokens: want a number of tokens, got "x"`},
 		{"generate", 2, "-o is missing"},
-		{"generate -o TAKEN", 2, "already holds a trace"},
+		{"generate -o TAKEN", 2, "already has a trace"},
 		{"generate -o NEW --requests 0", 2, "0 requests"},
 		{"generate -o NEW --prompt x", 2, "--prompt: "},
 		{"generate -o NEW --output 0", 2, "--output: "},
@@ -201,7 +200,7 @@ func TestTraceImportUse(t *testing.T) {
 		{"generate -o NEW --like /nowhere", 2, "/nowhere is neither"},
 		{"generate -o NEW --like EMPTY", 2, "has no requests"},
 		{"generate -o NEW --like BAD", 2, "bad.csv:3:3"},
-		{"generate -o NEW --prompt 16777216 --output 1", 2, "together"},
+		{"generate -o NEW --prompt 16777216 --output 1", 2, "prompt_tokens + output_tokens"},
 	} {
 		dir := filepath.Join(t.TempDir(), "new")
 		args := []string{"trace"}

@@ -141,7 +141,7 @@ func TestTraceRecord(t *testing.T) {
 	}
 }
 
-// Without a tokenizer the prompts are token ids, and so is what is printed.
+// Without a tokenizer the prompts and the output are token ids.
 func TestTraceRecordTokenIDs(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "ids")
 	out, err := runRecord(t, "--model", randomFolder(t, ""), "--token-ids", "1,2, 3", "--token-ids", "4", "--max-tokens", "2", "--dtype", "f32", "--json", "-o", dir)
@@ -202,8 +202,8 @@ func TestTraceRecordStory(t *testing.T) {
 	}
 }
 
-// TestTraceRecordRecall records the prompt of the bundled trace recall, and sees that
-// the model says what is to be found in it, and that the trace is that one.
+// TestTraceRecordRecall records the prompt of the bundled trace recall, and checks that the model
+// finds the record in it and that the trace equals the bundled one.
 func TestTraceRecordRecall(t *testing.T) {
 	model := filepath.Join("..", "..", "..", "shared", "data", "model", "recall")
 	if _, err := os.Stat(model); err != nil {
@@ -327,8 +327,7 @@ func TestTraceRecordTaken(t *testing.T) {
 	}
 }
 
-// TestTraceRecordInterrupted sees that nothing stays of a recording that ends
-// early, and that a person is told so.
+// TestTraceRecordInterrupted checks that an interrupted recording leaves no files and prints so.
 func TestTraceRecordInterrupted(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -353,8 +352,8 @@ func (f writerFunc) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestTraceRecordHere records into the folder where it is run, by the same rules of
-// arrival as kvc trace synth.
+// TestTraceRecordHere records into the working directory, with the same arrivals as kvc trace
+// synth.
 func TestTraceRecordHere(t *testing.T) {
 	model := randomFolder(t, "")
 	here := filepath.Join(t.TempDir(), "here")

@@ -72,7 +72,7 @@ KV cache  73.5 KiB, uncompressed (512 B a token; largest request 24.5 KiB)
 	}
 }
 
-// TestTraceSynthSame sees that a seed makes the same files, and another seed others.
+// TestTraceSynthSame checks that a seed gives the same files, and another seed others.
 func TestTraceSynthSame(t *testing.T) {
 	read := func(seed string) string {
 		dir := synth(t, "--requests", "20", "--prompt", "1-500", "--output", "1-500", "--arrivals", "poisson:10ms", "--seed", seed)
@@ -125,8 +125,7 @@ func TestTraceCheck(t *testing.T) {
 	}
 }
 
-// TestTraceCheckGoesOn sees that a trace that does not exist keeps no other from
-// being checked.
+// TestTraceCheckGoesOn checks that after a trace that does not exist the others are still checked.
 func TestTraceCheckGoesOn(t *testing.T) {
 	good, bad := synth(t), synth(t)
 	if err := os.WriteFile(filepath.Join(bad, "trace.json"), nil, 0o666); err != nil {
@@ -149,7 +148,7 @@ func TestTraceCheckGoesOn(t *testing.T) {
 	}
 }
 
-// TestBytesBarSilent sees that where there is no terminal, there is no bar.
+// TestBytesBarSilent checks that there is no progress bar without a terminal.
 func TestBytesBarSilent(t *testing.T) {
 	var out strings.Builder
 	bar := newBytesBar(&out, "x")
@@ -162,8 +161,8 @@ func TestBytesBarSilent(t *testing.T) {
 	}
 }
 
-// TestTraceInfoForeign describes a trace from elsewhere: its names do not reach the
-// terminal as they are, and what lies beside it does not matter.
+// TestTraceInfoForeign describes a trace from elsewhere: control characters of its names do not
+// reach the terminal, and other files beside it are ignored.
 func TestTraceInfoForeign(t *testing.T) {
 	dir := synth(t, "--name", "a\x1b]0;b\x07\nc")
 	if err := os.WriteFile(filepath.Join(dir, "options.json"), []byte("{"), 0o666); err != nil {
@@ -190,7 +189,7 @@ func TestTraceSynthHere(t *testing.T) {
 	}
 }
 
-// TestTraceUse sees that wrong use is told from failure.
+// TestTraceUse checks the exit codes of wrong use and of failure.
 func TestTraceUse(t *testing.T) {
 	dir := synth(t)
 	new := func() string { return filepath.Join(t.TempDir(), "new") }
@@ -207,8 +206,8 @@ func TestTraceUse(t *testing.T) {
 		{"check trace_test.go", 2, "trace_test.go is not a directory"},
 		{"synth", 2, "-o is missing"},
 		{"synth -o NEW extra", 2, "unknown command"},
-		{"synth -o DIR", 2, "already holds a trace"},
-		{"synth -o NEW --model gpt", 2, `--model: unknown model "gpt"; known are llama-3.1-8b`},
+		{"synth -o DIR", 2, "already has a trace"},
+		{"synth -o NEW --model gpt", 2, `--model: unknown model "gpt", want one of llama-3.1-8b`},
 		{"synth -o NEW --model llama-3.1-8b --shape 1,1,1,8", 2, "exclude each other"},
 		{"synth -o NEW --shape=", 2, "--shape is empty"},
 		{"synth -o NEW --shape 1,1,8", 2, "want four numbers"},
@@ -219,7 +218,7 @@ func TestTraceUse(t *testing.T) {
 		{"synth -o NEW --dtype f64", 2, `--dtype: dtype: unknown format "f64"`},
 		{"synth -o NEW --dtype e4m3", 2, "dtype is fp8_e4m3"},
 		{"synth -o NEW --prompt 0", 2, "--prompt: length 0"},
-		{"synth -o NEW --output x", 2, `--output: "x" is no length`},
+		{"synth -o NEW --output x", 2, `--output: "x" is not a length`},
 		{"synth -o NEW --requests 0", 2, "0 requests"},
 		{"synth -o NEW --arrivals daily", 2, "want fixed:TIME, poisson:TIME or gamma:TIME,CV"},
 		{"synth -o NEW --arrivals fixed:5", 2, "want a time such as 50ms"},

@@ -8,7 +8,7 @@ import (
 	"kvcompress/kernels/mutate"
 )
 
-// TestValidateCoverage says what a trace and a random pipeline execute.
+// TestValidateCoverage checks the coverage of a trace and of a random pipeline.
 func TestValidateCoverage(t *testing.T) {
 	stdout, _ := exits(t, exitDone, "validate block-size-1 --coverage --random 1 --checks none --json")
 	var r struct {

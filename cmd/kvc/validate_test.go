@@ -53,8 +53,7 @@ func exits(t *testing.T, want int, line string) (stdout, stderr string) {
 	return stdout, stderr
 }
 
-// TestValidateKernel puts kernels that are wrong, a lot or a little, in the place of
-// one of the engine's.
+// TestValidateKernel replaces a kernel of the engine by wrong ones, with large or small errors.
 func TestValidateKernel(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it replays traces on the PTX machine several times")
@@ -132,8 +131,8 @@ func TestValidateRandomMethod(t *testing.T) {
 	}
 }
 
-// TestValidateEndless puts a kernel that does not end in the place of one: it is found,
-// and what finds it can be shrunk.
+// TestValidateEndless replaces a kernel by one that does not end: it is found, and the case that
+// finds it can be shrunk.
 func TestValidateEndless(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a hundred pipelines end for want of instructions")

@@ -1,5 +1,5 @@
-// Package docstest holds the parts of documentation that a program can write to what it
-// would write, in tests.
+// Package docstest compares, in tests, generated parts of documentation pages with what the program
+// generates.
 package docstest
 
 import (
@@ -10,11 +10,11 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// maxPage bounds a page, in bytes.
+// maxPage bounds the size of a page in bytes.
 const maxPage = 1 << 20
 
-// Between fails the test if what stands in a file between two texts, each there for the first
-// time, is not want; with update it writes want there instead. command is what updates it.
+// Between fails the test if the text between the first begin and the following end in a file is not want;
+// with update it writes want there instead. command is the command that updates the file.
 func Between(t testing.TB, path, begin, end, want string, update bool, command string) {
 	t.Helper()
 	text, err := regular.ReadFile(path, maxPage)
@@ -25,7 +25,7 @@ func Between(t testing.TB, path, begin, end, want string, update bool, command s
 	_, after, ok2 := strings.Cut(rest, end)
 	switch updated := before + begin + want + end + after; {
 	case !ok || !ok2:
-		t.Fatalf("%s has no place for it between %q and %q", path, begin, end)
+		t.Fatalf("%s has no generated part between %q and %q", path, begin, end)
 	case updated == string(text):
 	case !update:
 		t.Errorf("%s is not up to date: %s", path, command)

@@ -1,5 +1,5 @@
-// Package extsort sorts rows that may not fit memory: it holds one run of them, keeps the
-// runs before it sorted in a temporary file, and merges them when they are read.
+// Package extsort sorts rows that may not fit in memory: it keeps one run of rows in memory, writes sorted
+// runs to a temporary file, and merges the runs when they are read.
 package extsort
 
 import (
@@ -10,20 +10,20 @@ import (
 	"kvcompress/internal/output"
 )
 
-// Format is the order of rows, and how a row is written to disk.
+// Format is the order of rows, and their encoding on disk.
 type Format[T any] struct {
-	Sort func(rows []T)     // sorts rows by Less, stably if it matters
+	Sort func(rows []T)     // sorts rows by Less; stably if equal rows must keep their order
 	Less func(a, b T) bool  // a comes before b
-	Size int                // of a row on disk, in bytes
-	Put  func([]byte, T)    // writes a row to Size bytes
-	Get  func(raw []byte) T // reads it back
+	Size int                // bytes of a row on disk
+	Put  func([]byte, T)    // encodes a row in Size bytes
+	Get  func(raw []byte) T // decodes a row
 }
 
-// Sorter collects rows. It holds at most maxRows of them in memory. The caller closes it.
+// Sorter collects rows, with at most maxRows of them in memory. The caller closes it.
 type Sorter[T any] struct {
 	format  Format[T]
 	maxRows int
-	run     []T // the last rows
+	run     []T // rows in memory, the last ones added
 	runs    int // on disk, of maxRows rows each
 	file    *output.Scratch
 }
@@ -79,8 +79,8 @@ func (s *Sorter[T]) Close() error {
 	return s.file.Close()
 }
 
-// Sorted returns a reader of all rows in order. Of rows neither of which comes before the
-// other, those of an earlier run are first. No row may be added while the reader is in use.
+// Sorted returns a reader of all rows in order. Equal rows come in the order of their runs. No row may be
+// added while the reader is in use.
 func (s *Sorter[T]) Sorted() (*Reader[T], error) {
 	s.format.Sort(s.run)
 	r := &Reader[T]{format: &s.format}
@@ -106,7 +106,7 @@ func (s *Sorter[T]) Sorted() (*Reader[T], error) {
 // Reader reads the rows of a [Sorter] in order.
 type Reader[T any] struct {
 	format *Format[T]
-	heads  []head[T] // a heap by their first rows
+	heads  []head[T] // a heap ordered by first
 }
 
 // Next returns the next row, or io.EOF after the last one.
@@ -129,7 +129,7 @@ func (r *Reader[T]) Next() (T, error) {
 	return first, nil
 }
 
-// siftDown moves the head at i down until no child comes before it.
+// siftDown moves head i down the heap until no child comes before it.
 func (r *Reader[T]) siftDown(i int) {
 	for {
 		least := i
@@ -154,16 +154,16 @@ func (r *Reader[T]) before(i, k int) bool {
 	return a.run < b.run && !r.format.Less(b.first, a.first)
 }
 
-// head is the part of a run that is still to be read.
+// head is the unread part of a run.
 type head[T any] struct {
 	run   int
 	first T
 	left  int           // rows after first
-	rest  []T           // they, of the run in memory
-	in    *bufio.Reader // they, of a run on disk
+	rest  []T           // those rows, if the run is in memory
+	in    *bufio.Reader // those rows, if the run is on disk
 }
 
-// advance reads the next row, which there is, into first.
+// advance reads the next row, which must exist, into first.
 func (h *head[T]) advance(f *Format[T]) error {
 	h.left--
 	if h.in == nil {

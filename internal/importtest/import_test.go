@@ -18,7 +18,8 @@ engines agree: true
 `
 
 // TestImport builds testdata/program in a module of its own, which finds this one through a
-// replace directive, and runs it. It is built offline, from the module cache.
+// replace directive, and runs it. It is built offline, from the module cache, and with this
+// test's GOFLAGS, so that what the build cache holds of this module is not compiled again.
 func TestImport(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it compiles most of this module again")
@@ -40,9 +41,9 @@ func TestImport(t *testing.T) {
 	}
 
 	program := filepath.Join(dir, "program.exe")
-	build := exec.Command(command, "build", "-o", program, ".")
+	build := exec.Command(command, "build", "-mod=mod", "-o", program, ".")
 	build.Dir = dir
-	build.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off", "GOTOOLCHAIN=local")
+	build.Env = append(os.Environ(), "GOPROXY=off", "GOWORK=off", "GOTOOLCHAIN=local")
 	if out, err := build.CombinedOutput(); err != nil {
 		if strings.Contains(string(out), "module lookup disabled by GOPROXY=off") {
 			t.Skipf("the module cache lacks a dependency, and this test downloads nothing:\n%s", out)

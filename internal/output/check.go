@@ -8,23 +8,23 @@ import (
 	"path/filepath"
 )
 
-// Check returns an error if a file of this path cannot be written, so that it is known
-// before the work whose result it is to hold.
+// Check returns an error if a file with this path cannot be written, before a long computation whose result
+// it is to have.
 func Check(path string) error {
 	final, err := target(path)
 	if err != nil {
 		return err
 	}
 	if f, err := os.OpenFile(final, os.O_WRONLY, 0); err == nil {
-		_ = f.Close() // nothing was written
+		_ = f.Close() // errors do not matter: nothing was written
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return named(path, err)
 	}
 	return named(path, checkDir(filepath.Dir(final), filepath.Base(final)))
 }
 
-// CheckFolder returns an error if no files can be written to a folder of this path, which
-// may not exist yet, nor the folders above it.
+// CheckFolder returns an error if files cannot be written to this folder. The folder and its parents need not
+// exist yet.
 func CheckFolder(path string) error {
 	final, err := follow(filepath.Clean(path))
 	if err != nil {
@@ -38,13 +38,13 @@ func CheckFolder(path string) error {
 		case err != nil:
 			return named(path, err)
 		case !info.IsDir():
-			return fmt.Errorf("%s: %s is a file, and a folder is wanted", path, dir)
+			return fmt.Errorf("%s: %s is a file, not a folder", path, dir)
 		}
 		return named(path, checkDir(dir, "check"))
 	}
 }
 
-// CheckNewFolder is CheckFolder for [CreateFolder]: what is there already has to be empty.
+// CheckNewFolder is CheckFolder for [CreateFolder]: if the folder exists, it must be empty.
 func CheckNewFolder(path string) error {
 	final, err := follow(filepath.Clean(path))
 	if err == nil {
@@ -65,8 +65,7 @@ func checkDir(dir, base string) error {
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
-// Same reports whether two paths name one file or folder, by whatever links, though it need
-// not exist yet.
+// Same reports whether two paths name the same file or folder, possibly through links. It need not exist yet.
 func Same(a, b string) bool {
 	a, errA := follow(a)
 	b, errB := follow(b)

@@ -8,17 +8,17 @@ import (
 	"path/filepath"
 )
 
-// Folder is a folder that is being written. It appears whole or not at all.
+// Folder is a folder that is being written. It appears complete or not at all.
 type Folder struct {
 	Temp  string // path to write to
-	path  string // as it was asked for
+	path  string // as given to CreateFolder
 	final string
 	open  *os.File // holds the lock
 	done  bool
 }
 
-// CreateFolder begins a folder. One that is there already has to be empty. Folders above it
-// are made. The caller ends it with Commit or Discard.
+// CreateFolder begins a folder. If a folder with this path exists, it must be empty. Parent folders are
+// created. The caller ends it with Commit or Discard.
 func CreateFolder(path string) (*Folder, error) {
 	final, err := follow(filepath.Clean(path))
 	if err != nil {
@@ -39,7 +39,7 @@ func CreateFolder(path string) (*Folder, error) {
 		}
 		open, err := os.Open(temp)
 		if err != nil {
-			continue // another program took it for a leftover before it was locked
+			continue // another program removed it as a leftover before it was locked
 		}
 		lock(open)
 		if isAt(open) {
@@ -49,10 +49,10 @@ func CreateFolder(path string) (*Folder, error) {
 	}
 }
 
-// ErrNotEmpty is the error for a folder that has something in it.
+// ErrNotEmpty is the error for a folder that is not empty.
 var ErrNotEmpty = errors.New("the folder is not empty")
 
-// checkEmpty returns an error unless path is an empty folder, or nothing.
+// checkEmpty returns an error unless path is an empty folder or does not exist.
 func checkEmpty(path string) error {
 	entries, err := os.ReadDir(path)
 	switch {
@@ -61,14 +61,14 @@ func checkEmpty(path string) error {
 	case err != nil:
 		return named(path, err)
 	case len(entries) > 0:
-		return fmt.Errorf("%s: %w: name one that is new, or empty it", path, ErrNotEmpty)
+		return fmt.Errorf("%s: %w: name a new one, or empty it", path, ErrNotEmpty)
 	}
 	return nil
 }
 
-// Commit gives the folder its name. After an error nothing is left of it.
+// Commit gives the folder its name. After an error nothing is left of the folder.
 func (f *Folder) Commit() error {
-	err := os.Remove(f.final) // if it is there it is empty
+	err := os.Remove(f.final) // empty if it exists
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
@@ -80,11 +80,11 @@ func (f *Folder) Commit() error {
 		return named(f.path, err)
 	}
 	f.done = true
-	_ = f.open.Close() // only held
+	_ = f.open.Close() // was open only for its lock
 	return nil
 }
 
-// Discard removes what was written. After Commit it does nothing.
+// Discard removes the folder. After Commit it does nothing.
 func (f *Folder) Discard() {
 	if f.done {
 		return

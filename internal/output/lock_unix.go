@@ -9,12 +9,12 @@ import (
 	"syscall"
 )
 
-// lock marks an open file or folder as being written, for as long as it is open. A file
-// system without locks has none, and then nothing of it is taken for a leftover.
+// lock marks a file or folder as being written while it is open. On a file system without locks it does
+// nothing, and nothing there is taken for a leftover.
 func lock(f *os.File) { _ = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) }
 
-// removeLeftover removes a temporary file or folder that nobody is writing, and reports
-// whether it is gone.
+// removeLeftover removes a temporary file or folder that no program is writing, and reports whether it is
+// gone.
 func removeLeftover(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {

@@ -1,9 +1,8 @@
-// Package output writes files whole or not at all. A file is written under a temporary
-// name in the folder of its own, and renamed when it is complete: a program that is killed,
-// or a disk that is full, leaves what was there before.
+// Package output writes files completely or not at all. A file is written under a temporary name in its final
+// folder, and renamed when it is complete: if the program is killed or the disk is full, the old file stays.
 //
-// A temporary file is locked while it is written. One that is not locked was left by a
-// program that was killed; the next [Create] of the same file removes it.
+// A temporary file is locked while it is being written. One without a lock was left by a program that was
+// killed, and the next [Create] of the same file removes it.
 package output
 
 import (
@@ -20,20 +19,19 @@ import (
 	"sync"
 )
 
-// File is a file that is being written. Its errors name the path that was asked for.
+// File is a file that is being written. Its errors name the final path.
 type File struct {
 	*os.File        // under its temporary name
-	path     string // as it was asked for
+	path     string // as given to Create
 	final    string // path, with symbolic links resolved
 
-	mu     sync.Mutex // an interrupt may discard what is being written
+	mu     sync.Mutex // an interrupt may call Discard during a write
 	closed bool
 	done   bool // renamed or removed
 }
 
-// Create begins a file. Where path is a symbolic link, the file that it leads to is the one
-// that is replaced. A folder, device or pipe of this name is an error. The caller ends it
-// with Commit or Discard.
+// Create begins a file. If path is a symbolic link, the file that it leads to is replaced. A folder, device
+// or pipe with this path is an error. The caller ends the file with Commit or Discard.
 func Create(path string) (*File, error) {
 	final, err := target(path)
 	if err != nil {
@@ -56,16 +54,16 @@ func Create(path string) (*File, error) {
 	return &File{File: f, path: path, final: final}, nil
 }
 
-// Path returns the path that the file will have.
+// Path returns the file's final path.
 func (f *File) Path() string { return f.path }
 
-// Write writes to the end of the file.
+// Write appends to the file.
 func (f *File) Write(p []byte) (int, error) {
 	n, err := f.File.Write(p)
 	return n, named(f.path, err)
 }
 
-// Close ends the writing and leaves the file under its temporary name, for Commit.
+// Close ends the writing; the file keeps its temporary name until Commit.
 func (f *File) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -80,13 +78,13 @@ func (f *File) close() error {
 	return named(f.path, f.File.Close())
 }
 
-// Commit closes the file and gives it its name. After an error nothing is left of it. After
-// Discard it is an error.
+// Commit closes the file and gives it its name. After an error nothing is left of the file. After Discard it
+// returns an error.
 func (f *File) Commit() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.done {
-		return fmt.Errorf("%s: it was discarded", f.path)
+		return fmt.Errorf("%s: the file was discarded", f.path)
 	}
 	err := f.close()
 	if err == nil {
@@ -99,8 +97,8 @@ func (f *File) Commit() error {
 	return err
 }
 
-// Discard removes what was written. After Commit it does nothing. It may be called while
-// another goroutine writes, whose writes then fail.
+// Discard removes the file. After Commit it does nothing. It may be called while another goroutine is
+// writing, whose writes then fail.
 func (f *File) Discard() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -108,11 +106,11 @@ func (f *File) Discard() {
 		return
 	}
 	f.done = true
-	_ = f.close()           // nothing of it is kept
+	_ = f.close()           // errors do not matter: the file is removed
 	_ = os.Remove(f.Name()) // the next Create tries again
 }
 
-// Write writes a file with what write writes.
+// Write writes a file whose content the function write produces.
 func Write(path string, write func(io.Writer) error) error {
 	f, err := Create(path)
 	if err != nil {
@@ -137,11 +135,11 @@ func WriteBytes(path string, data []byte) error {
 	})
 }
 
-// maxLinks is how many symbolic links are followed, as many as Linux follows.
+// maxLinks is the largest number of symbolic links that are followed, as in Linux.
 const maxLinks = 40
 
-// target follows symbolic links to the file that path means, which need not exist, and
-// refuses one that is there and is no regular file.
+// target follows symbolic links to the file that path means. The file need not exist; if it does, it must be
+// a regular file.
 func target(path string) (string, error) {
 	final, err := follow(path)
 	if err != nil {
@@ -154,17 +152,17 @@ func target(path string) (string, error) {
 	case err != nil:
 		return "", named(path, err)
 	case info.IsDir():
-		return "", fmt.Errorf("%s: it is a folder, and a file is to be written", path)
+		return "", fmt.Errorf("%s: this is a folder, not a file", path)
 	case !info.Mode().IsRegular():
-		return "", fmt.Errorf("%s: it is a device, pipe or socket, and a file is to be written", path)
+		return "", fmt.Errorf("%s: this is a device, pipe or socket, not a file", path)
 	}
 	return final, nil
 }
 
-// follow follows symbolic links of the last element of path.
+// follow follows symbolic links in the last element of path.
 func follow(path string) (string, error) {
 	if path == "" {
-		return "", errors.New("the name of a file is empty")
+		return "", errors.New("the file name is empty")
 	}
 	final := path
 	for range maxLinks {
@@ -184,8 +182,7 @@ func follow(path string) (string, error) {
 	return "", fmt.Errorf("%s: more than %d symbolic links", path, maxLinks)
 }
 
-// named gives an error of the file system the path that was asked for, in the place of a
-// temporary one.
+// named replaces the temporary path in an error of the file system by the final path.
 func named(path string, err error) error {
 	if err == nil {
 		return nil
@@ -212,11 +209,11 @@ const (
 
 func tempName(base string) string {
 	var b [randomDigits / 2]byte
-	rand.Read(b[:]) // which never fails
+	rand.Read(b[:]) // never fails
 	return "." + base + "." + hex.EncodeToString(b[:]) + suffix
 }
 
-// finalName returns the name that a temporary file is to get, and whether it is one.
+// finalName returns the final name of a temporary file, and whether temp is a temporary name.
 func finalName(temp string) (string, bool) {
 	name, ok := strings.CutSuffix(temp, suffix)
 	if at := len(name) - randomDigits - 1; ok && at > 1 && name[0] == '.' && name[at] == '.' {
@@ -238,7 +235,7 @@ func createTemp(dir, base string) (*os.File, error) {
 		if isAt(f) {
 			return f, nil
 		}
-		// Another program took it for a leftover before it was locked.
+		// Another program removed it as a leftover before it was locked.
 		_ = f.Close()
 	}
 }
@@ -253,10 +250,10 @@ func isAt(f *os.File) bool {
 	return err == nil && os.SameFile(open, at)
 }
 
-// Clean removes from a folder what killed programs have left of the files and folders whose
-// final names match, and returns how many others there are: they are being written.
+// Clean removes what killed programs left of files and folders whose final names match, and returns how many
+// matching ones are still being written.
 func Clean(dir string, match func(final string) bool) (written int) {
-	entries, _ := os.ReadDir(dir) // in one that cannot be read there is nothing to clean
+	entries, _ := os.ReadDir(dir) // if it cannot be read, there is nothing to clean
 	for _, e := range entries {
 		final, ok := finalName(e.Name())
 		if ok && match(final) && (e.IsDir() || e.Type().IsRegular()) && !removeLeftover(filepath.Join(dir, e.Name())) {

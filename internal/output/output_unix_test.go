@@ -108,7 +108,7 @@ func TestCheck(t *testing.T) {
 		skip      bool
 	}{
 		{"file", "", false}, {"dir/new", "", false}, {"", "empty", false},
-		{"dir", "dir: it is a folder", false}, {"fifo", "fifo: it is a device, pipe or socket", false}, {"/dev/full", "/dev/full: it is a device", false},
+		{"dir", "dir: this is a folder", false}, {"fifo", "fifo: this is a device, pipe or socket", false}, {"/dev/full", "/dev/full: this is a device", false},
 		{"nowhere/new", "nowhere/new: the folder nowhere does not exist", false}, {"file/new", "file/new: not a directory", false},
 		{"locked/new", "locked/new: permission denied", root}, {"fixed", "fixed: permission denied", root},
 	} {

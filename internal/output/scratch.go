@@ -6,8 +6,8 @@ import (
 	"os"
 )
 
-// Scratch is a file for what does not fit memory. It is gone when it is closed, and where a
-// system lets it be removed while it is open, when the program is killed.
+// Scratch is a file for data that does not fit in memory. It is removed when it is closed, and on systems
+// that can remove open files also when the program is killed.
 type Scratch struct{ *os.File }
 
 // NewScratch creates a scratch file in the folder for temporary files.
@@ -16,7 +16,7 @@ func NewScratch() (*Scratch, error) {
 	if err != nil {
 		return nil, err
 	}
-	_ = os.Remove(f.Name()) // or when it is closed
+	_ = os.Remove(f.Name()) // fails on some systems; then Close removes it
 	return &Scratch{f}, nil
 }
 

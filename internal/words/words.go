@@ -1,4 +1,4 @@
-// Package words writes numbers with what they count.
+// Package words formats numbers together with the nouns and verbs that agree with them.
 package words
 
 import (

@@ -24,7 +24,7 @@ func Example() {
 
 // verbs are words in -s that may follow a number that is a name.
 var verbs = map[string]bool{
-	"is": true, "has": true, "keeps": true, "occurs": true, "fails": true, "attends": true, "disagrees": true, "follows": true, "holds": true,
+	"is": true, "has": true, "keeps": true, "occurs": true, "fails": true, "attends": true, "disagrees": true, "follows": true, "holds": true, "does": true,
 }
 
 // TestCounted sees that what is printed of a number of things, which may be one, is counted

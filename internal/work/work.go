@@ -17,7 +17,7 @@ type Panic struct {
 	Stack []byte // of the goroutine that panicked
 }
 
-// Error has the value and the stack: it is a bug, and they are where to look for it.
+// Error returns the value and the stack, since a panic is a bug to be reported.
 func (p *Panic) Error() string {
 	return fmt.Sprintf("internal error, please report it: %v\n%s", p.Value, p.Stack)
 }
@@ -28,8 +28,8 @@ func (p *Panic) Unwrap() error {
 	return err
 }
 
-// caught returns what recover has returned as a Panic. It is called where the stack of the
-// panic is still there.
+// caught turns a value from recover into a Panic. It must be called in the deferred function, while the stack
+// of the panic still exists.
 func caught(value any) *Panic {
 	if p, ok := value.(*Panic); ok {
 		return p
@@ -37,7 +37,7 @@ func caught(value any) *Panic {
 	return &Panic{value, debug.Stack()}
 }
 
-// Recover makes a panic the error of a function, which defers it:
+// Recover turns a panic of a function into the function's error. The function defers it:
 //
 //	func (e *Engine) Decode() (err error) {
 //		defer work.Recover(&err)
@@ -47,7 +47,7 @@ func Recover(err *error) {
 	}
 }
 
-// Group is a sync.WaitGroup whose Wait panics, with a *Panic, if one of the goroutines has.
+// Group is a sync.WaitGroup whose Wait panics, with a *Panic, if one of the goroutines has panicked.
 type Group struct {
 	wg    sync.WaitGroup
 	mu    sync.Mutex
@@ -78,13 +78,12 @@ func (g *Group) Wait() {
 	}
 }
 
-// Workers returns how many goroutines are to share n independent pieces of work. It may
-// change from one call to the next, with the processors that there are.
+// Workers returns how many goroutines should share n independent pieces of work. It depends on GOMAXPROCS,
+// which can change between calls.
 func Workers(n int) int { return max(1, min(n, runtime.GOMAXPROCS(0))) }
 
-// Each calls f for every i in [0, n), from goroutines that are numbered from 0, and panics as
-// [Group.Wait] does. Each i writes what is its own, so the result does not depend on how many
-// workers there are.
+// Each calls f for every i in [0, n) in goroutines with numbers from 0, and panics as [Group.Wait] does. If
+// each call of f writes only what belongs to its i, the result does not depend on the number of workers.
 func Each(workers, n int, f func(worker, i int)) {
 	if workers == 1 {
 		for i := range n {
@@ -104,16 +103,16 @@ func Each(workers, n int, f func(worker, i int)) {
 	group.Wait()
 }
 
-// watchKey is the key of a context's function that [Step] calls.
+// watchKey is the context key of the function that [Step] calls.
 type watchKey struct{}
 
-// Watch returns a context under which [Step] calls step, from any goroutine: long work says
-// so how far it is.
+// Watch returns a context in which [Step] calls step, from any goroutine, so that long work can report its
+// progress.
 func Watch(ctx context.Context, step func()) context.Context {
 	return context.WithValue(ctx, watchKey{}, step)
 }
 
-// Step says that a piece of work is done, such as a row or a case.
+// Step reports that a piece of work, such as a row or a case, is done.
 func Step(ctx context.Context) {
 	if step, ok := ctx.Value(watchKey{}).(func()); ok {
 		step()

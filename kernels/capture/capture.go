@@ -1,5 +1,5 @@
-// Package capture records one launch of a kernel in a pipeline as files: its buffers before
-// and after it, and a script (invoke.Script) that launches it again and compares.
+// Package capture records one launch of a kernel in a pipeline as files: its buffers before and after, and a
+// script (invoke.Script) that repeats the launch and compares.
 package capture
 
 import (
@@ -29,8 +29,8 @@ type Launch struct {
 
 // Buffer is an allocation that an argument points into.
 type Buffer struct {
-	Name    string // in a script: letters, digits and _
-	Type    string // as which the kernel accesses it, such as "f32"; "u8" if that is not known
+	Name    string // its name in the script: letters, digits and _
+	Type    string // element type with which the kernel accesses it, such as "f32"; "u8" if unknown
 	Before  *ptx.Snapshot
 	After   *ptx.Snapshot
 	Changed bool
@@ -43,8 +43,8 @@ type Recorder struct {
 	launch *Launch
 }
 
-// NewRecorder returns a device that records the first launch for which wanted, which is
-// called before every launch with the kernel's name, returns true.
+// NewRecorder returns a device that records the first launch for which wanted returns true. wanted is called
+// before every launch with the kernel's name.
 func NewRecorder(dev *ptx.Device, wanted func(entry string) bool) *Recorder {
 	return &Recorder{Device: dev, wanted: wanted}
 }
@@ -83,7 +83,7 @@ type kernel struct {
 	entry  string
 }
 
-// Launch runs the kernel, and records it if it is the one.
+// Launch runs the kernel, and records the launch if it is the wanted one.
 func (k *kernel) Launch(ctx context.Context, grid, block device.Dim, shared int, args ...device.Arg) error {
 	r := k.module.recorder
 	if !r.wanted(k.entry) || r.launch != nil {
@@ -120,7 +120,7 @@ func (k *kernel) Launch(ctx context.Context, grid, block device.Dim, shared int,
 	for i := range l.Buffers {
 		b := &l.Buffers[i]
 		if b.After = r.Snapshot(b.Before.Base); b.After == nil {
-			return errors.New("capture: a buffer is gone after the launch")
+			return errors.New("capture: a buffer was freed during the launch")
 		}
 		b.Changed = !bytes.Equal(b.Before.Data, b.After.Data) || !bytes.Equal(b.Before.Defined, b.After.Defined)
 	}
@@ -128,7 +128,7 @@ func (k *kernel) Launch(ctx context.Context, grid, block device.Dim, shared int,
 	return nil
 }
 
-// name makes a name for a script of an allocation's, which no other buffer has.
+// name makes a unique name for the script from an allocation's name.
 func (l *Launch) name(text string) string {
 	name := strings.Trim(strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {

@@ -17,17 +17,16 @@ import (
 	"kvcompress/npy"
 )
 
-// ScriptName is the file of a recorded launch that launches it again.
+// ScriptName is the file with the script that repeats a recorded launch.
 const ScriptName = "launch.txt"
 
-// npyTypes are NumPy's names of the types that PTX has. Those that NumPy has not, and
-// bits, are integers.
+// npyTypes maps PTX types to NumPy's. Types that NumPy does not have, and untyped bits, become integers.
 var npyTypes = map[string]string{
 	"b8": "|u1", "u8": "|u1", "s8": "|i1", "b16": "<u2", "u16": "<u2", "s16": "<i2", "f16": "<f2", "bf16": "<u2",
 	"b32": "<u4", "u32": "<u4", "s32": "<i4", "f32": "<f4", "b64": "<u8", "u64": "<u8", "s64": "<i8", "f64": "<f8",
 }
 
-// elementSize returns the bytes of an element of a type; 0 for one that is not known.
+// elementSize returns the bytes of an element of a type; 0 if the type is unknown.
 func elementSize(t string) int {
 	name := npyTypes[t]
 	if name == "" {
@@ -36,9 +35,9 @@ func elementSize(t string) int {
 	return int(name[2] - '0')
 }
 
-// Write writes the launch to a new folder: the PTX, the buffers before it and, of those
-// that it changes, after it, and the script, which is run once to see that it agrees. The
-// folder appears when all of it is there. says is a line for the script's head.
+// Write writes the launch to a new folder: the PTX, the buffers before the launch, those that it changes also
+// after it, and the script. It runs the script once to check that it agrees. The folder appears when it is
+// complete. says is a line for the script's head.
 func (l *Launch) Write(ctx context.Context, dir, says string, opt ptx.Options) error {
 	folder, err := output.CreateFolder(dir)
 	if err != nil {
@@ -57,7 +56,7 @@ func (l *Launch) Write(ctx context.Context, dir, says string, opt ptx.Options) e
 		}
 	}
 	if err := agrees(ctx, folder.Temp, files[ScriptName], opt); err != nil {
-		return fmt.Errorf("the recorded launch does not give again what it gave: %w", err)
+		return fmt.Errorf("repeating the recorded launch gives another result: %w", err)
 	}
 	return folder.Commit()
 }
@@ -139,8 +138,7 @@ func scriptType(t string) string {
 	return t
 }
 
-// array returns a buffer as a .npy file, and which of its elements are defined: those all
-// of whose bytes are; nil if all are.
+// array returns a buffer as a .npy file, and which of its elements are completely defined; nil if all are.
 func array(typ string, s *ptx.Snapshot) (file, mask []byte, err error) {
 	size := elementSize(typ)
 	n := len(s.Data) / size
@@ -165,12 +163,12 @@ func array(typ string, s *ptx.Snapshot) (file, mask []byte, err error) {
 func maskFile(mask []byte) []byte {
 	header, err := npy.AppendHeader(nil, npy.Header{Type: "|b1", Shape: []int64{int64(len(mask))}})
 	if err != nil {
-		panic(err) // a shape of one extent has a header
+		panic(err) // impossible: every one-dimensional shape has a header
 	}
 	return append(header, mask...)
 }
 
-// argument returns an argument of a parameter's type in a script's words.
+// argument returns an argument of a parameter's type in the script's syntax.
 func (l *Launch) argument(a device.Arg, typ string) string {
 	for i := range l.Buffers {
 		b := &l.Buffers[i]

@@ -2,11 +2,11 @@ package conform
 
 import "math/big"
 
-// The arithmetic of the oracle: exact, and then rounded once. Each operation
-// returns the bits in its format; a NaN is the canonical one.
+// The arithmetic of the oracle: exact, then rounded once. Each operation returns bits in its format. A NaN
+// result is the canonical NaN.
 
-// sumOf is the exact a + b of finite numbers. An exact zero of numbers that are not
-// both zeros of one sign is +0, and −0 when rounding down.
+// sumOf returns the exact a + b of finite numbers. An exact zero sum is +0, or −0 when rounding down, unless
+// both are zeros of one sign.
 func sumOf(a, b num, r rounding) num {
 	e := min(a.e, b.e)
 	signed := func(x num) *big.Int {
@@ -28,7 +28,7 @@ func sumOf(a, b num, r rounding) num {
 	return num{neg: s.Sign() < 0, m: new(big.Int).Abs(s), e: e}
 }
 
-// productOf is the exact a · b of finite numbers.
+// productOf returns the exact a · b of finite numbers.
 func productOf(a, b num) num {
 	return num{neg: a.neg != b.neg, m: new(big.Int).Mul(a.m, b.m), e: a.e + b.e}
 }
@@ -87,13 +87,13 @@ func (f format) div(a, b uint64, r rounding) uint64 {
 	case x.zero() || y.inf:
 		return f.round(num{neg: neg, m: new(big.Int)}, false, r)
 	}
-	// Enough bits that at least man+3 are left in the quotient.
+	// Enough bits for at least man+3 in the quotient.
 	n := max(0, f.man+4+y.m.BitLen()-x.m.BitLen())
 	q, rest := new(big.Int).QuoRem(new(big.Int).Lsh(x.m, uint(n)), y.m, new(big.Int))
 	return f.round(num{neg: neg, m: q, e: x.e - y.e - n}, rest.Sign() != 0, r)
 }
 
-// one is 1 in the format.
+// one returns 1 in the format.
 func (f format) one() uint64 { return uint64(f.bias()) << f.man }
 
 func (f format) rcp(a uint64, r rounding) uint64 { return f.div(f.one(), a, r) }
@@ -118,7 +118,7 @@ func (f format) sqrt(a uint64, r rounding) uint64 {
 	return f.round(num{m: root, e: (x.e - n) / 2}, more, r)
 }
 
-// cmp is −1, 0 or 1 for x < y, x = y and x > y. Neither is a NaN; zeros are equal.
+// cmp returns −1, 0 or 1 for x < y, x = y or x > y. Neither is a NaN; zeros are equal.
 func cmp(x, y num) int {
 	rank := func(x num) int { // −∞, numbers, +∞
 		if !x.inf {
@@ -132,7 +132,7 @@ func cmp(x, y num) int {
 	if rx, ry := rank(x), rank(y); rx != 0 || ry != 0 {
 		return rx - ry
 	}
-	// An exact difference that is zero has a sign, but m says that it is zero.
+	// The sign of an exact zero difference does not matter.
 	y.neg = !y.neg
 	d := sumOf(x, y, nearest)
 	switch {
@@ -144,7 +144,7 @@ func cmp(x, y num) int {
 	return 1
 }
 
-// minNum is the smaller of a and b, −0 below +0, and the other one where one is a NaN.
+// minNum returns the smaller of a and b, with −0 below +0. If one is a NaN, it returns the other.
 func (f format) minNum(a, b uint64) uint64 {
 	x, y := f.decode(a), f.decode(b)
 	switch {
@@ -163,7 +163,7 @@ func (f format) minNum(a, b uint64) uint64 {
 	}
 }
 
-// maxNum is the greater of a and b, by the same rules.
+// maxNum returns the larger of a and b, by the same rules.
 func (f format) maxNum(a, b uint64) uint64 {
 	if f.isNaN(a) || f.isNaN(b) {
 		return f.minNum(a, b)
@@ -186,7 +186,7 @@ func (f format) saturate(a uint64) uint64 {
 	return a
 }
 
-// relu makes 0 of what is negative, and the canonical NaN of a NaN.
+// relu replaces negative numbers by 0, and a NaN by the canonical NaN.
 func (f format) relu(a uint64) uint64 {
 	switch x := f.decode(a); {
 	case x.nan:
@@ -197,7 +197,7 @@ func (f format) relu(a uint64) uint64 {
 	return a
 }
 
-// xorsign is min or max of magnitudes, with the product of the signs. A NaN has none.
+// xorsign returns the min or max of the magnitudes with the product of the signs. A NaN has no sign.
 func (f format) xorsign(pick func(a, b uint64) uint64, a, b uint64) uint64 {
 	sign := (a ^ b) & f.sign()
 	d := pick(a&^f.sign(), b&^f.sign())
@@ -207,7 +207,7 @@ func (f format) xorsign(pick func(a, b uint64) uint64, a, b uint64) uint64 {
 	return d&^f.sign() | sign
 }
 
-// integral rounds x, finite, to an integer.
+// integral rounds a finite x to an integer.
 func integral(x num, r rounding) num {
 	if x.e >= 0 {
 		return num{neg: x.neg, m: new(big.Int).Lsh(x.m, uint(x.e))}
@@ -215,7 +215,7 @@ func integral(x num, r rounding) num {
 	return num{neg: x.neg, m: x.shiftRight(-x.e, false, r)}
 }
 
-// convert brings a number of one format into another.
+// convert converts a number from one format to another.
 func convert(to, from format, a uint64, r rounding) uint64 {
 	x := from.decode(a)
 	if x.nan {
@@ -224,8 +224,7 @@ func convert(to, from format, a uint64, r rounding) uint64 {
 	return to.round(x, false, r)
 }
 
-// satfinite is convert to nearest, with the greatest finite number in place of
-// everything beyond it, infinity included.
+// satfinite converts to nearest, with the largest finite number for everything beyond it, including infinity.
 func satfinite(to, from format, a uint64) uint64 {
 	x := from.decode(a)
 	if x.nan {
@@ -241,7 +240,7 @@ func satfinite(to, from format, a uint64) uint64 {
 	return to.round(x, false, nearest)
 }
 
-// roundToIntegral rounds within a format.
+// roundToIntegral rounds to an integer in the same format.
 func (f format) roundToIntegral(a uint64, r rounding) uint64 {
 	x := f.decode(a)
 	switch {

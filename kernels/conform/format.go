@@ -2,13 +2,13 @@ package conform
 
 import "math/big"
 
-// A format is a binary floating-point format of IEEE 754's making.
+// A format is a binary floating-point format in the style of IEEE 754.
 type format struct {
 	name string
 	exp  int // bits of the exponent
-	man  int // bits of the significand that are stored
-	// finite: no infinities; the greatest exponent holds numbers too, and only the
-	// greatest significand in it is a NaN (e4m3).
+	man  int // stored bits of the significand
+	// finite: there are no infinities, the largest exponent also has numbers, and only the largest
+	// significand in it is a NaN (e4m3).
 	finite bool
 }
 
@@ -25,13 +25,13 @@ func (f format) width() int   { return 1 + f.exp + f.man }
 func (f format) bias() int    { return 1<<(f.exp-1) - 1 }
 func (f format) sign() uint64 { return 1 << (f.exp + f.man) }
 
-// nan is the NaN that NVIDIA calls canonical: every bit set but the sign.
+// nan returns NVIDIA's canonical NaN: all bits set except the sign.
 func (f format) nan() uint64 { return f.sign() - 1 }
 
-// inf is +∞. A finite format has none.
+// inf returns +∞, which a finite format does not have.
 func (f format) inf() uint64 { return mask(f.exp) << f.man }
 
-// max is the greatest finite number.
+// max returns the largest finite number.
 func (f format) max() uint64 {
 	if f.finite {
 		return f.nan() - 1
@@ -46,10 +46,10 @@ func (f format) isNaN(bits uint64) bool {
 	return bits&f.nan() > f.inf()
 }
 
-// minExp is the exponent of the smallest normal number.
+// minExp returns the exponent of the smallest normal number.
 func (f format) minExp() int { return 1 - f.bias() }
 
-// A num is a number taken out of its format: a NaN, an infinity, or (−1)^neg·m·2^e.
+// A num is a decoded number: a NaN, an infinity, or (−1)^neg·m·2^e.
 type num struct {
 	nan, inf bool
 	neg      bool
@@ -82,7 +82,7 @@ func (f format) decode(bits uint64) num {
 	return x
 }
 
-// A rounding is the direction in which a result goes that does not fit.
+// A rounding is a rounding direction.
 type rounding string
 
 const (
@@ -94,8 +94,8 @@ const (
 
 var roundings = []rounding{nearest, toZero, down, up}
 
-// away says whether a magnitude goes up to the next one, given how the part that is
-// cut off compares with half a unit, and whether the part that stays is odd.
+// away reports whether a magnitude is rounded up. half compares the part that is cut off with half a unit;
+// odd tells whether the remaining part is odd.
 func (r rounding) away(neg bool, half int, odd bool) bool {
 	switch r {
 	case nearest:
@@ -109,8 +109,8 @@ func (r rounding) away(neg bool, half int, odd bool) bool {
 	}
 }
 
-// shiftRight is x.m·2^−n rounded to an integer, n > 0. More says that the number
-// exceeds x by something less than a unit of x.m.
+// shiftRight returns x.m·2^−n rounded to an integer, n > 0. more means that the exact number exceeds x by
+// less than a unit of x.m.
 func (x num) shiftRight(n int, more bool, r rounding) *big.Int {
 	q, rest := new(big.Int).QuoRem(x.m, new(big.Int).Lsh(big.NewInt(1), uint(n)), new(big.Int))
 	if rest.Sign() == 0 && !more {
@@ -126,9 +126,8 @@ func (x num) shiftRight(n int, more bool, r rounding) *big.Int {
 	return q
 }
 
-// round brings x, which is no NaN, into the format. More says that the number that
-// is meant exceeds x in magnitude by something less than a unit of x.m; x.m then
-// has at least two bits more than the format.
+// round rounds x, which is not a NaN, to the format. more means that the magnitude of the exact number
+// exceeds that of x by less than a unit of x.m; x.m then has at least two bits more than the format.
 func (f format) round(x num, more bool, r rounding) uint64 {
 	var sign uint64
 	if x.neg {
@@ -148,20 +147,20 @@ func (f format) round(x num, more bool, r rounding) uint64 {
 	} else {
 		q = new(big.Int).Lsh(x.m, uint(-n))
 	}
-	if q.BitLen() > f.man+1 { // it was all ones
+	if q.BitLen() > f.man+1 { // the significand was all ones
 		q.Rsh(q, 1)
 		unit++
 	}
 	man := q.Uint64()
 	if man < 1<<f.man {
-		return sign | man // subnormal, and unit is the smallest there is
+		return sign | man // subnormal: unit is the smallest possible
 	}
 	field := uint64(unit + f.man + f.bias())
 	bits := field<<f.man | man&mask(f.man)
 	if bits <= f.max() {
 		return sign | bits
 	}
-	// Too large. Towards zero that is the greatest number, away from it infinity.
+	// Too large: the largest number when rounding towards zero, infinity when rounding away from it.
 	if r == nearest || r == down && x.neg || r == up && !x.neg {
 		return sign | f.inf()
 	}

@@ -6,18 +6,17 @@ import (
 	"strings"
 )
 
-// guardedRows is how many rows of a form are tried again under a guard.
+// guardedRows is how many rows of a form are run again under a guard.
 const guardedRows = 96
 
-// idle is the value of an output register where a guard keeps the instruction from
-// executing: its lowest bytes.
+// idle is the value of an output register if a guard skips the instruction; narrower registers have its low
+// bytes.
 const idle = 0x5aa5_3cc3_6996_0ff0
 
-// guarded is a form whose threads execute it or do not, each as its predicate says:
-// one instruction under a guard, several in a branch. Those that do not keep what
-// the registers held. Every form whose threads are alone has such a twin, since what
-// executes a warp with all of its lanes may be other code than what executes it
-// with some.
+// guarded returns a form whose threads execute o only if their predicate is true: a guard for a single
+// instruction, a branch for several. Other threads keep their registers' values. Every form without
+// communication between threads has such a twin, since a device may use different code for a full warp and
+// for some of its lanes.
 func guarded(o *Op) *Op {
 	g := len(o.in)
 	var b strings.Builder

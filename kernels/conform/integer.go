@@ -19,7 +19,7 @@ var (
 	b64      = integer{"b64", 64, false}
 )
 
-// value is the number that the low bits of a register stand for.
+// value returns the number in the low bits of a register.
 func (t integer) value(reg uint64) *big.Int {
 	v := new(big.Int).SetUint64(reg & mask(t.bits))
 	if t.signed && v.Bit(t.bits-1) == 1 {
@@ -28,13 +28,13 @@ func (t integer) value(reg uint64) *big.Int {
 	return v
 }
 
-// wrap is v modulo 2^bits, as the register's low bits.
+// wrap returns v modulo 2^bits, as a register's low bits.
 func wrap(v *big.Int, bits int) uint64 {
 	m := new(big.Int).Lsh(big.NewInt(1), uint(bits))
 	return new(big.Int).Mod(v, m).Uint64() // Mod is Euclidean: never negative
 }
 
-// extend is v, of the type, as a register of 64 bits: sign- or zero-extended.
+// extend returns a register of the type, sign- or zero-extended to 64 bits.
 func (t integer) extend(reg uint64) uint64 { return wrap(t.value(reg), 64) }
 
 func (t integer) min() *big.Int {
@@ -53,7 +53,7 @@ func (t integer) max() *big.Int {
 	return m.Sub(m, big.NewInt(1))
 }
 
-// clamp is v limited to the range of the type, as a register of 64 bits.
+// clamp returns v limited to the range of the type, as a register of 64 bits.
 func (t integer) clamp(v *big.Int) uint64 {
 	if v.Cmp(t.min()) < 0 {
 		v = t.min()
@@ -64,18 +64,18 @@ func (t integer) clamp(v *big.Int) uint64 {
 	return wrap(v, 64)
 }
 
-// covers says whether every value of o is one of t.
+// covers reports whether every value of o is a value of t.
 func (t integer) covers(o integer) bool {
 	return t.min().Cmp(o.min()) <= 0 && t.max().Cmp(o.max()) >= 0
 }
 
-// fromFloat is cvt from a float: rounded to an integer and limited to the range.
+// fromFloat computes cvt from a float: rounded to an integer and limited to the range.
 func (t integer) fromFloat(f format, a uint64, r rounding) uint64 {
 	x := f.decode(a)
 	switch {
 	case x.nan:
-		// The manual's rule: zero if the source is not .f64 and the destination has no
-		// 64 bits, else the top bit alone.
+		// The manual's rule for NaN: 0 if the source is not .f64 and the destination has less than 64 bits,
+		// else only the top bit.
 		if f.name != f64.name && t.bits < 64 {
 			return 0
 		}
@@ -92,7 +92,7 @@ func (t integer) fromFloat(f format, a uint64, r rounding) uint64 {
 	return t.clamp(v)
 }
 
-// fromInteger is cvt from an integer to the format.
+// fromInteger computes cvt from an integer to the format.
 func (f format) fromInteger(t integer, reg uint64, r rounding) uint64 {
 	v := t.value(reg)
 	return f.round(num{neg: v.Sign() < 0, m: new(big.Int).Abs(v)}, false, r)

@@ -5,12 +5,11 @@ import (
 	"strings"
 )
 
-// A register's value lies in a slot of 8 bytes, in its low bytes; the slots of a
-// row of operands, or of results, lie side by side.
+// slot is the size in bytes of a register's slot in memory; the value is in the low bytes. The slots of a row
+// are consecutive.
 const slot = 8
 
-// stride is how many bytes a row takes: its slots, and as many more as keep a row of
-// several on addresses that are multiples of 16.
+// stride returns the bytes of a row: its slots, padded to a multiple of 16 if there are several.
 func stride(types []string) int {
 	n := len(types)
 	if n > 1 {
@@ -19,17 +18,17 @@ func stride(types []string) int {
 	return slot * n
 }
 
-// ISA is the version of PTX that the modules are written in.
+// ISA is the PTX version of the modules.
 const ISA = "7.8"
 
-// A Module is PTX text with the kernels of some forms.
+// A Module is PTX text with the kernels of several forms.
 type Module struct {
-	Name string // as a file's: "float_sm_80.ptx"
+	Name string // file name: "float_sm_80.ptx"
 	PTX  []byte
 	ops  []*Op
 }
 
-// Modules returns the modules of some forms: one for each chapter and architecture.
+// Modules returns the modules for the forms: one per chapter and architecture.
 func Modules(ops []*Op) []*Module {
 	var order []string
 	by := map[string]*Module{}
@@ -50,7 +49,7 @@ func Modules(ops []*Op) []*Module {
 	return all
 }
 
-// entry is the name of the form's kernel.
+// entry returns the name of the form's kernel.
 func (o *Op) entry() string {
 	return "op_" + strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
@@ -60,7 +59,7 @@ func (o *Op) entry() string {
 	}, o.Name)
 }
 
-// moduleText is the PTX of forms that need the same architecture.
+// moduleText returns the PTX of forms with the same architecture.
 func moduleText(ops []*Op) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, ".version %s\n.target %s\n.address_size 64\n", ISA, ops[0].Target)
@@ -70,7 +69,7 @@ func moduleText(ops []*Op) []byte {
 	return []byte(b.String())
 }
 
-// regBits is the width of a register of a type. A predicate is stored in 32 bits.
+// regBits returns the width of a type's register. A predicate is stored in 32 bits.
 func regBits(t string) int {
 	switch t {
 	case "b16":
@@ -81,10 +80,9 @@ func regBits(t string) int {
 	return 32
 }
 
-// writeKernel writes the form's kernel. Thread i of the grid reads row i of the
-// operands at [p_in], executes the body, and writes row i of the results at
-// [p_out]. The body may use the addresses of its own rows, %rin and %rout, and the
-// row's number %i.
+// writeKernel writes the form's kernel. Thread i of the grid reads row i of the operands at [p_in], executes
+// the body, and writes row i of the results at [p_out]. The body may use the addresses of its own rows, %rin
+// and %rout, and the row number %i.
 func (o *Op) writeKernel(b *strings.Builder) {
 	fmt.Fprintf(b, "\n// %s\n", o.Name)
 	if o.module != "" {
@@ -135,7 +133,7 @@ func (o *Op) writeKernel(b *strings.Builder) {
 	b.WriteString("DONE:\n\tret;\n}\n")
 }
 
-// writeLines indents some lines of PTX; a label stays at the margin.
+// writeLines writes lines of PTX with indentation, except for labels.
 func writeLines(b *strings.Builder, lines string) {
 	for line := range strings.Lines(strings.TrimSpace(lines)) {
 		line = strings.TrimSpace(line)

@@ -5,37 +5,34 @@ import (
 	"math/rand/v2"
 )
 
-// An Op is one form of an instruction with the operands that it is tried on.
+// An Op is one form of an instruction with its table of operands.
 type Op struct {
-	// Name says which: "add.rn.f32", "shl.b32 by an immediate". No two are alike.
+	// Name identifies the form: "add.rn.f32", "shl.b32 by an immediate". Names are unique.
 	Name string
-	// Chapter is the manual's chapter that the form belongs to, in a word: "integer",
-	// "extended", "bits", "float", "half", "compare", "logic", "convert", "memory", "atomic",
-	// "warp", "flow", "operand".
+	// Chapter is a short name for the form's chapter in the manual: "integer", "extended", "bits", "float",
+	// "half", "compare", "logic", "convert", "memory", "atomic", "warp", "flow", "operand".
 	Chapter string
-	// Target is the architecture that it needs at least: "sm_80", "sm_90".
+	// Target is the lowest architecture that has the form: "sm_80", "sm_90".
 	Target string
 
-	in, out []string // the types of the registers %a0, %a1, … and %d0, %d1, …
+	in, out []string // types of the registers %a0, %a1, … and %d0, %d1, …
 	module  string   // PTX before the kernel: variables, functions
 	declare string   // declarations at the head of the kernel
-	body    string   // what reads %a and writes %d
+	body    string   // the code that reads %a and writes %d
 
-	// group is how many threads belong together, one row each: 1, a warp, or a block.
+	// group is how many threads communicate, with one row each: 1 (none), a warp, or a block.
 	group int
 	rows  table
 	eval  oracle
 }
 
-// An oracle computes what must come out of a group of rows.
+// An oracle computes the expected results of a group of rows.
 type oracle func(group [][]uint64) [][]want
 
-// Rows returns the operands that the form is tried on: for each thread the values of
-// its input registers. They are the same every time.
+// Rows returns the form's operands: the input registers of each thread. They are always the same.
 func (o *Op) Rows() [][]uint64 { return o.Draw(1) }
 
-// Draw returns operands of the same kinds with other random numbers among them,
-// those of a seed. Rows are those of seed 1.
+// Draw returns operands of the same kinds, with random numbers from a seed. Rows uses seed 1.
 func (o *Op) Draw(seed uint64) [][]uint64 {
 	h := fnv.New64a()
 	h.Write([]byte(o.Name))
@@ -46,12 +43,11 @@ func (o *Op) Draw(seed uint64) [][]uint64 {
 	return t
 }
 
-// Inputs returns how many registers a row holds.
+// Inputs returns the number of registers in a row.
 func (o *Op) Inputs() int { return len(o.in) }
 
-// Alone says whether a thread's results depend on its own operands only: then the
-// form may be tried on any rows. Where the operands of a row together are beyond
-// what the manual defines, the oracle takes any result.
+// Alone reports whether a thread's results depend only on its own operands. Then the form can run on any
+// rows; if the manual does not define the result for a row, the oracle accepts any.
 func (o *Op) Alone() bool { return o.group == 1 }
 
 // want computes the expected results of whole groups of rows.
@@ -63,7 +59,7 @@ func (o *Op) want(rows [][]uint64) [][]want {
 	return all
 }
 
-// each is the oracle of a form whose threads are alone, with several results.
+// each returns the oracle of a form without communication between threads and with several results.
 func each(f func(a []uint64) []want) oracle {
 	return func(group [][]uint64) [][]want {
 		out := make([][]want, len(group))
@@ -74,15 +70,15 @@ func each(f func(a []uint64) []want) oracle {
 	}
 }
 
-// single is the oracle of a form with one result.
+// single returns the oracle of a form with one result.
 func single(like likeness, f func(a []uint64) uint64) oracle {
 	return each(func(a []uint64) []want { return []want{{f(a), like}} })
 }
 
-// exact is the oracle of a form with one result that is met to the bit.
+// exact returns the oracle of a form with one result that must be equal bit by bit.
 func exact(f func(a []uint64) uint64) oracle { return single(exactly, f) }
 
-// exacts is the oracle of a form with several such results.
+// exacts returns the oracle of a form with several such results.
 func exacts(f func(a []uint64) []uint64) oracle {
 	return each(func(a []uint64) []want {
 		var out []want
@@ -93,7 +89,7 @@ func exacts(f func(a []uint64) []uint64) oracle {
 	})
 }
 
-// truthOf is 1 or 0: how a predicate is stored.
+// truthOf returns 1 or 0, as a predicate is stored.
 func truthOf(p bool) uint64 {
 	if p {
 		return 1
@@ -101,7 +97,7 @@ func truthOf(p bool) uint64 {
 	return 0
 }
 
-// Ops returns every form of the suite.
+// Ops returns all forms of the suite.
 func Ops() []*Op {
 	var all []*Op
 	for _, c := range []struct {
@@ -131,7 +127,7 @@ func Ops() []*Op {
 				o.group = 1
 			}
 			all = append(all, o)
-			// A module's variables and functions are declared once.
+			// A module's variables and functions can be declared only once.
 			if o.Alone() && o.module == "" {
 				all = append(all, guarded(o))
 			}

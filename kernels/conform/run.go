@@ -11,21 +11,19 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// A Failure is a form that a device does not execute as the manual says.
+// A Failure is a wrong result of a form on a device, or an error of the device.
 type Failure struct {
 	Op string
-	// Err is what the device said, where it refuses the form or fails at it. The
-	// other fields then say nothing.
+	// Err is the device's error if it cannot load or run the form. The other fields are then unset.
 	Err error
-	// Row is the operands' row, and Output the result that is wrong, by its place
-	// among the results.
+	// Row is the row of the operands, and Output the index of the wrong result.
 	Row, Output int
-	// In is the row: the values of the input registers.
+	// In is that row: the values of the input registers.
 	In []uint64
-	// Got is the register's value; Want says what was expected.
+	// Got is the register's value; Want describes the expected one.
 	Got  uint64
 	Want string
-	// Types are those of the input registers, and Type that of the output.
+	// Types are the types of the input registers, and Type that of the output.
 	Types []string
 	Type  string
 }
@@ -57,10 +55,10 @@ func showRegister(v uint64, t string) string {
 	}
 }
 
-// A Result counts what a run compared.
+// A Result counts the comparisons of a run.
 type Result struct {
 	Ops, Rows, Values int
-	// Failures holds at most maxFailures for each form.
+	// Failures has at most maxFailures for each form.
 	Failures []Failure
 	// Failed counts the forms that failed.
 	Failed int
@@ -69,8 +67,8 @@ type Result struct {
 // maxFailures is how many wrong results of one form are reported.
 const maxFailures = 4
 
-// Run tries forms on a device. The error is for what keeps the whole run from
-// going on, such as memory that cannot be had; what a form does wrong is a Failure.
+// Run runs forms on a device. It returns an error if the whole run cannot continue, for example because
+// memory cannot be allocated; errors of single forms are Failures.
 func Run(dev device.Device, ops []*Op) (Result, error) {
 	var res Result
 	for _, m := range Modules(ops) {
@@ -78,7 +76,7 @@ func Run(dev device.Device, ops []*Op) (Result, error) {
 		for _, o := range m.ops {
 			mod, err := mod, err
 			if err != nil {
-				// One form that is refused shall not take the others with it.
+				// Load the forms one by one, so that one that is refused does not affect the others.
 				mod, err = dev.Load(o.entry()+".ptx", moduleText([]*Op{o}))
 			}
 			if err != nil {
@@ -107,8 +105,8 @@ func (res *Result) note(o *Op, fails []Failure, rows int) {
 	res.Failures = append(res.Failures, fails...)
 }
 
-// Try runs one form on rows of the caller's: each of Inputs values, of which a register
-// takes as many bits as it has, and a multiple of the form's group in number.
+// Try runs one form on the given rows: each has Inputs values, of which a register takes its low bits, and
+// their number must be a multiple of the form's group.
 func (o *Op) Try(dev device.Device, rows [][]uint64) ([]Failure, error) {
 	if len(rows) == 0 || len(rows)%o.group != 0 {
 		return nil, fmt.Errorf("conform: %s: %d rows are no whole groups of %d", o.Name, len(rows), o.group)
@@ -133,8 +131,8 @@ func (o *Op) Try(dev device.Device, rows [][]uint64) ([]Failure, error) {
 	return o.run(dev, mod, held)
 }
 
-// run executes the kernel on the rows and compares. The error is for memory that
-// cannot be had; all else that goes wrong is the form's failure.
+// run executes the kernel on the rows and compares the results. It returns an error if memory cannot be
+// allocated; all other errors are failures of the form.
 func (o *Op) run(dev device.Device, mod device.Module, rows [][]uint64) (fails []Failure, err error) {
 	in := make([]byte, len(rows)*stride(o.in))
 	for i, row := range rows {

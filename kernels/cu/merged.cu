@@ -7,117 +7,10 @@
 //   retain_rows                what is retained is copied
 //   attend_partitions_merged   in the place of attend_partitions
 //
-// free_entries of quantized.cu frees the blocks whose KVs are all merged. Vectors are keys (part 0)
-// or values (part 1) of a head, as the cache has them: x is the deeper layer's, y the shallower
-// one's. Pair i of a method that merges layers First, First + 1, … has head i mod H of layers First
-// + 2·⌊i/H⌋ and the next.
-//
-// A head has four lists of pages: of keys and then of values, the merged ones and then the retained
-// ones. Merged ones are the shallower layer's head's alone. Their units are tokens:
-//
-//   merged    the direction, D elements in the cache's format; the norm in the shallower layer,
-//             in the deeper one
-//   retained  the logical index; the key or value
-#include "pages.cuh"
+// A direction is D elements in the cache's format; in merged_quantized.cu it is in quantized groups.
+// free_entries of quantized.cu frees the blocks whose KVs are all merged.
+#include "merge.cuh"
 #include "scan.cuh"
-
-constexpr int norm_bytes = 4, index_bytes = 4;
-
-// shallow_head returns the head, of L·H, of a pair's shallower layer; the other one is H further
-// on.
-__word__ int shallow_head(int pair, int layer, int heads) {
-  return (layer + pair / heads * 2) * heads + pair % heads;
-}
-
-// list_of returns a list of a head's pages.
-template <class lists_of>
-__word__ lists_of* list_of(lists_of* lists, int64 head, int part, bool retained, int stride) {
-  return lists + ((head * 2 + part) * 2 + retained) * stride;
-}
-
-// The pages of a list of merged, and of retained, keys or values.
-template <class format>
-__word__ units merged_units(char* keys, char* values, const int* list, int d, int shift) {
-  const int row = d * format::size;
-  return units::of(keys, values, list, int64(row) << shift, row + 2 * norm_bytes);
-}
-__word__ units retained_units(char* keys, char* values, const int* list, int row, int shift) {
-  return units::of(keys, values, list, int64(row) << shift, row + index_bytes);
-}
-
-// How vectors are merged.
-struct slerp {
-  float t, other;   // weight of the deeper layer, and of the shallower one
-  float eps;        // the smallest norm
-  float low, high;  // bounds on cosines
-};
-
-// A vector of at most 256 elements, of which a lane has each 32nd, as many as there are for the
-// first lane: those beyond the vector's end are 0.
-using vector = float[8];
-
-// each_element calls f(j) for each element number j of a lane.
-template <class function>
-__word__ void each_element(int d, const function& f) {
-#pragma unroll
-  for (int j = 0; j < 8; j++) {
-    if (j * warp_size >= d) break;
-    f(j);
-  }
-}
-
-// dot is the sum of the products of two vectors.
-__word__ float dot(const vector& a, const vector& b, int d) {
-  float sum = 0;
-  each_element(d, [&](int j) { sum = sum + a[j] * b[j]; });
-  return butterfly_sum(sum);
-}
-
-// Two vectors, as unit vectors and norms, and the angle between them.
-struct vectors {
-  vector x, y;
-  float deep, shallow, angle;
-};
-
-// unit brings a vector that lies at `row`, over its norm, which it returns.
-template <class format>
-__device__ __forceinline__ float unit(const char* row, int d, const slerp& by, vector& v) {
-  each_element(d, [&](int j) {
-    const int i = lane() + j * warp_size;
-    v[j] = i < d ? one<format>(row + i * format::size) : 0;
-  });
-  const float norm = larger(square_root(dot(v, v, d)), by.eps);
-  each_element(d, [&](int j) { v[j] = v[j] / norm; });
-  return norm;
-}
-
-// The key, or value, of a token in both layers of a pair.
-struct token {
-  int pair, part, i;  // i counts from the launch's first token
-  int head;           // of the shallower layer
-
-  // of says which a warp has: blocks of 8 warps along x, pairs along y, parts along z.
-  __word__ static token of(int first, int layer, int heads) {
-    const int pair = first + block_y();
-    return {pair, block_z(), int(block_x() * threads_x() + thread_x()) / warp_size,
-            shallow_head(pair, layer, heads)};
-  }
-
-  template <class format>
-  __device__ __forceinline__ vectors bring(const char* keys, const char* values, const int* tables,
-                                           int logical, int heads, int d, int shift, int stride,
-                                           const slerp& by) const {
-    const char* rows = part == 0 ? keys : values;
-    const int* table = tables + int64(head) * stride;
-    const int64 shallow = slot_of(table, logical, shift);
-    const int64 deep = slot_of(table + int64(heads) * stride, logical, shift);
-    vectors v;
-    v.deep = unit<format>(rows + deep * d * format::size, d, by, v.x);
-    v.shallow = unit<format>(rows + shallow * d * format::size, d, by, v.y);
-    v.angle = arccos_of(smaller(larger(dot(v.x, v.y, d), by.low), by.high));
-    return v;
-  }
-};
 
 // measure_pairs computes the distances of tokens of every pair of heads of a sequence. The names
 // that it has in common with merge_pairs:
@@ -279,48 +172,6 @@ give_merged(const int* __restrict__ taken, const int* __restrict__ offsets, int*
   }
 }
 
-// merge_pairs merges tokens of some pairs of heads of a sequence.
-//
-//   keys, values  units are written to merged pages
-//   lists    int32 [heads of all layers, 2, 2, list_stride]: of the sequence
-//   first    the launch's first pair
-//   list_stride  pages that a list has room for
-//
-// Grid: (⌈n/8⌉, pairs of the launch, 2) blocks of 256 threads, a warp for each token.
-//
-// Bytes: 2·D elements are read and a unit written, for each token and part. Operations: 16 for each
-// pair of elements, of which three divisions; 36 exchanges.
-template <class format>
-__device__ __forceinline__ void merge_pairs(char* keys, char* values, const int* tables,
-                                            const int* lists, int first, int layer, int heads,
-                                            int from, int n, int d, int shift, int stride,
-                                            int list_stride, const slerp& by) {
-  const token own = token::of(first, layer, heads);
-  if (own.i >= n) return;
-  vectors v = own.bring<format>(keys, values, tables, from + own.i, heads, d, shift, stride, by);
-  const float sine = sine_of(v.angle);
-  float deep = by.t, shallow = by.other;
-  if (sine > by.eps || sine < -by.eps) {
-    shallow = sine_of(shallow * v.angle) / sine;
-    deep = sine_of(deep * v.angle) / sine;
-  }
-  const float more = deep - shallow;
-  vector e;
-  each_element(d, [&](int j) { e[j] = shallow * (v.y[j] + v.x[j]) + more * v.x[j]; });
-  const float length = larger(square_root(dot(e, e, d)), by.eps);
-  const units to = merged_units<format>(
-      keys, values, list_of(lists, own.head, own.part, false, list_stride), d, shift);
-  const int u = from + own.i;
-  each_element(d, [&](int j) {
-    const int i = lane() + j * warp_size;
-    if (i < d) store_one<format>(to.at(u, i * format::size), e[j] / length);
-  });
-  if (lane() < 2) {
-    *reinterpret_cast<float*>(to.at(u, d * format::size + lane() * norm_bytes)) =
-        lane() == 0 ? v.shallow : v.deep;
-  }
-}
-
 // retain_rows copies keys or values of some pairs of heads of a sequence that are retained, behind
 // those that are, each behind its index.
 //
@@ -361,105 +212,18 @@ retain_rows(char* keys, char* values, const int* __restrict__ tables,
   }
 }
 
-// merged reads a partition's keys, or values: the first `count` KVs of the head are merged, and the
-// others in the plain blocks of `rows`; those of the merged ones that are retained are read as they
-// were.
-template <class format>
-struct merged {
-  units directions, retained;
-  const char* rows;
-  const int* table;
-  int shift;
-  int count, held;  // merged; retained
-  int norm;         // byte of a unit that the layer's norm is at
-
-  // find notes the slots of KVs in plain blocks, of retained ones which they are, and of others −1.
-  __device__ __forceinline__ void find(const share& s, int start, int n) const {
-    for (int i = lane(); i < n; i += warp_size) {
-      s.places[i] = start + i < count ? -1 : slot_of(table, start + i, shift);
-    }
-    warp_barrier();
-    int low = 0, high = held;  // the first that is not before the partition
-    while (low < high) {
-      const int middle = (low + high) / 2;
-      if (index(middle) < start) {
-        low = middle + 1;
-      } else {
-        high = middle;
-      }
-    }
-    for (int k = low + lane(); k < held; k += warp_size) {
-      const int i = index(k) - start;
-      if (i >= n) break;
-      s.places[i] = k;
-    }
-  }
-
-  __device__ __forceinline__ int index(int k) const {
-    return *reinterpret_cast<const int*>(retained.at(k, 0));
-  }
-
-  // four reads elements column to column + 3 of a KV.
-  __device__ __forceinline__ float4 four(int logical, int place, int column, int d) const {
-    float4 x;
-    if (logical >= count) {
-      float v[4];
-      format::decode(rows + (int64(place) * d + column) * format::size, v);
-      for (int j = 0; j < 4; j++) x.at[j] = v[j];
-    } else if (place >= 0) {  // at a multiple of 4 bytes
-      if constexpr (format::size == 4) {
-        for (int j = 0; j < 4; j++) {
-          x.at[j] = one<format>(retained.at(place, index_bytes + (column + j) * format::size));
-        }
-      } else {
-        two(x, retained, place, index_bytes + column * format::size);
-      }
-    } else {
-      const float length = *reinterpret_cast<const float*>(directions.at(logical, norm));
-      two(x, directions, logical, column * format::size);
-      for (int j = 0; j < 4; j++) x.at[j] = x.at[j] * length;
-    }
-    return x;
-  }
-
-  // two reads four elements, two at a time.
-  __device__ __forceinline__ static void two(float4& x, const units& from, int u, int byte) {
-    for (int half = 0; half < 4; half += 2) {
-      float v[2];
-      format::decode(from.at(u, byte + half * format::size), v);
-      for (int j = 0; j < 2; j++) x.at[half + j] = v[j];
-    }
-  }
-};
-
-// attend_merged is attend_partitions with both parts read by `merged`.
-template <class format>
-__device__ __forceinline__ void attend_merged(
-    const float* __restrict__ q, char* keys, char* values, const int* __restrict__ sequences,
-    const int* __restrict__ tables, const int* __restrict__ lengths, float* __restrict__ weights,
-    float* __restrict__ maxima, float* __restrict__ sums, float* __restrict__ o, int heads,
-    int all, int group, int d, int shift, int stride, int partitions, float scale,
-    const int* __restrict__ counts, const int* __restrict__ lists, const int* __restrict__ held,
-    int list_stride, int deep) {
-  const warp_share own = warp_share::of(sequences, lengths, heads, all, group);
-  if (own.n <= 0) return;
-  const int64 shallow = own.place - (deep != 0 ? heads : 0);
-  const int row = d * format::size;
-  merged<format> parts[2];
-#pragma unroll
-  for (int part = 0; part < 2; part++) {
-    parts[part] = {
-        merged_units<format>(keys, values, list_of(lists, shallow, part, false, list_stride), d,
-                             shift),
-        retained_units(keys, values, list_of(lists, own.place, part, true, list_stride), row,
-                       shift),
-        part == 0 ? keys : values, tables + own.place * stride, shift,
-        counts[2 * own.sequence + part], held[2 * own.place + part],
-        row + (deep != 0 ? norm_bytes : 0)};
-  }
-  attend_read(own, parts[0], parts[1], q, weights, maxima, sums, o, group, d, partitions, scale);
-}
-
+// merge_pairs merges tokens of some pairs of heads of a sequence.
+//
+//   keys, values  units are written to merged pages
+//   lists    int32 [heads of all layers, 2, 2, list_stride]: of the sequence
+//   first    the launch's first pair
+//   list_stride  pages that a list has room for
+//
+// Grid: (⌈n/8⌉, pairs of the launch, 2) blocks of 256 threads, a warp for each token.
+//
+// Bytes: 2·D elements are read and a unit written, for each token and part. Operations: 16 for each
+// pair of elements, of which three divisions; 36 exchanges.
+//
 // attend_partitions_merged attends to each partition by itself, as attend_partitions does, in a
 // layer that is merged with another.
 //
@@ -487,17 +251,24 @@ __device__ __forceinline__ void attend_merged(
       char* keys, char* values, const int* tables, const int* lists, int first, int layer,      \
       int heads, int from, int n, int d, int shift, int stride, int list_stride, float t,       \
       float other, float eps, float low, float high) {                                          \
-    merge_pairs<format>(keys, values, tables, lists, first, layer, heads, from, n, d, shift,    \
-                        stride, list_stride, slerp{t, other, eps, low, high});                  \
+    merge_pairs<format>(keys, values, tables, first, layer, heads, from, n, d, shift, stride,   \
+                        slerp{t, other, eps, low, high}, [&](int head, int part) {              \
+                          return stored<format>::of(                                            \
+                              keys, values, list_of(lists, head, part, false, list_stride), d,  \
+                              shift);                                                           \
+                        });                                                                     \
   }                                                                                             \
   extern "C" __global__ void __launch_bounds__(warp_size, 16) attend_partitions_merged_##format( \
       const float* q, char* keys, char* values, const int* sequences, const int* tables,        \
       const int* lengths, float* weights, float* maxima, float* sums, float* o, int heads,      \
       int all, int group, int d, int shift, int stride, int partitions, float scale,            \
       const int* counts, const int* lists, const int* held, int list_stride, int deep) {        \
-    attend_merged<format>(q, keys, values, sequences, tables, lengths, weights, maxima, sums,   \
-                          o, heads, all, group, d, shift, stride, partitions, scale, counts,    \
-                          lists, held, list_stride, deep);                                      \
+    attend_merged<format>(                                                                      \
+        attention{q, keys, values, sequences, tables, lengths, weights, maxima, sums, o, heads, \
+                  all, group, d, shift, stride, partitions, scale},                             \
+        merged_lists{counts, lists, held, list_stride, deep}, [&](const int* list) {            \
+          return stored<format>::of(keys, values, list, d, shift);                              \
+        });                                                                                     \
   }
 MERGED(f32)
 MERGED(f16)

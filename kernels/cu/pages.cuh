@@ -43,6 +43,14 @@ __word__ float store_one(char* at, float v) {
   }
 }
 
+// four_of_row reads four elements of a key, or value, in a plain block.
+template <class format>
+__word__ float4 four_of_row(const char* at) {
+  float v[4];
+  format::decode(at, v);
+  return {{v[0], v[1], v[2], v[3]}};
+}
+
 // The pages of a list, and how units lie in them.
 struct units {
   char* keys;        // of the cache: a page's first half
@@ -64,6 +72,18 @@ struct units {
     return in < half ? keys + block * half + in : values + block * half + (in - half);
   }
 };
+
+// four_of_unit reads four elements in a unit, two at a time: the byte is at a multiple of their size.
+template <class format>
+__device__ __forceinline__ float4 four_of_unit(const units& from, int u, int byte) {
+  float4 x;
+  for (int half = 0; half < 4; half += 2) {
+    float v[2];
+    format::decode(from.at(u, byte + half * format::size), v);
+    for (int j = 0; j < 2; j++) x.at[half + j] = v[j];
+  }
+  return x;
+}
 
 // What a warp attends to: 128 KVs of a head, with up to 8 queries.
 struct warp_share {
@@ -139,4 +159,30 @@ __device__ __forceinline__ void attend_read(const warp_share& own, const reading
     float4* to = reinterpret_cast<float4*>(o + (int64(s.rows[i]) * partitions + own.p) * d);
     for (int j = lane(); j < d / 4; j += warp_size) to[j] = outputs[i * (d / 4) + j];
   }
+}
+
+// The arguments that attend_partitions takes (attention.cu), of a kernel that reads pages of their own.
+struct attention {
+  const float* q;
+  char* keys;
+  char* values;
+  const int* sequences;
+  const int* tables;
+  const int* lengths;
+  float* weights;
+  float* maxima;
+  float* sums;
+  float* o;
+  int heads, all, group, d, shift, stride, partitions;
+  float scale;
+};
+
+// attend_pages is attend_partitions, where reading(own, part) makes what reads the keys (part 0) and
+// the values (1) of a warp's share.
+template <class making>
+__device__ __forceinline__ void attend_pages(const attention& a, const making& reading) {
+  const warp_share own = warp_share::of(a.sequences, a.lengths, a.heads, a.all, a.group);
+  if (own.n <= 0) return;
+  attend_read(own, reading(own, 0), reading(own, 1), a.q, a.weights, a.maxima, a.sums, a.o,
+              a.group, a.d, a.partitions, a.scale);
 }

@@ -12,9 +12,8 @@ import (
 	"kvcompress/kernels/conform"
 )
 
-// TestConformance holds the GPU to the tables that the PTX machine is held to: it
-// is the machine that a failure here puts in doubt. Forms that need a later
-// architecture are left out.
+// TestConformance compares the GPU with the same tables as the PTX machine. A failure here means that the PTX
+// machine, or a table, may be wrong. Forms that need a later architecture are left out.
 func TestConformance(t *testing.T) {
 	dev := open(t)
 	gpu, err := cu.GetDevice(0)

@@ -13,15 +13,14 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// Built says whether the binary can use a GPU at all.
+// Built reports whether the binary supports GPUs.
 const Built = true
 
-// gpu is a context on a GPU. The operations of a Device go through one stream and
-// so keep their order; those that need not wait for their end do not.
+// gpu is a CUDA context. All operations of a Device use one stream, so they keep their order. Operations that
+// need not wait do not.
 //
-// The driver's current context belongs to an OS thread. A method locks its
-// goroutine to whichever thread it is on, makes its context the current one there,
-// and unlocks when it returns: enter and leave.
+// The driver's current context belongs to an OS thread. enter locks the goroutine to its thread and makes the
+// context current there; leave unlocks it.
 type gpu struct {
 	name   string
 	ctx    cu.CUContext
@@ -29,12 +28,12 @@ type gpu struct {
 
 	names    map[device.Ptr]string // of the allocations, for errors
 	launched string                // the last kernel launched since the last wait
-	params   []unsafe.Pointer      // of the launch under way
+	params   []unsafe.Pointer      // of the current launch
 }
 
 var _ device.Device = (*gpu)(nil)
 
-// Open returns the GPU of an ordinal, from 0. It makes a context of its own.
+// Open returns the GPU with an ordinal, from 0. It creates a context.
 func Open(ordinal int) (device.Device, error) {
 	if err := driver(); err != nil {
 		return nil, err
@@ -53,7 +52,7 @@ func Open(ordinal int) (device.Device, error) {
 	if g.ctx, err = dev.MakeContext(cu.SchedAuto); err != nil {
 		return nil, fmt.Errorf("cuda: cuCtxCreate: %w", err)
 	}
-	defer g.leave() // cuCtxCreate has made it the current one
+	defer g.leave() // cuCtxCreate made it current
 	if g.stream, err = cu.MakeStream(cu.NonBlocking); err != nil {
 		_ = g.ctx.Destroy()
 		return nil, fmt.Errorf("cuda: cuStreamCreate: %w", err)
@@ -71,11 +70,11 @@ func (g *gpu) enter() error {
 }
 
 func (g *gpu) leave() {
-	_ = cu.SetCurrentContext(cu.CUContext{}) // which cannot fail for none
+	_ = cu.SetCurrentContext(cu.CUContext{}) // cannot fail for no context
 	runtime.UnlockOSThread()
 }
 
-// Name is the card's, and the driver's version.
+// Name returns the card's name and the driver's version.
 func (g *gpu) Name() string { return g.name }
 
 // Alloc is cuMemAlloc.
@@ -95,11 +94,11 @@ func (g *gpu) Alloc(name string, size int64) (device.Ptr, error) {
 	return device.Ptr(p), nil
 }
 
-// Free is cuMemFree, which waits for what still uses the memory.
+// Free is cuMemFree, which waits for operations that use the memory.
 func (g *gpu) Free(p device.Ptr) error {
 	name, ok := g.names[p]
 	if !ok {
-		return fmt.Errorf("cuda: free of %#x, which Alloc has not returned or which is free", uint64(p))
+		return fmt.Errorf("cuda: free of %#x, which is not allocated", uint64(p))
 	}
 	if err := g.enter(); err != nil {
 		return err
@@ -112,8 +111,8 @@ func (g *gpu) Free(p device.Ptr) error {
 	return nil
 }
 
-// Write is cuMemcpyHtoDAsync, which returns as soon as the driver has its own copy
-// of memory that it may page, as Go's is.
+// Write is cuMemcpyHtoDAsync. For pageable memory, such as Go's, it returns as soon as the driver has copied
+// the data.
 func (g *gpu) Write(to device.Ptr, from []byte) error {
 	if len(from) == 0 {
 		return nil
@@ -128,7 +127,7 @@ func (g *gpu) Write(to device.Ptr, from []byte) error {
 	return nil
 }
 
-// Read is cuMemcpyDtoHAsync and a wait for its end.
+// Read is cuMemcpyDtoHAsync, followed by a wait.
 func (g *gpu) Read(to []byte, from device.Ptr) error {
 	if len(to) == 0 {
 		return nil
@@ -182,7 +181,7 @@ func (g *gpu) Sync() error {
 	return g.wait()
 }
 
-// wait waits for the stream. The context is entered.
+// wait waits for the stream. The caller has called enter.
 func (g *gpu) wait() error {
 	if err := g.stream.Synchronize(); err != nil {
 		return fmt.Errorf("cuda: cuStreamSynchronize: %w", g.why(err))
@@ -191,8 +190,8 @@ func (g *gpu) wait() error {
 	return nil
 }
 
-// why adds to an error of the driver which kernel may be behind it: any call after
-// a launch may return the launch's error.
+// why adds to a driver's error the kernel that may have caused it: any call after a launch may return the
+// launch's error.
 func (g *gpu) why(err error) error {
 	if g.launched == "" {
 		return err
@@ -200,8 +199,8 @@ func (g *gpu) why(err error) error {
 	return fmt.Errorf("%w (%s was launched last; CUDA_LAUNCH_BLOCKING=1 makes each launch wait)", err, g.launched)
 }
 
-// Time is the time between two events on the stream, before and after f's
-// operations, to half a microsecond or so.
+// Time returns the time between two events on the stream, before and after f's operations, with a resolution
+// of about half a microsecond.
 func (g *gpu) Time(f func() error) (time.Duration, error) {
 	start, err := g.mark()
 	if err != nil {
@@ -254,8 +253,7 @@ func (g *gpu) unmark(e cu.Event) {
 	}
 }
 
-// Close waits for what is under way and destroys the context, with its memory and
-// modules.
+// Close waits for pending operations and destroys the context with its memory and modules.
 func (g *gpu) Close() error {
 	if g.ctx == (cu.CUContext{}) {
 		return nil

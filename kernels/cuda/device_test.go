@@ -12,8 +12,8 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// open opens the first GPU. A test that needs one fails where there is none: who
-// builds with the tag cuda means to run on one.
+// open opens the first GPU. It fails the test if there is none: a build with the tag cuda is meant to run on
+// one.
 func open(t *testing.T) device.Device {
 	t.Helper()
 	dev, err := Open(0)
@@ -53,9 +53,9 @@ func kernelOf(t *testing.T, dev device.Device, entry string) device.Kernel {
 	return k
 }
 
-// testPTX has three kernels of one thread an element. scale: out[i] = factor·in[i]
-// + int(bias), i < n. wild: a store to address 8. through: out[i] = in[i], by way of
-// dynamic shared memory, backwards from its word at byte last.
+// testPTX has three kernels with one thread per element. scale: out[i] = factor·in[i] + int(bias), i < n.
+// wild: a store to address 8. through: out[i] = in[i], copied through dynamic shared memory, backwards from
+// its word at byte last.
 const testPTX = `
 .version 7.0
 .target sm_70
@@ -261,8 +261,8 @@ func TestWrongUse(t *testing.T) {
 	}
 }
 
-// TestFault lets a kernel fail: the error comes when something waits for it, it
-// names the kernel, and another device goes on.
+// TestFault runs a kernel that fails: the next operation that waits returns an error with the kernel's name,
+// and another device still works.
 func TestFault(t *testing.T) {
 	other := open(t)
 	p := alloc(t, other, "other", 4)

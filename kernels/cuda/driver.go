@@ -3,8 +3,8 @@
 package cuda
 
 /*
-// The driver's functions stay undefined when the binary is linked, and are found
-// when they are first called, in the library that cuInit has opened by then.
+// The driver's functions are undefined symbols in the binary. They are resolved at their first call, in the
+// library that cuInit has opened.
 #cgo LDFLAGS: -ldl -Wl,--unresolved-symbols=ignore-in-object-files -Wl,--export-dynamic
 
 #include <cuda.h>
@@ -56,7 +56,7 @@ import (
 	"gorgonia.org/cu"
 )
 
-// driver returns an error if there is no driver that answers.
+// driver returns an error if there is no working driver.
 func driver() error {
 	if why := C.GoString(C.driverFailure()); why != "" {
 		return errors.New("cuda: cuInit: " + why)
@@ -64,9 +64,8 @@ func driver() error {
 	return nil
 }
 
-// allowShared lets a kernel have up to that many bytes of dynamic shared memory,
-// where more than 48 KiB have to be asked for. Package cu has no call for it, and
-// a Function is nothing but the driver's handle.
+// allowShared sets the limit of a kernel's dynamic shared memory, which is required above 48 KiB. Package cu
+// has no call for it; its Function is the driver's handle.
 func allowShared(f cu.Function, bytes int) error {
 	if r := C.allowShared(*(*unsafe.Pointer)(unsafe.Pointer(&f)), C.int(bytes)); r != C.CUDA_SUCCESS {
 		return fmt.Errorf("error %d", int(r))
@@ -76,8 +75,8 @@ func allowShared(f cu.Function, bytes int) error {
 
 var kernelModule = regexp.MustCompile(`Kernel Module.*?\s(\d+\.[\d.]+)\s`)
 
-// driverVersion is the driver's version, for people: "580.95.05", or that of the
-// CUDA that it speaks, if it does not say more.
+// driverVersion returns the driver's version, "580.95.05", or only its CUDA version if the driver does not
+// say more.
 func driverVersion() string {
 	text, err := os.ReadFile("/proc/driver/nvidia/version")
 	if found := kernelModule.FindSubmatch(text); err == nil && found != nil {

@@ -14,10 +14,10 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// defaultShared is how much dynamic shared memory a kernel gets unasked.
+// defaultShared is the dynamic shared memory that a kernel may use without allowShared.
 const defaultShared = 48 << 10
 
-// Load has the driver compile PTX. What its compiler says is in the error.
+// Load lets the driver compile PTX. The error has the compiler's messages.
 func (g *gpu) Load(name string, ptx []byte) (device.Module, error) {
 	if bytes.IndexByte(ptx, 0) >= 0 {
 		return nil, fmt.Errorf("cuda: %s: it is not PTX text: it has a byte 0", name)
@@ -67,13 +67,12 @@ type kernel struct {
 	name   string
 	f      cu.Function
 	params int
-	shared int // the most dynamic shared memory that it may have
+	shared int // limit of its dynamic shared memory
 }
 
 // Launch is cuLaunchKernel.
 func (k *kernel) Launch(ctx context.Context, grid, block device.Dim, shared int, args ...device.Arg) error {
-	// The driver takes as many arguments as the kernel has parameters from wherever
-	// they would be.
+	// The driver reads as many arguments as the kernel has parameters, even if fewer are passed.
 	if len(args) != k.params {
 		return fmt.Errorf("cuda: %s: %d arguments for %d parameters", k.name, len(args), k.params)
 	}
@@ -99,7 +98,7 @@ func (k *kernel) Launch(ctx context.Context, grid, block device.Dim, shared int,
 		}
 		k.shared = shared
 	}
-	// Function.Launch copies 8 bytes of each, which is what an Arg is.
+	// Function.Launch copies 8 bytes of each argument, the size of an Arg.
 	g.params = g.params[:0]
 	for i := range args {
 		g.params = append(g.params, unsafe.Pointer(&args[i]))

@@ -6,9 +6,8 @@ import (
 	"strings"
 )
 
-// parameters returns how many parameters an entry point has, none wider than an
-// Arg. The driver compiles the whole file, and does not say; here only the entry
-// point's head is looked for.
+// parameters returns the number of an entry point's parameters; each must fit in an Arg. The driver does not
+// report it, so this parses the entry point's head in the PTX text.
 func parameters(ptx []byte, entry string) (int, error) {
 	text := withoutComments(string(ptx))
 	for {
@@ -30,10 +29,10 @@ func parameters(ptx []byte, entry string) (int, error) {
 		}
 		list, _, ok := strings.Cut(rest[1:], ")")
 		if !ok {
-			return 0, errors.New("a list of parameters without an end")
+			return 0, errors.New("unterminated parameter list")
 		}
 		if strings.Contains(list, "[") {
-			return 0, fmt.Errorf("%s has a parameter that is an array, and those are not supported", entry)
+			return 0, fmt.Errorf("%s has an array parameter, which is not supported", entry)
 		}
 		return strings.Count(list, ".param"), nil
 	}

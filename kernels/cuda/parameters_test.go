@@ -31,7 +31,7 @@ func TestParameters(t *testing.T) {
 		{"bare", 0, ""},
 		{"empty", 0, ""},
 		{"struct", 0, "an array"},
-		{"open", 0, "without an end"},
+		{"open", 0, "unterminated parameter list"},
 		{"none", 0, "no entry point none"},
 		{"longer", 0, "no entry point longer"},
 		{"", 0, "no entry point"},

@@ -8,10 +8,10 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// Built says whether the binary can use a GPU at all.
+// Built reports whether the binary supports GPUs.
 const Built = false
 
-// Open returns the GPU of an ordinal, from 0.
+// Open returns the GPU with an ordinal, from 0.
 func Open(int) (device.Device, error) {
 	return nil, errors.New("cuda: this binary was built without -tags cuda: docs/gpu.md says how to build one for a GPU")
 }

@@ -13,16 +13,15 @@ import (
 
 // The names of the devices.
 const (
-	Auto = "auto" // the GPU, if the binary can use one and a driver answers; else PTX
-	PTX  = "ptx"  // the machine that executes PTX on the CPU
+	Auto = "auto" // the GPU, if the binary supports one and a driver is present; else PTX
+	PTX  = "ptx"  // PTX executed on the CPU
 	CUDA = "cuda" // the first GPU
 )
 
-// Names returns the names that Open takes.
+// Names returns the names that Open accepts.
 func Names() []string { return []string{Auto, PTX, CUDA} }
 
-// Open opens a device. The options are the PTX machine's. Which device it is, its
-// Name says.
+// Open opens a device. The options are for the PTX machine. The device's Name says which device was opened.
 func Open(name string, opt ptx.Options) (device.Device, error) {
 	switch name {
 	case PTX:
@@ -35,5 +34,5 @@ func Open(name string, opt ptx.Options) (device.Device, error) {
 		}
 		return ptx.New(opt), nil
 	}
-	return nil, fmt.Errorf("devices: %q is none of %s", name, strings.Join(Names(), ", "))
+	return nil, fmt.Errorf("devices: unknown device %q: want one of %s", name, strings.Join(Names(), ", "))
 }

@@ -8,8 +8,7 @@ import (
 	"kvcompress/kernels/ptx"
 )
 
-// The machine that executes PTX is there in every build. With [devices.Auto], a build for GPUs
-// takes a GPU if there is one.
+// Every build can execute PTX on the CPU. With [devices.Auto], a build for GPUs uses a GPU if there is one.
 func ExampleOpen() {
 	dev, err := devices.Open(devices.PTX, ptx.Options{Checks: ptx.AllChecks()})
 	if err != nil {

@@ -1,7 +1,6 @@
-// Package invoke launches any kernel with arguments given as text, such as "in=x.npy" or
-// "f32=1.5". Its input buffers are read from NumPy or safetensors files, and its output
-// buffers written to files or compared with them. A [Script] has several launches that share
-// buffers.
+// Package invoke launches a kernel with arguments given as text, such as "in=x.npy" or "f32=1.5". Input
+// buffers are read from NumPy or safetensors files; output buffers are written to files or compared with
+// them. A [Script] has several launches that share buffers.
 package invoke
 
 import (
@@ -20,44 +19,44 @@ import (
 // Arg is an argument of a kernel: a scalar, the address of a buffer, or a struct.
 type Arg struct {
 	text   string
-	kind   string     // before the =
+	kind   string     // the text before the =
 	scalar device.Arg // of a scalar
-	buffer *buffer    // nil for all but the address of a new buffer
-	named  *named     // nil for all but the address of a script's buffer
-	value  *structure // nil for all but a struct
+	buffer *buffer    // nil unless the argument is the address of a new buffer
+	named  *named     // nil unless the argument is the address of a script's buffer
+	value  *structure // nil unless the argument is a struct
 }
 
-// buffer is memory that an argument points to.
+// buffer is the memory that an argument points to.
 type buffer struct {
-	from   string // the file that it holds at first; "" for a new one
-	to     string // the file that it goes to; "" for none
-	zeroed bool   // of a new one: whether it is filled with zeros
+	from   string // file with the initial contents; "" for a new buffer
+	to     string // file that it is written to; "" for none
+	zeroed bool   // a new buffer that is filled with zeros
 
-	typ   safetensors.DType // of a new one
+	typ   safetensors.DType // of a new buffer
 	shape []int64
 }
 
-// String returns the words that the argument was parsed from.
+// String returns the text from which the argument was parsed.
 func (a Arg) String() string { return a.text }
 
-// ParseArg reads an argument:
+// ParseArg parses an argument:
 //
 //	i32=-5  u64=0x10  f32=1.5  …   a scalar: i8 to i64 or s8 to s64, u8 to u64, f16, bf16,
 //	                               f32, f64, fp8_e4m3, fp8_e5m2; b8 to b64: bits
-//	ptr=0                          an address as it is
+//	ptr=0                          an address, used as given
 //	in=x.npy                       a buffer with the array of a file
-//	in=x.safetensors#name          … or with a tensor of one
-//	out=f32[8,128]:y.npy           a new buffer, which is written to a file
-//	zeros=u32[256]:y.npy           the same, filled with zeros
-//	inout=x.npy:y.npy              a buffer from a file, which is written to a file
-//	tmp=f32[4096]                  a new buffer, which is not
-//	struct=u32=7,in@8=x.npy        a struct by value, of fields, each at an offset or at the
+//	in=x.safetensors#name          … or with a tensor of a file
+//	out=f32[8,128]:y.npy           a new buffer, written to a file
+//	zeros=u32[256]:y.npy           the same, initially zero
+//	inout=x.npy:y.npy              a buffer from a file, written to a file
+//	tmp=f32[4096]                  a new buffer, not written to a file
+//	struct=u32=7,in@8=x.npy        a struct by value: fields, each at an offset or at the
 //	                               next multiple of its size
-//	struct=p.bin, struct=p.hex     … or of the bytes of a file, as they are or as text
-//	buf=x, buf=x+64                in a script: a buffer's address, and bytes added to it
+//	struct=p.bin, struct=p.hex     … or the bytes of a file, raw or as hexadecimal text
+//	buf=x, buf=x+64                in a script: a buffer's address, plus a number of bytes
 //
-// Files end in .npy or, with the name of a tensor after a #, in .safetensors. It
-// does not look at them.
+// File names end in .npy, or in .safetensors followed by # and the name of a tensor. ParseArg does not open
+// files.
 func ParseArg(text string) (Arg, error) {
 	kind, value, ok := strings.Cut(text, "=")
 	if !ok {
@@ -134,7 +133,7 @@ func parseNew(text string) (*buffer, error) {
 	}
 	b := &buffer{to: strings.TrimPrefix(file, ":"), shape: []int64{}}
 	if b.typ, ok = types[name]; !ok {
-		return nil, fmt.Errorf("%q is no type: they are %s", name, typeNames())
+		return nil, fmt.Errorf("unknown type %q: want one of %s", name, typeNames())
 	}
 	for d := range strings.SplitSeq(list, ",") {
 		if list == "" {
@@ -142,7 +141,7 @@ func parseNew(text string) (*buffer, error) {
 		}
 		n, err := strconv.ParseInt(strings.TrimSpace(d), 0, 64)
 		if err != nil || n < 0 {
-			return nil, fmt.Errorf("%q is no extent", d)
+			return nil, fmt.Errorf("%q is not a dimension", d)
 		}
 		b.shape = append(b.shape, n)
 	}
@@ -164,17 +163,17 @@ func byteSize(t safetensors.DType, shape []int64) (int64, error) {
 	return 0, fmt.Errorf("shape %v is too large", shape)
 }
 
-// parseScalar reads a number of a type into the low bytes of an argument.
+// parseScalar parses a number of a type into the low bytes of an argument.
 func parseScalar(kind, value string) (device.Arg, error) {
 	t, ok := scalarTypes[kind]
 	if !ok {
-		return 0, fmt.Errorf("%q is none of in, out, zeros, inout, tmp, ptr, struct and the types %s; s8 to s64, b8 to b64", kind, typeNames())
+		return 0, fmt.Errorf("unknown kind %q: want in, out, zeros, inout, tmp, ptr, struct or a type, %s; s8 to s64, b8 to b64", kind, typeNames())
 	}
 	wrong := func(err error) error {
 		if errors.Is(err, strconv.ErrRange) {
 			return fmt.Errorf("%s is out of the range of %s", value, kind)
 		}
-		return fmt.Errorf("%q is no %s", value, kind)
+		return fmt.Errorf("%q is not a valid %s", value, kind)
 	}
 	if f, ok := t.Float(); ok || t == safetensors.F64 {
 		bits := 32
@@ -219,7 +218,7 @@ func typeNames() string {
 	return "i8 i16 i32 i64 u8 u16 u32 u64 f16 bf16 f32 f64 fp8_e4m3 fp8_e5m2 bool"
 }
 
-// nameOf returns the name of a type that types has.
+// nameOf returns the name in types of a type.
 func nameOf(t safetensors.DType) string {
 	for name, typ := range types {
 		if typ == t {

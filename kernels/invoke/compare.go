@@ -15,16 +15,15 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// Tolerance is how far a number may be from the one expected. The zero Tolerance wants
-// equal bits. With any other, two NaNs are equal, and a number is near enough if it is
-// within ULP steps of its type, or if |got - want| ≤ Abs + Rel·|want|. Integers are
-// always compared exactly.
+// Tolerance says how far a number may be from the expected one. The zero Tolerance requires equal bits. With
+// any other, two NaNs are equal, and numbers agree within ULP steps of their type, or if |got - want| ≤ Abs +
+// Rel·|want|. Integers are always compared exactly.
 type Tolerance struct {
 	ULP      uint64
 	Rel, Abs float64
 }
 
-// Comparison is how a buffer compares with the file that it is expected to equal.
+// Comparison is the result of comparing a buffer with the file that it should equal.
 type Comparison struct {
 	Line     int    `json:"line,omitempty"` // of a script
 	Arg      *int   `json:"arg,omitempty"`  // index of an argument
@@ -32,20 +31,19 @@ type Comparison struct {
 	File     string `json:"file"`
 	Type     string `json:"type"`
 	Agree    bool   `json:"agree"`
-	Elements int64  `json:"elements"` // that were compared
+	Elements int64  `json:"elements"` // number of compared elements
 	Differ   int64  `json:"differ"`
-	// First is the index of the first element that differs; nil if none does. Got and Want
-	// are that element's.
+	// First is the index of the first element that differs; nil if none does. Got and Want are its values.
 	First []int64 `json:"first,omitempty"`
 	Got   *Number `json:"got,omitempty"`
 	Want  *Number `json:"want,omitempty"`
-	// MaxULP and MaxAbs are the largest differences of all elements that are not NaN and
-	// not infinite, of floating-point numbers in steps of their type.
+	// MaxULP and MaxAbs are the largest differences among elements that are neither NaN nor infinite; MaxULP
+	// counts steps of a floating-point type.
 	MaxULP uint64 `json:"max_ulp"`
 	MaxAbs Number `json:"max_abs"`
 }
 
-// String says how they compare, on one line.
+// String returns the result as one line.
 func (c *Comparison) String() string {
 	if c.Agree {
 		if c.MaxULP == 0 && c.MaxAbs == 0 {
@@ -61,7 +59,7 @@ func (c *Comparison) String() string {
 type numeric struct {
 	typ   safetensors.DType
 	size  int
-	small dtype.DType // of a floating-point type of at most 32 bits
+	small dtype.DType // if it is a floating-point type of at most 32 bits
 	float bool
 }
 
@@ -77,7 +75,7 @@ func (n numeric) word(raw []byte) uint64 {
 	return binary.LittleEndian.Uint64(w[:])
 }
 
-// value returns an element as a number. Integers of 64 bits are rounded.
+// value returns an element as a number. 64-bit integers are rounded.
 func (n numeric) value(raw []byte) float64 {
 	switch {
 	case n.typ == safetensors.F64:
@@ -93,7 +91,7 @@ func (n numeric) value(raw []byte) float64 {
 	return float64(n.word(raw))
 }
 
-// rank numbers the values of a floating-point type in their order; both zeros are 0.
+// rank numbers the values of a floating-point type in ascending order; both zeros are 0.
 func (n numeric) rank(w uint64) int64 {
 	sign := uint64(1) << (8*n.size - 1)
 	if w&sign != 0 {
@@ -102,7 +100,7 @@ func (n numeric) rank(w uint64) int64 {
 	return int64(w)
 }
 
-// near reports whether two elements are near enough, and how far apart they are.
+// near reports whether two elements agree, and their distance.
 func (t Tolerance) near(n numeric, got, want []byte) (ok bool, ulp uint64, abs float64) {
 	if bytes.Equal(got[:n.size], want[:n.size]) {
 		return true, 0, 0
@@ -145,7 +143,7 @@ func (c *Comparison) add(t Tolerance, n numeric, got, want []byte, at int64, sha
 	}
 }
 
-// indexOf returns the place of an element in an array in C order.
+// indexOf returns the indices of an element in a row-major array.
 func indexOf(i int64, shape []int64) []int64 {
 	index := make([]int64, len(shape))
 	for d := len(shape) - 1; d >= 0; d-- {
@@ -155,11 +153,11 @@ func indexOf(i int64, shape []int64) []int64 {
 	return index
 }
 
-// reader reads bytes of a buffer from the device.
+// reader reads a buffer's bytes from the device.
 type reader func(to []byte, off int64) error
 
-// compare compares a buffer with a file's array, both of a type and shape. Elements
-// that the mask leaves out are not looked at; nil is all.
+// compare compares a buffer with a file's array of the same type and shape. Elements that the mask excludes
+// are skipped; a nil mask excludes none.
 func compare(ctx context.Context, read reader, typ safetensors.DType, shape []int64, file string, mask []byte, t Tolerance) (Comparison, error) {
 	from, err := openSource(file)
 	if err != nil {
@@ -190,8 +188,8 @@ func compare(ctx context.Context, read reader, typ safetensors.DType, shape []in
 	return c, err
 }
 
-// eachRun calls do for the runs of elements, of count from the first on, that a mask has; nil
-// has all.
+// eachRun calls do for the runs of consecutive elements that a mask includes, among count elements starting
+// at first; a nil mask includes all.
 func eachRun(mask []byte, first int64, count int, do func(from, to int) error) error {
 	if mask == nil {
 		return do(0, count)

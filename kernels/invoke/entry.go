@@ -8,7 +8,7 @@ import (
 	"github.com/ianlancetaylor/demangle"
 )
 
-// maxName bounds a name that is demangled, and 2^maxPlain what it may become.
+// maxName bounds the length of a name to be demangled, and 2^maxPlain that of the result.
 const (
 	maxName  = 4096
 	maxPlain = 13
@@ -22,18 +22,17 @@ func plain(name string, options ...demangle.Option) (string, error) {
 	return demangle.ToString(name, append(options, demangle.NoClones, demangle.MaxLength(maxPlain))...)
 }
 
-// maxListed is how many names an error lists.
+// maxListed is the number of names that an error lists.
 const maxListed = 20
 
-// FindEntry returns which of the names of kernels is meant by a word: the name itself,
-// or what it is in C++, with or without parameters, template arguments and namespaces,
-// as long as only one kernel is.
+// FindEntry returns the kernel name that a word refers to: the name itself, or its C++ form with or without
+// parameters, template arguments and namespaces, if that is unambiguous.
 func FindEntry(names []string, word string) (string, error) {
 	if slices.Contains(names, word) {
 		return word, nil
 	}
 	squeezed := squeeze(word)
-	var found [plainForms][]string // what matches, from the closest form on
+	var found [plainForms][]string // matches, by form
 	for _, name := range names {
 		for i, form := range plainNames(name) {
 			if form != "" && squeeze(form) == squeezed && !slices.Contains(found[i], name) {
@@ -56,7 +55,7 @@ func FindEntry(names []string, word string) (string, error) {
 	if len(names) == 0 {
 		return "", fmt.Errorf("no kernel %q: the file has none", word)
 	}
-	// Those of the same bare name, if there are any, else all.
+	// List the kernels with the same bare name, or if there are none, all.
 	base := bareName(word)
 	var near, all []string
 	for _, name := range names {
@@ -78,11 +77,11 @@ func FindEntry(names []string, word string) (string, error) {
 
 func squeeze(s string) string { return strings.ReplaceAll(s, " ", "") }
 
-// plainForms is how many forms plainNames returns.
+// plainForms is the number of forms that plainNames returns.
 const plainForms = 5
 
-// plainNames returns a name as it is in C++: with parameters, without them, without
-// namespaces, without template arguments, and without both.
+// plainNames returns the C++ forms of a name: with parameters, without them, without namespaces, without
+// template arguments, and without both.
 func plainNames(name string) (forms [plainForms]string) {
 	for i, options := range [][]demangle.Option{
 		{}, {demangle.NoParams}, nil, {demangle.NoParams, demangle.NoTemplateParams},
@@ -112,7 +111,7 @@ func withoutScope(name string) string {
 	return head + rest
 }
 
-// bareName returns the bare name in what someone has written.
+// bareName returns the bare name in a user's word.
 func bareName(word string) string {
 	if i := strings.IndexAny(word, "<("); i >= 0 {
 		word = word[:i]
@@ -120,7 +119,7 @@ func bareName(word string) string {
 	return withoutScope(strings.TrimSpace(word))
 }
 
-// listed lists names, some of them if there are many.
+// listed lists names, at most maxListed of them.
 func listed(names []string) string {
 	text := strings.Join(names[:min(len(names), maxListed)], ", ")
 	if more := len(names) - maxListed; more > 0 {
@@ -129,7 +128,7 @@ func listed(names []string) string {
 	return text
 }
 
-// Plain returns a kernel's name as it is in C++, or the name if it is not mangled.
+// Plain returns a kernel's name in C++, or the name itself if it is not mangled.
 func Plain(name string) string {
 	if form, err := plain(name); err == nil {
 		return form

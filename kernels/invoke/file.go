@@ -12,18 +12,18 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// source is the array in a file.
+// source is an array in a file.
 type source struct {
 	typ   safetensors.DType
 	shape []int64
 	size  int64 // bytes
 
 	file *os.File
-	at   io.Reader // its bytes, in C order
+	at   io.Reader // its bytes, row-major
 }
 
-// npyTypes are NumPy's names of the types. It has none of bfloat16 and of the fp8
-// formats: package ml_dtypes saves them as bytes without a type.
+// npyTypes are NumPy's names of the types. It has none for bfloat16 and the fp8 formats; package ml_dtypes
+// saves them as untyped bytes.
 var npyTypes = map[safetensors.DType]string{
 	safetensors.Bool: "|b1",
 	safetensors.I8:   "|i1", safetensors.I16: "<i2", safetensors.I32: "<i4", safetensors.I64: "<i8",
@@ -31,7 +31,7 @@ var npyTypes = map[safetensors.DType]string{
 	safetensors.F16: "<f2", safetensors.F32: "<f4", safetensors.F64: "<f8",
 }
 
-// openSource opens the array that a FILE.npy or FILE.safetensors#TENSOR names.
+// openSource opens the array named by FILE.npy or FILE.safetensors#TENSOR.
 func openSource(text string) (*source, error) {
 	path, tensor, err := splitFile(text)
 	if err != nil {
@@ -54,7 +54,7 @@ func openSource(text string) (*source, error) {
 			return s, nil
 		}
 	}
-	_ = f.Close() // only read
+	_ = f.Close() // opened only for reading
 	return nil, fmt.Errorf("%s: %w", path, regular.Short(err))
 }
 
@@ -70,7 +70,7 @@ func npySource(f *os.File, size int64) (*source, error) {
 		}
 	}
 	if s.typ == "" {
-		return nil, fmt.Errorf("elements of type %q are not known here: integers, floats and bools are, little-endian", h.Type)
+		return nil, fmt.Errorf("unsupported element type %q: want little-endian integers, floats or bools", h.Type)
 	}
 	begin, err := f.Seek(0, io.SeekCurrent)
 	if err != nil {
@@ -80,7 +80,7 @@ func npySource(f *os.File, size int64) (*source, error) {
 		return nil, err
 	}
 	if size-begin != s.size {
-		return nil, fmt.Errorf("%d bytes follow its header, and shape %v of %s has %d", size-begin, s.shape, nameOf(s.typ), s.size)
+		return nil, fmt.Errorf("its header is followed by %d bytes, but shape %v of %s has %d", size-begin, s.shape, nameOf(s.typ), s.size)
 	}
 	return s, nil
 }
@@ -95,13 +95,12 @@ func tensorSource(f *os.File, size int64, name, tensor string) (*source, error) 
 		return nil, fmt.Errorf("it has no tensor %q", tensor)
 	}
 	if _, ok := types[nameOf(info.DType)]; !ok {
-		return nil, fmt.Errorf("tensor %q is of type %s, which is not known here", tensor, info.DType)
+		return nil, fmt.Errorf("tensor %q has the unsupported type %s", tensor, info.DType)
 	}
 	return &source{typ: info.DType, shape: info.Shape, size: info.Bytes(), at: io.NewSectionReader(f, info.Begin, info.Bytes())}, nil
 }
 
-// fileHeader returns what comes before an array's bytes in the file that text
-// names.
+// fileHeader returns the bytes that precede an array in the file named by text.
 func fileHeader(text string, t safetensors.DType, shape []int64) (path string, header []byte, err error) {
 	path, tensor, err := splitFile(text)
 	if err != nil {

@@ -18,30 +18,30 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// chunk is how many bytes of a buffer are on their way at a time.
+// chunk is the number of bytes of a buffer that are copied at a time.
 const chunk = 4 << 20
 
 // Launch is a kernel's launch.
 type Launch struct {
 	Module      device.Module
 	Entry       string
-	Params      []ptx.Param // of the kernel, which the arguments have to fit; nil if they are not known
+	Params      []ptx.Param // the kernel's parameters, which the arguments must match; nil if unknown
 	Grid, Block device.Dim
 	Shared      int // bytes of dynamic shared memory
 	Args        []Arg
 	Expect      []Expect
-	Tolerance   Tolerance // of all of Expect
+	Tolerance   Tolerance // for all of Expect
 }
 
-// Expect is a file that a buffer is to equal after the launch.
+// Expect is a file that a buffer should equal after the launch.
 type Expect struct {
-	Buffer string // an argument's index, its parameter's name, its kind if no other has it, or the file it is written to
+	Buffer string // an argument's index, its parameter's name, its kind if that is unambiguous, or the file it is written to
 	File   string
 }
 
-// ParseExpect reads BUFFER=FILE.
+// ParseExpect parses BUFFER=FILE.
 func ParseExpect(text string) (Expect, error) {
-	// The last =, as a file that is written to may have one in its name.
+	// Split at the last =, since the name of an output file may contain one.
 	at := strings.LastIndexByte(text, '=')
 	if at < 1 {
 		return Expect{}, fmt.Errorf("expectation %q: want BUFFER=FILE, such as out=ref.npy", text)
@@ -72,10 +72,10 @@ func (e Expect) find(args []Arg, params []ptx.Param) (int, error) {
 		case len(found) == 1:
 			return found[0], nil
 		case len(found) > 1:
-			return 0, fmt.Errorf("expectation %s=%s: arguments %v are %s=: give the index of one, or the file that it is written to", e.Buffer, e.File, found, e.Buffer)
+			return 0, fmt.Errorf("expectation %s=%s: arguments %v are all %s=: give an index, or the file that the buffer is written to", e.Buffer, e.File, found, e.Buffer)
 		}
 	}
-	return 0, fmt.Errorf("expectation %s=%s: no argument with a buffer has that index, parameter's name, file or kind", e.Buffer, e.File)
+	return 0, fmt.Errorf("expectation %s=%s: no buffer argument has that index, parameter name, file or kind", e.Buffer, e.File)
 }
 
 // Buffer is a buffer after a launch.
@@ -83,28 +83,27 @@ type Buffer struct {
 	Arg   int     `json:"arg"` // index of the argument
 	Type  string  `json:"type"`
 	Shape []int64 `json:"shape"`
-	File  string  `json:"file"` // that it was written to
+	File  string  `json:"file"` // file that it was written to
 
-	// What its numbers are: the smallest and the largest that are not NaN, which are
-	// absent if there are none, and how many are.
+	// Min and Max are the smallest and largest number, absent if all are NaN; NaN is the number of NaNs.
 	Min  *Number `json:"min,omitempty"`
 	Max  *Number `json:"max,omitempty"`
 	NaNs int64   `json:"nans"`
 }
 
-// Result is what a launch has done.
+// Result is the result of a launch.
 type Result struct {
 	Time    time.Duration
-	Buffers []Buffer // those that were written to files, in the order of the arguments
-	// Expected is how buffers compare, in the order of Launch.Expect.
+	Buffers []Buffer // buffers written to files, in the order of the arguments
+	// Expected has the comparisons, in the order of Launch.Expect.
 	Expected []Comparison `json:",omitempty"`
 }
 
-// Run makes the launch's buffers on a device, runs the kernel, and writes the
-// buffers that go to files, which take their names when all of them are complete. The device's memory is freed again.
+// Run creates the launch's buffers on a device, runs the kernel, and writes the output files, which get their
+// names only when all of them are complete. It then frees the device's memory.
 //
-// A canceled context ends the wait for a kernel, and not the kernel itself: the
-// device can then not be used any more.
+// A canceled context ends the wait for a kernel, but not the kernel itself: the device can then no longer be
+// used.
 func Run(ctx context.Context, dev device.Device, l Launch) (Result, error) {
 	kernel, err := l.Module.Kernel(l.Entry)
 	if err != nil {
@@ -118,14 +117,14 @@ func Run(ctx context.Context, dev device.Device, l Launch) (Result, error) {
 	return result, errors.Join(err, r.free())
 }
 
-// running is a launch whose buffers are on the device.
+// running is a launch with its buffers on the device.
 type running struct {
 	dev   device.Device
 	ready []allocated
 	files []staged
 }
 
-// staged is a complete file that waits to take its name.
+// staged is a complete output file that does not have its name yet.
 type staged struct {
 	*output.File
 	arg string
@@ -169,7 +168,7 @@ func (r *running) run(ctx context.Context, kernel device.Kernel, l Launch) (Resu
 		var err error
 		values[i], err = a.resolve(func(a Arg) (device.Ptr, error) {
 			if a.named != nil {
-				return 0, errors.New("only a script has buffers with names")
+				return 0, errors.New("named buffers exist only in scripts")
 			}
 			return r.prepare(ctx, i, a)
 		})
@@ -184,7 +183,7 @@ func (r *running) run(ctx context.Context, kernel device.Kernel, l Launch) (Resu
 
 	result := Result{Time: took, Buffers: []Buffer{}}
 	defer r.discard()
-	var undefined []error // of each buffer that has what is not defined
+	var undefined []error // an error for each buffer with undefined bytes
 	for _, b := range r.ready {
 		if b.to == "" {
 			continue
@@ -221,14 +220,14 @@ func (r *running) run(ctx context.Context, kernel device.Kernel, l Launch) (Resu
 	return result, nil
 }
 
-// value is an argument as a launch takes it.
+// value is the value of an argument.
 type value struct {
 	word  device.Arg
 	size  int    // bytes
-	image []byte // of a struct, and then nothing else
+	image []byte // of a struct; then the other fields are unset
 }
 
-// resolve returns the argument's value. Buffers' addresses come from address.
+// resolve returns an argument's value; address returns the address of a buffer.
 func (a Arg) resolve(address func(Arg) (device.Ptr, error)) (value, error) {
 	switch {
 	case a.value != nil:
@@ -261,7 +260,7 @@ func launch(ctx context.Context, dev device.Device, kernel device.Kernel, l Laun
 			continue
 		}
 		structs = true
-		if l.Params != nil { // what no field has is padding
+		if l.Params != nil { // bytes without a field are padding
 			p := l.Params[i]
 			images[i] = append(images[i], make([]byte, ptxBits(p.Type)/8*p.Count-len(images[i]))...)
 		}
@@ -278,9 +277,9 @@ func launch(ctx context.Context, dev device.Device, kernel device.Kernel, l Laun
 	return dev.Time(run)
 }
 
-// checkFiles refuses an argument whose file cannot be written, two that are written to one
-// file, of which only the last would be left, and one that is written over what another
-// argument or an expectation reads. inout may write what it reads.
+// checkFiles returns an error if an output file cannot be written, if two arguments are written to the same
+// file, or if an output would overwrite what another argument or an expectation reads. An inout argument may
+// overwrite its own file.
 func checkFiles(args []Arg, expect []Expect) error {
 	var written, read []namedFile
 	for _, a := range withFields(args) {
@@ -300,7 +299,7 @@ func checkFiles(args []Arg, expect []Expect) error {
 	return checkWritten(written, read)
 }
 
-// namedFile is a file, with its tensor's name after a #, and who names it.
+// namedFile is a file, with # and a tensor's name if any, and the argument or expectation that names it.
 type namedFile struct{ by, file string }
 
 func (f namedFile) path() string {
@@ -320,7 +319,7 @@ func checkWritten(written, read []namedFile) error {
 			return fmt.Errorf("%q: %w", w.by, err)
 		}
 		if slices.ContainsFunc(read, func(r namedFile) bool { return own(w, r) }) {
-			continue // it was asked for
+			continue // an inout argument that overwrites its own file
 		}
 		for _, r := range read {
 			if output.Same(w.path(), r.path()) {
@@ -331,7 +330,7 @@ func checkWritten(written, read []namedFile) error {
 	return nil
 }
 
-// withFields returns the arguments and the fields of those that are structs.
+// withFields returns the arguments and the fields of struct arguments.
 func withFields(args []Arg) []Arg {
 	var all []Arg
 	for _, a := range args {
@@ -344,7 +343,7 @@ func withFields(args []Arg) []Arg {
 	return all
 }
 
-// publish gives the files their names.
+// publish renames the output files to their names.
 func (r *running) publish() error {
 	for len(r.files) > 0 {
 		f := r.files[0]
@@ -356,7 +355,7 @@ func (r *running) publish() error {
 	return nil
 }
 
-// discard removes files that have not got their names.
+// discard removes output files that were not renamed.
 func (r *running) discard() {
 	for _, f := range r.files {
 		f.Discard()
@@ -372,7 +371,7 @@ func (r *running) free() error {
 	return errors.Join(errs...)
 }
 
-// prepare makes the buffer of an argument.
+// prepare creates the buffer of an argument.
 func (r *running) prepare(ctx context.Context, arg int, a Arg) (device.Ptr, error) {
 	b := allocated{arg: arg, typ: a.buffer.typ, shape: a.buffer.shape, to: a.buffer.to}
 	var from *source
@@ -392,7 +391,7 @@ func (r *running) prepare(ctx context.Context, arg int, a Arg) (device.Ptr, erro
 		}
 	}
 	name := fmt.Sprintf("argument %d: %s", arg, a.text)
-	if !strings.Contains(a.text, "=") { // a script's
+	if !strings.Contains(a.text, "=") { // a script's buffer
 		name = a.text
 	}
 	if b.ptr, err = r.dev.Alloc(name, b.size); err != nil {
@@ -415,7 +414,7 @@ func (r *running) load(ctx context.Context, b allocated, from *source) error {
 	})
 }
 
-// read calls do for each part of a file's array.
+// read calls do for each chunk of a file's array.
 func (r *running) read(ctx context.Context, size int64, from *source, do func(part []byte, off int64) error) error {
 	return inChunks(ctx, size, func(part []byte, off int64) error {
 		if _, err := io.ReadFull(from.at, part); err != nil {
@@ -425,7 +424,7 @@ func (r *running) read(ctx context.Context, size int64, from *source, do func(pa
 	})
 }
 
-// save copies a buffer from the device to a file that publish gives its name.
+// save copies a buffer from the device to a file, which publish renames to its name.
 func (r *running) save(ctx context.Context, b allocated, arg string) (n numbers, err error) {
 	path, header, err := fileHeader(b.to, b.typ, b.shape)
 	if err != nil {
@@ -453,7 +452,7 @@ func (r *running) save(ctx context.Context, b allocated, arg string) (n numbers,
 	return n, f.Close()
 }
 
-// inChunks calls do with a slice for each part of size bytes.
+// inChunks calls do with a slice for each chunk of size bytes.
 func inChunks(ctx context.Context, size int64, do func(part []byte, off int64) error) error {
 	buf := make([]byte, min(size, chunk))
 	for off := int64(0); off < size; off += chunk {

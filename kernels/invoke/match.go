@@ -9,11 +9,11 @@ import (
 	"kvcompress/safetensors"
 )
 
-// Which arguments a parameter takes. Compilers write integers of either sign, pointers
-// and sometimes all scalars as types of plain bits or without a sign, so that a sign
-// does not matter, and bits go with anything of their size.
+// Which arguments match a parameter. Compilers declare integers of either sign, pointers, and sometimes all
+// scalars, as untyped bits or as unsigned. So the sign does not matter, and untyped bits match anything of
+// the same size.
 
-// scalarTypes are the types of scalars by their names here and in PTX.
+// scalarTypes maps the names of scalar types to PTX types.
 var scalarTypes = map[string]safetensors.DType{
 	"i8": safetensors.I8, "i16": safetensors.I16, "i32": safetensors.I32, "i64": safetensors.I64,
 	"s8": safetensors.I8, "s16": safetensors.I16, "s32": safetensors.I32, "s64": safetensors.I64,
@@ -36,7 +36,7 @@ func ptxBits(typ string) int {
 	return bits
 }
 
-// matchAll returns an error if the arguments are not of the parameters.
+// matchAll returns an error if the arguments do not match the parameters.
 func matchAll(args []Arg, params []ptx.Param) error {
 	if len(args) != len(params) {
 		var list []string
@@ -60,7 +60,7 @@ func describeParam(p ptx.Param) string {
 	return p.Type
 }
 
-// match returns an error if a parameter does not take the argument.
+// match returns an error if the argument does not match the parameter.
 func (a *Arg) match(p ptx.Param) error {
 	bits := ptxBits(p.Type)
 	size := bits / 8 * p.Count
@@ -71,7 +71,7 @@ func (a *Arg) match(p ptx.Param) error {
 		return nil
 	}
 	have := a.bits()
-	if p.Count != 1 { // a struct, such as that of a half
+	if p.Count != 1 { // a struct, such as __half
 		if have != 8*size {
 			return fmt.Errorf("the parameter is a struct of %d bytes: give it by struct=", size)
 		}
@@ -83,7 +83,7 @@ func (a *Arg) match(p ptx.Param) error {
 	class := strings.TrimPrefix(p.Type, ".")
 	switch {
 	case class[0] == 'b' && !strings.HasPrefix(class, "bf"), a.kind[0] == 'b' && a.kind != "bf16" && a.named == nil:
-		return nil // bits
+		return nil // untyped bits
 	case class[0] == 'f' || strings.HasPrefix(class, "bf"):
 		if class != a.kind {
 			return fmt.Errorf("the parameter is a %s", p.Type)
@@ -94,7 +94,7 @@ func (a *Arg) match(p ptx.Param) error {
 	return nil
 }
 
-// bits returns the bits of a scalar or an address.
+// bits returns the size of a scalar or an address in bits.
 func (a *Arg) bits() int {
 	if t, ok := scalarTypes[a.kind]; ok && a.buffer == nil && a.named == nil {
 		return t.Bits()
@@ -111,5 +111,5 @@ func (a *Arg) isFloat() bool {
 	return float && t.Bits() > 8 || t == safetensors.F64
 }
 
-// errNoStructs is that of a device without launches of structs.
+// errNoStructs is the error of a device that cannot launch with structs.
 var errNoStructs = errors.New("the device takes no structs by value")

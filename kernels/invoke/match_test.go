@@ -102,7 +102,7 @@ func TestParseExpect(t *testing.T) {
 		err  string
 	}{
 		{"1=r.npy", 1, ""}, {"y=r.npy", 1, ""}, {"out=r.npy", 2, ""}, {"zeros=r.npy", 1, ""}, {"y=1.npy=r.npy", 1, ""}, {"in=r.npy", 0, ""},
-		{"3=r.npy", 0, "no argument with a buffer"}, {"n=r.npy", 0, "no argument"}, {"=r.npy", 0, "want BUFFER=FILE"}, {"out", 0, "want BUFFER=FILE"}, {"out=r", 0, "neither"},
+		{"3=r.npy", 0, "no buffer argument"}, {"n=r.npy", 0, "no buffer argument"}, {"=r.npy", 0, "want BUFFER=FILE"}, {"out", 0, "want BUFFER=FILE"}, {"out=r", 0, "neither"},
 	} {
 		e, err := ParseExpect(c.text)
 		got := 0
@@ -215,7 +215,7 @@ func TestRunExpect(t *testing.T) {
 		agree  bool
 		err    string
 	}{
-		{"in=x.npy", true, ""}, {"0=twice.npy", false, ""}, {"x=x.npy", true, ""}, {"in=two.npy", true, "two.npy is f32[1]"}, {"nope=x.npy", true, "no argument"},
+		{"in=x.npy", true, ""}, {"0=twice.npy", false, ""}, {"x=x.npy", true, ""}, {"in=two.npy", true, "two.npy is f32[1]"}, {"nope=x.npy", true, "no buffer argument"},
 	} {
 		e, err := ParseExpect(c.expect)
 		if err != nil {
@@ -232,7 +232,7 @@ func TestRunExpect(t *testing.T) {
 	if r, err := run(Launch{Entry: "at"}, "struct=zeros=u32[1]:y.npy,u32@12=9"); err != nil || len(r.Buffers) != 1 || *r.Buffers[0].Max != 9 {
 		t.Errorf("%v, %v", r.Buffers, err)
 	}
-	if _, err := run(Launch{Entry: "at"}, "struct=buf=y"); err == nil || !strings.Contains(err.Error(), "only a script") {
+	if _, err := run(Launch{Entry: "at"}, "struct=buf=y"); err == nil || !strings.Contains(err.Error(), "only in scripts") {
 		t.Errorf("%v", err)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"kvcompress/safetensors"
 )
 
-// Number is a float64 whose infinities have a form in JSON: "+Inf" and "-Inf".
+// Number is a float64 whose infinities are "+Inf" and "-Inf" in JSON.
 type Number float64
 
 // MarshalJSON implements json.Marshaler.
@@ -19,13 +19,13 @@ func (n Number) MarshalJSON() ([]byte, error) {
 	return strconv.AppendFloat(nil, float64(n), 'g', -1, 64), nil
 }
 
-// numbers is what is said of a buffer's numbers.
+// numbers summarizes a buffer's numbers.
 type numbers struct {
-	min, max *Number // nil if there are none that are not NaN
+	min, max *Number // nil if all numbers are NaN
 	nans     int64
 }
 
-// add takes in elements of a type. Integers of 64 bits are rounded.
+// add adds elements of a type. 64-bit integers are rounded.
 func (n *numbers) add(t safetensors.DType, raw []byte) {
 	if f, ok := t.Float(); ok {
 		values := make([]float32, len(raw)/f.Size())

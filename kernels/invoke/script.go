@@ -21,36 +21,36 @@ const (
 
 // Script is a sequence of launches that share memory. A statement is a line:
 //
-//	module FILE.ptx                             kernels and variables from here on
-//	buffer NAME in=FILE [mask=FILE]             memory with the array of a file; what the mask
-//	                                            leaves out stays undefined
-//	buffer NAME zeros=TYPE[SHAPE]               … with zeros
-//	buffer NAME tmp=TYPE[SHAPE]                 … that is undefined
-//	write NAME FILE                             the array of a file into a buffer
-//	zero NAME                                   zeros into a buffer
-//	set VARIABLE[+BYTES] KIND=VALUE             a number, address or struct into a variable
+//	module FILE.ptx                             loads a module's kernels and variables
+//	buffer NAME in=FILE [mask=FILE]             a buffer with the array of a file; elements that
+//	                                            the mask excludes stay undefined
+//	buffer NAME zeros=TYPE[SHAPE]               a buffer of zeros
+//	buffer NAME tmp=TYPE[SHAPE]                 an undefined buffer
+//	write NAME FILE                             copies the array of a file to a buffer
+//	zero NAME                                   zeroes a buffer
+//	set VARIABLE[+BYTES] KIND=VALUE             writes a number, address or struct to a variable
 //	set VARIABLE[+BYTES] in=FILE                … or an array
 //	launch ENTRY grid=X[,Y[,Z]] block=X[,Y[,Z]] [shared=BYTES] [KIND=VALUE]…
 //	expect NAME FILE [mask=FILE] [ulp=N] [rtol=R] [atol=A]
-//	expect VARIABLE[+BYTES] FILE …              a buffer, or else a variable, equals a file's array
-//	save NAME FILE                              a buffer into a file, once all went well
+//	expect VARIABLE[+BYTES] FILE …              compares a buffer, or a variable, with a file
+//	save NAME FILE                              writes a buffer to a file, if there was no error
 //
-// Arguments are those of ParseArg that are numbers and structs, and buf=NAME. Words with
-// spaces stand in double quotes; what follows a # at a word's beginning is a comment.
-// Names of files are relative to the script's folder; save writes nowhere else.
+// Arguments are ParseArg's numbers and structs, and buf=NAME. Words with spaces are in double quotes; # at
+// the start of a word begins a comment. File names are relative to the script's folder; save cannot write
+// outside it.
 type Script struct {
 	name  string
 	steps []step
 }
 
-// step is a statement.
+// step is a parsed statement.
 type step struct {
 	line int
-	text string // for messages: its first words
+	text string // its first words, for messages
 	do   action
 }
 
-// action does a statement.
+// action executes a statement.
 type action interface {
 	run(r *scriptRun) error
 }
@@ -61,7 +61,7 @@ type (
 		name, mask string
 		from       *buffer
 	}
-	writeStep struct{ name, file string } // "" is zeros
+	writeStep struct{ name, file string } // file "" means zeros
 	setStep   struct {
 		to  named // a variable
 		arg Arg
@@ -75,7 +75,7 @@ type (
 	saveStep struct{ name, file string }
 )
 
-// ParseScript reads a script; name is that of its file, for errors, which name the line.
+// ParseScript parses a script. name is that of its file, for errors, which also have the line.
 func ParseScript(name string, text []byte) (*Script, error) {
 	p := &scriptParser{script: &Script{name: name}, buffers: map[string]bool{}, files: map[string]bool{}}
 	if len(text) > maxScript {
@@ -100,20 +100,20 @@ func ParseScript(name string, text []byte) (*Script, error) {
 		}
 	}
 	if len(p.script.steps) == 0 {
-		return nil, fmt.Errorf("%s: it has no statement", name)
+		return nil, fmt.Errorf("%s: the script has no statements", name)
 	}
 	return p.script, nil
 }
 
-// scriptParser knows what a script has declared.
+// scriptParser has the declarations of a script.
 type scriptParser struct {
 	script  *Script
 	buffers map[string]bool
-	files   map[string]bool // that are written to
+	files   map[string]bool // files that are written
 	modules int
 }
 
-// splitWords splits a line at its spaces, but not within double quotes.
+// splitWords splits a line at spaces outside double quotes.
 func splitWords(line string) ([]string, error) {
 	var words []string
 	var word strings.Builder
@@ -140,7 +140,7 @@ func splitWords(line string) ([]string, error) {
 		}
 	}
 	if quoted {
-		return nil, errors.New("a quote without its end")
+		return nil, errors.New("unterminated quote")
 	}
 	if open {
 		words = append(words, word.String())
@@ -157,7 +157,7 @@ var statements = map[string]func(*scriptParser, []string) (action, error){
 func (p *scriptParser) statement(line int, words []string) error {
 	parse, ok := statements[words[0]]
 	if !ok {
-		return fmt.Errorf("%q is no statement: they are module, buffer, write, zero, set, launch, expect and save", words[0])
+		return fmt.Errorf("unknown statement %q: want module, buffer, write, zero, set, launch, expect or save", words[0])
 	}
 	do, err := parse(p, words[1:])
 	if err != nil {
@@ -186,7 +186,7 @@ func (p *scriptParser) buffer(words []string) (action, error) {
 		return nil, err
 	}
 	if p.buffers[s.name] {
-		return nil, fmt.Errorf("there is a buffer %q already", s.name)
+		return nil, fmt.Errorf("buffer %q already exists", s.name)
 	}
 	kind, value, _ := strings.Cut(words[1], "=")
 	var err error
@@ -210,7 +210,7 @@ func (p *scriptParser) buffer(words []string) (action, error) {
 	for _, w := range words[2:] {
 		file, ok := strings.CutPrefix(w, "mask=")
 		if !ok || s.mask != "" || kind != "in" {
-			return nil, fmt.Errorf("%q is out of place: only in=FILE has one mask=FILE", w)
+			return nil, fmt.Errorf("unexpected %q: only in=FILE can have a mask=FILE", w)
 		}
 		if _, _, err := splitFile(file); err != nil {
 			return nil, err
@@ -221,7 +221,7 @@ func (p *scriptParser) buffer(words []string) (action, error) {
 	return s, nil
 }
 
-// known returns an error if there is no buffer of a name.
+// known returns an error if there is no buffer with a name.
 func (p *scriptParser) known(name string) error {
 	if !p.buffers[name] {
 		return fmt.Errorf("no buffer %q so far", name)
@@ -268,24 +268,23 @@ func (p *scriptParser) set(words []string) (action, error) {
 	return setStep{to, a}, err
 }
 
-// parsePlace reads NAME or NAME+BYTES of a buffer or variable, whose names may be any
-// that PTX has.
+// parsePlace parses NAME or NAME+BYTES of a buffer or variable; any name that PTX allows.
 func parsePlace(text string) (named, error) {
 	name, add, added := strings.Cut(text, "+")
 	n := named{name: name}
 	if name == "" {
-		return n, errors.New("a name is wanted")
+		return n, errors.New("want a name")
 	}
 	if added {
 		var err error
 		if n.add, err = strconv.ParseInt(add, 0, 64); err != nil || n.add < 0 {
-			return n, fmt.Errorf("%q is no number of bytes", add)
+			return n, fmt.Errorf("%q is not a number of bytes", add)
 		}
 	}
 	return n, nil
 }
 
-// argument returns an error if a script cannot have an argument.
+// argument returns an error if an argument is not allowed in a script.
 func (p *scriptParser) argument(a Arg) error {
 	for _, a := range withFields([]Arg{a}) {
 		if a.buffer != nil {
@@ -344,7 +343,7 @@ func (p *scriptParser) launch(words []string) (action, error) {
 		seen[key] = true
 	}
 	if !seen["grid"] || !seen["block"] {
-		return nil, errors.New("grid= and block= are needed")
+		return nil, errors.New("want grid= and block=")
 	}
 	return launchStep{l}, nil
 }
@@ -411,13 +410,13 @@ func (p *scriptParser) save(words []string) (action, error) {
 		return nil, fmt.Errorf("%q is not in the script's folder", path)
 	}
 	if path = filepath.Clean(path); p.files[path] {
-		return nil, fmt.Errorf("%q is written to already", path)
+		return nil, fmt.Errorf("%q is already written by another statement", path)
 	}
 	p.files[path] = true
 	return saveStep{words[0], words[1]}, nil
 }
 
-// ParseDim reads the extent of a grid or block: X, X,Y or X,Y,Z, each at least 1.
+// ParseDim parses the size of a grid or block: X, X,Y or X,Y,Z, each at least 1.
 func ParseDim(text string) (device.Dim, error) {
 	extents := [3]int{1, 1, 1}
 	i := 0

@@ -14,7 +14,7 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// maxPTX bounds a file of PTX that a script loads.
+// maxPTX bounds the size of a PTX file that a script loads.
 const maxPTX = 64 << 20
 
 // Launched is a launch of a script.
@@ -24,21 +24,20 @@ type Launched struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// ScriptResult is what a script has done.
+// ScriptResult is the result of a script.
 type ScriptResult struct {
 	Launches []Launched
 	Expected []Comparison
 	Saved    []Buffer
-	// Findings are those of all launches, if the device goes on after the first.
+	// Findings are those of all launches, if the device continues after a finding.
 	Findings []ptx.Finding
-	// Differ says whether an expectation was not met.
+	// Differ reports whether an expectation was not met.
 	Differ bool
 }
 
-// Run runs the script on a device; dir is the script's folder. Kernels with approximate
-// instructions run if the device allows them. Launches with findings do not end it
-// (ptx.Options.MaxFindings), and expectations that are not met do not either; any other
-// error does, with the line. Files are written if there were no error and no finding.
+// Run runs the script on a device; dir is the script's folder. Kernels with approximate instructions run if
+// the device allows them. Findings (ptx.Options.MaxFindings) and unmet expectations do not end the script;
+// any other error does, with its line. Files are written only if there was no error and no finding.
 func (s *Script) Run(ctx context.Context, dev device.Device, dir string) (ScriptResult, error) {
 	r := &scriptRun{ctx: ctx, dir: dir, running: running{dev: dev}, buffers: map[string]allocated{}}
 	r.result = ScriptResult{Launches: []Launched{}, Expected: []Comparison{}, Saved: []Buffer{}}
@@ -75,7 +74,7 @@ func (s *Script) Run(ctx context.Context, dev device.Device, dir string) (Script
 	return r.result, r.publish()
 }
 
-// checkFiles checks that what the script saves can be written, and is nothing that it reads.
+// checkFiles checks that the files the script saves can be written and are not files that it reads.
 func (r *scriptRun) checkFiles(s *Script) error {
 	var written, read []namedFile
 	for _, st := range s.steps {
@@ -106,7 +105,7 @@ func (r *scriptRun) checkFiles(s *Script) error {
 	return checkWritten(written, read)
 }
 
-// scriptRun is a script that runs.
+// scriptRun is a running script.
 type scriptRun struct {
 	running
 	ctx     context.Context
@@ -123,7 +122,7 @@ type loadedText struct {
 	kernels []ptx.Kernel
 }
 
-// path returns the file that a script means. A tensor's name after a # stays.
+// path returns the path of a file named in the script, with its # and tensor name.
 func (r *scriptRun) path(name string) string {
 	if filepath.IsAbs(name) {
 		return name
@@ -144,8 +143,8 @@ func (s moduleStep) run(r *scriptRun) error {
 	return nil
 }
 
-// LoadModule loads PTX and describes its kernels, as far as they can be described: what
-// only a GPU's driver can read has none.
+// LoadModule loads PTX and describes its kernels. If only a GPU's driver can parse the PTX, there are no
+// descriptions.
 func LoadModule(dev device.Device, name string, text []byte) (device.Module, []ptx.Kernel, error) {
 	m, err := dev.Load(name, text)
 	if err != nil {
@@ -161,8 +160,8 @@ func LoadModule(dev device.Device, name string, text []byte) (device.Module, []p
 	return m, p.Kernels(), nil
 }
 
-// FindKernel returns the kernel of a list that a word means (FindEntry). An empty list
-// knows any.
+// FindKernel returns the kernel of a list that a word refers to (see FindEntry). An empty list matches any
+// word.
 func FindKernel(kernels []ptx.Kernel, word string) (ptx.Kernel, error) {
 	if len(kernels) == 0 {
 		return ptx.Kernel{Name: word}, nil
@@ -330,7 +329,7 @@ func (s launchStep) run(r *scriptRun) error {
 	return err
 }
 
-// kernel returns the kernel that a word means in one of the modules.
+// kernel returns the kernel in one of the modules that a word refers to.
 func (r *scriptRun) kernel(word string) (device.Kernel, ptx.Kernel, error) {
 	var errs []error
 	var found device.Module

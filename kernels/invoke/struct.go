@@ -13,13 +13,13 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// maxStruct bounds a struct: as many bytes as all parameters may have (PTX ISA, .param).
+// maxStruct bounds the size of a struct, to that of all parameters (PTX ISA, .param).
 const maxStruct = 32764
 
-// structure is a struct by value: bytes of a file, or fields.
+// structure is a struct by value: the bytes of a file, or fields.
 type structure struct {
 	file   string // .bin or .hex; "" for fields
-	bytes  []byte // of the file, once it was read
+	bytes  []byte // of the file, once read
 	fields []field
 }
 
@@ -29,8 +29,7 @@ type field struct {
 	Arg
 }
 
-// parseStruct reads FILE.bin, FILE.hex or KIND[@OFFSET]=VALUE,…. A comma in brackets is
-// of a shape.
+// parseStruct parses FILE.bin, FILE.hex or KIND[@OFFSET]=VALUE,…. A comma in brackets belongs to a shape.
 func parseStruct(text string) (*structure, error) {
 	if (strings.HasSuffix(text, ".bin") || strings.HasSuffix(text, ".hex")) && !strings.Contains(text, "=") {
 		return &structure{file: text}, nil
@@ -40,7 +39,7 @@ func parseStruct(text string) (*structure, error) {
 	for _, part := range splitFields(text) {
 		kind, value, ok := strings.Cut(part, "=")
 		if !ok {
-			return nil, fmt.Errorf("field %q: want KIND=VALUE or KIND@OFFSET=VALUE, or the name of a .bin or .hex file for all of it", part)
+			return nil, fmt.Errorf("field %q: want KIND=VALUE or KIND@OFFSET=VALUE, or a .bin or .hex file for the whole struct", part)
 		}
 		kind, offset, placed := strings.Cut(kind, "@")
 		if kind == "struct" {
@@ -54,11 +53,11 @@ func parseStruct(text string) (*structure, error) {
 		f := field{at: (end + size - 1) / size * size, Arg: a}
 		if placed {
 			if f.at, err = strconv.Atoi(offset); err != nil || f.at < 0 {
-				return nil, fmt.Errorf("field %q: %q is no offset", part, offset)
+				return nil, fmt.Errorf("field %q: %q is not an offset", part, offset)
 			}
 		}
 		if f.at > maxStruct-size {
-			return nil, fmt.Errorf("field %q: it ends after %d bytes, which is the limit", part, maxStruct)
+			return nil, fmt.Errorf("field %q: it extends past %d bytes, the limit", part, maxStruct)
 		}
 		for _, g := range s.fields {
 			if f.at < g.at+g.bits()/8 && g.at < f.at+size {
@@ -113,7 +112,7 @@ func (s *structure) read(open func(path string) string) error {
 	return nil
 }
 
-// size returns how many bytes are known of a struct.
+// size returns the known number of bytes of a struct.
 func (s *structure) size() int {
 	n := len(s.bytes)
 	for _, f := range s.fields {
@@ -135,7 +134,7 @@ type named struct {
 	add  int64
 }
 
-// parseNamed reads NAME or NAME+BYTES.
+// parseNamed parses NAME or NAME+BYTES.
 func parseNamed(text string) (*named, error) {
 	name, add, added := strings.Cut(text, "+")
 	n := &named{name: name}
@@ -145,21 +144,21 @@ func parseNamed(text string) (*named, error) {
 	if added {
 		var err error
 		if n.add, err = strconv.ParseInt(add, 0, 64); err != nil || n.add < 0 || n.add > math.MaxInt64/2 {
-			return nil, fmt.Errorf("%q is no number of bytes", add)
+			return nil, fmt.Errorf("%q is not a number of bytes", add)
 		}
 	}
 	return n, nil
 }
 
-// checkName returns an error if a buffer cannot be called so.
+// checkName returns an error if a name is not valid for a buffer.
 func checkName(name string) error {
 	for i, r := range name {
 		if !unicode.IsLetter(r) && r != '_' && (i == 0 || !unicode.IsDigit(r) && r != '.') {
-			return fmt.Errorf("%q is no name: letters, digits, _ and dots, a letter first", name)
+			return fmt.Errorf("%q is not a valid name: want letters, digits, _ and dots, starting with a letter", name)
 		}
 	}
 	if name == "" {
-		return errors.New("a name is wanted")
+		return errors.New("want a name")
 	}
 	return nil
 }

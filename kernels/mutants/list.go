@@ -282,7 +282,7 @@ func All() []Mutant {
 
 		// Quantized pages.
 		{
-			Name: "half-away", File: "quantized.cu", Method: "kivi",
+			Name: "half-away", File: "groups.cuh", Module: "quantized.cu", Method: "kivi",
 			Bug: "a code halfway between two integers becomes the greater one, not the even one",
 			Old: "code = bits_of(quotient + 0x1.8p+23f) & 0xff;", New: "code = uint32(quotient + 0.5f);",
 		},
@@ -299,24 +299,24 @@ func All() []Mutant {
 		{
 			Name: "one-too-many-quantized", File: "quantized.cu", Method: "kivi",
 			Bug: "the oldest value in full precision is read from the quantized pages",
-			Old: "if (logical >= count) {", New: "if (logical > count) {",
+			Old: "if (logical >= count) return", New: "if (logical > count) return",
 		},
 		{
-			Name: "code-in-one-byte", File: "quantized.cu", Method: "kivi",
+			Name: "code-in-one-byte", File: "groups.cuh", Module: "quantized.cu", Method: "kivi",
 			Bug: "of a code of 3 bits that lies in two bytes, the second is not read",
-			Old: "if (bit % 8 + from.bits > 8) {", New: "if (bit % 8 + from.bits > 16) {",
+			Old: "if (bit % 8 + bits > 8) {", New: "if (bit % 8 + bits > 16) {",
 		},
 
 		// Merged pages.
 		{
-			Name: "deeper-is-shallower", File: "merged.cu", Method: "minicache",
+			Name: "deeper-is-shallower", File: "merge.cuh", Module: "merged.cu", Method: "minicache",
 			Bug: "the direction has the shallower layer's weight for the deeper one, and the other way round",
 			Old: "float deep = by.t, shallow = by.other;", New: "float deep = by.other, shallow = by.t;",
 		},
 		{
-			Name: "norm-of-the-other", File: "merged.cu", Method: "minicache",
+			Name: "norm-of-the-other", File: "merge.cuh", Module: "merged.cu", Method: "minicache",
 			Bug: "the deeper layer reads directions times the norms of the shallower one",
-			Old: "row + (deep != 0 ? norm_bytes : 0)", New: "row",
+			Old: "(z.deep != 0 ? 1 : 2) * norm_bytes", New: "2 * norm_bytes",
 		},
 		{
 			Name: "sine-beyond-a-right-angle", File: "numerics.cuh", Module: "merged.cu", Method: "minicache",
@@ -324,7 +324,7 @@ func All() []Mutant {
 			Old: "x > quarter_turn ? (2 * quarter_turn - x) + 2 * quarter_turn_rest : x;", New: "x;",
 		},
 		{
-			Name: "published-sum", File: "merged.cu", Method: "minicache",
+			Name: "published-sum", File: "merge.cuh", Module: "merged.cu", Method: "minicache",
 			Bug: "directions are added up as p·b + q·a, as the published code does: of opposite vectors little is right",
 			Old: "shallow * (v.y[j] + v.x[j]) + more * v.x[j]", New: "shallow * v.y[j] + (more + shallow) * v.x[j]",
 		},
@@ -349,14 +349,55 @@ func All() []Mutant {
 			Old: "const int u = held[2 * shallow + part] + k;", New: "const int u = 0 * held[2 * shallow + part] + k;",
 		},
 		{
-			Name: "noted-in-between", File: "merged.cu", Method: "minicache",
+			Name: "noted-in-between", File: "merge.cuh", Module: "merged.cu", Method: "minicache",
 			Bug: "a missing barrier: KVs are noted as merged after they were as retained",
 			Old: "    warp_barrier();\n    int low = 0, high = held;", New: "\n    int low = 0, high = held;",
 		},
 		{
-			Name: "retained-of-the-partition-before", File: "merged.cu", Method: "minicache",
+			Name: "retained-of-the-partition-before", File: "merge.cuh", Module: "merged.cu", Method: "minicache",
 			Bug: "the first retained KV of a partition is read as if it were merged",
 			Old: "if (index(middle) < start) {", New: "if (index(middle) <= start) {",
+		},
+
+		// Merged pages with quantized directions.
+		{
+			Name: "direction-not-rounded", File: "merged_quantized.cu", Method: "minicache+kivi",
+			Bug: "a direction is quantized that is not rounded to the cache's type first",
+			Old: `      if (i < d) store_one<format>(row + i * format::size, e[j] / length);
+    });
+    warp_barrier();
+    const int column = lane() * piece;
+    if (column < d) {
+      make_piece<format>(*this, u, column, piece, d,
+                         [&](int j) { return one<format>(row + j * format::size); });
+`, New: `      if (i < d) store_one<f32>(row + i * f32::size, e[j] / length);
+    });
+    warp_barrier();
+    const int column = lane() * piece;
+    if (column < d) {
+      make_piece<format>(*this, u, column, piece, d,
+                         [&](int j) { return one<f32>(row + j * f32::size); });
+`,
+		},
+		{
+			Name: "direction-not-ready", File: "merged_quantized.cu", Method: "minicache+kivi",
+			Bug: "a missing barrier: a lane quantizes elements that others have not written",
+			Old: "    warp_barrier();\n    const int column", New: "\n    const int column",
+		},
+		{
+			Name: "one-lane-too-many", File: "merged_quantized.cu", Method: "minicache+kivi",
+			Bug: "a lane quantizes a group behind the direction's last",
+			Old: "if (column < d) {", New: "if (column <= d) {",
+		},
+		{
+			Name: "norms-over-minima", File: "merged_quantized.cu", Method: "minicache+kivi",
+			Bug: "a unit has no room for its norms, which lie over its last scales and minima",
+			Old: "2 * norm_bytes),\n            by.piece};", New: "0 * norm_bytes),\n            by.piece};",
+		},
+		{
+			Name: "rounded-where-read", File: "merged_quantized.cu", Method: "minicache+kivi",
+			Bug: "a direction is rounded to the cache's type where it is read",
+			Old: "return four_of_token<format>(u, column, d);", New: "float4 x = four_of_token<format>(u, column, d);\n    for (int j = 0; j < 4; j++) x.at[j] = float(_Float16(x.at[j]));\n    return x;",
 		},
 
 		// Scales of fp8 caches.
@@ -564,19 +605,19 @@ func All() []Mutant {
 			Old: "float sum = go_on ? gains[own] : 0;", New: "float sum = go_on && first < 0 ? gains[own] : 0;",
 		},
 		{
-			Name: "minus-zero", File: "quantized.cu", Method: "kivi",
+			Name: "minus-zero", File: "groups.cuh", Module: "quantized.cu", Method: "kivi",
 			Bug: "the minimum −0 is not made +0",
 			Old: "  low = low + 0;\n", New: "\n",
 		},
 		{
-			Name: "by-the-reciprocal", File: "quantized.cu", Format: "f32", Method: "kivi",
+			Name: "by-the-reciprocal", File: "groups.cuh", Module: "quantized.cu", Format: "f32", Method: "kivi",
 			Bug: "a code is made by the reciprocal of the scale",
 			Old: "(read(i) - low) / scale, top)", New: "(read(i) - low) * (1 / scale), top)",
 		},
 		{
-			Name: "dequantized-at-once", File: "quantized.cu", Format: "f32", Method: "kivi",
+			Name: "dequantized-at-once", File: "groups.cuh", Module: "quantized.cu", Format: "f32", Method: "kivi",
 			Bug: "a value is made of its code with one rounding",
-			Old: "x.at[j] = float(codes >> (bit % 8 + j * from.bits) & mask) * scale + minimum;", New: "x.at[j] = __builtin_fmaf(float(codes >> (bit % 8 + j * from.bits) & mask), scale, minimum);",
+			Old: "x.at[j] = float(word >> (bit % 8 + j * bits) & mask) * scale + minimum;", New: "x.at[j] = __builtin_fmaf(float(word >> (bit % 8 + j * bits) & mask), scale, minimum);",
 		},
 		{
 			Name: "pages-from-zero", File: "quantized.cu", Method: "kivi",

@@ -5,9 +5,9 @@ import (
 	"unsafe"
 )
 
-// Approximate instructions, rounded correctly as nearly always as float64 allows.
+// Approximate instructions. Results are correctly rounded, except for rare errors of the float64 computation.
 
-// exp2Coefficients are ln(2)^k/k!: those of 2^r by powers of r.
+// exp2Coefficients are ln(2)^k/k!, the coefficients of 2^r by powers of r.
 var exp2Coefficients = [...]float64{
 	1.0,
 	0.6931471805599453,
@@ -25,14 +25,13 @@ var exp2Coefficients = [...]float64{
 	1.3691488853904128e-12,
 }
 
-// exp2Single returns 2^x by a polynomial in float64, of an error below 2^-51: with n the
-// nearest integer, 2^(x-n), to which n is added as an exponent. Assembly does the same
-// operations.
+// exp2Single returns 2^x by a polynomial in float64 with an error below 2^-51: it computes 2^(x-n), with n
+// the nearest integer, and adds n to the exponent. The assembly performs the same operations.
 func exp2Single(x float32) float32 {
 	if x != x {
 		return nan32
 	}
-	t := max(min(float64(x), 200), -200) // beyond, the result is infinite or 0
+	t := max(min(float64(x), 200), -200) // outside this range the result is infinite or 0
 	n := math.RoundToEven(t)
 	r := t - n
 	p := exp2Coefficients[len(exp2Coefficients)-1]
@@ -47,7 +46,7 @@ func ex2(p unsafe.Pointer, w *warp, in *instr) {
 	d, a := (*[warpSize]uint32)(p), row[float32](w.regs, in.a)
 	for i := range d {
 		d[i] = math.Float32bits(exp2Single(a[i]))
-		if in.imm&softFtz != 0 { // a subnormal operand gives 1 as 0 does
+		if in.imm&softFtz != 0 { // a subnormal operand gives 1, as 0 does
 			d[i] = uint32(fmtF32.flush(uint64(d[i])))
 		}
 	}

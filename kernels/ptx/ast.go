@@ -2,18 +2,18 @@ package ptx
 
 // The text of a module after parsing, before its instructions are decoded.
 
-// module is what a PTX text declares.
+// module has the declarations of a PTX text.
 type module struct {
-	name    string // of the file, for errors
+	name    string // of the file, for error messages
 	version [2]int
 	target  string
 	bits    int // 32 or 64: the size of an address
 	files   map[int]string
 	globals map[string]*variable // .global, .const and .shared at module scope
-	order   []*variable          // the same, in the order of the text
+	order   []*variable          // globals in the order of the text
 	funcs   map[string]*function
 	entries []*function // in the order of the text
-	bodies  []*function // of .func, the same
+	bodies  []*function // .func bodies, in the order of the text
 }
 
 // function is an .entry or a .func.
@@ -22,23 +22,23 @@ type function struct {
 	line    int
 	entry   bool
 	body    bool  // false for a declaration
-	refused error // what is wrong in its text; then nothing else of it is known
+	refused error // an error in its text; then nothing else is known of it
 	params  []*variable
 	results []*variable
 	stmts   []statement
 	labels  map[string]int // label → index of the statement that follows it
-	reqntid [3]int         // 0 where not given
+	reqntid [3]int         // 0 if not given
 	maxntid [3]int
 	locals  []*variable // .local, .shared and .param declared in the body
 	called  bool
 	regs    []regDecl
-	parents []int               // of scope i+1: the scope around it
+	parents []int               // parents[i] is the scope around scope i+1
 	tables  map[string][]string // .branchtargets
 
-	start, end int // where it lies in the text, without the linking directives before it
+	start, end int // position in the text, without the linking directives before it
 }
 
-// variable is a declared piece of memory.
+// variable is a declared variable in memory.
 type variable struct {
 	name    string
 	line    int
@@ -50,8 +50,8 @@ type variable struct {
 	extern  bool
 	init    []byte
 	fixups  []fixup
-	scoped  int   // the scope of a function that it is declared in
-	refused error // why nothing may use it
+	scoped  int   // the scope, within its function, that declares it
+	refused error // why it cannot be used
 }
 
 // fixup is an address in an initialiser.
@@ -82,7 +82,7 @@ type statement struct {
 	loc      location
 	scope    int
 
-	start, end int // where it lies in the text, its guard and semicolon included
+	start, end int // position in the text, including guard and semicolon
 }
 
 // location is a place in the source from which PTX was compiled.
@@ -109,6 +109,6 @@ type operand struct {
 	name string
 	not  bool   // !name
 	pair string // name|pair
-	bits uint64 // of an immediate; of an address, what is added
+	bits uint64 // of an immediate; of an address, the offset
 	list []operand
 }

@@ -6,9 +6,9 @@ import (
 	"unsafe"
 )
 
-// cp.async. A copy arrives when its thread waits for it: then its source is read and
-// its destination written. That is the latest that hardware may do it, and so who does
-// not wait gets what was there before.
+// cp.async. A copy is performed when its thread waits for it: only then is the source read and the
+// destination written. That is as late as hardware may do it, so code that does not wait reads the old
+// contents.
 
 // copyOp is cp.async.
 type copyOp struct {
@@ -18,22 +18,22 @@ type copyOp struct {
 	amount         uint32
 }
 
-// pendingCopy is a cp.async of lanes of one group, from one piece of memory, that
-// has not arrived in the lanes of mask.
+// pendingCopy is a cp.async by lanes with the same number of committed groups, from one allocation. It has
+// not arrived in the lanes of mask.
 type pendingCopy struct {
 	in    *instr
 	mask  uint32
-	group uint32 // how often its lanes had committed before
+	group uint32 // how many groups its lanes had committed before
 	mem   unsafe.Pointer
 	base  uint64 // an address a of from is at mem + a - base
-	rows  bool   // of all lanes, from neighbouring places to neighbouring places
-	short bool   // n counts: bytes that are read; zeros are written after them
+	rows  bool   // all 32 lanes, with contiguous sources and contiguous destinations
+	short bool   // use n, the number of bytes read; the rest of the destination is zeroed
 	from  [warpSize]uint64
 	to    [warpSize]uint64 // in shared memory
 	n     [warpSize]uint8
 }
 
-// asyncCopy issues cp.async. Both ends of it are looked at here and now.
+// asyncCopy issues cp.async. Both addresses are checked at issue.
 func asyncCopy(w *warp, in *instr, mask uint32) error {
 	c := in.copy
 	whole, short, none := mask, uint32(0), uint32(0)
@@ -61,7 +61,7 @@ func asyncCopy(w *warp, in *instr, mask uint32) error {
 		w.pend(in, &target{addr: &w.addr, mask: none}, true)
 	}
 	w.issued = w.pending[first:]
-	mask = 0 // of lanes whose source is memory
+	mask = 0 // lanes with a source in memory
 	for _, p := range w.issued {
 		mask |= p.mask
 	}
@@ -79,8 +79,8 @@ func asyncCopy(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
-// asyncShort looks at the sources of lanes that read fewer bytes than they write, byte
-// by byte: what lies after them is not read, and may be out of bounds.
+// asyncShort checks, byte by byte, the sources of lanes that read fewer bytes than they write. Bytes after
+// those are not read and may be out of bounds.
 func (w *warp) asyncShort(in *instr, mask uint32) error {
 	c := in.copy
 	for g := mask; g != 0; g &= g - 1 {
@@ -115,7 +115,7 @@ func (w *warp) asyncShort(in *instr, mask uint32) error {
 		if err := w.resolve(in, &one, c.fromImm+uint64(k), mask); err != nil {
 			return err
 		}
-		if lost := mask &^ reached; lost != 0 { // out of bounds, and the launch goes on
+		if lost := mask &^ reached; lost != 0 { // out of bounds, but the launch continues
 			mask = reached
 			for _, p := range w.pending[first:] {
 				p.mask &^= lost
@@ -127,11 +127,10 @@ func (w *warp) asyncShort(in *instr, mask uint32) error {
 	return nil
 }
 
-// asyncSource keeps where the lanes of a target read.
+// asyncSource records the sources of the lanes of a target.
 func asyncSource(w *warp, in *instr, t *target) { w.pend(in, t, false) }
 
-// pend adds the lanes of a target to the copies that have not arrived, a copy for each
-// group.
+// pend adds the lanes of a target to the pending copies, one copy for each group.
 func (w *warp) pend(in *instr, t *target, short bool) {
 	for rest := t.mask; rest != 0; {
 		p := w.newCopy()
@@ -146,7 +145,7 @@ func (w *warp) pend(in *instr, t *target, short bool) {
 				}
 			}
 		}
-		p.rows = t.neighbours && p.mask == allLanes && !short
+		p.rows = t.contiguous && p.mask == allLanes && !short
 		if short {
 			for i := range p.n {
 				p.n[i] = 0
@@ -159,7 +158,7 @@ func (w *warp) pend(in *instr, t *target, short bool) {
 	}
 }
 
-// asyncTarget keeps where the lanes of a target write.
+// asyncTarget records the destinations of the lanes of a target.
 func asyncTarget(w *warp, in *instr, t *target) {
 	w.targeted |= t.mask
 	for _, p := range w.issued {
@@ -171,11 +170,11 @@ func asyncTarget(w *warp, in *instr, t *target) {
 				p.to[l] = t.addr[l]
 			}
 		}
-		p.rows = p.rows && t.neighbours
+		p.rows = p.rows && t.contiguous
 	}
 }
 
-// asyncCommit makes a group of what each thread has issued since its last one.
+// asyncCommit makes each thread's copies since its last group into a new group.
 func asyncCommit(w *warp, in *instr, mask uint32) error {
 	w.ownCommits = w.ownCommits || mask != w.live
 	for g := mask; g != 0; g &= g - 1 {
@@ -184,7 +183,7 @@ func asyncCommit(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
-// asyncWait lets copies arrive: all but those of each thread's last in.imm groups.
+// asyncWait performs pending copies, except those of each thread's last in.imm groups.
 func asyncWait(w *warp, in *instr, mask uint32) error {
 	kept := w.pending[:0]
 	for _, p := range w.pending {
@@ -208,7 +207,7 @@ func asyncWait(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
-// newCopy adds a copy to those that have not arrived.
+// newCopy adds a pending copy.
 func (w *warp) newCopy() *pendingCopy {
 	p := new(pendingCopy)
 	if n := len(w.spare) - 1; n >= 0 {
@@ -218,14 +217,14 @@ func (w *warp) newCopy() *pendingCopy {
 	return p
 }
 
-// forgetCopies begins a block without copies and groups.
+// forgetCopies starts a block: no copies and no groups.
 func (w *warp) forgetCopies() {
 	w.spare = append(w.spare, w.pending...)
 	w.pending, w.issued, w.ownCommits = w.pending[:0], nil, false
 	w.commits = [warpSize]uint32{}
 }
 
-// asyncWaitAll commits and waits for everything.
+// asyncWaitAll commits and performs all copies.
 func asyncWaitAll(w *warp, in *instr, mask uint32) error {
 	if err := asyncCommit(w, in, mask); err != nil {
 		return err
@@ -233,7 +232,7 @@ func asyncWaitAll(w *warp, in *instr, mask uint32) error {
 	return asyncWait(w, in, mask)
 }
 
-// arrive copies what the lanes of a copy have issued.
+// arrive performs a copy for some lanes.
 func (w *warp) arrive(p *pendingCopy, lanes uint32) error {
 	if c := w.block.launch.checks; c != nil {
 		if err := c.arrived(w, p, lanes); err != nil {
@@ -275,7 +274,7 @@ func (w *warp) arrive(p *pendingCopy, lanes uint32) error {
 	return nil
 }
 
-// value returns what a lane copies, as two little-endian words.
+// value returns the bytes that a lane copies, as two little-endian words.
 func (p *pendingCopy) value(lane int) (lo, hi uint64) {
 	var b [16]byte
 	if n := p.read(lane); n > 0 {
@@ -284,7 +283,7 @@ func (p *pendingCopy) value(lane int) (lo, hi uint64) {
 	return binary.LittleEndian.Uint64(b[:8]), binary.LittleEndian.Uint64(b[8:])
 }
 
-// read returns how many bytes a lane reads.
+// read returns the number of bytes that a lane reads.
 func (p *pendingCopy) read(lane int) uint32 {
 	if p.short {
 		return uint32(p.n[lane])

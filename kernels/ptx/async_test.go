@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// asyncKernel has a buffer of 1024 words, of which word i holds i, in %rd1, and of it
-// the thread's own 16 bytes in %rd3; in shared memory the thread's 16 bytes of one
-// tile at %r4, and of another one at %r5. It leaves its result in %r2.
+// asyncKernel has a buffer of 1024 words in %rd1, where word i holds i; the thread's own 16 bytes of it in
+// %rd3; and in shared memory the thread's 16 bytes of one tile at %r4 and of another at %r5. It leaves its
+// result in %r2.
 func asyncKernel(body string) string {
 	return `.version 7.8
 .target sm_80
@@ -69,7 +69,7 @@ func runAsync(opt Options, text string, threads int) ([]uint32, error) {
 	return got, nil
 }
 
-// TestAsync runs asynchronous copies, and those that nobody waits for.
+// TestAsync runs asynchronous copies, with and without the waits that they need.
 func TestAsync(t *testing.T) {
 	const (
 		toA    = "cp.async.cg.shared.global [%r4], [%rd3], 16;\n"
@@ -159,7 +159,7 @@ func TestAsync(t *testing.T) {
 	}
 }
 
-// TestAsyncOfDefined checks that a copy takes along which bytes have been written.
+// TestAsyncOfDefined checks that a copy also copies which bytes are defined.
 func TestAsyncOfDefined(t *testing.T) {
 	for _, c := range []struct {
 		written int
@@ -186,7 +186,7 @@ func TestAsyncOfDefined(t *testing.T) {
 	}
 }
 
-// TestAsyncGroups refuses waits that are not for a constant number of groups.
+// TestAsyncGroups refuses waits with a number of groups that is not constant.
 func TestAsyncGroups(t *testing.T) {
 	for _, body := range []string{"cp.async.wait_group %r1;", "cp.async.wait_group;", "cp.async.wait_group -1;", "cp.async.wait_all 1;"} {
 		if _, err := Parse("k.ptx", []byte(asyncKernel(body)), false); err == nil {
@@ -195,7 +195,7 @@ func TestAsyncGroups(t *testing.T) {
 	}
 }
 
-// TestNonCoherent loads by the non-coherent cache what the launch has written, or not.
+// TestNonCoherent loads non-coherently memory that the launch has, or has not, written.
 func TestNonCoherent(t *testing.T) {
 	for _, c := range []struct {
 		name, body string

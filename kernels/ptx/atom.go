@@ -6,11 +6,11 @@ import (
 	"unsafe"
 )
 
-// An atomFunc is what an atomic operation makes of the old value.
+// An atomFunc computes the new value from the old one.
 type atomFunc func(old, b, c uint64) uint64
 
-// atom is atom and red: the lanes one after another, in ascending order, or in one
-// that is drawn for each instruction where the launch is shuffled.
+// atom executes atom and red. Lanes take effect in ascending order, or, in a shuffled launch, in a random
+// order for each instruction.
 func atom(w *warp, in *instr, t *target) {
 	if rng := w.block.launch.rng; rng != nil && t.mask&(t.mask-1) != 0 {
 		all := t.mask
@@ -69,7 +69,7 @@ func atomAscending(w *warp, in *instr, t *target) {
 	}
 }
 
-// quickAtomics are operations of 32 bits and two operands that have a loop of their own.
+// quickAtomics are operations of 32 bits and two operands with a loop of their own.
 var quickAtomics = map[atomKey]accessFunc{
 	{"add", u32}: atomAdd, {"add", s32}: atomAdd,
 	{"min", u32}: atomWords(func(a, b uint32) uint32 { return min(a, b) }),
@@ -118,7 +118,7 @@ type atomKey struct {
 	typ typ
 }
 
-// atomics is the operations of atom and red (PTX ISA §9.7.13).
+// atomics are the operations of atom and red (PTX ISA §9.7.13).
 var atomics = map[atomKey]atomFunc{
 	{"and", b32}: func(old, b, _ uint64) uint64 { return old & b },
 	{"and", b64}: func(old, b, _ uint64) uint64 { return old & b },
@@ -183,8 +183,8 @@ func addHalves(f *format, a, b uint64) uint64 {
 	return softHalf(f, softAdd, a>>16&0xffff, b>>16&0xffff, 0)<<16 | softHalf(f, softAdd, a&0xffff, b&0xffff, 0)
 }
 
-// addFlushed is add.f32 on global memory, which flushes subnormal operands and
-// results to zero (PTX ISA §9.7.13.4, atom).
+// addFlushed is add.f32 on global memory, which flushes subnormal operands and results to zero (PTX ISA
+// §9.7.13.4, atom).
 func addFlushed(old, b, _ uint64) uint64 {
 	f := fmtF32
 	sum := math.Float32frombits(uint32(f.flush(old))) + math.Float32frombits(uint32(f.flush(b)))

@@ -20,18 +20,18 @@ const (
 	redOr
 )
 
-// barrierState is one of a block's barriers.
+// barrierState is the state of one of a block's barriers.
 type barrierState struct {
 	arrived  int // threads, counted in whole warps
-	expected int // 0 while nobody waits
+	expected int // 0 while no warp waits
 	whole    bool
 	popc     int
 	all, any bool
 	pc       int32
 }
 
-// barrier executes bar and barrier; it reports whether the warp has to wait. A
-// warp arrives as a whole, with all its lanes (PTX ISA §9.7.12.1).
+// barrier executes bar and barrier; it reports whether the warp has to wait. A warp arrives with all its
+// lanes (PTX ISA §9.7.12.1).
 func (w *warp) barrier(in *instr, mask uint32) (bool, error) {
 	b, op := w.block, in.bar
 	lane := bits.TrailingZeros32(mask)
@@ -58,7 +58,7 @@ func (w *warp) barrier(in *instr, mask uint32) (bool, error) {
 		*s = barrierState{expected: expected, whole: whole, all: true, pc: w.pc}
 	} else if s.expected != expected {
 		r := w.report(BarrierDiverged, in, mask)
-		r.Detail = fmt.Sprintf("barrier %d is for %d threads here, for %d where others wait (line %d)", id, expected, s.expected, b.launch.entry.code[s.pc].line)
+		r.Detail = fmt.Sprintf("barrier %d expects %d threads here, but %d where other warps wait (line %d)", id, expected, s.expected, b.launch.entry.code[s.pc].line)
 		return false, b.launch.foundFatal(r)
 	}
 	if op.kind == barRed {
@@ -81,7 +81,7 @@ func (w *warp) barrier(in *instr, mask uint32) (bool, error) {
 	return true, nil
 }
 
-// release lets the warps go on that wait at a barrier at which all have arrived.
+// release resumes the warps at every barrier at which all threads have arrived.
 func (b *block) release() error {
 	exited := 0
 	for i := range b.warps {
@@ -93,7 +93,7 @@ func (b *block) release() error {
 		s := &b.barriers[id]
 		come := s.arrived
 		if s.whole {
-			come += exited // who has exited is not waited for
+			come += exited // exited threads count as arrived
 		}
 		if s.expected == 0 || come < s.expected {
 			continue
@@ -122,7 +122,7 @@ func (b *block) release() error {
 	return nil
 }
 
-// reduced writes what bar.red has found.
+// reduced writes the result of bar.red.
 func (w *warp) reduced(in *instr, s *barrierState) {
 	mask := w.active
 	if in.guard >= 0 {
@@ -148,7 +148,7 @@ func (w *warp) reduced(in *instr, s *barrierState) {
 	w.set(in.d, mask, truth)
 }
 
-// stuck is the error of a block in which every warp that is left waits.
+// stuck reports a block in which every remaining warp waits at a barrier.
 func (b *block) stuck(w *warp) *Report {
 	in := &b.launch.entry.code[w.pc-1]
 	s := &b.barriers[w.waiting]
@@ -159,7 +159,7 @@ func (b *block) stuck(w *warp) *Report {
 			gone++
 		}
 	}
-	r.Detail = fmt.Sprintf("barrier %d waits for %d threads; %d have come, and no other will (%d of %d warps have exited)",
+	r.Detail = fmt.Sprintf("barrier %d waits for %d threads; %d have arrived, and no other can (%d of %d warps have exited)",
 		w.waiting, s.expected, s.arrived, gone, len(b.warps))
 	return r
 }

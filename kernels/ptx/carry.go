@@ -21,11 +21,10 @@ func highS64(a, b int64) int64 {
 	return int64(hi)
 }
 
-// carry executes add.cc, addc, sub.cc, subc and mad's: in.imm says what it does. As
-// on hardware a subtraction is the addition a + ^b + 1, of subc a + ^b + carry: after
-// one that borrows the carry flag is 0. The manual's flag of a subtraction is the
-// borrow; chains of one kind agree with it, and ptxas folds a sub.cc before an addc,
-// or an add.cc before a subc, as here.
+// carry executes add.cc, addc, sub.cc, subc and mad's forms; in.imm has the flags below. As on hardware, a
+// subtraction is the addition a + ^b + 1, and subc is a + ^b + carry: after a borrow the carry flag is 0. In
+// the manual the flag of a subtraction is the borrow. Chains of only additions or only subtractions give the
+// same results; ptxas mixes them (a sub.cc before an addc, an add.cc before a subc) as here.
 func carry[T uint32 | uint64](w *warp, in *instr, mask uint32) error {
 	d, a, b := row[T](w.regs, in.d), row[T](w.regs, in.a), row[T](w.regs, in.b)
 	out := w.cc
@@ -57,7 +56,7 @@ func carry[T uint32 | uint64](w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
-// What carry does.
+// Flags of carry.
 const (
 	carryOut = 1 << iota
 	carryIn1

@@ -1,12 +1,11 @@
 package ptx
 
-// reconverge finds the reconvergence point of every branch, where its divergent lanes run
-// together again: the immediate post-dominator of the branch, which is the first instruction
-// on every path from it to an end. A call is like any other instruction, and a guarded exit,
-// which only some lanes take, is not an end.
+// reconverge finds the reconvergence point of every branch: its immediate post-dominator, the first
+// instruction on every path from the branch to an end. A call counts as an ordinary instruction. A guarded
+// exit, which only some lanes take, is not an end.
 func reconverge(code []instr, left *int, errorf func(string, ...any) error) error {
 	n := int32(len(code))
-	end := n // one node after all: the end of every thread
+	end := n // an extra node after the code: the end of every thread
 	successors := func(i int32, buf []int32) []int32 {
 		in := &code[i]
 		switch in.kind {
@@ -31,7 +30,7 @@ func reconverge(code []instr, left *int, errorf func(string, ...any) error) erro
 		return buf
 	}
 
-	// Post-order of the reversed graph from the end, by an explicit stack.
+	// Post-order of the reversed graph, starting from the end, with an explicit stack.
 	preds := make([][]int32, n+1)
 	var buf []int32
 	for i := range n {
@@ -40,7 +39,7 @@ func reconverge(code []instr, left *int, errorf func(string, ...any) error) erro
 			preds[s] = append(preds[s], i)
 		}
 	}
-	number := make([]int32, n+1) // post-order; -1: does not reach the end
+	number := make([]int32, n+1) // post-order number; -1: the end is unreachable
 	for i := range number {
 		number[i] = -1
 	}
@@ -122,13 +121,12 @@ func reconverge(code []instr, left *int, errorf func(string, ...any) error) erro
 	return nil
 }
 
-// maxSteps bounds the search for post-dominators in a module, which takes a few steps
-// for each instruction of code that a compiler has made.
+// maxSteps bounds the search for post-dominators in a module. For compiled code the search takes a few steps
+// per instruction.
 const maxSteps = 1 << 26
 
-// leaveAtOnce lets the lanes that branch to the end of a kernel end there and then,
-// and not wait for the others to get there too: an instruction that names all lanes
-// means those that have not ended.
+// leaveAtOnce lets lanes that branch to the end of a kernel exit there, instead of waiting for the other
+// lanes to reconverge: a warp-wide instruction of all lanes means those that have not exited.
 func leaveAtOnce(code []instr) {
 	ends := func(i int32) bool {
 		return (code[i].kind == kindRet || code[i].kind == kindExit) && code[i].guard < 0

@@ -5,22 +5,21 @@ import (
 	"strings"
 )
 
-// Checks says what a device looks for beyond what it always refuses: an access
-// outside memory or misaligned, and a wrong free, are errors without any check.
+// Checks says which checkers are on. Out-of-bounds and misaligned accesses and wrong frees are always errors.
 type Checks struct {
-	Uninit    bool // uses of what was read from memory that nothing has written
+	Uninit    bool // uses of values read from memory that nothing has written
 	Registers bool // uses of registers that nothing has written
-	Races     bool // accesses to the same bytes without an order, one of them a write; asynchronous copies
-	Sync      bool // barriers and warp-wide instructions that not every thread reaches
+	Races     bool // unordered accesses to the same bytes, one of them a write; accesses to asynchronous copies in flight
+	Sync      bool // barriers and warp-wide instructions that some threads do not reach
 	Leaks     bool // memory that is never freed
 }
 
-// AllChecks returns every check turned on.
+// AllChecks returns Checks with every checker on.
 func AllChecks() Checks {
 	return Checks{Uninit: true, Registers: true, Races: true, Sync: true, Leaks: true}
 }
 
-// named returns the checks under their names, in the order of their fields.
+// named returns the checks with their names, in the order of their fields.
 func (c *Checks) named() []struct {
 	name string
 	on   *bool
@@ -37,9 +36,8 @@ func (c *Checks) named() []struct {
 	}
 }
 
-// ParseChecks reads a list of names separated by commas: uninit, registers,
-// races, sync, leaks. "all" stands for all of them and "none" for none; a name
-// after a minus is turned off, so that "all,-races" is all but races.
+// ParseChecks parses a comma-separated list of names: uninit, registers, races, sync, leaks. "all" means all
+// of them and "none" none; a name after a minus is turned off, so "all,-races" means all except races.
 func ParseChecks(list string) (Checks, error) {
 	var c Checks
 	for word := range strings.SplitSeq(list, ",") {
@@ -60,7 +58,7 @@ func ParseChecks(list string) (Checks, error) {
 			}
 		}
 		if !known {
-			return Checks{}, fmt.Errorf("ptx: %q is no check: they are %s, all and none", word, AllChecks())
+			return Checks{}, fmt.Errorf("ptx: unknown check %q: want some of %s, all and none", word, AllChecks())
 		}
 	}
 	return c, nil

@@ -7,14 +7,14 @@ import (
 	"slices"
 )
 
-// The check of asynchronous copies, one of races: between its issue and its wait, a
-// copy may read its source and write its destination at any time.
+// The check of asynchronous copies, part of the race check. Between issue and wait, a copy may read its
+// source and write its destination at any time.
 
-// inFlight is what the copies of a block touch that have not arrived.
+// inFlight is the memory that the pending copies of a block read and write.
 type inFlight struct {
-	lanes    int      // how many there are
-	words    []uint64 // a bit for each 4 bytes of shared memory that one writes
-	from, to uint64   // bounds of what they read in global memory
+	lanes    int      // number of pending copies, counted in lanes
+	words    []uint64 // one bit for each 4 bytes of shared memory that a copy writes
+	from, to uint64   // bounds of what the copies read in global memory
 }
 
 func (f *inFlight) clear() {
@@ -24,8 +24,8 @@ func (f *inFlight) clear() {
 	f.lanes, f.from, f.to = 0, math.MaxUint64, 0
 }
 
-// inWord calls f for the words of the bits of n bytes of shared memory from at on, with
-// those bits, until it returns false.
+// inWord calls f for the words that have bits of n bytes of shared memory at offset at, with those bits,
+// until f returns false.
 func (f *inFlight) inWord(at, n uint64, do func(word *uint64, bits uint64) bool) {
 	for first, last := at/4, (at+n-1)/4; first <= last; {
 		count := min(last-first+1, 64-first%64)
@@ -36,7 +36,7 @@ func (f *inFlight) inWord(at, n uint64, do func(word *uint64, bits uint64) bool)
 	}
 }
 
-// overlaps reports whether any of n bytes of shared memory from at on is written.
+// overlaps reports whether a copy writes any of n bytes of shared memory at offset at.
 func (f *inFlight) overlaps(at, n uint64) (found bool) {
 	f.inWord(at, n, func(word *uint64, bits uint64) bool {
 		found = *word&bits != 0
@@ -45,7 +45,7 @@ func (f *inFlight) overlaps(at, n uint64) (found bool) {
 	return found
 }
 
-// mark sets the bits of n bytes, a multiple of 4, or takes them off.
+// mark sets or clears the bits of n bytes, a multiple of 4.
 func (f *inFlight) mark(at, n uint64, on bool) {
 	f.inWord(at, n, func(word *uint64, bits uint64) bool {
 		if *word &^= bits; on {
@@ -55,7 +55,7 @@ func (f *inFlight) mark(at, n uint64, on bool) {
 	})
 }
 
-// markLanes does so for the destinations of the lanes of mask.
+// markLanes marks the destinations of the lanes of mask.
 func (f *inFlight) markLanes(to *[warpSize]uint64, mask, size uint32, row, on bool) {
 	if row {
 		f.mark(to[0], warpSize*uint64(size), on)
@@ -66,7 +66,7 @@ func (f *inFlight) markLanes(to *[warpSize]uint64, mask, size uint32, row, on bo
 	}
 }
 
-// awaited looks at an access while copies are in flight, and notes the issue of one.
+// awaited checks an access while copies are in flight, and records the issue of a copy.
 func (c *checks) awaited(a *access, mask uint32, al *allocation) error {
 	f := &c.flight
 	issue := a.in.copy != nil && a.copy == nil
@@ -116,7 +116,7 @@ func (c *checks) awaited(a *access, mask uint32, al *allocation) error {
 	return nil
 }
 
-// copyOf returns who has issued the copy that reads or writes at an address, or nil.
+// copyOf returns the thread that issued the copy which reads (source) or writes at an address, or nil.
 func (c *checks) copyOf(a *access, at uint64, source bool) *Access {
 	b, issues := a.w.block, a.in.copy != nil && a.copy == nil
 	overlap := func(p uint64, n uint32) bool { return p < at+uint64(a.size) && at < p+uint64(n) }
@@ -124,7 +124,7 @@ func (c *checks) copyOf(a *access, at uint64, source bool) *Access {
 		w := &b.warps[i]
 		for _, p := range w.pending {
 			if issues && w == a.w && slices.Contains(w.issued, p) {
-				continue // the access is its own
+				continue // it is this access itself
 			}
 			for rest := p.mask; rest != 0; rest &= rest - 1 {
 				l := bits.TrailingZeros32(rest)
@@ -149,7 +149,7 @@ func (c *checks) notAwaited(a *access, lane int, al *allocation, other *Access) 
 	return r
 }
 
-// arrived notes that lanes of a copy have been waited for, before it is done.
+// arrived records that lanes have waited for a copy, before it is performed.
 func (c *checks) arrived(w *warp, p *pendingCopy, lanes uint32) error {
 	size := p.in.copy.to.size
 	if c.races != nil {
@@ -173,11 +173,11 @@ func (c *checks) arrived(w *warp, p *pendingCopy, lanes uint32) error {
 	return nil
 }
 
-// copyMarks copies whether bytes have been written.
+// copyMarks copies the marks of written bytes.
 func (c *checks) copyMarks(p *pendingCopy, lanes uint32, row bool) {
 	size := p.in.copy.to.size
 	to := c.shared.init
-	if p.mem == nil { // zeros alone
+	if p.mem == nil { // only zeros are written
 		to.stored(&p.to, 0, lanes, size, row)
 		return
 	}

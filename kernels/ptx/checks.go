@@ -6,33 +6,33 @@ import (
 	"strings"
 )
 
-// checks is the checkers of a device. The machine tells it what happens in global,
-// shared and local memory and at barriers and fences.
+// checks are the checkers of a device. The machine reports accesses to global, shared and local memory,
+// barriers and fences to them.
 type checks struct {
 	on     Checks
 	device *Device
-	races  *races // nil where that check is off
+	races  *races // nil if that check is off
 
-	shared      *allocShadow // of the block that runs
+	shared      *allocShadow // of the running block
 	sharedBytes int
-	local       []*initMap // of each of its warps; nil where it has not used its own
-	localBytes  int        // of a thread
+	local       []*initMap // of each of its warps; nil until the warp uses its local memory
+	localBytes  int        // per thread
 
 	flight    inFlight
-	looked    raceAccess // the access that is looked at
+	looked    raceAccess // the access being checked
 	arrivals  [maxBarriers][]arrival
 	localAddr [warpSize]uint64
 }
 
-// allocShadow is what the checkers know of an allocation, or of a block's shared
-// memory. Each of them is nil where its check is off.
+// allocShadow is the checkers' shadow of an allocation, or of a block's shared memory. A field is nil if its
+// check is off.
 type allocShadow struct {
 	init   *initMap
 	races  *raceShadow
 	stains []stain
 }
 
-// newChecks returns the checkers of a device, or nil if there are none.
+// newChecks returns the checkers of a device, or nil if all are off.
 func newChecks(on Checks, d *Device) *checks {
 	if !on.Uninit && !on.Races && !on.Leaks {
 		return nil
@@ -55,23 +55,23 @@ func (c *checks) newShadow(size int64) *allocShadow {
 	return s
 }
 
-// alloc begins to look after an allocation, whose contents are undefined.
+// alloc starts to track an allocation with undefined contents.
 func (c *checks) alloc(a *allocation) { a.shadow = c.newShadow(int64(a.size)) }
 
-// hostWrite notes that the host has written n bytes of an allocation.
+// hostWrite records that the host has written n bytes of an allocation.
 func (c *checks) hostWrite(a *allocation, off, n int64) {
 	if c.on.Uninit {
 		a.shadow.init.written(off, n)
 	}
 }
 
-// hostCopy notes that the host has copied n bytes.
+// hostCopy records that the host has copied n bytes.
 func (c *checks) hostCopy(dst *allocation, dstOff int64, src *allocation, srcOff, n int64) {
 	if !c.on.Uninit {
 		return
 	}
 	marks := src.shadow.init
-	if src == dst { // the two places may overlap
+	if src == dst { // the ranges may overlap
 		marks = newInitMap(n)
 		marks.copied(0, src.shadow.init, srcOff, n)
 		srcOff = 0
@@ -79,12 +79,12 @@ func (c *checks) hostCopy(dst *allocation, dstOff int64, src *allocation, srcOff
 	dst.shadow.init.copied(dstOff, marks, srcOff, n)
 }
 
-// hostRead checks that what the host reads was written.
+// hostRead checks that the bytes which the host reads have been written.
 func (c *checks) hostRead(a *allocation, off, n int64) error {
 	if !c.on.Uninit {
 		return nil
 	}
-	var passed *stain // the last one that is not to be reported
+	var passed *stain // the last suppressed one
 	for at := off; ; at++ {
 		if at = a.shadow.init.unwritten(at, off+n-at); at < 0 {
 			return nil
@@ -104,8 +104,8 @@ func (c *checks) hostRead(a *allocation, off, n int64) error {
 	}
 }
 
-// undefinedRead is the report on a host that reads byte at, which the store s has left
-// undefined, or nothing has written.
+// undefinedRead returns the report for a host read of byte at, which is undefined because of the store s or,
+// if s is nil, because nothing has written it.
 func (c *checks) undefinedRead(a *allocation, off, n, at int64, s *stain) *Report {
 	r := &Report{
 		Kind: Uninitialized, Space: "global", Address: a.base + uint64(at), Size: int(n),
@@ -121,7 +121,7 @@ func (c *checks) undefinedRead(a *allocation, off, n, at int64, s *stain) *Repor
 	return r
 }
 
-// close reports what was never freed.
+// close reports memory that was never freed.
 func (c *checks) close() error {
 	if !c.on.Leaks {
 		return nil
@@ -167,7 +167,7 @@ func (c *checks) begin(l *launch) {
 	}
 }
 
-// beginBlock starts a block: its shared and local memory is undefined.
+// beginBlock starts a block, with undefined shared and local memory.
 func (c *checks) beginBlock(b *block) {
 	if c.on.Uninit {
 		c.shared.init.reset()
@@ -187,7 +187,7 @@ func (c *checks) beginBlock(b *block) {
 	}
 }
 
-// barrier notes that the warps of waited go on together from a barrier.
+// barrier records that the warps of waited leave a barrier together.
 func (c *checks) barrier(b *block, id int, waited uint32) error {
 	if c.races == nil {
 		return nil
@@ -202,7 +202,7 @@ func (c *checks) barrier(b *block, id int, waited uint32) error {
 	return nil
 }
 
-// arrive notes a warp's bar.arrive.
+// arrive records a warp's bar.arrive.
 func (c *checks) arrive(w *warp, id int) {
 	if c.races != nil {
 		c.races.catchUp(c.shared.races)
@@ -210,17 +210,17 @@ func (c *checks) arrive(w *warp, id int) {
 	}
 }
 
-// warpSync notes bar.warp.sync by the lanes of mask.
+// warpSync records bar.warp.sync by the lanes of mask.
 func (c *checks) warpSync(w *warp, mask uint32) {
 	if c.races != nil {
-		if mask&w.live != w.live { // of a whole warp, what comes after is in order with all before
+		if mask&w.live != w.live { // for a whole warp, everything later is ordered after everything before
 			c.races.catchUp(c.shared.races)
 		}
 		c.races.warpBarrier(w.index, mask, w.live)
 	}
 }
 
-// fence notes membar or fence by the lanes of mask.
+// fence records membar or fence by the lanes of mask.
 func (c *checks) fence(w *warp, mask uint32, s scope) {
 	if c.races != nil {
 		c.races.catchUp(c.shared.races)
@@ -228,7 +228,7 @@ func (c *checks) fence(w *warp, mask uint32, s scope) {
 	}
 }
 
-// access looks at a load, store or atomic before it takes effect.
+// access checks a load, store or atomic before it takes effect.
 func (c *checks) access(a *access) error {
 	switch a.space {
 	case spaceGlobal:
@@ -256,11 +256,10 @@ func (c *checks) access(a *access) error {
 	return nil
 }
 
-// nearBytes is how far apart lanes may be so that all memory between them is looked at.
+// nearBytes is the largest span of lanes for which all memory in between is checked at once.
 const nearBytes = 2048
 
-// memory looks at the lanes of mask of an access to an allocation, or to shared
-// memory, where al is nil.
+// memory checks the lanes of mask of an access to an allocation, or to shared memory if al is nil.
 func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) error {
 	base := -a.imm
 	if al != nil {
@@ -271,12 +270,12 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 			return err
 		}
 	}
-	if s.init != nil && a.in.copy == nil { // a copy reads and writes when it arrives
+	if s.init != nil && a.in.copy == nil { // a copy reads and writes only when it is performed
 		if a.kind != accessStore {
 			if a.to > 0 && a.to-a.from <= nearBytes && s.init.unwritten(int64(a.from), int64(a.to-a.from)) < 0 {
-				// All is written, whatever each lane reads of it.
+				// The whole range is written, whichever bytes each lane reads.
 			} else if lane := s.init.loaded(a.addr, base, mask, a.size, a.row, a.same); lane >= 0 {
-				if a.kind == accessAtomic || a.in.mem == nil { // ldmatrix gives it to other lanes
+				if a.kind == accessAtomic || a.in.mem == nil { // ldmatrix passes the values to other lanes
 					off := int64(a.addr[lane] - base)
 					if err := a.w.block.launch.found(c.uninitialized(a, lane, al, s.init.unwritten(off, int64(a.size))-off)); err != nil {
 						return err
@@ -335,7 +334,7 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 	return nil
 }
 
-// where is a range in which the bytes of an access to shared memory lie.
+// where returns a range that contains the bytes of an access to shared memory.
 func (c *checks) where(a *access) extent64 {
 	if a.to == 0 {
 		return extent64{0, uint64(c.sharedBytes)}
@@ -343,7 +342,7 @@ func (c *checks) where(a *access) extent64 {
 	return extent64{a.from, a.to}
 }
 
-// localOf returns what is written of the local memory of a warp's lanes, one after another.
+// localOf returns the map of written bytes in the local memory of a warp's lanes, lane after lane.
 func (c *checks) localOf(w *warp) *initMap {
 	if c.local[w.index] == nil {
 		c.local[w.index] = newInitMap(int64(c.localBytes) * warpSize)
@@ -351,7 +350,7 @@ func (c *checks) localOf(w *warp) *initMap {
 	return c.local[w.index]
 }
 
-// passed notes that a call has copied an argument or a result within local memory.
+// passed records that a call has copied an argument or a result within local memory.
 func (c *checks) passed(w *warp, from, to, size int64, mask uint32) {
 	if !c.on.Uninit {
 		return
@@ -363,7 +362,7 @@ func (c *checks) passed(w *warp, from, to, size int64, mask uint32) {
 	}
 }
 
-// threadMemory looks at an access to local memory, which only its thread has.
+// threadMemory checks an access to local memory, which is private to its thread.
 func (c *checks) threadMemory(a *access) error {
 	if !c.on.Uninit {
 		return nil
@@ -374,7 +373,7 @@ func (c *checks) threadMemory(a *access) error {
 	}
 	shadow := &allocShadow{init: m}
 	if a.kind != accessStore {
-		// Lanes need not be aligned to a word of the map, so each is looked at.
+		// A lane's memory need not be aligned to a word of the map, so lanes are checked one by one.
 		for rest := a.mask; rest != 0; rest &= rest - 1 {
 			l := bits.TrailingZeros32(rest)
 			if m.unwritten(int64(c.localAddr[l]), int64(a.size)) >= 0 {
@@ -394,7 +393,7 @@ func (c *checks) threadMemory(a *access) error {
 	return nil
 }
 
-// report begins a report on a lane's access.
+// report starts a report about a lane's access.
 func (c *checks) report(kind Kind, a *access, lane int, al *allocation) *Report {
 	r := a.w.report(kind, a.in, 1<<lane)
 	r.Space, r.Address, r.Size = a.space.String(), a.at(lane), int(a.size)
@@ -408,7 +407,7 @@ func (c *checks) report(kind Kind, a *access, lane int, al *allocation) *Report 
 	return r
 }
 
-// bytesOf names bytes of a report's access: "bytes 8 to 11 of "keys"".
+// bytesOf describes the bytes of a report's access: "bytes 8 to 11 of "keys"".
 func (r *Report) bytesOf() string {
 	where := r.Space + " memory"
 	if r.Allocation != "" {
@@ -440,10 +439,10 @@ func (c *checks) race(a *access, lane int, al *allocation, with stamp) error {
 		other = e.accessOf(&e.code[pc], other.Block, other.Thread)
 	}
 	r.Other = &other
-	r.Detail = fmt.Sprintf("%s, and nothing orders the two accesses", r.bytesOf())
+	r.Detail = fmt.Sprintf("%s, and the two accesses are not ordered", r.bytesOf())
 	if a.in.nonCoherent() && with.writes() {
 		r.Kind = NonCoherent
-		r.Detail = fmt.Sprintf("%s, which the same launch has written: it may read what was there before", r.bytesOf())
+		r.Detail = fmt.Sprintf("%s, which the same launch has written: it may read the old contents", r.bytesOf())
 	}
 	return r
 }

@@ -88,8 +88,8 @@ func runBug(t testing.TB, opt Options, entry string, grid, block int, words stri
 	err = k.Launch(context.Background(), device.Dim{X: grid, Y: 1, Z: 1}, device.Dim{X: block, Y: 1, Z: 1}, 0, args...)
 	var r *Report
 	if err == nil && strings.HasPrefix(words, "out") {
-		// What the kernel has not written is no matter, but only what it has written from
-		// what is not defined.
+		// Bytes that the kernel leaves unwritten are fine; bytes that it computes from undefined values are
+		// not.
 		err = dev.Read(make([]byte, 4*grid*block), device.Ptr(args[0]))
 		if errors.As(err, &r) && r.Kernel == "" {
 			return nil
@@ -107,8 +107,8 @@ type bugCase struct {
 	grid, block int
 	args        string
 	kind        Kind
-	at, with    string // of a report: a text of its line of bugs.cu, and of the other access's
-	says        string // a part of the detail
+	at, with    string // of the report: text of the line of bugs.cu, and of the other access's line
+	says        string // substring of the detail
 }
 
 const noReport = Kind(255)
@@ -122,7 +122,7 @@ var bugCases = []bugCase{
 	{"tile_loop", 1, 64, "out in", noReport, "", "", ""},
 	{"tile_loop__no_second_barrier", 1, 64, "out in", Race, "sum += tile", "tile[thread()] = in[i * 64", ""},
 	{"rows", 4, 64, "out", noReport, "", "", ""},
-	{"rows__same_cell", 4, 64, "out", Race, "out[thread()] = block();", "out[thread()] = block();", `bytes 0 to 3 of "out", and nothing orders`},
+	{"rows__same_cell", 4, 64, "out", Race, "out[thread()] = block();", "out[thread()] = block();", `bytes 0 to 3 of "out", and the two accesses are not ordered`},
 	{"bytes", 3, 64, "out", noReport, "", "", ""},
 	{"bytes__overlap", 1, 8, "out", Race, "", "", ""},
 	{"one_cell", 4, 32, "out", noReport, "", "", ""},
@@ -166,17 +166,16 @@ var bugCases = []bugCase{
 	{"copy", 1, 64, "out freed", Freed, "out[thread()] = in[thread()];", "", "was freed"},
 }
 
-// checks returns the checks to run it with. A missing barrier may show as a read
-// of what no thread has written yet, so races are looked for without that check.
+// checks returns the checks to run the case with. A missing barrier may show as an uninitialized read, so
+// races are checked without that check.
 func (c *bugCase) checks() Checks {
 	on := AllChecks()
 	on.Uninit = c.kind != Race
 	return on
 }
 
-// TestBugs runs kernels that have one bug each, and the same without it. The
-// report is the same whenever the run is, and one of its kind comes in any order
-// of blocks and warps.
+// TestBugs runs kernels with one bug each, and the same kernels without it. The report is the same in every
+// run, and one of the same kind occurs in every order of blocks and warps.
 func TestBugs(t *testing.T) {
 	for _, c := range bugCases {
 		t.Run(fmt.Sprintf("%s/%d×%d/%s", c.entry, c.grid, c.block, c.args), func(t *testing.T) {
@@ -223,8 +222,8 @@ func (c *bugCase) judge(t *testing.T, r *Report) {
 	}
 }
 
-// TestChecksOff checks that a check that is off finds nothing, and that what is
-// always refused is refused without any.
+// TestChecksOff checks that a checker that is off finds nothing, and that accesses which are always refused
+// are refused with all off.
 func TestChecksOff(t *testing.T) {
 	for _, c := range bugCases {
 		on := AllChecks()
@@ -297,8 +296,8 @@ func TestHostReports(t *testing.T) {
 	}
 }
 
-// TestRegisters checks reads of registers that nothing has written: a use is
-// reported, what is computed passes it on, and one lane's write is not another's.
+// TestRegisters checks reads of registers that nothing has written: uses are reported, computations propagate
+// undefinedness, and a lane's write does not define the register in other lanes.
 func TestRegisters(t *testing.T) {
 	for _, c := range []struct {
 		body string

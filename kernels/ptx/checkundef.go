@@ -2,10 +2,10 @@ package ptx
 
 import "math/bits"
 
-// What memory and registers tell each other of bytes that are not defined.
+// Undefined bits move between registers and memory.
 
-// loadUndefined gives the registers of a load what its memory has of undefined bytes,
-// in the lanes of mask. A lane's memory is at addr - base.
+// loadUndefined marks the undefined bytes of a load's memory in its registers, for the lanes of mask. A
+// lane's memory is at addr - base.
 func (c *checks) loadUndefined(a *access, mask uint32, al *allocation, s *allocShadow, addr *[warpSize]uint64, base uint64) {
 	w, m := a.w, a.in.mem
 	e := w.block.launch.entry
@@ -49,8 +49,8 @@ func (c *checks) loadUndefined(a *access, mask uint32, al *allocation, s *allocS
 	}
 }
 
-// storeUndefined marks what the lanes of undef store as not defined, byte by byte: a
-// byte is if all its bits are. It is after all of them were marked as written.
+// storeUndefined marks the undefined bytes of a store by the lanes of undef. A byte is undefined if any of
+// its bits is. It is called after all bytes of the store were marked as written.
 func (c *checks) storeUndefined(a *access, undef uint32, al *allocation, s *allocShadow, addr *[warpSize]uint64, base uint64) {
 	w, m := a.w, a.in.mem
 	e := w.block.launch.entry

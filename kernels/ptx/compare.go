@@ -75,7 +75,7 @@ func compareNaN[T floating](w *warp, in *instr) (p uint32) {
 	return p
 }
 
-// compareFlushed compares float32 numbers of which subnormal ones count as zeros.
+// compareFlushed compares float32 numbers, with subnormal numbers as zeros.
 func compareFlushed(name string) cmpFunc {
 	return func(w *warp, in *instr) (p uint32) {
 		a, b := row[uint32](w.regs, in.a), row[uint32](w.regs, in.b)
@@ -93,8 +93,8 @@ func comparisons[T ordered]() map[string]cmpFunc {
 	}
 }
 
-// floatComparisons adds the unordered ones, which are true with a NaN. Each is the
-// complement of an ordered one.
+// floatComparisons adds the unordered comparisons, which are true for NaN. Each is the complement of an
+// ordered one.
 func floatComparisons[T floating]() map[string]cmpFunc {
 	m := comparisons[T]()
 	for name, opposite := range unordered {
@@ -112,7 +112,7 @@ var compares = map[typ]map[string]cmpFunc{
 	f32: floatComparisons[float32](), f64: floatComparisons[float64](),
 }
 
-// comparison returns the function of a comparison of numbers of type t.
+// comparison returns the function that compares numbers of type t.
 func comparison(name string, t typ) cmpFunc {
 	switch t {
 	case b16, b32, b64:
@@ -138,10 +138,10 @@ func comparison(name string, t typ) cmpFunc {
 	return quickCompare(name, "", t, compares[t][name])
 }
 
-// unordered are the comparisons that are true with a NaN, and their opposites.
+// unordered maps the comparisons that are true for NaN to their complements.
 var unordered = map[string]string{"equ": "ne", "neu": "eq", "ltu": "ge", "leu": "gt", "gtu": "le", "geu": "lt"}
 
-// quickCompare returns the assembly of a comparison of some suffix, or plain.
+// quickCompare returns the assembly for a comparison with a suffix, or plain if there is none.
 func quickCompare(name, suffix string, t typ, plain cmpFunc) cmpFunc {
 	if !vectors || plain == nil {
 		return plain
@@ -215,7 +215,7 @@ func set(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
-// setPacked is set of packed numbers: each half of the result is that of a comparison.
+// setPacked executes set on packed numbers: each half of the result is that of its own comparison.
 func setPacked(lower, upper cmpFunc) func(w *warp, in *instr, mask uint32) error {
 	return func(w *warp, in *instr, mask uint32) error {
 		p, q := w.combine(in, lower(w, in)), w.combine(in, upper(w, in))
@@ -235,13 +235,13 @@ func selp[T unsignedInt](p unsafe.Pointer, w *warp, in *instr) {
 		c = ^c
 	}
 	for i := range d {
-		// A mask instead of a branch: predicates are seldom predictable.
+		// A mask instead of a branch: predicates are hard to predict.
 		take := -T(c >> i & 1)
 		d[i] = b[i] ^ (a[i]^b[i])&take
 	}
 }
 
-// slct is a where c ≥ 0, else b: also where c is NaN.
+// slct returns a if c ≥ 0 or c is NaN, else b.
 func slct[T unsignedInt, C int32 | float32](p unsafe.Pointer, w *warp, in *instr) {
 	d, a, b := operands2[T](p, w, in)
 	c := row[C](w.regs, in.c)

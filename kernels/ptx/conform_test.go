@@ -8,8 +8,8 @@ import (
 	"kvcompress/kernels/ptx"
 )
 
-// TestConformance holds the machine to the manual, in every form of every
-// instruction, with and without checkers, and in other orders.
+// TestConformance compares the machine with the manual, for every form of every instruction, with and without
+// checkers, and in shuffled orders.
 func TestConformance(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -20,6 +20,9 @@ func TestConformance(t *testing.T) {
 		{"shuffled", ptx.Options{Shuffle: 12345}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if testing.Short() && c.name != "checked" {
+				t.Skip("one of three runs of all forms is enough")
+			}
 			t.Parallel()
 			dev := ptx.New(c.opt)
 			res, err := conform.Run(dev, conform.Ops())
@@ -37,12 +40,12 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// FuzzOps tries other random operands, and then any operands at all, on each
-// instruction whose threads are alone.
+// FuzzOps tries other random operands, and then arbitrary ones, for each instruction without interaction
+// between threads.
 func FuzzOps(f *testing.F) {
 	var ops []*conform.Op
 	for _, o := range conform.Ops() {
-		// The loops of "flow" turn as often as their operands say.
+		// The loops of "flow" iterate as often as their operands say.
 		if o.Alone() && o.Chapter != "flow" {
 			ops = append(ops, o)
 		}

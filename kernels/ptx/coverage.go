@@ -7,28 +7,27 @@ import (
 	"sync"
 )
 
-// Coverage counts which instructions launches have executed, and which directions of
-// their branches (Options.Coverage). Devices may share it, and goroutines use it at
-// the same time. The zero value is ready for use.
+// Coverage counts which instructions launches execute, and which directions of their branches
+// (Options.Coverage). Several devices and goroutines may share it. The zero value is ready for use.
 type Coverage struct {
 	mu       sync.Mutex
 	programs map[programKey]*Program
 	counts   map[entryKey][]hits
 }
 
-// entryKey is a kernel, whichever Program of the same text it is of.
+// entryKey identifies a kernel across Programs of the same text.
 type entryKey struct {
 	program programKey
 	name    string
 }
 
-// hits counts what warps did when they came to an instruction.
+// hits counts the warps that reached an instruction.
 type hits struct {
-	ran     int64 // an active lane executed it; of a branch, took it
-	skipped int64 // an active lane's guard skipped it; of a branch, it went on
+	ran     int64 // an active lane executed it, or took the branch
+	skipped int64 // an active lane skipped it by its guard, or did not take the branch
 }
 
-// count counts a warp's coming to an instruction.
+// count counts a warp that reaches an instruction.
 func (h *hits) count(active, mask uint32) {
 	if mask != 0 {
 		h.ran++
@@ -38,30 +37,29 @@ func (h *hits) count(active, mask uint32) {
 	}
 }
 
-// KernelCoverage says what has been executed of a kernel.
+// KernelCoverage is the coverage of one kernel.
 type KernelCoverage struct {
-	Module       string // its name as it was loaded: "attention.ptx"
+	Module       string // name under which it was loaded: "attention.ptx"
 	Kernel       string
 	Launches     int64
-	Instructions []InstructionCoverage // in the order of its code, that of the functions that it calls after it
+	Instructions []InstructionCoverage // its own code in order, followed by that of the functions it calls
 }
 
-// InstructionCoverage says how often warps have executed an instruction.
+// InstructionCoverage says how many warps have executed an instruction.
 type InstructionCoverage struct {
-	Opcode     string // with its modifiers: "ld.global.u32"
+	Opcode     string // including modifiers: "ld.global.u32"
 	Line       int    // of the PTX
-	File       string // of the source, as the PTX names it; "" where it does not
+	File       string // source file named by the PTX; "" if none
 	SourceLine int
 
-	// Ran and Skipped count the warps that came by of which at least one thread executed
-	// the instruction, and skipped it by its guard. Of a Branch they are its two
-	// directions: taken, and not.
+	// Ran and Skipped count the warps in which at least one thread executed the instruction, or skipped it by
+	// its guard. For a Branch they count its two directions: taken and not taken.
 	Ran, Skipped int64
-	// Branch is whether it is a branch with a guard.
+	// Branch reports whether it is a guarded branch.
 	Branch bool
 }
 
-// Add has Kernels list the kernels of a program, whether or not they are launched.
+// Add makes Kernels list the kernels of a program even if they are never launched.
 func (c *Coverage) Add(p *Program) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,7 +71,7 @@ func (c *Coverage) Add(p *Program) {
 	}
 }
 
-// add adds what a launch has counted, and one launch.
+// add adds the counts of one launch.
 func (c *Coverage) add(e *entry, counted []hits) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -87,12 +85,11 @@ func (c *Coverage) add(e *entry, counted []hits) {
 		all[i].ran += h.ran
 		all[i].skipped += h.skipped
 	}
-	all[len(e.code)].ran++ // the launches
+	all[len(e.code)].ran++ // number of launches
 }
 
-// Kernels returns the coverage of the kernels of all programs that were loaded or
-// added, by module and then in the order of the text. Kernels that cannot be run are
-// not among them.
+// Kernels returns the coverage of the kernels of all programs that were loaded or added, by module and then
+// in the order of the text. Kernels that cannot be run are left out.
 func (c *Coverage) Kernels() []KernelCoverage {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -108,7 +105,7 @@ func (c *Coverage) Kernels() []KernelCoverage {
 	return list
 }
 
-// coverage returns the coverage of a kernel that was counted so; nil is never.
+// coverage returns the coverage of a kernel with the given counts; nil means never executed.
 func (e *entry) coverage(counted []hits) KernelCoverage {
 	k := KernelCoverage{Module: e.program.module.name, Kernel: e.fn.name}
 	if counted != nil {
@@ -117,7 +114,7 @@ func (e *entry) coverage(counted []hits) KernelCoverage {
 	for i := range e.code {
 		in := &e.code[i]
 		if !in.counted {
-			continue // a part of one before
+			continue // a further part of the previous PTX instruction
 		}
 		one := InstructionCoverage{
 			Opcode: in.op, Line: int(in.line), File: e.program.module.files[in.loc.file], SourceLine: in.loc.line,
@@ -126,7 +123,7 @@ func (e *entry) coverage(counted []hits) KernelCoverage {
 		if counted != nil {
 			one.Ran, one.Skipped = counted[i].ran, counted[i].skipped
 		}
-		if one.Branch && strings.HasPrefix(in.op, "call") { // a branch around it
+		if one.Branch && strings.HasPrefix(in.op, "call") { // decoded as a branch around the call
 			one.Ran, one.Skipped, one.Branch = one.Skipped, one.Ran, false
 		}
 		k.Instructions = append(k.Instructions, one)
@@ -134,8 +131,7 @@ func (e *entry) coverage(counted []hits) KernelCoverage {
 	return k
 }
 
-// Reached reports whether a warp has come to an instruction of a kernel, of any program,
-// that stands on a line of the PTX.
+// Reached reports whether a warp has reached an instruction on a line of a kernel's PTX, in any program.
 func (c *Coverage) Reached(kernel string, line int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

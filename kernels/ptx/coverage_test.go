@@ -10,8 +10,8 @@ import (
 	"kvcompress/kernels/ptx"
 )
 
-// covered has branches of which some directions are never taken, a guard, a call with a
-// guard, and a kernel that is never launched.
+// covered has branches with directions that are never taken, a guard, a guarded call, and a kernel that is
+// never launched.
 const covered = `.version 7.8
 .target sm_80
 .address_size 64
@@ -108,7 +108,7 @@ func TestCoverage(t *testing.T) {
 				fmt.Fprintf(&b, "%s:%d %s %d %d%s\n", in.File, in.SourceLine, in.Opcode, in.Ran, in.Skipped, branch)
 			}
 		}
-		// Of two launches of two warps, the first warp of the first launch goes both ways.
+		// Of two launches of two warps, only the first warp of the first launch diverges.
 		const want = `covered.ptx half 2
 covered.cu:10 mov.u32 4 0
 covered.cu:10 ld.param.u32 4 0

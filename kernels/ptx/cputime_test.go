@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// ThreadTime is the processor's time that this thread has used.
+// ThreadTime returns the processor time used by this thread.
 func ThreadTime() time.Duration {
 	const rusageThread = 1 // RUSAGE_THREAD of getrusage(2)
 	var u syscall.Rusage

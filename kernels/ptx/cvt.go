@@ -5,10 +5,9 @@ import (
 	"unsafe"
 )
 
-// Conversions (PTX ISA §9.7.9.21). The common ones have a function each; the
-// others go through number.
+// Conversions (PTX ISA §9.7.9.21). Common ones have a function each; the others use number.
 
-// widen and narrow an integer: S is read, and D written with its sign or zeros.
+// convertInt widens or narrows integers: D gets S, extended with S's sign or zeros.
 func convertInt[D, S ~int8 | ~uint8 | integer](p unsafe.Pointer, w *warp, in *instr) {
 	d, a := (*[warpSize]D)(p), row[S](w.regs, in.a)
 	for i := range d {
@@ -16,13 +15,13 @@ func convertInt[D, S ~int8 | ~uint8 | integer](p unsafe.Pointer, w *warp, in *in
 	}
 }
 
-// cvtOp is a conversion in full.
+// cvtOp is a conversion with all modifiers.
 type cvtOp struct {
 	from, to   typ
 	srcBytes   uint8 // of the register, which may be wider than the type
 	dstBytes   uint8
 	mode       rounding
-	integral   bool // .rni and its like, or to an integer
+	integral   bool // to an integer, or with .rni, .rzi, .rmi or .rpi
 	sat        bool
 	relu       bool
 	ftz        bool
@@ -96,15 +95,15 @@ func (c *cvtOp) convert(v uint64) uint64 {
 	return r
 }
 
-// intToInt cuts, or clamps with .sat, to the destination's range. The value is
-// then extended to the register as the destination's type is.
+// intToInt cuts, or with .sat clamps, to the destination's range. The value is then extended to the register
+// by the destination's type.
 func (c *cvtOp) intToInt(v uint64) uint64 {
 	if c.sat {
 		lo, hi := intRange(c.to)
 		switch {
 		case c.from.signed() && int64(v) < lo:
 			v = uint64(lo)
-		case c.from.signed() && int64(v) < 0: // within a signed destination
+		case c.from.signed() && int64(v) < 0: // fits a signed destination
 		case v > hi:
 			v = hi
 		}
@@ -112,7 +111,7 @@ func (c *cvtOp) intToInt(v uint64) uint64 {
 	return extend(v, c.to)
 }
 
-// intRange is the least and the largest value of an integer type.
+// intRange returns the smallest and largest value of an integer type.
 func intRange(t typ) (lo int64, hi uint64) {
 	if t.signed() {
 		return -1 << (t.bits - 1), 1<<(t.bits-1) - 1
@@ -120,8 +119,8 @@ func intRange(t typ) (lo int64, hi uint64) {
 	return 0, 1<<(t.bits-1)<<1 - 1
 }
 
-// floatToInt rounds and clamps. NaN becomes 0, or, to or from 64 bits, the value
-// with only the highest bit.
+// floatToInt rounds and clamps. NaN becomes 0, or, if either type has 64 bits, the value with only the
+// highest bit set.
 func (c *cvtOp) floatToInt(n number) uint64 {
 	lo, hi := intRange(c.to)
 	switch {
@@ -184,7 +183,7 @@ func integral(n number, mode rounding) number {
 	return number{neg: n.neg, mant: r}
 }
 
-// The conversions of careful kernels, in the formats that caches have.
+// Exact and correctly rounded conversions between the formats of caches.
 
 func cvtF32F16(p unsafe.Pointer, w *warp, in *instr) {
 	d, a := (*[warpSize]uint32)(p), row[uint16](w.regs, in.a)
@@ -227,7 +226,7 @@ func singleToHalf(v uint32) uint16 {
 		r := magnitude - (127-15)<<23
 		return sign | uint16((r+0xfff+r>>13&1)>>13)
 	}
-	// The addition leaves the subnormal's bits, rounded, at the end of a float32.
+	// The addition leaves the rounded bits of the subnormal at the end of the float32.
 	x := math.Float32frombits(magnitude) + 0.5
 	return sign | uint16(math.Float32bits(x)-math.Float32bits(0.5))
 }
@@ -272,7 +271,7 @@ func packBF16(p unsafe.Pointer, w *warp, in *instr) {
 	}
 }
 
-// intToFloat converts to nearest: Go's conversion rounds once.
+// intToFloat converts to nearest; Go's conversion rounds once.
 func intToFloat[D floating, S integer](p unsafe.Pointer, w *warp, in *instr) {
 	d, a := (*[warpSize]D)(p), row[S](w.regs, in.a)
 	for i := range d {
@@ -297,8 +296,7 @@ func cvtTruncS32F32(p unsafe.Pointer, w *warp, in *instr) {
 	}
 }
 
-// cvtPack converts two numbers and packs them: a into the upper half, b into the
-// lower.
+// cvtPack converts two numbers and packs them: a into the upper half, b into the lower.
 func cvtPack(p unsafe.Pointer, w *warp, in *instr) {
 	op := in.cvt
 	a, b := row[uint32](w.regs, in.a), row[uint32](w.regs, in.b)

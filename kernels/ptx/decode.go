@@ -4,14 +4,14 @@ import (
 	"strings"
 )
 
-// maxCode bounds the instructions of all entries together, and what they declare;
-// functions are decoded anew for each entry that calls them.
+// maxCode bounds the number of instructions and declarations of all entries together. Functions are decoded
+// again for each entry that calls them.
 const maxCode = 1 << 20
 
 // maxFile bounds a warp's register file.
 const maxFile = 4 << 20
 
-// decoder makes flat code of an entry and of the functions that it calls.
+// decoder turns an entry and the functions that it calls into flat code.
 type decoder struct {
 	m      *module
 	e      *entry
@@ -22,14 +22,14 @@ type decoder struct {
 	specials map[specialReg]uint32
 	symbols  map[*variable]uint64 // offsets of shared, local and param variables
 	fns      map[*function]*fnState
-	flag     *uint32 // the number of the carry flag, once it is used
+	flag     *uint32 // number of the carry flag, once it is used
 	queue    []*function
 
-	fn   *fnState   // what is decoded now
-	s    *statement // the same
+	fn   *fnState   // the function being decoded
+	s    *statement // the statement being decoded
 	in   instr
-	flow flow     // of in
-	mod  []string // modifiers that nothing has looked at
+	flow flow     // belongs to in
+	mod  []string // modifiers not yet handled
 }
 
 type constKey struct {
@@ -39,10 +39,10 @@ type constKey struct {
 	gen   bool
 }
 
-// reg is a register in its place.
+// reg is a register and its place in the register file.
 type reg struct {
 	typ typ
-	off uint32 // of its row; of a predicate, its index
+	off uint32 // offset of its row; for a predicate its index
 	id  uint32
 }
 
@@ -51,11 +51,11 @@ type scopedName struct {
 	name  string
 }
 
-// fnState is a function of an entry.
+// fnState is a function as decoded for an entry.
 type fnState struct {
 	*function
 	start   int32 // of its code
-	end     int32 // after it
+	end     int32 // end of its code
 	regs    map[scopedName]reg
 	decls   map[scopedName]regDecl
 	vars    map[scopedName]*variable
@@ -64,7 +64,7 @@ type fnState struct {
 	callees []*function
 }
 
-// jump is a branch whose label is not yet placed.
+// jump is a branch to a label that is not decoded yet.
 type jump struct {
 	at    int32
 	label string
@@ -72,9 +72,9 @@ type jump struct {
 	line  int
 }
 
-// decodeEntry decodes a kernel, or a function that nobody calls.
+// decodeEntry decodes a kernel, or a function that no kernel calls.
 func decodeEntry(p *Program, f *function, approx bool, left *limits) (*entry, error) {
-	e := &entry{program: p, fn: f, predTrue: -1, regBytes: 64, // row 0 is nobody's
+	e := &entry{program: p, fn: f, predTrue: -1, regBytes: 64, // row 0 is unused
 		code: make([]instr, 0, len(f.stmts)+1)}
 	d := &decoder{
 		m: p.module, e: e, approx: approx, left: left,
@@ -171,7 +171,7 @@ func (d *decoder) function(f *fnState) error {
 	if f.refused != nil {
 		return f.refused
 	}
-	// What is declared counts as often as it is looked at: once for each entry.
+	// Declarations count each time they are visited: once for each entry.
 	if err := d.spend(len(f.function.regs) + len(f.params) + len(f.results) + len(f.locals) + len(f.function.labels)); err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (d *decoder) function(f *fnState) error {
 		}
 	}
 	f.start = int32(len(d.e.code))
-	// Labels stand at indices of statements, which may become several instructions.
+	// Labels are indices of statements; a statement may become several instructions.
 	at := make([]int32, len(f.stmts)+1)
 	for i := range f.stmts {
 		at[i] = int32(len(d.e.code))
@@ -231,7 +231,7 @@ func (d *decoder) function(f *fnState) error {
 	return nil
 }
 
-// depth refuses recursion, and finds how deep calls nest.
+// depth returns an error for recursion, and finds the maximum call depth.
 func (d *decoder) depth(root *function) error {
 	deep := map[*function]int{}
 	var visit func(f *function) (int, error)
@@ -259,7 +259,7 @@ func (d *decoder) depth(root *function) error {
 	return err
 }
 
-// finish lays out what is known only at the end.
+// finish lays out what is only known after all code is decoded.
 func (d *decoder) finish() error {
 	e := d.e
 	if e.shared > maxStaticShared {
@@ -363,7 +363,7 @@ func (d *decoder) errorf(format string, args ...any) error {
 	return d.m.errorf(d.s.line, format, args...)
 }
 
-// spend takes n from the budget.
+// spend takes n from the budget of maxCode.
 func (d *decoder) spend(n int) error {
 	if d.left.code -= n; d.left.code < 0 {
 		return d.errorf("more than %d instructions, declarations and branch targets, those of functions counted for each kernel that calls them", maxCode)
@@ -384,12 +384,12 @@ func (d *decoder) push() error {
 	return nil
 }
 
-// need says that the sources decoded from the n-th on must be defined.
+// need marks the sources decoded from the n-th on as those that must be defined.
 func (d *decoder) need(n int) {
 	d.flow.needs = append(d.flow.needs, d.in.uses[n:]...)
 }
 
-// take removes a modifier, if it is there.
+// take removes a modifier and reports whether it was present.
 func (d *decoder) take(name string) bool {
 	for i, m := range d.mod {
 		if m == name {
@@ -400,8 +400,7 @@ func (d *decoder) take(name string) bool {
 	return false
 }
 
-// takeOne removes the one of some modifiers that is there and returns its index,
-// or -1.
+// takeOne removes the first present one of several modifiers and returns its index, or -1.
 func (d *decoder) takeOne(names ...string) int {
 	for i, n := range names {
 		if d.take(n) {
@@ -422,7 +421,7 @@ func (d *decoder) takeType() (typ, error) {
 	return typ{}, d.errorf("%s: no type", d.s.op)
 }
 
-// operands checks how many operands there are.
+// operands returns the operands after checking their number.
 func (d *decoder) operands(n int) ([]operand, error) {
 	if len(d.s.operands) != n {
 		return nil, d.errorf("%s has %d operands, not %d", d.in.op, n, len(d.s.operands))
@@ -444,7 +443,8 @@ func (d *decoder) alu(f aluFunc, dt typ, sources ...typ) error {
 
 func (d *decoder) unsupported() error { return d.errorf("%s is not supported", d.in.op) }
 
-// inexact refuses an instruction whose result a GPU may give otherwise.
+// inexact returns an error for an instruction whose result may differ on a GPU, unless approximate ones are
+// allowed.
 func (d *decoder) inexact(why string) error {
 	if !d.approx {
 		return d.errorf("%s: %s; it is refused, as results may differ from hardware (AllowApprox, or --allow-approx, lets it run)", d.in.op, why)

@@ -77,7 +77,7 @@ func decodeAtom(d *decoder) error {
 	return d.push()
 }
 
-// decodePrefetch decodes what only warms a cache.
+// decodePrefetch decodes instructions that only prefetch into a cache.
 func decodePrefetch(d *decoder) error {
 	m := &memOp{}
 	m.space, _ = d.takeSpace()
@@ -114,7 +114,7 @@ func decodeFence(d *decoder) error {
 	return d.push()
 }
 
-// decodeCp decodes cp.async and what waits for it.
+// decodeCp decodes cp.async and the instructions that wait for it.
 func decodeCp(d *decoder) error {
 	if !d.take("async") {
 		return d.unsupported()

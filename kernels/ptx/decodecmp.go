@@ -20,11 +20,11 @@ func (d *decoder) decodeComparison() (name string, boolOp uint8, ftz bool, err e
 	return comparisonNames[i], boolOp, ftz, err
 }
 
-// flushes is why .ftz is refused.
+// flushes is the reason why .ftz is refused.
 const flushes = ".ftz flushes subnormal numbers"
 
-// comparing chooses the function of a comparison of numbers, of the halves of packed
-// ones where packed is true.
+// comparing selects the function of a comparison; packed reports that it compares the halves of packed
+// numbers.
 func (d *decoder) comparing(name string, t typ, ftz bool) (packed bool, err error) {
 	packed = t == f16x2 || t == bf16x2
 	switch {
@@ -151,7 +151,7 @@ func decodeSet(d *decoder) error {
 	}
 	truth := uint64(0xffffffff)
 	switch dt {
-	case f16x2, bf16x2: // of a half
+	case f16x2, bf16x2: // the result for one half
 		if dt != t {
 			return d.unsupported()
 		}

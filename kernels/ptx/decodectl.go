@@ -75,9 +75,8 @@ func decodeNanosleep(d *decoder) error {
 	return d.push()
 }
 
-// decodeCall decodes call [(result),] function [, (arguments)]. Arguments are
-// copied to the function's parameters before, and results after: both are memory
-// of the thread.
+// decodeCall decodes call [(result),] function [, (arguments)]. Arguments are copied to the function's
+// parameters before the call, and results after it. Both are in the thread's local memory.
 func decodeCall(d *decoder) error {
 	d.take("uni")
 	ops := d.s.operands
@@ -115,7 +114,7 @@ func decodeCall(d *decoder) error {
 	}
 	d.formals(f)
 	skip := int32(-1)
-	if d.in.guard >= 0 { // around the whole sequence
+	if d.in.guard >= 0 { // guards the whole sequence
 		around := d.in
 		around.kind, around.guardNot = kindBranch, ^around.guardNot
 		whole := d.in
@@ -152,7 +151,7 @@ func decodeCall(d *decoder) error {
 	return nil
 }
 
-// formals gives a function's parameters and results their places.
+// formals allocates a function's parameters and results.
 func (d *decoder) formals(f *function) {
 	for _, list := range [][]*variable{f.params, f.results} {
 		for _, v := range list {

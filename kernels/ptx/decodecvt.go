@@ -62,8 +62,8 @@ func decodeCvt(d *decoder) error {
 	return d.alu(fastCvt(op), to, from)
 }
 
-// checkCvt refuses what PTX does not allow (§9.7.9.21): a conversion that can round
-// needs to say how, and one that cannot must not.
+// checkCvt refuses what PTX does not allow (§9.7.9.21): a conversion that can round needs a rounding
+// modifier, and one that cannot must not have one.
 func (d *decoder) checkCvt(op *cvtOp, rounds, integral, satfinite bool) error {
 	if satfinite {
 		return d.unsupported()
@@ -104,7 +104,7 @@ func (d *decoder) checkCvt(op *cvtOp, rounds, integral, satfinite bool) error {
 	return nil
 }
 
-// fastCvt returns the function of a conversion: one of its own, or cvt.
+// fastCvt returns the function of a conversion: its own, if it has one, or cvt.
 func fastCvt(op *cvtOp) aluFunc {
 	plain := !op.sat && !op.relu && !op.ftz
 	if !plain {
@@ -150,13 +150,12 @@ var intToFloats = map[[2]typ]aluFunc{
 	{f64, s16}: intToFloat[float64, int16], {f64, s32}: intToFloat[float64, int32], {f64, s64}: intToFloat[float64, int64],
 }
 
-// cutOrExtend is a conversion between integers whose registers have just their
-// widths.
+// cutOrExtend converts between integers in registers of exactly their widths.
 func cutOrExtend(op *cvtOp) aluFunc {
 	if op.dstBytes != uint8(op.to.bytes()) {
 		return nil
 	}
-	if op.to.bits <= op.from.bits { // the low bits of the register, whatever its width
+	if op.to.bits <= op.from.bits { // the low bits of the register, however wide it is
 		switch [2]uint8{op.dstBytes, op.srcBytes} {
 		case [2]uint8{4, 8}:
 			return quick("cvt.32", b64, convertInt[uint32, uint64])
@@ -193,7 +192,7 @@ func cutOrExtend(op *cvtOp) aluFunc {
 	return nil
 }
 
-// cvtPacked decodes the conversions to and from pairs.
+// cvtPacked decodes conversions to and from packed pairs.
 func (d *decoder) cvtPacked(op *cvtOp, given int, satfinite bool) error {
 	if op.sat || op.ftz || op.integral || given > 1 || given < 0 {
 		return d.unsupported()

@@ -10,7 +10,7 @@ func (d *decoder) takeRounding() (mode rounding, given bool) {
 	return rounding(max(i, 0)), i >= 0
 }
 
-// floats are the operations to nearest that have a function of their own.
+// floats are the operations that have a function of their own for rounding to nearest.
 var floats = map[string]map[typ]aluFunc{
 	"add": {f32: addFloat[float32], f64: addFloat[float64]},
 	"sub": {f32: subFloat[float32], f64: subFloat[float64]},
@@ -26,9 +26,8 @@ var softNames = map[string]uint64{
 	"add": softAdd, "sub": softSub, "mul": softMul, "fma": softFma, "mad": softFma, "div": softDiv, "sqrt": softSqrt, "rcp": softRcp,
 }
 
-// float decodes an arithmetic instruction on floats with some sources. An
-// instruction without a rounding is to nearest, but may be contracted with
-// another.
+// float decodes an arithmetic instruction on floats. Without a rounding modifier it rounds to nearest, but
+// with contracts a GPU's compiler may fuse it with another instruction.
 func (d *decoder) float(name string, t typ, sources int, contracts bool) error {
 	mode, given := d.takeRounding()
 	how := softNames[name] | uint64(mode)<<softModeShift
@@ -104,8 +103,8 @@ func (d *decoder) float(name string, t typ, sources int, contracts bool) error {
 	return d.unsupported()
 }
 
-// floatALU pushes an operation of which f may read three sources: those that are
-// not there are the first.
+// floatALU pushes an operation whose function reads three sources. If the instruction has fewer, the missing
+// ones are set to its first.
 func (d *decoder) floatALU(f aluFunc, t typ, types []typ) error {
 	if err := d.rows(t, types...); err != nil {
 		return err

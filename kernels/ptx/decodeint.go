@@ -1,6 +1,6 @@
 package ptx
 
-// Integer and logic instructions; those that floats have as well go on from here.
+// Integer and logic instructions. Opcodes that also exist for floats are dispatched here.
 
 func decodeAddSub(d *decoder) error {
 	if d.take("cc") {
@@ -248,8 +248,8 @@ func decodeDp4a(d *decoder) error {
 	return d.alu(dp4a, b32, b32, b32, b32)
 }
 
-// takeSigns takes the types of both factors of a dp4a or dp2a: bit 0 and bit 1 of the
-// immediate say which are signed.
+// takeSigns removes the types of both factors of a dp4a or dp2a. Bits 0 and 1 of the immediate say which
+// factors are signed.
 func (d *decoder) takeSigns() error {
 	for i := range 2 {
 		t, err := d.takeType()

@@ -1,6 +1,6 @@
 package ptx
 
-// mmaShapes are the shapes of mma.sync: the extents of m and k; that of n is 8.
+// mmaShapes are the shapes of mma.sync: the extents of m and k; n is 8.
 var mmaShapes = []struct {
 	name string
 	m, k int
@@ -9,7 +9,7 @@ var mmaShapes = []struct {
 	{"m16n8k4", 16, 4}, {"m16n8k8", 16, 8}, {"m16n8k16", 16, 16}, {"m16n8k32", 16, 32}, {"m16n8k64", 16, 64},
 }
 
-// Types that only matrices have. Of tf32, the lower 13 bits are not looked at.
+// Types that only matrices have. The lower 13 bits of a tf32 are ignored.
 var (
 	tf32 = typ{classTF32, 32, 1}
 	s4   = typ{classSigned, 4, 1}
@@ -123,7 +123,7 @@ func (d *decoder) mmaRegisters(t typ, m *mmaRows, a, b, c int, run runFunc) erro
 	return d.warpWide(run)
 }
 
-// registersOf decodes a vector of n registers of type t; one may stand alone.
+// registersOf decodes a vector of n registers of type t; a single register needs no braces.
 func (d *decoder) registersOf(o operand, n int, t typ, each func(operand, typ) (uint32, error)) ([]uint32, error) {
 	list := []operand{o}
 	if o.kind == opVector {
@@ -135,7 +135,7 @@ func (d *decoder) registersOf(o operand, n int, t typ, each func(operand, typ) (
 	rows := make([]uint32, n)
 	for i, o := range list {
 		as := t
-		if o.kind == opF32 { // a constant of C
+		if o.kind == opF32 { // a constant for C
 			as = f32
 		}
 		var err error
@@ -170,9 +170,9 @@ func decodeLdmatrix(d *decoder) error {
 	return d.warpWide(m.run)
 }
 
-// warpWide pushes an instruction of all lanes of a warp.
+// warpWide pushes an instruction that all lanes of a warp execute together.
 func (d *decoder) warpWide(run runFunc) error {
-	d.in.kind, d.in.run = kindTogether, run
+	d.in.kind, d.in.run = kindWarpWide, run
 	d.in.e = d.constant(uint64(allLanes), 4, nil, false)
 	return d.push()
 }

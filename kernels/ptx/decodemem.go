@@ -2,8 +2,7 @@ package ptx
 
 // ld and st (PTX ISA §9.7.9).
 
-// cacheHints are modifiers that say how a cache may treat an access, and change
-// nothing of what it does.
+// cacheHints are modifiers about caching, which do not change the effect of an access.
 var cacheHints = []string{
 	"ca", "cg", "cs", "lu", "cv", "wb", "wt",
 	"L1::evict_normal", "L1::evict_unchanged", "L1::evict_first", "L1::evict_last", "L1::no_allocate",
@@ -92,7 +91,7 @@ func (d *decoder) address(o operand, m *memOp) error {
 	default:
 		return d.errorf("%s: %s is in %v memory", d.in.op, short(o.name), v.space)
 	}
-	if v.space == spaceParam && !d.kernelParam(v) { // an argument of a call: it is the thread's own
+	if v.space == spaceParam && !d.kernelParam(v) { // an argument of a call, in the thread's local memory
 		m.space, m.call = spaceLocal, true
 	}
 	return nil
@@ -157,7 +156,7 @@ func (d *decoder) elements(o operand, m *memOp, t typ, load bool) error {
 	return nil
 }
 
-// memory decodes what ld and st have in common.
+// memory decodes the common part of ld and st.
 func (d *decoder) memory(kind accessKind) (*memOp, typ, error) {
 	m := &memOp{kind: kind, n: 1}
 	d.in.mem = m
@@ -203,7 +202,7 @@ func decodeLoad(d *decoder) error {
 	}
 	d.in.kind, d.in.run = kindRun, accessMemory
 	m.do = load
-	m.together(loadVectors, loadBlocks)
+	m.chooseWide(loadVectors, loadBlocks)
 	if v, ok := d.variable(ops[1].name); ok && m.space == spaceParam && d.kernelParam(v) && m.n == 1 && !m.regs[0].sink {
 		if _, isReg := d.find(ops[1].name, d.s.scope); !isReg {
 			return d.loadParam(v, m, t)
@@ -212,7 +211,7 @@ func decodeLoad(d *decoder) error {
 	return d.push()
 }
 
-// loadParam reads a kernel's parameter at a place that is known.
+// loadParam decodes a load of a kernel's parameter at a constant offset.
 func (d *decoder) loadParam(v *variable, m *memOp, t typ) error {
 	off := int64(d.in.imm)
 	if off < 0 || off+int64(m.elem) > v.size {
@@ -251,6 +250,6 @@ func decodeStore(d *decoder) error {
 	}
 	d.in.kind, d.in.run = kindRun, accessMemory
 	m.do = store
-	m.together(storeVectors, storeBlocks)
+	m.chooseWide(storeVectors, storeBlocks)
 	return d.push()
 }

@@ -53,7 +53,7 @@ func decodeMov(d *decoder) error {
 	return d.alu(copyOf(t.bits), t, t)
 }
 
-// packVector decodes mov.b64 d, {a, b} and its like.
+// packVector decodes mov.b64 d, {a, b} and similar.
 func (d *decoder) packVector(ops []operand, t typ) error {
 	n := len(ops[1].list)
 	part := typ{classBits, t.bits / uint8(max(n, 1)), 1}
@@ -106,7 +106,7 @@ func pack4[W, P ~uint8 | unsignedInt](p unsafe.Pointer, w *warp, in *instr) {
 	}
 }
 
-// unpackVector decodes mov.b64 {a, b}, s: an instruction for each part.
+// unpackVector decodes mov.b64 {a, b}, s: one instruction for each element.
 func (d *decoder) unpackVector(ops []operand, t typ) error {
 	list := ops[0].list
 	n := len(list)
@@ -163,8 +163,7 @@ func extract[W, P ~uint8 | unsignedInt](p unsafe.Pointer, w *warp, in *instr) {
 	}
 }
 
-// wider returns the register of an operand of cvt, ld or st, which may have more
-// bits than the type.
+// wider returns the register of an operand of cvt, ld or st, which may be wider than the type.
 func (d *decoder) wider(o operand, t typ) (typ, error) {
 	if o.kind != opName {
 		return t, nil

@@ -21,7 +21,7 @@ func decodeBarrier(d *decoder) error {
 			return err
 		}
 		d.need(0)
-		d.in.kind, d.in.run = kindTogether, warpBarrier
+		d.in.kind, d.in.run = kindWarpWide, warpBarrier
 		return d.push()
 	}
 	op := &barOp{aligned: d.s.op == "bar", count: memReg{sink: true}}
@@ -106,7 +106,7 @@ func decodeShfl(d *decoder) error {
 		if err := d.memberMask(ops[4]); err != nil {
 			return err
 		}
-		d.in.kind, d.in.run = kindTogether, shfl
+		d.in.kind, d.in.run = kindWarpWide, shfl
 	}
 	d.flow.spread = spreadShuffle
 	if err := d.pairDst(ops[0]); err != nil {
@@ -115,8 +115,8 @@ func decodeShfl(d *decoder) error {
 	return d.push()
 }
 
-// unsynced refuses shfl and vote without .sync where PTX does: of
-// PTX 6.4 and above, for sm_70 and above. Elsewhere the lanes that execute them take part.
+// unsynced refuses shfl and vote without .sync if PTX does: from PTX 6.4 on, for sm_70 and above. Otherwise
+// the lanes that execute them take part.
 func (d *decoder) unsynced(sync bool) error {
 	v, target := d.m.version, strings.TrimPrefix(d.m.target, "sm_")
 	generation, err := strconv.Atoi(strings.TrimRight(target, "abcdefghijklmnopqrstuvwxyz"))
@@ -182,7 +182,7 @@ func decodeVote(d *decoder) error {
 		if err := d.memberMask(ops[2]); err != nil {
 			return err
 		}
-		d.in.kind, d.in.run = kindTogether, vote
+		d.in.kind, d.in.run = kindWarpWide, vote
 	}
 	if mode == voteBallot {
 		d.take("b32")
@@ -229,7 +229,7 @@ func decodeMatch(d *decoder) error {
 	}
 	d.in.imm = uint64(mode)
 	d.in.boolOp = uint8(t.bits / 64)
-	d.in.kind, d.in.run, d.flow.spread = kindTogether, match, spreadWarp
+	d.in.kind, d.in.run, d.flow.spread = kindWarpWide, match, spreadWarp
 	return d.push()
 }
 
@@ -263,7 +263,7 @@ func decodeRedux(d *decoder) error {
 	if d.in.d, err = d.dst(ops[0], b32); err != nil {
 		return err
 	}
-	d.in.kind, d.in.run, d.flow.spread = kindTogether, redux, spreadWarp
+	d.in.kind, d.in.run, d.flow.spread = kindWarpWide, redux, spreadWarp
 	return d.push()
 }
 

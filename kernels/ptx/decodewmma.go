@@ -1,14 +1,13 @@
 package ptx
 
-// wmmaShapes are the shapes of wmma that have products of 8 to 32 bits an element: the
-// extents of m, n and k.
+// wmmaShapes are the shapes of wmma for element types of 8 to 32 bits: the extents of m, n and k.
 var wmmaShapes = []struct {
 	name    string
 	m, n, k int
 }{{"m16n16k16", 16, 16, 16}, {"m8n32k16", 8, 32, 16}, {"m32n8k16", 32, 8, 16}, {"m16n16k8", 16, 16, 8}}
 
-// wmmaFragment returns a fragment, without its registers, and how many of them it has:
-// of matrix 0, 1 or 2 of A, B and C, with elements of type t.
+// wmmaFragment returns a fragment without its registers, and the number of registers. matrix 0, 1 or 2 is A,
+// B or C, with elements of type t.
 func wmmaFragment(matrix, m, n, k int, t typ) (f fragment, regs int, ok bool) {
 	f = fragment{rows: m, cols: n, size: t.bytes()}
 	switch matrix {
@@ -109,7 +108,7 @@ func decodeWMMA(d *decoder) error {
 
 // wmmaProduct decodes wmma.mma.
 func (d *decoder) wmmaProduct(m, n, k int) error {
-	for range 2 { // how A and B lay in memory: a fragment is the same
+	for range 2 { // .row or .col of A and B, which do not matter: fragments are the same
 		if d.takeOne("row", "col") < 0 {
 			return d.unsupported()
 		}

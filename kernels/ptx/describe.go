@@ -1,28 +1,28 @@
 package ptx
 
-// Kernel describes an entry point to whoever launches it.
+// Kernel describes an entry point.
 type Kernel struct {
 	Name   string  `json:"name"`
 	Params []Param `json:"params"`
 
-	Instructions int    `json:"instructions"` // of its code, with that of the functions that it calls
-	Registers    int    `json:"registers"`    // that the code uses; a GPU takes fewer
+	Instructions int    `json:"instructions"` // including those of the functions it calls
+	Registers    int    `json:"registers"`    // used by the code; a GPU needs fewer
 	Shared       int    `json:"shared"`       // bytes of static shared memory that the code uses
-	Local        int    `json:"local"`        // bytes of local memory of each thread, likewise
-	Block        [3]int `json:"block"`        // the only one that it runs with (.reqntid); 0 where any will do
-	MostThreads  int    `json:"most_threads"` // of a block (.maxntid); 0 where it does not say
+	Local        int    `json:"local"`        // bytes of local memory per thread that the code uses
+	Block        [3]int `json:"block"`        // required block size (.reqntid); 0 if any
+	MostThreads  int    `json:"most_threads"` // threads per block at most (.maxntid); 0 if not stated
 
-	// Refused is why the kernel cannot be run, with the line; "" if it can be. Then what
-	// its code uses is not known.
+	// Refused is why the kernel cannot be run, with the line; "" if it can. If it is set, the fields about
+	// the code are 0.
 	Refused string `json:"refused,omitempty"`
-	// Approximate is whether it has instructions whose result a GPU may give otherwise.
+	// Approximate reports whether it has instructions whose result may differ on a GPU.
 	Approximate bool `json:"approximate,omitempty"`
 }
 
 // Param is a parameter of a kernel.
 type Param struct {
 	Name  string `json:"name"`
-	Type  string `json:"type"` // of an element: ".u64"
+	Type  string `json:"type"` // of one element: ".u64"
 	Count int    `json:"count"`
 }
 
@@ -52,5 +52,5 @@ func (p *Program) Kernels() []Kernel {
 	return list
 }
 
-// Kernels describes the kernels of a module of this device, as Program.Kernels does.
+// Kernels describes the kernels of the module, as Program.Kernels does.
 func (m *loadedModule) Kernels() []Kernel { return m.program.Kernels() }

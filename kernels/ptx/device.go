@@ -11,34 +11,31 @@ import (
 
 // Options says how a Device executes.
 type Options struct {
-	// Checks are the checkers that are on; none by default.
+	// Checks says which checkers are on; none by default.
 	Checks Checks
-	// AllowApprox lets modules with approximate instructions load. Their results may
-	// differ from a GPU's.
+	// AllowApprox allows modules with approximate instructions. Their results may differ from a GPU's.
 	AllowApprox bool
-	// MaxFindings is how many different findings (see Finding) end a launch. With 0 or 1
-	// the first one does, and is the launch's error; with more, the error at its end is a
+	// MaxFindings is the number of different findings (see Finding) after which a launch ends. With 0 or 1
+	// the first one ends the launch and is its error. With more, the launch's error at its end is a
 	// *Findings.
 	MaxFindings int
-	// Suppress are findings that are not reported. The launch goes on after them.
+	// Suppress lists findings that are not reported. The launch continues after them.
 	Suppress []Suppression
-	// SameValueStores lets threads without an order store the same value to the same
-	// place, as Compute Sanitizer does; otherwise only lanes of one store may.
+	// SameValueStores allows unordered threads to store the same value to the same place, as Compute
+	// Sanitizer does; otherwise only lanes of one store may.
 	SameValueStores bool
-	// Shuffle, if not 0, is the seed of the order in which blocks and warps run, and the
-	// lanes of an atomic take effect.
+	// Shuffle, if not 0, is the seed of a random order of blocks, of warps, and of the lanes of atomics.
 	Shuffle uint64
-	// Budget is how many instructions the warps of one launch may execute together;
-	// 0 is 2^34.
+	// Budget is the number of instructions that all warps of a launch may execute together; 0 means 2^34.
 	Budget int64
-	// Coverage, if it is not nil, counts which instructions launches execute.
+	// Coverage, if not nil, counts which instructions launches execute.
 	Coverage *Coverage
-	// Cache, which devices may share, keeps what Load parses; nil keeps nothing.
+	// Cache, which devices may share, keeps modules parsed by Load; nil keeps nothing.
 	Cache *Cache
-	// Output is where kernels print (printf, which PTX calls vprintf), up to 1 MiB of a
-	// launch; nil discards it.
+	// Output receives what kernels print (by printf, which PTX calls vprintf), at most 1 MiB per launch; nil
+	// discards it.
 	Output io.Writer
-	// MemoryLimit bounds what is allocated, in bytes; 0 is 64 GiB.
+	// MemoryLimit bounds the allocated memory in bytes; 0 means 64 GiB.
 	MemoryLimit int64
 }
 
@@ -49,12 +46,12 @@ type Device struct {
 	checks       *checks
 	instructions int64
 	launches     uint64
-	suppressed   int64 // findings
+	suppressed   int64 // number of suppressed findings
 	approx       bool
 	closed       bool
 }
 
-// New returns a device with nothing in its memory.
+// New returns a device without allocations.
 func New(opt Options) *Device {
 	if opt.Budget <= 0 {
 		opt.Budget = 1 << 34
@@ -72,8 +69,7 @@ var _ device.Device = (*Device)(nil)
 
 var errClosed = errors.New("ptx: the device is closed")
 
-// Name says what the device is, and whether it has loaded a module whose results
-// may differ from hardware.
+// Name describes the device, and says whether it has loaded a module whose results may differ on hardware.
 func (d *Device) Name() string {
 	if d.approx {
 		return "PTX on the CPU (approximate instructions: results may differ from hardware)"
@@ -81,12 +77,12 @@ func (d *Device) Name() string {
 	return "PTX on the CPU"
 }
 
-// Instructions returns how many instructions the threads of all launches have
-// executed. One that a thread's guard has skipped does not count.
+// Instructions returns the number of instructions executed by the threads of all launches. An instruction
+// skipped by a thread's guard does not count.
 func (d *Device) Instructions() int64 { return d.instructions }
 
-// Alloc returns size bytes of global memory. They are zeros, which a GPU does
-// not promise: the check of uninitialised memory finds who reads them.
+// Alloc allocates size bytes of global memory. They are zeroed, which a GPU does not guarantee; the check of
+// uninitialized memory reports code that relies on it.
 func (d *Device) Alloc(name string, size int64) (device.Ptr, error) {
 	if d.closed {
 		return 0, errClosed
@@ -104,7 +100,7 @@ func (d *Device) Alloc(name string, size int64) (device.Ptr, error) {
 	return device.Ptr(a.base), nil
 }
 
-// Free gives back what Alloc has returned.
+// Free frees an allocation, given the pointer that Alloc returned.
 func (d *Device) Free(p device.Ptr) error {
 	if d.closed {
 		return errClosed
@@ -115,13 +111,13 @@ func (d *Device) Free(p device.Ptr) error {
 		d.mem.describe(r, nil)
 		switch {
 		case a != nil && uint64(p) > a.base && uint64(p)-a.base < a.size:
-			r.Detail = fmt.Sprintf("%#x is no allocation's start: it is byte %d of %q", uint64(p), r.Offset, a.name)
+			r.Detail = fmt.Sprintf("%#x is not the start of an allocation: it is byte %d of %q", uint64(p), r.Offset, a.name)
 		case a != nil && a.base == uint64(p):
 			r.Detail = fmt.Sprintf("%#x is a variable of a module, %q", uint64(p), a.name)
 		case r.Kind == Freed && r.Offset == 0:
 			r.Detail = fmt.Sprintf("%q was freed before", r.Allocation)
 		default:
-			r.Detail = fmt.Sprintf("%#x is no allocation's start: %s", uint64(p), r.Detail)
+			r.Detail = fmt.Sprintf("%#x is not the start of an allocation: %s", uint64(p), r.Detail)
 		}
 		r.Kind = BadFree
 		return r
@@ -162,7 +158,7 @@ func (d *Device) Read(to []byte, from device.Ptr) error {
 	return nil
 }
 
-// Copy copies within the device; the two places may overlap.
+// Copy copies within the device; source and destination may overlap.
 func (d *Device) Copy(to, from device.Ptr, n int64) error {
 	if d.closed {
 		return errClosed
@@ -182,7 +178,7 @@ func (d *Device) Copy(to, from device.Ptr, n int64) error {
 	return nil
 }
 
-// Fill sets n bytes.
+// Fill sets n bytes to a value.
 func (d *Device) Fill(p device.Ptr, value byte, n int64) error {
 	if d.closed {
 		return errClosed
@@ -209,7 +205,7 @@ func (d *Device) Fill(p device.Ptr, value byte, n int64) error {
 	return nil
 }
 
-// Sync has nothing to wait for: an operation is done when it returns.
+// Sync does nothing: every operation is complete when it returns.
 func (d *Device) Sync() error {
 	if d.closed {
 		return errClosed
@@ -227,8 +223,7 @@ func (d *Device) Time(f func() error) (time.Duration, error) {
 	return time.Since(start), err
 }
 
-// Close frees the device, and reports memory that was never freed if that check
-// is on.
+// Close frees the device. If the leak check is on, it reports memory that was never freed.
 func (d *Device) Close() error {
 	if d.closed {
 		return nil

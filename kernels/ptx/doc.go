@@ -1,8 +1,7 @@
-// Package ptx executes PTX on the CPU: a device without a GPU, for kernels that
-// are to be checked. It reads what clang and nvcc emit, follows the PTX ISA manual
-// to the bit, and refuses what it does not know, with the line: the kernel that has it,
-// and not the others of its file. With checkers on
-// it finds what compute-sanitizer finds, and more ([Checks], docs/checkers.md).
+// Package ptx executes PTX on the CPU, to check kernels without a GPU. It accepts what clang and nvcc emit
+// and follows the PTX ISA manual to the bit. A kernel with anything it does not support is refused, with the
+// line; other kernels of the same file still run. With checkers on, it finds what compute-sanitizer finds,
+// and more ([Checks], docs/checkers.md).
 //
 //	dev := ptx.New(ptx.Options{Checks: ptx.AllChecks()})
 //	module, err := dev.Load("kernel.ptx", text)
@@ -12,89 +11,83 @@
 //
 // # How it executes
 //
-// A module is parsed and decoded once into flat code ([Parse]; a [Program] is
-// immutable, and the text is found again by its content). A warp of 32 lanes
-// executes an instruction at once: a register is a row of 32 values side by side,
-// constants and special registers are rows as well, and a predicate is a mask.
+// A module is parsed and decoded once into flat code ([Parse]; a [Program] is immutable, and a [Cache] finds
+// it again by the text). A warp of 32 lanes executes an instruction at once. A register is a row of 32
+// consecutive values; constants and special registers are rows too; a predicate is a mask.
 //
-// Divergent lanes execute one path after the other and reconverge at the branch's
-// immediate post-dominator. Lanes that branch to the kernel's end exit at once. The
-// warps of a block take turns of some thousand instructions, and yield at a
-// barrier; the blocks of a grid run one after another. All of it is
-// in one goroutine and in a fixed order, or with [Options].Shuffle in one that a
-// seed decides, and so every run is like the last.
+// Divergent lanes execute one path after the other and reconverge at the branch's immediate post-dominator.
+// Lanes that branch to the kernel's end exit at once. The warps of a block take turns of some thousand
+// instructions, and yield at a barrier. The blocks of a grid run one after another. Everything runs in one
+// goroutine and in a fixed order, or with [Options].Shuffle in an order determined by a seed, so every run is
+// reproducible.
 //
 // # How exact it is
 //
-// Integers, conversions, comparisons, and f32, f64, f16 and bf16 arithmetic in every
-// rounding mode are those of the manual, tested against an independent oracle by
-// package conform. A NaN that arithmetic makes is the canonical one: 0x7fffffff in
-// f32, 0x7fff in f16 and bf16. Where the manual leaves a result open:
+// Integers, conversions, comparisons, and f32, f64, f16 and bf16 arithmetic in every rounding mode are those
+// of the manual. Package conform tests them against an independent oracle. A NaN that arithmetic produces is
+// the canonical one: 0x7fffffff in f32, 0x7fff in f16 and bf16. Where the manual leaves a result open:
 //
 //   - an integer divided by zero is all ones, and its remainder the dividend;
 //   - a NaN in f64 is 0x7ff8000000000000;
-//   - of lanes that store to one place the highest stays;
+//   - if several lanes store to one place, the highest lane's value stays;
 //   - atomics of a warp take effect in ascending order of lanes, or with
-//     [Options].Shuffle in one that the seed decides;
+//     [Options].Shuffle in an order determined by the seed;
 //   - clocks count instructions, and the only multiprocessor has number 0;
-//   - memory that nothing has written is zeros at first.
+//   - memory that nothing has written is zero.
 //
-// Sums of matrix products (matrix.go says in which order they are here), flushing
-// subnormals (.ftz), .approx and .full, and f32, f64, f16 and bf16 add, sub and mul
-// without a rounding modifier, which a GPU's compiler may fuse, are refused, for their results may differ from hardware. [Options].AllowApprox
-// lets them run, rounded correctly, and [Device.Name] then says so.
-// atom.add.f32 flushes subnormals in global memory, as the manual says hardware
-// does.
+// Some instructions are refused because their results may differ on hardware: sums of matrix products
+// (matrix.go states the order used here), flushing of subnormals (.ftz), .approx and .full, and f32, f64, f16
+// and bf16 add, sub and mul without a rounding modifier, which a GPU's compiler may fuse.
+// [Options].AllowApprox lets them run, correctly rounded, and [Device.Name] then says so. atom.add.f32
+// flushes subnormals in global memory, as the manual says hardware does.
 //
-// # Whose PTX it has run
+// # Which PTX it has run
 //
-// clang 19's, of this project's kernels and of package conform, and NVRTC's, which is
-// nvcc's compiler: 11.8.89 (PTX 7.8) and 12.4.127 (PTX 8.4), for compute_80, compute_90
-// and compute_90a, with -lineinfo, -G, -rdc=true, -fmad=false and -use_fast_math. 65
-// kernels of the usual kinds agreed with plain Go under all checks: sums, scans, sorts,
-// histograms, locks and queues, matrices in f32 and half, softmax, norms, paged
-// attention, mathematical functions in f32 and f64. TestNVCC keeps some of them. What
-// to know of nvcc:
+// That of clang 19, for this project's kernels and package conform, and that of NVRTC, which is nvcc's
+// compiler: 11.8.89 (PTX 7.8) and 12.4.127 (PTX 8.4), for compute_80, compute_90 and compute_90a, with
+// -lineinfo, -G, -rdc=true, -fmad=false and -use_fast_math. 65 kernels of common kinds agreed with plain Go
+// under all checks: sums, scans, sorts, histograms, locks and queues, matrices in f32 and half, softmax,
+// norms, paged attention, mathematical functions in f32 and f64. TestNVCC keeps some of them. For nvcc:
 //
 //   - Without -fmad=false it writes add.f32, mul.f32 and sub.f32, which are refused;
-//     with it .rn. Some functions are made of approximate instructions all the same:
-//     expf, tanhf, powf, erff, rsqrtf, and log, tanh, pow and rsqrt of f64; not logf,
-//     sinf, sqrtf, exp and sin. __hadd2 is add.f16x2.
-//   - A counter that is set back by a plain store after its last atomicAdd, and an
-//     atomicCAS loop whose first read is plain, are races in the memory model of PTX,
-//     and reported: write atomicExch, and read through volatile.
+//     with it .rn. Some functions use approximate instructions even then: expf, tanhf,
+//     powf, erff, rsqrtf, and log, tanh, pow and rsqrt of f64; but not logf, sinf,
+//     sqrtf, exp and sin. __hadd2 is add.f16x2.
+//   - A counter that a plain store resets after its last atomicAdd, and an atomicCAS
+//     loop with a plain first read, are races in the memory model of PTX, and are
+//     reported: use atomicExch, and read through volatile.
 //
 // # What it does not do
 //
-//   - Textures, surfaces, matrix instructions other than ldmatrix and those of matrix.go and
-//     wmma.go (wgmma, stmatrix, sparse ones, mma.sync m8n8k4 of f16, and elements of 1 bit, or in
-//     wmma of 4 and 64), clusters, tensor copies and mbarriers that count their bytes
-//     (expect_tx), an address size of 32, function pointers, recursion, and, of PTX 6.4 and
-//     above for sm_70 and above, shuffles and votes without .sync are refused when the kernel
-//     that has them is asked for. So is what cooperative groups' sync of a whole grid reads
-//     (%envreg): blocks run one after another, and are never resident together.
-//   - Lanes of one warp do not run independently. Where one waits in a loop for
-//     what another lane of its warp does after the loop, it waits until the budget
-//     ends the launch. A barrier, and a warp-wide instruction (.sync), waits for
-//     lanes that have gone another way until they exit or come to it as well; not
-//     for those that wait where the two ways come together again, past it.
-//   - A block that waits for another one waits until the budget ends the launch,
-//     unless that one ran before.
-//   - One wrong access ends its launch, unless [Options].MaxFindings lets it go on without
-//     that access.
+//   - These are refused when a kernel that has them is requested: textures, surfaces,
+//     matrix instructions other than ldmatrix and those of matrix.go and wmma.go (so
+//     wgmma, stmatrix, sparse ones, mma.sync m8n8k4 of f16, and elements of 1 bit, or
+//     in wmma of 4 and 64), clusters, tensor copies and mbarriers that count their
+//     bytes (expect_tx), an address size of 32, function pointers, recursion, and, for
+//     PTX 6.4 and above and sm_70 and above, shuffles and votes without .sync. So is
+//     %envreg, which cooperative groups read to synchronize a whole grid: blocks run
+//     one after another, and are never resident together.
+//   - Lanes of one warp do not run independently. If a lane waits in a loop for
+//     something that another lane of its warp does after the loop, it waits until the
+//     budget ends the launch. A barrier, and a warp-wide instruction (.sync), waits for
+//     divergent lanes until they exit or reach it too, but not for lanes that already
+//     wait at the reconvergence point after it.
+//   - A block that waits for another block, which has not run before it, waits until the
+//     budget ends the launch.
+//   - One wrong access ends its launch, unless [Options].MaxFindings lets it continue
+//     without that access.
 //
 // # Limits
 //
-// Of a text: 16 MiB, half a million instructions, labels, registers and variables. Of a
-// kernel: 48 KiB static and 227 KiB of all shared memory, 512 KiB of local memory a
-// thread, 4 MiB of registers a warp. Of a launch: those of compute capability 9.0,
-// and [Options].Budget. Anything beyond is an error, as is anything else that is
-// wrong in a text: there is no panic.
+// Of a text: 16 MiB, and half a million instructions, labels, registers and variables. Of a kernel: 48 KiB of
+// static and 227 KiB of all shared memory, 512 KiB of local memory per thread, 4 MiB of registers per warp.
+// Of a launch: those of compute capability 9.0, and [Options].Budget. Anything beyond is an error, as is
+// everything else that is wrong in a text; there is no panic.
 //
-// # Where things are
+// # Files
 //
 //	lex, parse*, ast, types      text to declarations and statements
-//	refuse                       what refuses a kernel, and what a file
+//	refuse                       errors of a kernel, and of a file
 //	decode*, operands, opcodes   statements to instructions
 //	cfg, flow                    reconvergence
 //	launch, warp, barrier        the order of blocks, warps and instructions
@@ -106,7 +99,7 @@
 //	barrier, mbarrier            bar and barrier, mbarrier
 //	memory, memop, memknown,     memory
 //	gather, memvec, atom, async
-//	device, module, params,      what package device asks for
+//	device, module, params,      the interfaces of package device
 //	variables, snapshot
 //	runtime                      printf and assert
 //	hook                         what the checkers see

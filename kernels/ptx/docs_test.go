@@ -12,11 +12,11 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the reports in docs/checkers.md")
 
-// A report in docs/checkers.md stands below a comment with its run: the kernel of
-// bugs.cu, blocks, threads of a block, and arguments as bugArgs has them.
+// A report in docs/checkers.md follows a comment with its run: the kernel of bugs.cu, number of blocks,
+// threads per block, and arguments for bugArgs.
 var documented = regexp.MustCompile("(?m)^<!-- (\\S+) (\\d+) (\\d+) (.*) -->\n(?:\n```\n(?s:.*?)```\n)?")
 
-// TestDocs checks that the reports in docs/checkers.md are what the checkers say.
+// TestDocs checks that the reports in docs/checkers.md are what the checkers print.
 func TestDocs(t *testing.T) {
 	const path = "../../docs/checkers.md"
 	text, err := os.ReadFile(path)

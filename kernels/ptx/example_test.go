@@ -11,8 +11,8 @@ import (
 	"kvcompress/kernels/ptx"
 )
 
-// square has a kernel that squares x[0] to x[n-1], one thread each, and forgets to test
-// whether its thread has an element.
+// square has a kernel that squares x[0] to x[n-1], one per thread, but does not check that its thread has an
+// element.
 const square = `
 .version 7.8
 .target sm_80
@@ -32,7 +32,7 @@ const square = `
 }
 `
 
-// A kernel runs on the CPU, under every checker. The second launch has a thread too many.
+// A kernel runs on the CPU, under every checker. The second launch has one thread too many.
 func Example() {
 	dev := ptx.New(ptx.Options{Checks: ptx.AllChecks()})
 	module, err := dev.Load("square.ptx", []byte(square))

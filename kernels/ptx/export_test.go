@@ -2,7 +2,7 @@ package ptx
 
 import "kvcompress/kernels/device"
 
-// Forget makes a byte as if nothing had written it.
+// Forget makes a byte undefined.
 func (d *Device) Forget(p device.Ptr) {
 	a := d.mem.find(uint64(p))
 	a.shadow.init.forgotten(int64(uint64(p)-a.base), 1)

@@ -5,7 +5,7 @@ import (
 	"math/bits"
 )
 
-// What is wrong, and where.
+// Errors and their places.
 
 // thread returns a lane's coordinates in its block.
 func (w *warp) thread(lane int) [3]int { return w.block.launch.thread(w.index, lane) }
@@ -16,7 +16,7 @@ func (l *launch) thread(warp, lane int) [3]int {
 	return [3]int{t % d[0], t / d[0] % d[1], t / (d[0] * d[1])}
 }
 
-// report begins a report on the first lane of mask.
+// report starts a report about the first lane of mask.
 func (w *warp) report(kind Kind, in *instr, mask uint32) *Report {
 	l := w.block.launch
 	r := &Report{Kind: kind, Kernel: l.entry.fn.name}
@@ -24,7 +24,7 @@ func (w *warp) report(kind Kind, in *instr, mask uint32) *Report {
 	return r
 }
 
-// accessOf says who executes an instruction, and where it stands.
+// accessOf returns which thread executes an instruction, and the instruction's place.
 func (w *warp) accessOf(in *instr, lane int) Access {
 	return w.block.launch.entry.accessOf(in, w.block.index, w.thread(lane))
 }
@@ -38,7 +38,7 @@ func (e *entry) accessOf(in *instr, block, thread [3]int) Access {
 	}
 }
 
-// errorf is an error of the kernel that is no checker's.
+// errorf returns an error of the kernel that is not a checker's report.
 func (w *warp) errorf(in *instr, mask uint32, format string, args ...any) error {
 	a := w.accessOf(in, bits.TrailingZeros32(mask|1<<31))
 	return fmt.Errorf("ptx: %s: block %s thread %s: %s: %s: %s", w.block.launch.entry.fn.name,

@@ -9,15 +9,14 @@ import (
 	"strings"
 )
 
-// A launch can go on after a report: what was found counts by its kind and place, and
-// the launch's error at its end is all of it. An access outside memory is then left out
-// (a load leaves its register as it was), a value that is not defined counts as defined,
-// a block that cannot go on ends; anything else is done as without the check. A trap
-// ends its launch.
+// A launch can continue after a report (Options.MaxFindings). Findings are counted by kind and place, and the
+// launch's error at its end has all of them. Then an out-of-bounds access is skipped (a load leaves its
+// register unchanged), an undefined value counts as defined, and a block that cannot continue ends;
+// everything else happens as without the check. A trap ends its launch.
 
-// Finding is a report, and how often a launch has found the same: something of one kind
-// at one place, or between one and another. A place is a line of the source, or of the
-// PTX where that does not say, and an opcode. The report is of the first time.
+// Finding is a report, and how often a launch has found the same: a problem of one kind at one place, or
+// between two places. A place is an opcode and a line of the source, or of the PTX if the source is unknown.
+// The report is the first one.
 type Finding struct {
 	*Report
 	Times int64
@@ -25,12 +24,12 @@ type Finding struct {
 
 // Findings is the error of a launch that went on after a report ([Options].MaxFindings).
 type Findings struct {
-	List []Finding // in the order in which they were first found
-	// Stopped is whether the launch ended because there were as many as it may have.
+	List []Finding // in order of first occurrence
+	// Stopped reports whether the launch ended because it reached MaxFindings.
 	Stopped bool
 }
 
-// Error returns the first report and the summary, on one line.
+// Error returns the first report and the summary on one line.
 func (f *Findings) Error() string {
 	if len(f.List) == 1 && f.List[0].Times == 1 {
 		return f.List[0].Error()
@@ -77,7 +76,7 @@ func (f *Findings) Summary() string {
 	return text
 }
 
-// findingKey is what makes two reports the same finding.
+// findingKey identifies equal findings.
 type findingKey struct {
 	kind      Kind
 	at, other findingPlace
@@ -96,23 +95,23 @@ func placeOf(a *Access) findingPlace {
 	return findingPlace{a.File, a.Op, a.Line}
 }
 
-// findingLines is what makes two reports the same to a Suppression.
+// findingLines identifies reports that a Suppression treats alike.
 type findingLines struct {
 	kind      Kind
 	at, other int // lines of the PTX; 0 is none
 }
 
-// findings is what a launch has found so far.
+// findings are those of a launch so far.
 type findings struct {
 	all   Findings
-	known map[findingKey]int   // its place in all
-	lines map[findingLines]int // the same; -1: suppressed
+	known map[findingKey]int   // index in all
+	lines map[findingLines]int // index in all; -1: suppressed
 }
 
-// errEndBlock ends a block whose finding is on record.
+// errEndBlock ends a block after its finding is recorded.
 var errEndBlock = errors.New("the block ends")
 
-// again counts a finding that is known already. It saves the report.
+// again counts a finding that is already known, which avoids making a report.
 func (l *launch) again(kind Kind, at, other *instr) bool {
 	lines := findingLines{kind: kind, at: int(at.line)}
 	if other != nil {
@@ -134,8 +133,8 @@ func (l *launch) count(n int) {
 	}
 }
 
-// found takes in a report. It returns nil if the launch goes on, else the launch's
-// error. What is no report is returned as it is.
+// found records a report. It returns nil if the launch continues, else the launch's error. Other errors are
+// returned unchanged.
 func (l *launch) found(err error) error {
 	r, ok := err.(*Report)
 	if !ok {
@@ -176,10 +175,10 @@ func (l *launch) found(err error) error {
 	return nil
 }
 
-// errEndLaunch ends a launch whose findings are on record.
+// errEndLaunch ends a launch after its findings are recorded.
 var errEndLaunch = errors.New("the launch ends")
 
-// foundFatal is found for a report after which the block cannot go on.
+// foundFatal is found for a report after which the block cannot continue.
 func (l *launch) foundFatal(r *Report) error {
 	if err := l.found(r); err != nil {
 		return err
@@ -195,7 +194,7 @@ func (l *launch) trapped(r *Report) error {
 	return errEndLaunch
 }
 
-// outcome returns the launch's error, from the one that has ended it.
+// outcome returns the launch's error, given the error that ended it.
 func (l *launch) outcome(err error) error {
 	if err == errEndLaunch {
 		err = nil
@@ -209,29 +208,28 @@ func (l *launch) outcome(err error) error {
 	return &l.findings.all
 }
 
-// Suppressed returns how often something was found that [Options].Suppress names.
+// Suppressed returns how many findings [Options].Suppress has suppressed.
 func (d *Device) Suppressed() int64 { return d.suppressed }
 
 func (d *Device) suppresses(r *Report) bool {
 	return slices.ContainsFunc(d.opt.Suppress, func(s Suppression) bool { return s.covers(r) })
 }
 
-// suppressesKind reports whether a kind is suppressed wherever it is found.
+// suppressesKind reports whether a kind is suppressed everywhere.
 func (d *Device) suppressesKind(k Kind) bool {
 	return slices.ContainsFunc(d.opt.Suppress, func(s Suppression) bool { return s.File == "" && (s.Any || s.Kind == k) })
 }
 
-// Suppression names findings that are not to be reported.
+// Suppression says which findings are not reported.
 type Suppression struct {
-	Any  bool // of any kind
+	Any  bool // all kinds
 	Kind Kind
 	File string // "" for all places; else the name of a source or PTX file, or the end of its path
-	Line int    // 0 for all of the file
+	Line int    // 0 for all lines of the file
 }
 
-// ParseSuppression reads KIND, KIND@FILE or KIND@FILE:LINE. KIND is a report's, with
-// hyphens, or any; FILE is a source file or the PTX file: "race@scan.cu:88",
-// "out-of-bounds@k.ptx:412", "any@vendor.cuh".
+// ParseSuppression parses KIND, KIND@FILE or KIND@FILE:LINE. KIND is the kind of a report, with hyphens, or
+// any; FILE is a source or PTX file: "race@scan.cu:88", "out-of-bounds@k.ptx:412", "any@vendor.cuh".
 func ParseSuppression(text string) (Suppression, error) {
 	kind, place, placed := strings.Cut(text, "@")
 	s := Suppression{Any: kind == "any"}
@@ -241,7 +239,7 @@ func ParseSuppression(text string) (Suppression, error) {
 		for _, name := range kindNames {
 			names = append(names, strings.ReplaceAll(name, " ", "-"))
 		}
-		return Suppression{}, fmt.Errorf("ptx: %q is no kind of finding: they are any, %s", kind, strings.Join(names, ", "))
+		return Suppression{}, fmt.Errorf("ptx: unknown kind of finding %q: want any, %s", kind, strings.Join(names, ", "))
 	}
 	if n >= 0 {
 		s.Kind = Kind(n)
@@ -263,8 +261,8 @@ func ParseSuppression(text string) (Suppression, error) {
 	return s, nil
 }
 
-// covers reports whether a report is not to be made. Of two accesses either may be the
-// one that is named, as which of them comes second depends on the order.
+// covers reports whether the suppression covers a report. Of two accesses either may match, because which
+// comes second depends on the order of execution.
 func (s *Suppression) covers(r *Report) bool {
 	if !s.Any && s.Kind != r.Kind {
 		return false
@@ -280,8 +278,8 @@ func (s *Suppression) at(a *Access) bool {
 	return is(a.File, a.Line) || is(a.PTX, a.PTXLine)
 }
 
-// sameStored reports whether memory holds what a lane of a store is about to write. The
-// last write there was a store, and so that one's value is what memory holds.
+// sameStored reports whether memory already holds the value that a lane is about to store. The last write
+// there was a store, so this is that store's value.
 func (a *raceAccess) sameStored(lane int) bool {
 	off := a.addr[lane] - a.base
 	if off+uint64(a.size) > uint64(len(a.memory)) {
@@ -300,8 +298,7 @@ func (a *raceAccess) sameStored(lane int) bool {
 	return true
 }
 
-// raceAll looks at an access as races.check does, and goes on after a race with the
-// lanes that follow.
+// raceAll checks an access like races.check, and after a race continues with the following lanes.
 func (c *checks) raceAll(a *access, ra *raceAccess, s *raceShadow, al *allocation) error {
 	for {
 		lane, with := c.races.check(s, ra)
@@ -329,7 +326,7 @@ func (c *checks) raceAll(a *access, ra *raceAccess, s *raceShadow, al *allocatio
 	}
 }
 
-// settle remembers a lane's access that was a race.
+// settle records a lane's access that was a race.
 func (r *races) settle(s *raceShadow, a *raceAccess, lane int) {
 	off, shift := a.addr[lane]-a.base, uint(bits.TrailingZeros32(a.size))
 	page := r.pool.page(s, off>>racePageShift, shift)

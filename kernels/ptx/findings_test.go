@@ -11,7 +11,7 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// findingsHead stands before a body whose lines count from 1.
+// findingsHead precedes a body; the body's lines are counted from 1.
 const findingsHead = `.version 7.8
 .target sm_80
 .address_size 64
@@ -51,13 +51,13 @@ func launchBody(t *testing.T, opt Options, grid, block int, body string) ([]byte
 	return out, launched
 }
 
-// TestFindings goes on after what is found.
+// TestFindings continues after findings.
 func TestFindings(t *testing.T) {
 	for _, c := range []struct {
 		name, body  string
 		grid, block int
 		want        []string // kind, line of the body, times
-		ends        bool     // what comes after it does not happen
+		ends        bool     // code after it does not run
 	}{
 		{"out of bounds", "st.global.u32 [%rd3+960], 1;", 1, 64, []string{"out of bounds 1 48"}, false},
 		{"two kinds", "st.global.u32 [%rd3+960], 1;\nst.global.u32 [%rd3+1], 1;", 1, 32, []string{"out of bounds 1 16", "misaligned 2 32"}, false},
@@ -83,7 +83,7 @@ func TestFindings(t *testing.T) {
 		{"trap", "trap;", 2, 1, []string{"trap 1 1"}, true},
 	} {
 		for _, checks := range []Checks{AllChecks(), {Sync: true, Registers: true, Races: true}} {
-			body := c.body + "\nsetp.eq.u32 %p2, %r20, 0; @%p2 st.global.u32 [%rd1+512], 7;" // what comes after it
+			body := c.body + "\nsetp.eq.u32 %p2, %r20, 0; @%p2 st.global.u32 [%rd1+512], 7;" // code after the finding
 			out, err := launchBody(t, Options{Checks: checks, MaxFindings: 100, Budget: 1 << 20}, c.grid, c.block, body)
 			var all *Findings
 			var first *Report
@@ -101,7 +101,7 @@ func TestFindings(t *testing.T) {
 			if (out[512] != 7) != c.ends {
 				t.Errorf("%s: the launch has stored %d after it", c.name, out[512])
 			}
-			// Without going on, the first one is the launch's error.
+			// Without MaxFindings, the first one is the launch's error.
 			_, err = launchBody(t, Options{Checks: checks, Budget: 1 << 20}, c.grid, c.block, body)
 			var alone *Report
 			if errors.As(err, new(*Findings)) || !errors.As(err, &alone) || alone.Error() != first.Error() {
@@ -111,7 +111,7 @@ func TestFindings(t *testing.T) {
 	}
 }
 
-// TestFindingsEnd ends a launch that has as many findings as it may.
+// TestFindingsEnd ends a launch after MaxFindings.
 func TestFindingsEnd(t *testing.T) {
 	var body strings.Builder
 	for i := range 9 {
@@ -127,15 +127,15 @@ func TestFindingsEnd(t *testing.T) {
 			t.Errorf("%s, want %s", all.Summary(), want)
 		}
 	}
-	// A launch that goes on and on ends with both.
+	// An endless launch ends with the findings and the budget's error.
 	_, err := launchBody(t, Options{MaxFindings: 9, Budget: 1000}, 1, 1, "st.global.u32 [%rd1+1024], 1; L: bra L;")
 	if err == nil || !strings.Contains(err.Error(), "out of bounds") || !strings.Contains(err.Error(), "endless loop") {
 		t.Errorf("%v", err)
 	}
 }
 
-// TestBugsGoOn runs the kernels of the checks' table: going on finds what the first
-// report said, and nothing where there was none.
+// TestBugsGoOn runs the kernels of TestBugs with MaxFindings: the first report must be the same, and kernels
+// without a bug have none.
 func TestBugsGoOn(t *testing.T) {
 	for _, c := range bugCases {
 		first := runBug(t, Options{Checks: AllChecks()}, c.entry, c.grid, c.block, c.args)
@@ -165,8 +165,8 @@ func TestParseSuppression(t *testing.T) {
 		{"any", Suppression{Any: true}, ""},
 		{"out-of-bounds@k.ptx:412", Suppression{Kind: OutOfBounds, File: "k.ptx", Line: 412}, ""},
 		{"uninitialized memory@a/b.cu", Suppression{Kind: Uninitialized, File: "a/b.cu"}, ""},
-		{"", Suppression{}, "no kind of finding"},
-		{"races", Suppression{}, "they are any, out-of-bounds, "},
+		{"", Suppression{}, "unknown kind of finding"},
+		{"races", Suppression{}, "want any, out-of-bounds, "},
 		{"race@", Suppression{}, "KIND@FILE:LINE"},
 		{"race@:3", Suppression{}, "KIND@FILE:LINE"},
 		{"race@k.cu:x", Suppression{}, "from 1 on"},
@@ -188,7 +188,7 @@ func FuzzParseSuppression(f *testing.F) {
 	})
 }
 
-// TestSameValueStores allows what Compute Sanitizer passes over.
+// TestSameValueStores allows what Compute Sanitizer ignores.
 func TestSameValueStores(t *testing.T) {
 	for _, c := range []struct {
 		name, body  string

@@ -5,9 +5,8 @@ import (
 	"unsafe"
 )
 
-// Floating-point instructions on rows (PTX ISA §9.7.3, §9.7.4). A result that is
-// NaN is the format's canonical one. Rounding is to nearest even where the name
-// does not say otherwise.
+// Floating-point instructions on rows (PTX ISA §9.7.3, §9.7.4). A NaN result is the format's canonical NaN.
+// Rounding is to nearest even unless the name says otherwise.
 
 var (
 	nan32 = math.Float32frombits(0x7fffffff)
@@ -16,7 +15,7 @@ var (
 
 type floating interface{ float32 | float64 }
 
-// canonical returns x, or the canonical NaN.
+// canonical returns x, or the canonical NaN if x is NaN.
 func canonical[T floating](x T) T {
 	if x != x {
 		if unsafe.Sizeof(x) == 4 {
@@ -96,8 +95,8 @@ func sqrt64(p unsafe.Pointer, w *warp, in *instr) {
 	}
 }
 
-// fma32 rounds a·b + c once. The product is exact in float64; so the sum, rounded
-// to odd there, rounds to float32 as the exact one does.
+// fma32 computes a·b + c with one rounding. The product is exact in float64; the sum is rounded to odd there,
+// so rounding it to float32 gives the same as rounding the exact sum.
 func fma32(p unsafe.Pointer, w *warp, in *instr) {
 	d, a, b, c := operands3[float32](p, w, in)
 	for i := range d {
@@ -112,7 +111,7 @@ func fma64(p unsafe.Pointer, w *warp, in *instr) {
 	}
 }
 
-// The bits of a float as an unsigned number of its size.
+// Operations on the bits of a float as an unsigned number of the same size.
 func absBits[T unsignedInt](p unsafe.Pointer, w *warp, in *instr) {
 	d, a, _ := operands2[T](p, w, in)
 	for i := range d {
@@ -127,7 +126,7 @@ func negBits[T unsignedInt](p unsafe.Pointer, w *warp, in *instr) {
 	}
 }
 
-// copysign is b with the sign of a.
+// copysign returns b with the sign of a.
 func copysign[T unsignedInt](p unsafe.Pointer, w *warp, in *instr) {
 	d, a, b := operands2[T](p, w, in)
 	for i := range d {
@@ -135,14 +134,14 @@ func copysign[T unsignedInt](p unsafe.Pointer, w *warp, in *instr) {
 	}
 }
 
-// What minMax does, in in.imm.
+// Flags of minMax, in in.imm.
 const (
 	minMaxMax = 1 << iota // max, else min
 	minMaxNaN             // .NaN: a NaN operand makes the result NaN
 	minMaxXor             // .xorsign.abs
 )
 
-// less orders floats as min and max do: -0 is less than +0.
+// less is the order of min and max: -0 is less than +0.
 func less[T floating](a, b T) bool {
 	return a < b || a == b && math.Signbit(float64(a)) && !math.Signbit(float64(b))
 }
@@ -185,7 +184,7 @@ func minMaxFloat3[T floating](p unsafe.Pointer, w *warp, in *instr) {
 	}
 }
 
-// The operations that soft knows.
+// The operations of soft.
 const (
 	softAdd = iota
 	softSub
@@ -196,7 +195,7 @@ const (
 	softRcp
 )
 
-// softOp is an operation in any format and rounding mode, slow and exact.
+// softOp computes an operation in any format and rounding mode, slowly and exactly.
 func softOp(op int, f *format, mode rounding, a, b, c uint64) uint64 {
 	x := f.unpack(a)
 	switch op {
@@ -217,15 +216,15 @@ func softOp(op int, f *format, mode rounding, a, b, c uint64) uint64 {
 	return f.pack(squareRoot(x), mode, false)
 }
 
-// What soft does, in in.imm: softOp, the rounding and the modifiers.
+// Fields of in.imm for soft: the operation, the rounding and the modifiers.
 const (
 	softModeShift = 8
 	softSat       = 1 << 16 // clamp to [+0, 1], NaN to +0
-	softRelu      = 1 << 17 // negative to +0
-	softFtz       = 1 << 18 // subnormals to zero, before and after
+	softRelu      = 1 << 17 // negative results become +0
+	softFtz       = 1 << 18 // subnormal operands and results become zero
 )
 
-// soft executes an operation in float32 or float64 that none of the others does.
+// soft executes a float32 or float64 operation that has no faster function.
 func soft[T uint32 | uint64](p unsafe.Pointer, w *warp, in *instr) {
 	d, a, b, c := operands3[T](p, w, in)
 	f := fmtF32
@@ -244,7 +243,7 @@ func softLane(f *format, how, a, b, c uint64) uint64 {
 	return f.modified(how, softOp(int(how&0xff), f, rounding(how>>softModeShift&3), a, b, c))
 }
 
-// modified is what .ftz, .sat and .relu make of a result.
+// modified applies .ftz, .sat and .relu to a result.
 func (f *format) modified(how, v uint64) uint64 {
 	if how&softFtz != 0 {
 		v = f.flush(v)
@@ -258,7 +257,7 @@ func (f *format) modified(how, v uint64) uint64 {
 	return v
 }
 
-// flush returns a zero of the same sign for a subnormal number.
+// flush returns a zero of the same sign if the number is subnormal.
 func (f *format) flush(v uint64) uint64 {
 	if v>>f.mantissa&(1<<(f.bits-1-f.mantissa)-1) == 0 {
 		return v &^ (1<<f.mantissa - 1)
@@ -269,7 +268,7 @@ func (f *format) flush(v uint64) uint64 {
 // one is the format's 1.
 func (f *format) one() uint64 { return uint64(f.bias) << f.mantissa }
 
-// clamp is .sat: to [+0, 1], and +0 for NaN.
+// clamp is .sat: it clamps to [+0, 1], and NaN to +0.
 func (f *format) clamp(v uint64) uint64 {
 	switch n := f.unpack(v); {
 	case n.nan, n.neg:
@@ -280,8 +279,8 @@ func (f *format) clamp(v uint64) uint64 {
 	return v
 }
 
-// half executes an operation on f16 or bf16, in float64 where every sum of two
-// and every product is exact or has bits enough to be rounded once more.
+// half executes an operation on f16 or bf16 in float64, in which sums of two numbers and products are exact,
+// or have enough bits to be rounded once more.
 func half(f *format, how uint64, a, b, c uint16) uint16 {
 	return uint16(softHalf(f, how, uint64(a), uint64(b), uint64(c)))
 }
@@ -305,7 +304,7 @@ func softHalf(f *format, how, a, b, c uint64) uint64 {
 	return f.modified(how, f.pack(fmtF64.unpack(math.Float64bits(r)), roundNearest, false))
 }
 
-// float64 is the value of a number, exactly.
+// float64 returns the exact value of a number.
 func (f *format) float64(b uint64) float64 {
 	n := f.unpack(b)
 	var x float64
@@ -332,7 +331,7 @@ func halfOp(f *format) aluFunc {
 	}
 }
 
-// halfOp2 works on both halves of packed numbers.
+// halfOp2 operates on both halves of packed numbers.
 func halfOp2(f *format) aluFunc {
 	return func(p unsafe.Pointer, w *warp, in *instr) {
 		d, a, b, c := operands3[uint32](p, w, in)
@@ -344,10 +343,10 @@ func halfOp2(f *format) aluFunc {
 	}
 }
 
-// halfMinMax is min or max of f16 and bf16: exact in float32.
+// halfMinMax is min or max of f16 and bf16, exact in float32.
 func halfMinMax(f *format, flags uint64, a, b uint16) uint16 {
 	switch {
-	case flags&minMaxXor != 0: // the sign of a NaN counts
+	case flags&minMaxXor != 0: // the sign of a NaN matters
 		x, y := float32(f.float64(uint64(a))), float32(f.float64(uint64(b)))
 		return uint16(f.pack(fmtF32.unpack(uint64(math.Float32bits(pickMinMax(x, y, flags)))), roundNearest, false))
 	case f == fmtBF16:
@@ -377,7 +376,7 @@ func halfMinMaxOp2(f *format) aluFunc {
 	}
 }
 
-// approx executes an approximate instruction: f of the value, in float64, rounded.
+// approx executes an approximate instruction: f in float64, rounded to float32.
 func approx(f func(float64) float64) aluFunc {
 	return func(p unsafe.Pointer, w *warp, in *instr) {
 		d, a, _ := operands2[uint32](p, w, in)
@@ -396,8 +395,7 @@ func approx(f func(float64) float64) aluFunc {
 	}
 }
 
-// flushed is f with .ftz, for an f of which it makes no difference whether its
-// operands are flushed or its result.
+// flushed is f with .ftz, for an f for which flushing the operands or the result gives the same.
 func flushed(f aluFunc) aluFunc {
 	return func(p unsafe.Pointer, w *warp, in *instr) {
 		f(p, w, in)
@@ -408,7 +406,7 @@ func flushed(f aluFunc) aluFunc {
 	}
 }
 
-// approx64 is approx of a float64.
+// approx64 executes an approximate instruction on float64.
 func approx64(f func(float64) float64) aluFunc {
 	return func(p unsafe.Pointer, w *warp, in *instr) {
 		d, a, _ := operands2[uint64](p, w, in)
@@ -418,8 +416,8 @@ func approx64(f func(float64) float64) aluFunc {
 	}
 }
 
-// approxUpper is approx of the upper half of a float64, into the upper half: what
-// .approx.ftz.f64 is, of which longer divisions begin.
+// approxUpper executes .approx.ftz.f64, with which compilers begin a division: it reads and writes only the
+// upper half of a float64.
 func approxUpper(f func(float64) float64) aluFunc {
 	const upper = ^uint64(0xffffffff)
 	return func(p unsafe.Pointer, w *warp, in *instr) {

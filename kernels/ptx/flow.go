@@ -5,19 +5,19 @@ import (
 	"slices"
 )
 
-// The lanes of a warp that go different ways.
+// Divergence and reconvergence of the lanes of a warp.
 
-// split is lanes that wait to execute from pc on.
+// split is a set of lanes that wait to execute from pc on.
 type split struct {
-	pc, rpc int32
-	mask    uint32
-	call    bool // they wait for a function to return
-	meeting bool // they wait for others of the warp to come to pc
+	pc, rpc    int32
+	mask       uint32
+	call       bool // the lanes wait for a function to return
+	converging bool // the lanes wait at a barrier or warp-wide instruction for others to reach pc
 }
 
 const maxStack = 4096
 
-// pop goes on with lanes that wait; it returns false if there are none.
+// pop resumes waiting lanes; it returns false if there are none.
 func (w *warp) pop() bool {
 	for n := len(w.stack) - 1; n >= 0; n-- {
 		s := &w.stack[n]
@@ -34,13 +34,13 @@ func (w *warp) pop() bool {
 	return false
 }
 
-// diverge parts the active lanes: those of taken branch, the others go on. The
-// others wait until the first have come to the branch's reconvergence point.
+// diverge splits the active lanes: those of taken branch; the others wait until the first have reached the
+// branch's reconvergence point.
 func (w *warp) diverge(in *instr, taken uint32) error {
-	return w.part(in, taken, in.target, w.pc+1)
+	return w.divergeTo(in, taken, in.target, w.pc+1)
 }
 
-func (w *warp) part(in *instr, taken uint32, target, next int32) error {
+func (w *warp) divergeTo(in *instr, taken uint32, target, next int32) error {
 	if len(w.stack) >= maxStack {
 		return w.errorf(in, taken, "more than %d parts of a warp wait for each other", maxStack)
 	}
@@ -65,7 +65,7 @@ func (w *warp) part(in *instr, taken uint32, target, next int32) error {
 	return nil
 }
 
-// brx branches by an index; lanes of one target go together.
+// brx branches by an index; lanes with the same target stay together.
 func (w *warp) brx(in *instr, mask uint32) error {
 	if mask == 0 {
 		w.pc++
@@ -118,12 +118,11 @@ func (w *warp) brx(in *instr, mask uint32) error {
 	return nil
 }
 
-// meet is called where the active lanes need others of their warp, at a barrier or
-// a shuffle. Those of them that are on other ways, which have not come together with
-// this one yet, go on first, until they have exited or come here too; all then go on
-// together. It returns false if none can come: then nothing has changed.
-func (w *warp) meet() bool {
-	first := len(w.stack) // the first of the other ways
+// converge is called when the active lanes need other lanes of their warp, at a barrier or a warp-wide
+// instruction. Divergent lanes that have not reconverged with them run first, until they have exited or come
+// here too; then all continue together. It returns false, and changes nothing, if no other lanes can come.
+func (w *warp) converge() bool {
+	first := len(w.stack) // the first divergent lanes
 	for first > 0 && !w.stack[first-1].call && w.stack[first-1].rpc == w.rpc {
 		first--
 	}
@@ -132,24 +131,24 @@ func (w *warp) meet() bool {
 	for _, s := range w.stack[first:] {
 		switch s.mask &= w.live; {
 		case s.mask == 0:
-		case s.meeting && s.pc == w.pc:
+		case s.converging && s.pc == w.pc:
 			w.active |= s.mask
 			met = true
 		default:
 			ways = append(ways, s)
-			more = more || !s.meeting
+			more = more || !s.converging
 		}
 	}
 	w.stack = w.stack[:first+len(ways)]
 	if !more {
 		return met
 	}
-	// Below all others, so that it is their turn only when no other way is left.
-	w.stack = slices.Insert(w.stack, first, split{pc: w.pc, rpc: w.rpc, mask: w.active, meeting: true})
+	// Below all others on the stack, so that these lanes run only when no divergent lanes are left.
+	w.stack = slices.Insert(w.stack, first, split{pc: w.pc, rpc: w.rpc, mask: w.active, converging: true})
 	return w.pop()
 }
 
-// exit ends the lanes of mask; it returns false if none is left.
+// exit ends the lanes of mask; it returns false if no lane is left.
 func (w *warp) exit(mask uint32) bool {
 	w.live &^= mask
 	w.active &^= mask

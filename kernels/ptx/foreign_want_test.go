@@ -101,8 +101,7 @@ func foreignTranspose(rng *rand.Rand) []kernelCase {
 		writes(out), reads(in), device.I32(width), device.I32(height)}}}
 }
 
-// butterfly sums or otherwise combines a value of each of 2^n lanes, as shuffles do by
-// distances from the largest on.
+// butterfly combines a value of each of 2^n lanes, as xor-shuffles do with decreasing distances.
 func butterfly[T any](v []T, from, to int, f func(a, b T) T) []T {
 	v = slices.Clone(v)
 	for d := from; d >= to; d /= 2 {
@@ -177,7 +176,7 @@ func foreignNorm(rng *rand.Rand) []kernelCase {
 	}
 }
 
-// expf is __expf as the machine has it.
+// expf is __expf as the machine computes it.
 func expf(x float32) float32 { return float32(math.Exp2(float64(float32(x * 1.4426950408889634)))) }
 
 func foreignSoftmax(rng *rand.Rand) []kernelCase {
@@ -215,8 +214,8 @@ func foreignPaged(rng *rand.Rand) []kernelCase {
 	halves := func(n int) []uint16 { return sequence(n, func(int) uint16 { return half(float32(rng.NormFloat64())) }) }
 	q, keys, values := halves(len(lens)*heads*size), halves(blocks*blockStride), halves(blocks*blockStride)
 	tables := sequence(len(lens)*maxBlocks, func(int) int32 { return rng.Int32N(blocks) })
-	// f16 arithmetic: exact in float64 but for the sum of fma, whose bits are far fewer
-	// than float64's between numbers of like size; the only rounding is to f16.
+	// f16 arithmetic in float64. Only fma's sum may be inexact there, but numbers of similar size have few
+	// enough bits; the only rounding is to f16.
 	mul := func(a, b uint16) uint16 { return half(float32(wide(a) * wide(b))) }
 	add := func(a, b uint16) uint16 { return half(wide(a) + wide(b)) }
 	fma := func(a, b, c uint16) uint16 { return roundHalf(float64(wide(a))*float64(wide(b)) + float64(wide(c))) }
@@ -230,7 +229,7 @@ func foreignPaged(rng *rand.Rand) []kernelCase {
 			query := q[(s*heads+h)*size:][:size]
 			logits, top := make([]float32, (n+blockSize-1)/blockSize*blockSize), float32(-math.MaxFloat32)
 			for pos := range int(n) {
-				var dots [2]float32 // of the two threads of a key
+				var dots [2]float32 // of the two threads that share a key
 				for g := range dots {
 					var part [4]float32
 					for d := g * 4; d < size; d += 8 {
@@ -258,7 +257,7 @@ func foreignPaged(rng *rand.Rand) []kernelCase {
 				logits[i] = float32(logits[i] * inverse)
 			}
 			for d := range size {
-				var acc [warps][2]float32 // of the two threads of a row
+				var acc [warps][2]float32 // of the two threads that share a row
 				for b := range len(logits) / blockSize {
 					for g := range 2 {
 						var w, v [8]uint16
@@ -290,7 +289,7 @@ func foreignPaged(rng *rand.Rand) []kernelCase {
 			device.I32(maxBlocks), device.I32(heads * size), device.I32(blockStride), device.I32(headStride)}}}
 }
 
-// roundHalf rounds a float64 to f16, to nearest even: by way of float32, to odd.
+// roundHalf rounds a float64 to f16, to nearest even: first to odd in float32.
 func roundHalf(x float64) uint16 {
 	f := float32(x)
 	if float64(f) != x {

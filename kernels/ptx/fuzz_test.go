@@ -7,15 +7,14 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// seeds adds small texts with a bit of everything. What compilers make is too long
-// to be changed usefully.
+// seeds adds small texts with a bit of everything. Compiled kernels are too long for useful mutations.
 func seeds(f *testing.F) {
 	for _, body := range bodies {
 		f.Add([]byte(wrap(body)))
 	}
 }
 
-// wrap makes a module of a kernel's body. Its parameters are two addresses.
+// wrap makes a module from a kernel's body. Its two parameters are addresses.
 func wrap(body string) string {
 	return `.version 7.8
 .target sm_80
@@ -67,7 +66,7 @@ var bodies = []string{
 	"atom.global.cas.b64 %rd7, [%rd1], %rd2, 5; atom.add.f32 %f1, [%rd1], 0f3f800000; fence.acq_rel.gpu; cp.async.ca.shared.global [tile], [%rd1], 4;",
 }
 
-// FuzzParse holds the parser to an error or a program, for any text.
+// FuzzParse checks that any text gives an error or a program.
 func FuzzParse(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -78,8 +77,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzRun runs the kernels of any text, with checks and without, for a little
-// while: they end, or an error says why not.
+// FuzzRun runs the kernels of any text for a short time, with checks and without: each ends, possibly with an
+// error.
 func FuzzRun(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, text []byte) {

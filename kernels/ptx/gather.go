@@ -13,7 +13,7 @@ type loadFunc func(d unsafe.Pointer, p unsafe.Pointer, addr *[warpSize]uint64, b
 // A storeFunc writes an element of each lane.
 type storeFunc func(s unsafe.Pointer, p unsafe.Pointer, addr *[warpSize]uint64, base uint64, mask uint32)
 
-// gather is a loadFunc: elements E into a row of R, with E's sign or zeros above.
+// gather is a loadFunc: it loads elements E into a row of R, extended with E's sign or zeros.
 func gather[R, E ~int8 | ~uint8 | integer](d, p unsafe.Pointer, addr *[warpSize]uint64, base uint64, mask uint32) {
 	to := (*[warpSize]R)(d)
 	if mask == allLanes {
@@ -28,8 +28,8 @@ func gather[R, E ~int8 | ~uint8 | integer](d, p unsafe.Pointer, addr *[warpSize]
 	}
 }
 
-// scatter is a storeFunc. Of lanes that write to one address the last one's value
-// stays, where PTX leaves open which does.
+// scatter is a storeFunc. If several lanes write to one address, the last one's value stays; PTX leaves open
+// which does.
 func scatter[R, E ~uint8 | unsignedInt](s, p unsafe.Pointer, addr *[warpSize]uint64, base uint64, mask uint32) {
 	from := (*[warpSize]R)(s)
 	if mask == allLanes {
@@ -77,7 +77,7 @@ func load(w *warp, in *instr, t *target) {
 			}
 		}
 		return
-	case t.neighbours && t.mask == allLanes && m.block != nil:
+	case t.contiguous && t.mask == allLanes && m.block != nil:
 		m.block(w, m, unsafe.Add(t.mem, t.addr[0]-t.base))
 		return
 	case m.vector != nil:
@@ -91,7 +91,7 @@ func load(w *warp, in *instr, t *target) {
 	}
 }
 
-// at is where the first lane's element k lies.
+// at returns the address of element k of the first lane.
 func (w *warp) at(t *target, k uint8, m *memOp) unsafe.Pointer {
 	lane := bits.TrailingZeros32(t.mask) & 31
 	return unsafe.Add(t.mem, t.addr[lane]-t.base+uint64(k)*uint64(m.elem))
@@ -101,7 +101,7 @@ func (w *warp) at(t *target, k uint8, m *memOp) unsafe.Pointer {
 func store(w *warp, in *instr, t *target) {
 	m := in.mem
 	switch {
-	case t.neighbours && t.mask == allLanes && m.block != nil:
+	case t.contiguous && t.mask == allLanes && m.block != nil:
 		m.block(w, m, unsafe.Add(t.mem, t.addr[0]-t.base))
 		return
 	case m.vector != nil:
@@ -114,7 +114,7 @@ func store(w *warp, in *instr, t *target) {
 	}
 }
 
-// loadParam reads a kernel's parameter at a fixed place: one value for all lanes.
+// loadParam reads a kernel's parameter at a fixed offset: one value for all lanes.
 func loadParam[R, E ~int8 | ~uint8 | integer](p unsafe.Pointer, w *warp, in *instr) {
 	v := R(*(*E)(unsafe.Pointer(&w.block.launch.params[in.imm])))
 	d := (*[warpSize]R)(p)

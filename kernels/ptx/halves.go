@@ -5,17 +5,15 @@ import (
 	"unsafe"
 )
 
-// Quick forms of arithmetic on f16 and bf16, to nearest even and without modifiers; half
-// is their plain twin. A result is computed in float32 or float64 and rounded once more.
-// That is as rounding it once:
+// Fast arithmetic on f16 and bf16, to nearest even and without modifiers; half is the plain form. A result is
+// computed in float32 or float64 and rounded once more. That gives the same as a single rounding:
 //
 //   - the product of two f16 is exact in float32; their sum is rounded there to 24 bits,
-//     and 24 are at least twice 11 and 2 (Figueroa, "When is double rounding innocuous?",
-//     1995), and where the result is subnormal, the sum is exact;
-//   - the others are rounded to odd first, to more bits by two than the result has.
+//     and 24 ≥ 2·11 + 2 is enough (Figueroa, "When is double rounding innocuous?",
+//     1995); a sum with a subnormal result is exact;
+//   - the others are first rounded to odd, with at least two more bits than the result.
 
-// oddSingle rounds to float32, to odd: what is not exact has a 1 in the last place and is
-// the neighbour that has.
+// oddSingle rounds to float32, to odd: an inexact result is the neighbour with a 1 in the last place.
 func oddSingle(x float64) float32 {
 	f := float32(x)
 	if float64(f) == x || x != x {
@@ -55,7 +53,7 @@ func fmaOfBF16(a, b, c uint16) uint16 {
 	return bf16OfDouble(oddRounded(doubleOfBF16(a)*doubleOfBF16(b), doubleOfBF16(c)))
 }
 
-// halfLane is an operation on a lane, or on a half of a packed one.
+// halfLane is an operation on one lane, or on one half of a packed lane.
 type halfLane func(a, b, c uint16) uint16
 
 var halfLanes = map[opType]halfLane{
@@ -63,7 +61,7 @@ var halfLanes = map[opType]halfLane{
 	{"add", bf16}: addBF16, {"sub", bf16}: subBF16, {"mul", bf16}: mulBF16, {"fma", bf16}: fmaOfBF16,
 }
 
-// quickHalf returns the quick form of an operation on numbers of type t, or nil.
+// quickHalf returns the fast function of an operation on numbers of type t, or nil.
 func quickHalf(name string, t typ) aluFunc {
 	f := halfLanes[opType{name, typ{t.class, 16, 1}}]
 	switch (opType{name, t}) {
@@ -88,7 +86,7 @@ func halfRow(p unsafe.Pointer, w *warp, in *instr, f halfLane) {
 	}
 }
 
-// halfRow2 is of packed numbers: a row of them is one of twice as many halves.
+// halfRow2 operates on packed numbers: a row of them is a row of twice as many halves.
 func halfRow2(p unsafe.Pointer, w *warp, in *instr, f halfLane) {
 	d := (*[2 * warpSize]uint16)(p)
 	of := func(off uint32) *[2 * warpSize]uint16 { return (*[2 * warpSize]uint16)(unsafe.Add(w.regs, off)) }
@@ -98,6 +96,6 @@ func halfRow2(p unsafe.Pointer, w *warp, in *instr, f halfLane) {
 	}
 }
 
-// fmaBF16 and fmaBF16x2 are what assembly leaves to Go.
+// fmaBF16 and fmaBF16x2 handle the cases that the assembly leaves to Go.
 func fmaBF16(p unsafe.Pointer, w *warp, in *instr)   { halfRow(p, w, in, fmaOfBF16) }
 func fmaBF16x2(p unsafe.Pointer, w *warp, in *instr) { halfRow2(p, w, in, fmaOfBF16) }

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestHalves compares the quick forms of arithmetic on f16 and bf16 with the plain one:
-// on special numbers, on random ones, and on those near a tie.
+// TestHalves compares fast f16 and bf16 arithmetic with the plain form, on special numbers, random ones, and
+// ones near a tie.
 func TestHalves(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	for op, f := range halfLanes {
@@ -18,7 +18,7 @@ func TestHalves(t *testing.T) {
 				switch {
 				case round%2 == 0:
 					return uint16(edges[rng.IntN(len(edges))] | uint64(rng.IntN(2))<<15)
-				case round%4 == 1: // of like size
+				case round%4 == 1: // of similar size
 					return uint16(format.one() + uint64(rng.Uint32N(4<<format.mantissa)) | uint64(rng.IntN(2))<<15)
 				}
 				return uint16(rng.Uint32())
@@ -33,8 +33,8 @@ func TestHalves(t *testing.T) {
 	}
 }
 
-// TestExp2 compares 2^x with that of package math, rounded once more: they are equal
-// where neither is within its error of a tie, and such are rare.
+// TestExp2 compares 2^x with package math's, rounded to float32. They are equal unless one is within its
+// error of a tie, which is rare.
 func TestExp2(t *testing.T) {
 	rng := rand.New(rand.NewPCG(9, 10))
 	for i := range 500000 {

@@ -1,8 +1,8 @@
 package ptx
 
-// This file is the seam between the machine and its checkers. The machine calls
-// the methods of checks; the types below are all that the checkers see of it. A
-// launch without checks has a nil *checks, and then none of them is called.
+// The interface between the machine and its checkers. The machine calls the methods of checks; the types
+// below are all that the checkers see of it. A launch without checks has a nil *checks, and calls none of
+// them.
 
 // accessKind is what an access does to memory.
 type accessKind uint8
@@ -10,11 +10,10 @@ type accessKind uint8
 const (
 	accessLoad accessKind = iota
 	accessStore
-	accessAtomic // reads and writes, atom and red
+	accessAtomic // atom and red: reads and writes
 )
 
-// space is a state space of memory. Generic addresses are resolved before a
-// checker sees them.
+// space is a state space of memory. Generic addresses are resolved before a checker sees them.
 type space uint8
 
 const (
@@ -45,7 +44,7 @@ const (
 type semantics uint8
 
 const (
-	semWeak semantics = iota // not for synchronisation
+	semWeak semantics = iota // no synchronization
 	semVolatile
 	semRelaxed
 	semAcquire
@@ -54,10 +53,9 @@ const (
 	semSC
 )
 
-// access is one warp's load, store or atomic on global, shared or local memory,
-// shown to the checkers before it takes effect. Every lane in mask lies within
-// its memory and is aligned: the machine has checked that. It is valid only
-// during the call.
+// access is one warp's load, store or atomic on global, shared or local memory, shown to the checkers before
+// it takes effect. Every lane in mask is within its memory and aligned; the machine has checked that. It is
+// valid only during the call.
 type access struct {
 	w     *warp
 	in    *instr
@@ -65,36 +63,34 @@ type access struct {
 	kind  accessKind
 	sem   semantics
 	scope scope
-	size  uint32 // bytes of each lane: 1, 2, 4, 8 or 16; a vector's are together
+	size  uint32 // bytes per lane: 1, 2, 4, 8 or 16; all elements of a vector together
 	mask  uint32 // the lanes that access memory, never 0
 
-	// addr + imm is each lane's address: in global memory as the kernel has it, in
-	// shared memory an offset in the block's, in local memory an offset in the
-	// thread's. Lanes outside mask have any value. imm is 0 but for weak accesses to
-	// global and shared memory.
+	// addr + imm is each lane's address: in global memory a generic address, in shared memory an offset in
+	// the block's shared memory, in local memory an offset in the thread's. Lanes outside mask have any
+	// value. imm is not 0 only for weak accesses to global and shared memory.
 	addr *[warpSize]uint64
 	imm  uint64
-	// alloc is the allocation of all lanes in global memory; nil where they lie in
-	// several: then find each by w.block.launch.mem.find(addr).
+	// alloc is the allocation that all lanes access in global memory. It is nil if they access several: then
+	// find each by w.block.launch.mem.find(addr).
 	alloc *allocation
 
-	// copy is the asynchronous copy that arrives, and so writes shared memory. It is nil
-	// where one is issued, and for all other accesses.
+	// copy is the asynchronous copy that is now performed, and so writes shared memory. It is nil when a copy
+	// is issued, and for all other accesses.
 	copy *pendingCopy
 
-	// All bytes lie from offset from to before to of the allocation or the block's shared
-	// memory. to is 0 where that is not known.
+	// All bytes are at offsets from to before to in the allocation or the block's shared memory. to is 0 if
+	// that is not known.
 	from, to uint64
 
-	same bool // all lanes of mask access one place
-	row  bool // mask is all lanes, and each accesses the place after that of the one before
+	same bool // all lanes of mask access the same address
+	row  bool // mask is all lanes, and their addresses are contiguous in order
 }
 
 // at returns a lane's address.
 func (a *access) at(lane int) uint64 { return a.addr[lane] + a.imm }
 
-// stored returns the bytes, as two little-endian words, that a store's lane
-// writes. For a load or an atomic it is 0.
+// stored returns the bytes that a store's lane writes, as two little-endian words; 0 for a load or an atomic.
 func (a *access) stored(lane int) (lo, hi uint64) {
 	if a.kind != accessStore {
 		return 0, 0
@@ -112,7 +108,7 @@ func (a *access) stored(lane int) (lo, hi uint64) {
 	}
 	var out [2]uint64
 	m := a.in.mem
-	if m == nil || m.regs[0].sink { // wmma.store, mbarrier.init: no two lanes write to one place
+	if m == nil || m.regs[0].sink { // wmma.store, mbarrier.init: no two lanes write to the same address
 		return uint64(lane), 1
 	}
 	for i := range m.n {

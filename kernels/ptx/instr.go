@@ -10,31 +10,30 @@ const allLanes = ^uint32(0)
 type kind uint8
 
 const (
-	kindALU      kind = iota // a row from rows: alu
-	kindSetp                 // a predicate from rows: cmp
-	kindRun                  // anything else that goes on to the next instruction: run
-	kindTogether             // the same, by the lanes that its mask in row e names
+	kindALU      kind = iota // computes a row from rows: alu
+	kindSetp                 // computes a predicate from rows: cmp
+	kindRun                  // any other instruction that continues with the next one: run
+	kindWarpWide             // the same, but warp-wide: by the lanes of the member mask in row e
 	kindBranch               // to target
-	kindBrx                  // to one of table, by the index in row a
+	kindBrx                  // to an entry of table, by the index in row a
 	kindCall                 // to target
 	kindRet
 	kindExit
 	kindBarrier
 )
 
-// instr is a decoded instruction. Operands are rows of the warp's register file,
-// which holds a register of all 32 lanes side by side; constants and special
-// registers are rows as well. A row is named by its offset in bytes.
+// instr is a decoded instruction. Operands are rows of the warp's register file: a row holds a register of
+// all 32 lanes, or a constant or special register. A row is identified by its offset in bytes.
 type instr struct {
 	kind     kind
-	sure     bool   // it need not be followed while nothing is undefined (sure.go)
-	counted  bool   // false for the second and further parts of one PTX instruction
+	sure     bool   // need not be tracked while no register is undefined (sure.go)
+	counted  bool   // false for further parts of one PTX instruction
 	dbytes   uint8  // of an element of d
-	equality uint8  // setp: the bytes of the integers that eq or ne compares; 0 for others
-	notC     bool   // setp: the predicate c is negated
-	boolOp   uint8  // setp: how c is combined in
+	equality uint8  // setp: bytes of the integers that eq or ne compares; 0 for others
+	notC     bool   // setp: predicate c is negated
+	boolOp   uint8  // setp: how the result is combined with c
 	guard    int32  // a predicate; -1 is none
-	guardNot uint32 // all ones where the guard is negated
+	guardNot uint32 // all ones if the guard is negated
 	guardReg uint32 // the guard's number as a register
 
 	d, a, b, c, e uint32 // rows, or indices of predicates
@@ -46,32 +45,32 @@ type instr struct {
 	run runFunc
 
 	target int32 // of a branch or call
-	rpc    int32 // where divergent lanes reconverge; -1 is at their end
+	rpc    int32 // reconvergence point of divergent lanes; -1: the threads' end
 	table  []int32
 	mem    *memOp
 	bar    *barOp
 	cvt    *cvtOp
 	copy   *copyOp
 
-	uses []uint32 // the numbers of the registers read, of those written
+	uses []uint32 // numbers of the registers read, and of those written
 	defs []uint32
 	line int32
 	loc  location
-	op   string // as it was written, for reports
+	op   string // as written, for reports
 
 	callee *function
 }
 
-// flow is what an instruction does with registers that are not defined.
+// flow says how undefined registers affect an instruction.
 type flow struct {
-	// needs is the numbers of those read that must be defined: an address, a mask. For
-	// others spread says what becomes undefined with them; nil is spreadAll.
+	// needs are the numbers of the registers that must be defined: addresses, masks. For the other registers,
+	// spread says what becomes undefined with them; nil is spreadAll.
 	needs  []uint32
 	spread spreadFunc
 }
 
-// An aluFunc computes all 32 lanes of a row, active or not; the loop puts them in
-// place for the active ones. It has no effect but on d.
+// An aluFunc computes all 32 lanes of a row, active or not; the loop keeps those of the active lanes. It
+// changes only d.
 type aluFunc func(d unsafe.Pointer, w *warp, in *instr)
 
 // A cmpFunc returns a predicate of all 32 lanes.
@@ -80,13 +79,13 @@ type cmpFunc func(w *warp, in *instr) uint32
 // A runFunc executes an instruction for the lanes of mask.
 type runFunc func(w *warp, in *instr, mask uint32) error
 
-// row returns a row of the register file p. The decoder has placed every row
-// within the file, aligned to its size.
+// row returns a row of the register file p. The decoder has placed every row inside the file, aligned to its
+// size.
 func row[T any](p unsafe.Pointer, off uint32) *[warpSize]T {
 	return (*[warpSize]T)(unsafe.Add(p, off))
 }
 
-// lane returns a lane's value of a row of 1, 2, 4 or 8 bytes an element.
+// lane returns a lane's value from a row with elements of 1, 2, 4 or 8 bytes.
 func (w *warp) lane(off uint32, bytes uint8, lane int) uint64 {
 	switch bytes {
 	case 1:
@@ -113,7 +112,7 @@ func (w *warp) setLane(off uint32, bytes uint8, lane int, v uint64) {
 	}
 }
 
-// memOp is what a load, store or atomic does.
+// memOp describes a load, store or atomic.
 type memOp struct {
 	space  space
 	kind   accessKind
@@ -121,26 +120,26 @@ type memOp struct {
 	scope  scope
 	elem   uint8  // bytes of an element in memory
 	n      uint8  // elements: 1, 2 or 4
-	signed bool   // a load into a wider register repeats the sign
-	nc     bool   // a load by the non-coherent cache
+	signed bool   // a load into a wider register extends the sign
+	nc     bool   // a non-coherent load
 	size   uint32 // elem·n
-	addr32 bool   // the address is a row of 32 bits
-	call   bool   // an argument or result of a call
+	addr32 bool   // the address is in a row of 32 bits
+	call   bool   // accesses an argument or result of a call
 	hasC   bool   // an atomic with a second operand
 	addr   uint32
-	origin uint16 // of the address: its place in launch.origin, 0 where it is not known
+	origin uint16 // of the address: its index in launch.origin, 0 if not known
 	regs   [4]memReg
 	loads  [4]loadFunc
 	stores [4]storeFunc
 	fills  [4]fillFunc
-	vector vectorFunc // of all elements of a vector
-	block  blockFunc  // for 32 lanes at contiguous addresses; nil if there is none
+	vector vectorFunc // moves all elements of a vector at once
+	block  blockFunc  // moves 32 lanes with contiguous addresses; nil if there is none
 	do     accessFunc
 	atomic atomFunc
-	quick  accessFunc // what does the same as atomic for all lanes; nil where there is none
-	slot   uint8      // of what is known of the addresses (memknown.go), from 1 on; 0 is none
-	leads  bool       // it finds out, for those that follow
-	flush  bool       // add.f32, which flushes subnormal numbers in global memory
+	quick  accessFunc // a faster form of atomic for all lanes; nil if there is none
+	slot   uint8      // index of what is known of the addresses (memknown.go), from 1; 0 for none
+	leads  bool       // determines that for the accesses that follow
+	flush  bool       // add.f32, which flushes subnormals in global memory
 }
 
 // nonCoherent reports whether the instruction is ld.global.nc.
@@ -153,7 +152,7 @@ type memReg struct {
 	sink  bool
 }
 
-// barOp is what a barrier does.
+// barOp describes a barrier.
 type barOp struct {
 	kind    barKind
 	id      memReg // rows of 4 bytes

@@ -66,7 +66,7 @@ func madWide[T, W integer](p unsafe.Pointer, w *warp, in *instr) {
 	}
 }
 
-// mulHi is the upper half of a product; W is twice as wide as T.
+// mulHi returns the upper half of a product; W is twice as wide as T.
 func mulHi[T, W integer](p unsafe.Pointer, w *warp, in *instr) {
 	d, a, b := operands2[T](p, w, in)
 	shift := 8 * unsafe.Sizeof(d[0])
@@ -135,7 +135,7 @@ func subSat(p unsafe.Pointer, w *warp, in *instr) {
 	}
 }
 
-// product24 is the 48-bit product of the low 24 bits.
+// product24U returns the 48-bit product of the low 24 bits.
 func product24U(a, b uint32) uint64 { return uint64(a&0xffffff) * uint64(b&0xffffff) }
 
 func product24S(a, b int32) int64 { return int64(a<<8>>8) * int64(b<<8>>8) }
@@ -186,8 +186,8 @@ func sad[T integer](p unsafe.Pointer, w *warp, in *instr) {
 	}
 }
 
-// div of unsigned numbers. Division by zero gives all ones, as hardware does
-// (PTX leaves it unspecified), and rem the dividend.
+// divU divides unsigned numbers. Division by zero gives all ones, as on hardware (PTX leaves it unspecified),
+// and rem the dividend.
 func divU[T unsignedInt](p unsafe.Pointer, w *warp, in *instr) {
 	d, a, b := operands2[T](p, w, in)
 	for i := range d {
@@ -252,7 +252,7 @@ func maxInt[T integer](p unsafe.Pointer, w *warp, in *instr) {
 	}
 }
 
-// dp4a adds four products of bytes to c; in.imm says which side is signed.
+// dp4a adds four products of bytes to c; in.imm says which factors are signed.
 func dp4a(p unsafe.Pointer, w *warp, in *instr) {
 	d, a, b, c := operands3[uint32](p, w, in)
 	byteOf := func(v uint32, k int, signed bool) int32 {

@@ -12,25 +12,24 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// kernelCase is a launch of a kernel of testdata, with what it has to compute.
+// kernelCase is a launch of a kernel of testdata, and its expected results.
 type kernelCase struct {
 	file, entry string // file: a path in testdata, without .ptx
 	grid, block device.Dim
 	shared      int
-	args        []any  // a number is a device.Arg, an array an caseBuffer, its address an caseAddress
-	approx      bool   // it needs to be allowed
-	fails       string // what the error says
+	args        []any  // a number is a device.Arg, an array a caseBuffer, its address a caseAddress
+	approx      bool   // approximate instructions must be allowed
+	fails       string // expected error
 }
 
-// caseBuffer is an array: what it holds before, or nil for nothing; and what it has
-// to hold after, or nil for anything.
+// caseBuffer is an array with its initial contents, nil for undefined, and its expected contents, nil for
+// any.
 type caseBuffer struct {
 	in, want any
-	rtol     float64 // of floats
+	rtol     float64 // relative tolerance of floats
 }
 
-// caseAddress is an array that holds the address of an earlier argument. The kernel
-// does not get the earlier one.
+// caseAddress is an array with the address of an earlier argument, which is not itself passed to the kernel.
 type caseAddress int
 
 func reads(in any) caseBuffer             { return caseBuffer{in: in} }
@@ -46,7 +45,7 @@ func sequence[T any](n int, f func(int) T) []T {
 	return s
 }
 
-// test runs the case under all checks, and in several orders.
+// test runs the case under all checks, in several orders.
 func (c *kernelCase) test(t *testing.T) {
 	text, err := c.text()
 	if err != nil {
@@ -156,7 +155,7 @@ func (c *kernelCase) run(opt Options) error {
 	return nil
 }
 
-// compare returns the first difference between what is wanted and what was read.
+// compare returns the first difference between expected and actual contents.
 func (b *caseBuffer) compare(raw []byte) error {
 	want := reflect.ValueOf(b.want)
 	got := reflect.MakeSlice(want.Type(), want.Len(), want.Len())

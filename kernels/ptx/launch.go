@@ -11,8 +11,8 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// Limits of a launch, those of compute capability 8.0 to 9.0 (CUDA C++
-// Programming Guide, "Technical Specifications per Compute Capability").
+// Limits of a launch, those of compute capability 8.0 to 9.0 (CUDA C++ Programming Guide, "Technical
+// Specifications per Compute Capability").
 const (
 	maxThreads      = 1024
 	maxBlockZ       = 64
@@ -25,10 +25,10 @@ const (
 	maxLocal        = 512 << 10
 )
 
-// blockCost is what a block costs of the budget, beyond its instructions.
+// blockCost is charged to the budget for each block, in addition to its instructions.
 const blockCost = 8
 
-// errStopped is of a launch whose context is done.
+// errStopped ends a launch whose context is done.
 var errStopped = errors.New("stopped")
 
 // launch is one run of a kernel.
@@ -40,34 +40,34 @@ type launch struct {
 	block  [3]int
 	shared int // dynamic bytes
 	params []byte
-	origin []*allocation // by a memOp's origin
+	origin []*allocation // indexed by memOp.origin
 	budget int64
 	done   <-chan struct{} // of the launch's context
 	checks *checks         // nil: no checks
 
-	followed  bool   // which registers are defined
-	covered   []hits // by an instruction's place in the code; nil: coverage is off
+	followed  bool   // undefined registers are tracked
+	covered   []hits // by index in the code; nil: coverage is off
 	checkSync bool
-	rng       *rand.Rand // of a shuffled launch; nil in any other
+	rng       *rand.Rand // of a shuffled launch; else nil
 
-	warps []warp // of the block that runs, used again for the next
+	warps []warp // of the running block, reused for the next
 	smem  []byte
 	clock uint64
 
-	printed  int // bytes
+	printed  int // bytes printed
 	findings findings
 }
 
-// block is a block that runs.
+// block is a running block.
 type block struct {
 	launch   *launch
 	index    [3]int
-	linear   uint64 // its number in the grid
+	linear   uint64 // its linear index in the grid
 	warps    []warp
 	shared   []byte
 	barriers [maxBarriers]barrierState
 	threads  int
-	order    [maxThreads / warpSize]int // in which the warps have their turns
+	order    [maxThreads / warpSize]int // order of the warps' turns
 }
 
 // kernel implements device.Kernel.
@@ -77,12 +77,12 @@ type kernel struct {
 	entry  *entry
 }
 
-// Launch runs the kernel to its end. Its error says which thread failed where.
+// Launch runs the kernel to its end. The error says which thread failed and where.
 func (k *kernel) Launch(ctx context.Context, grid, block device.Dim, shared int, args ...device.Arg) error {
 	return k.launch(ctx, grid, block, shared, words(args))
 }
 
-// launch runs the kernel with arguments of either form.
+// launch runs the kernel with either form of arguments.
 func (k *kernel) launch(ctx context.Context, grid, block device.Dim, shared int, args arguments) error {
 	if k.device.closed {
 		return errClosed
@@ -120,12 +120,12 @@ func (l *launch) validate() error {
 	e := l.entry
 	for i, limit := range [3]int{maxGridX, maxGridYZ, maxGridYZ} {
 		if l.grid[i] < 1 || l.grid[i] > limit {
-			return fmt.Errorf("grid %s: each of them is from 1 to %d, %d and %d", coordinates(l.grid), maxGridX, maxGridYZ, maxGridYZ)
+			return fmt.Errorf("grid %s: want dimensions from 1 to %d, %d and %d", coordinates(l.grid), maxGridX, maxGridYZ, maxGridYZ)
 		}
 	}
 	for i, limit := range [3]int{maxThreads, maxThreads, maxBlockZ} {
 		if l.block[i] < 1 || l.block[i] > limit {
-			return fmt.Errorf("block %s: each of them is from 1 to %d, %d and %d", coordinates(l.block), maxThreads, maxThreads, maxBlockZ)
+			return fmt.Errorf("block %s: want dimensions from 1 to %d, %d and %d", coordinates(l.block), maxThreads, maxThreads, maxBlockZ)
 		}
 	}
 	threads := l.block[0] * l.block[1] * l.block[2]
@@ -194,8 +194,8 @@ func (l *launch) start() {
 	}
 }
 
-// warpsFor returns n warps with register files whose constants are set: those of
-// the kernel's last launch, if there are enough of them.
+// warpsFor returns n warps whose register files have the constants set. It reuses those of the kernel's last
+// launch if they are enough.
 func (d *Device) warpsFor(l *launch, n int) []warp {
 	e := l.entry
 	if kept := l.loaded.warps[e]; len(kept) >= n {
@@ -290,7 +290,7 @@ func (b *block) run() error {
 	return nil
 }
 
-// begin makes the warp ready to run in a block.
+// begin prepares the warp for a block.
 func (w *warp) begin(b *block) {
 	w.block = b
 	l := b.launch
@@ -304,7 +304,7 @@ func (w *warp) begin(b *block) {
 	if l.followed {
 		w.undefinedAbout = false
 		w.undef.reset()
-		if copy(w.init, l.entry.initial); !l.device.opt.Checks.Registers { // only what memory brings is not defined
+		if copy(w.init, l.entry.initial); !l.device.opt.Checks.Registers { // only values loaded from memory can be undefined
 			for r := range w.init {
 				w.init[r] = allLanes
 			}
@@ -317,7 +317,7 @@ func (w *warp) begin(b *block) {
 	}
 }
 
-// fill sets the special registers that are the same in all blocks of a launch.
+// fill sets the special registers that are the same for all blocks of a launch.
 func (w *warp) fill(l *launch) {
 	for _, s := range l.entry.specials {
 		if !s.reg.ofBlock() {

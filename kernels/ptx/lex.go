@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// tokenKind is what a token of PTX text is.
+// tokenKind is the kind of a token of PTX text.
 type tokenKind uint8
 
 const (
@@ -38,7 +38,7 @@ func (t token) String() string {
 	return strconv.Quote(short(t.text))
 }
 
-// short cuts a name from a hostile text to a length that an error can carry.
+// short cuts a name from an untrusted text to a length suitable for an error.
 func short(s string) string {
 	if len(s) > 60 {
 		return s[:60] + "…"
@@ -46,7 +46,7 @@ func short(s string) string {
 	return s
 }
 
-// lexer cuts PTX text into tokens (PTX ISA §4.2 to §4.5).
+// lexer splits PTX text into tokens (PTX ISA §4.2 to §4.5).
 type lexer struct {
 	text string
 	pos  int
@@ -59,7 +59,7 @@ func isLetter(c byte) bool {
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// next returns the next token. Its error has no position: the line is l.line.
+// next returns the next token. Its error has no position; the line is l.line.
 func (l *lexer) next() (token, error) {
 	if err := l.skipSpace(); err != nil {
 		return token{}, err
@@ -77,7 +77,7 @@ func (l *lexer) next() (token, error) {
 	case c == '.' && start+1 < len(l.text) && (isLetter(l.text[start+1]) || isDigit(l.text[start+1])):
 		l.pos++
 		l.scan(func(c byte) bool { return isLetter(c) || isDigit(c) || c == ':' })
-		// ".x:" would be a label's colon, which no dotted name has; only "::" belongs.
+		// In ".x:" the colon is a label's, since no dotted name ends in one; only "::" belongs to the name.
 		for l.text[l.pos-1] == ':' {
 			l.pos--
 		}
@@ -90,7 +90,7 @@ func (l *lexer) next() (token, error) {
 		l.pos++
 		end := strings.IndexAny(l.text[l.pos:], "\"\n")
 		if end < 0 || l.text[l.pos+end] != '"' {
-			return token{}, fmt.Errorf("a string without its end")
+			return token{}, fmt.Errorf("unterminated string")
 		}
 		t.kind, t.text = tokString, l.text[l.pos:l.pos+end]
 		l.pos += end + 1
@@ -124,7 +124,7 @@ func (l *lexer) skipSpace() error {
 		case strings.HasPrefix(l.text[l.pos:], "/*"):
 			end := strings.Index(l.text[l.pos+2:], "*/")
 			if end < 0 {
-				return fmt.Errorf("a comment without its end")
+				return fmt.Errorf("unterminated comment")
 			}
 			comment := l.text[l.pos : l.pos+2+end+2]
 			l.line += strings.Count(comment, "\n")
@@ -136,8 +136,8 @@ func (l *lexer) skipSpace() error {
 	return nil
 }
 
-// number reads an integer in base 2, 8, 10 or 16, or a floating-point number in
-// hexadecimal bits or in decimal.
+// number reads an integer in base 2, 8, 10 or 16, or a floating-point number as hexadecimal bits or in
+// decimal.
 func (l *lexer) number(t *token) error {
 	start := l.pos
 	l.scan(func(c byte) bool { return isDigit(c) || isLetter(c) && c != '$' && c != '%' && c != '_' })

@@ -49,8 +49,8 @@ func brev64(p unsafe.Pointer, w *warp, in *instr) {
 	}
 }
 
-// bfind is the place of the highest bit that is not the sign: in.imm is 1 for
-// .shiftamt, which counts from the top.
+// bfind returns the position of the highest bit that differs from the sign; with in.imm = 1 (.shiftamt)
+// counted from the top.
 func bfind[T integer](p unsafe.Pointer, w *warp, in *instr) {
 	d, a := (*[warpSize]uint32)(p), row[T](w.regs, in.a)
 	width := 8 * int(unsafe.Sizeof(a[0]))
@@ -67,8 +67,8 @@ func bfind[T integer](p unsafe.Pointer, w *warp, in *instr) {
 	}
 }
 
-// bfe extracts c bits from bit b on. Above the field are copies of its sign, if T
-// is signed; a field that reaches past the end has the number's.
+// bfe extracts c bits, starting at bit b. If T is signed, the bits above are copies of the field's sign bit;
+// for a field that extends past the end, the number's sign bit.
 func bfe[T integer](p unsafe.Pointer, w *warp, in *instr) {
 	d, a, pos, length := (*[warpSize]T)(p), row[T](w.regs, in.a), row[uint32](w.regs, in.b), row[uint32](w.regs, in.c)
 	width := 8 * uint32(unsafe.Sizeof(d[0]))
@@ -78,7 +78,7 @@ func bfe[T integer](p unsafe.Pointer, w *warp, in *instr) {
 			d[i] = 0
 			continue
 		}
-		v := a[i] >> b // of a signed number the sign goes on past the end
+		v := a[i] >> b // extends the sign of a signed number past the end
 		if b+n <= width {
 			up := width - n
 			v = v << up >> up
@@ -87,7 +87,7 @@ func bfe[T integer](p unsafe.Pointer, w *warp, in *instr) {
 	}
 }
 
-// bfi is b with the low bits of a, e of them, in place of b's from bit c on.
+// bfi returns b with e bits, starting at bit c, replaced by the low bits of a.
 func bfi[T unsignedInt](p unsafe.Pointer, w *warp, in *instr) {
 	d, a, b := operands2[T](p, w, in)
 	pos, length := row[uint32](w.regs, in.c), row[uint32](w.regs, in.e)
@@ -142,7 +142,7 @@ func cnot[T unsignedInt](p unsafe.Pointer, w *warp, in *instr) {
 	}
 }
 
-// lop3 looks each bit of the result up in the table in.imm.
+// lop3 looks up each bit of the result in the truth table in.imm.
 func lop3(p unsafe.Pointer, w *warp, in *instr) {
 	d, a, b, c := operands3[uint32](p, w, in)
 	for i := range d {
@@ -165,8 +165,7 @@ func lop3(p unsafe.Pointer, w *warp, in *instr) {
 	}
 }
 
-// Shifts by the width or more clear an unsigned number and leave the sign of a
-// signed one, as Go's do.
+// Shifts by the width or more give 0, or for signed right shifts copies of the sign, as in Go.
 func shl[T unsignedInt](p unsafe.Pointer, w *warp, in *instr) {
 	d, a, n := (*[warpSize]T)(p), row[T](w.regs, in.a), row[uint32](w.regs, in.b)
 	for i := range d {
@@ -181,7 +180,7 @@ func shr[T integer](p unsafe.Pointer, w *warp, in *instr) {
 	}
 }
 
-// The funnel shifts take the upper (shf.l) or lower (shf.r) half of b:a shifted.
+// The funnel shifts return the upper (shf.l) or lower (shf.r) half of b:a shifted.
 func shfL(p unsafe.Pointer, w *warp, in *instr) {
 	d, a, b, n := operands3[uint32](p, w, in)
 	for i := range d {
@@ -196,7 +195,7 @@ func shfR(p unsafe.Pointer, w *warp, in *instr) {
 	}
 }
 
-// funnel is the amount of a funnel shift: wrapped to 31, or, with clamp, at most 32.
+// funnel returns the amount of a funnel shift: modulo 32, or with clamp at most 32.
 func funnel(n uint32, clamp uint64) uint32 {
 	if clamp != 0 {
 		return min(n, 32)
@@ -204,7 +203,7 @@ func funnel(n uint32, clamp uint64) uint32 {
 	return n & 31
 }
 
-// prmt picks four bytes of b:a; in.imm is the mode.
+// prmt selects four bytes of b:a; in.imm is the mode.
 func prmt(p unsafe.Pointer, w *warp, in *instr) {
 	d, a, b, c := operands3[uint32](p, w, in)
 	for i := range d {
@@ -224,7 +223,7 @@ const (
 )
 
 func permute(from uint64, sel uint32, mode int) uint32 {
-	var pick [4]uint32 // the byte for each place; bit 3 replicates its sign
+	var pick [4]uint32 // source byte of each result byte; bit 3 replicates its sign
 	s := sel & 3
 	for i := range uint32(4) {
 		switch mode {
@@ -255,8 +254,8 @@ func permute(from uint64, sel uint32, mode int) uint32 {
 	return out
 }
 
-// fns finds the n-th set bit of a, c = n, from bit b on: upwards for n > 0,
-// downwards for n < 0; for n = 0 it is whether bit b is set.
+// fns finds the n-th set bit of a, c = n, starting at bit b: upwards for n > 0, downwards for n < 0. For n =
+// 0 it tests bit b.
 func fns(p unsafe.Pointer, w *warp, in *instr) {
 	d, a, b, c := operands3[uint32](p, w, in)
 	for i := range d {

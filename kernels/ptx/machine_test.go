@@ -14,8 +14,8 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// programOf makes a module of a kernel's body, which leaves a result in %r2. It has
-// the thread's number in the block, %r1.
+// programOf makes a module from a kernel's body, which gets the thread's index in the block in %r1 and leaves
+// a result in %r2.
 func programOf(body string) string {
 	return `.version 7.8
 .target sm_80
@@ -58,8 +58,8 @@ DONE:
 `
 }
 
-// execute runs a program with one block and returns each thread's result; what no
-// thread has written is 0xdeadbeef.
+// execute runs a program with one block and returns each thread's result, 0xdeadbeef if the thread wrote
+// none.
 func execute(text string, block device.Dim, opt Options) ([]uint32, error) {
 	return executeIn(context.Background(), text, block, opt)
 }
@@ -104,8 +104,7 @@ func executeIn(ctx context.Context, text string, block device.Dim, opt Options) 
 
 const unwritten = 0xdeadbeef
 
-// TestFlow runs control flow of every kind, and looks at which lanes are together
-// after it.
+// TestFlow runs control flow of every kind, and checks which lanes have reconverged after it.
 func TestFlow(t *testing.T) {
 	const all = 0xffffffff
 	pick := func(c bool, a, b uint32) uint32 {
@@ -275,7 +274,7 @@ func TestFlow(t *testing.T) {
 	}
 }
 
-// TestBlocks runs what needs several warps, in order and shuffled.
+// TestBlocks runs kernels that need several warps, in order and shuffled.
 func TestBlocks(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -290,7 +289,7 @@ func TestBlocks(t *testing.T) {
 			mad.lo.u32 %r2, %r3, 10, %r4;
 			mad.lo.u32 %r2, %r2, 10, %r5;`,
 			func(i uint32) uint32 { return i/15*100 + i/5%3*10 + i%5 }},
-		{"neighbours through shared memory", device.Dim{X: 96, Y: 1, Z: 1}, `
+		{"contiguous through shared memory", device.Dim{X: 96, Y: 1, Z: 1}, `
 			mul.lo.u32 %r3, %r1, 4;
 			mov.u32 %r4, tile;
 			add.u32 %r5, %r4, %r3;
@@ -405,8 +404,8 @@ func TestFaults(t *testing.T) {
 			@%p1 ld.global.u32 %r2, [%rd1+4096];`, OutOfBounds, []string{"thread (35,0,0)"}},
 		{"trap", "setp.eq.u32 %p1, %r1, 3; @%p1 trap;", Trapped, []string{"thread (3,0,0)"}},
 		{"a barrier in a branch", "setp.lt.u32 %p1, %r1, 3; @%p1 bra A; bra B; A: bar.sync 0; B:", BarrierDiverged, []string{"lanes"}},
-		{"a barrier that a warp never comes to", "setp.lt.u32 %p1, %r1, 32; @%p1 bra A; bra DONE; A: bar.sync 0, 64;", BarrierDiverged, []string{"barrier 0 waits for 64 threads; 32 have come"}},
-		{"barriers that differ", "setp.lt.u32 %p1, %r1, 32; @%p1 bra A; bar.sync 1; bra DONE; A: bar.sync 0;", BarrierDiverged, []string{"no other will"}},
+		{"a barrier that a warp never comes to", "setp.lt.u32 %p1, %r1, 32; @%p1 bra A; bra DONE; A: bar.sync 0, 64;", BarrierDiverged, []string{"barrier 0 waits for 64 threads; 32 have arrived"}},
+		{"barriers that differ", "setp.lt.u32 %p1, %r1, 32; @%p1 bra A; bar.sync 1; bra DONE; A: bar.sync 0;", BarrierDiverged, []string{"no other can"}},
 		{"a shuffle with too many lanes", "setp.lt.u32 %p1, %r1, 3; @%p1 bra A; bra DONE; A: shfl.sync.bfly.b32 %r2, %r1, 1, 31, -1;", MaskMismatch, []string{"names lanes"}},
 		{"a shuffle without itself", "shfl.sync.bfly.b32 %r2, %r1, 1, 31, 1;", MaskMismatch, []string{"leaves out"}},
 		{"a shuffle from outside", "setp.lt.u32 %p1, %r1, 3; @%p1 bra A; bra DONE; A: shfl.sync.idx.b32 %r2, %r1, 9, 31, 7;", InactiveLane, []string{"lane 9"}},
@@ -440,7 +439,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestEndlessLoop ends by the budget.
+// TestEndlessLoop ends by its budget.
 func TestEndlessLoop(t *testing.T) {
 	for _, body := range []string{
 		"L: bra L;",
@@ -454,7 +453,7 @@ func TestEndlessLoop(t *testing.T) {
 	}
 }
 
-// TestStopped ends an endless loop from outside.
+// TestStopped stops an endless loop by its context.
 func TestStopped(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
@@ -464,8 +463,8 @@ func TestStopped(t *testing.T) {
 	}
 }
 
-// TestRandomFlow runs random graphs of branches, structured or not, against a twin
-// that runs one thread at a time.
+// TestRandomFlow runs random control-flow graphs, structured or not, and compares with a model that runs one
+// thread at a time.
 func TestRandomFlow(t *testing.T) {
 	rounds := 300
 	if testing.Short() {
@@ -489,15 +488,15 @@ func TestRandomFlow(t *testing.T) {
 	}
 }
 
-// graph is blocks that hash what they see, and branch by a bit of the hash.
+// graph has blocks that hash their number, and branch by a bit of the hash.
 type graph []node
 
 type node struct {
 	salt  uint32
 	shift uint32
-	taken int // the block that is gone to if the bit is set
+	taken int // the next block if the bit is set
 	other int
-	end   bool // the thread may end here: where two bits are set
+	end   bool // the thread may end here, if two bits are set
 }
 
 func randomGraph(rng *rand.Rand) graph {
@@ -508,7 +507,7 @@ func randomGraph(rng *rand.Rand) graph {
 	return g
 }
 
-// fuel is how many blocks a thread goes through at most.
+// fuel is the largest number of blocks that a thread executes.
 const fuel = 40
 
 func (g graph) ptx() string {

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// mapMemory returns size bytes of zeros, and what gives them back.
+// mapMemory returns size bytes of zeroed memory, and a function that releases it.
 func mapMemory(size uint64) ([]byte, func(), error) {
 	if size > math.MaxInt {
 		return nil, nil, fmt.Errorf("more than the address space")
@@ -18,7 +18,7 @@ func mapMemory(size uint64) ([]byte, func(), error) {
 		return nil, nil, fmt.Errorf("mmap: %w", err)
 	}
 	return mem, func() {
-		// An error would say that this is no mapping, and it is.
+		// The only possible error is that mem is not a mapping, which it is.
 		_ = syscall.Munmap(mem)
 	}, nil
 }

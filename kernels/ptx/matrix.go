@@ -8,26 +8,27 @@ import (
 
 // Matrix products of a warp: mma.sync of 16×8 or 8×8 results, and ldmatrix (PTX ISA §9.7.15.5).
 //
-// Of whatever type, a register of A has 4 bytes of a row of 16 or 32 bytes, and one of B 4
-// bytes of a column as long: with g = lane/4 and t = lane%4, register r of A is row
-// g + 8·(r mod 2), bytes 16·(r/2) + 4·t and on; register r of B is column g, bytes 16·r + 4·t
-// and on. Register r of 32 bits of C and D is row g + 8·(r/2), column 2·t + r mod 2.
+// For every type, a register of A has 4 bytes of a row of 16 or 32 bytes, and one of B 4 bytes of a column of
+// that size. With g = lane/4 and t = lane%4: register r of A has row g + 8·(r mod 2), from byte 16·(r/2) +
+// 4·t; register r of B has column g, from byte 16·r + 4·t. A 32-bit register r of C and D is row g + 8·(r/2),
+// column 2·t + r mod 2.
 //
-// Of 8×8 results there is one register of A, and two of C and D. Elements of 4 bits lie in a
-// byte with the lower first. In f64 a register is an element: register r of A is row
-// g + 8·(r mod 2), column t + 4·(r/2), and that of B is row t + 4·r, column g.
+// 8×8 results use one register of A, and two of C and D. Of two 4-bit elements in a byte, the first is the
+// lower half. In f64 a register is an element: register r of A is row g + 8·(r mod 2), column t + 4·(r/2),
+// and that of B is row t + 4·r, column g.
 //
-// An element of D is C's, to which the products are added in ascending order of k, each
-// exact and each sum rounded to nearest even: in f32, also where C and D are f16, which is rounded to at
-// the end. The manual leaves order and rounding open, and hardware adds several at a time and
-// truncates: results may differ. In f64 each product and sum is one fma. Integers are exact, and wrap or, with .satfinite, saturate.
+// An element of D is C's plus the products, added in ascending order of k. Each product is exact, and each
+// sum is rounded to nearest even in f32, also if C and D are f16, which is rounded to at the end. The manual
+// leaves order and rounding open; hardware adds several products at a time and truncates, so results may
+// differ. In f64 each product and sum is one fma. Integer sums are exact, and wrap or, with .satfinite,
+// saturate.
 
 // mmaRows are the registers of an mma.
 type mmaRows struct {
 	a, b, c, d []uint32
 }
 
-// mmaOp is mma.sync of registers of 4 bytes.
+// mmaOp is mma.sync with registers of 4 bytes.
 type mmaOp struct {
 	mmaRows
 	bytes    int // of a row of A
@@ -48,14 +49,14 @@ const (
 	mmaInt4
 )
 
-// matrices are the operands of an mma in their rows and columns.
+// matrices are the operands of an mma as rows and columns.
 type matrices struct {
 	a [16][32]byte
 	b [8][32]byte
 	c [16][8]uint32
 }
 
-// run executes an mma. All lanes take part.
+// run executes an mma, which all lanes execute together.
 func (m *mmaOp) run(w *warp, in *instr, mask uint32) error {
 	if mask != allLanes {
 		return w.lanesMissing(in, mask)
@@ -113,7 +114,7 @@ func (m *mmaOp) run(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
-// elementBytes is the bytes of an element of A and B.
+// elementBytes returns the bytes of an element of A and B.
 func (m *mmaOp) elementBytes() int {
 	if m.kind == mmaTF32 {
 		return 4
@@ -121,8 +122,7 @@ func (m *mmaOp) elementBytes() int {
 	return 2
 }
 
-// widen converts floats to f32, exactly, and returns how many there are. The lower 13 bits of a tf32
-// are not looked at.
+// widen converts floats to f32, exactly, and returns their number. The lower 13 bits of a tf32 are ignored.
 func (m *mmaOp) widen(to []float32, from []byte) int {
 	n := len(from) / m.elementBytes()
 	for i := range n {
@@ -141,14 +141,14 @@ func (m *mmaOp) widen(to []float32, from []byte) int {
 // tileRow is a row of A, or a column of B.
 type tileRow [16]float32
 
-// tile is a product of matrices in memory, of which C has 8 columns: rows of A lie a
-// tileRow apart, those of B and C by some floats.
+// tile is a matrix product in memory, in which C has 8 columns. Rows of A are a tileRow apart, those of B and
+// C a number of floats.
 type tile struct {
 	rows, k          int
 	strideB, strideC int
 }
 
-// multiply adds A·B to C: for each element in ascending order of k, by fma of f32.
+// multiply adds A·B to C: for each element in ascending order of k, by fma in f32.
 //
 //	for each row i, column j < 8, and k: c[i][j] = fma(a[i][k], b[k][j], c[i][j])
 func (t *tile) multiply(c *float32, a *tileRow, b *float32) {
@@ -173,9 +173,9 @@ func (t *tile) plain(c *float32, a *tileRow, b *float32) {
 	}
 }
 
-// dotInt adds the products of a row and a column of integers of 8 or 4 bits to c.
+// dotInt adds the products of a row and a column of 8-bit or 4-bit integers to c.
 func (m *mmaOp) dotInt(a, b []byte, c int32) uint32 {
-	wide := func(v byte, up uint, signed bool) int64 { // of the bits that a shift of up leaves
+	wide := func(v byte, up uint, signed bool) int64 { // extends the bits that remain after a shift by up
 		if signed {
 			return int64(int8(v<<up) >> up)
 		}
@@ -237,7 +237,7 @@ func (m *mmaDouble) run(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
-// lanesMissing is the error of an instruction that all lanes of a warp have to execute.
+// lanesMissing reports an instruction that all lanes of a warp must execute together, but some do not.
 func (w *warp) lanesMissing(in *instr, mask uint32) error {
 	r := w.report(MaskMismatch, in, mask)
 	r.Detail = "all lanes of the warp have to execute it, and only some do"
@@ -247,9 +247,9 @@ func (w *warp) lanesMissing(in *instr, mask uint32) error {
 	return w.block.launch.found(r)
 }
 
-// ldmatrixOp is ldmatrix: of each of n matrices of 8 rows of 16 bytes, lane 8·i + j has the
-// address of row j of matrix i, and every lane gets bytes 4·(lane%4) and on of row
-// lane/4; transposed, elements of 2 bytes of column lane/4 and rows 2·(lane%4) and one more.
+// ldmatrixOp is ldmatrix, which loads n matrices of 8 rows of 16 bytes. Lane 8·i + j has the address of row j
+// of matrix i. Every lane gets 4 bytes of row lane/4, from byte 4·(lane%4); or, transposed, the 2-byte
+// elements of column lane/4 in rows 2·(lane%4) and the next.
 type ldmatrixOp struct {
 	mem       memOp
 	imm       uint64

@@ -48,13 +48,14 @@ func mmaKernel(c mmaCase) string {
 ld.param.u64 %%rd1, [a]; ld.param.u64 %%rd2, [b]; ld.param.u64 %%rd3, [c]; ld.param.u64 %%rd4, [d];
 mov.u32 %%r0, %%tid.x;
 `)
-	for word := range 16 * width / 4 / 32 { // a word a lane and time
+	for word := range 16 * width / 4 / 32 { // each lane copies one word at a time
 		fmt.Fprintf(&text, "mul.wide.u32 %%rd5, %%r0, 4; add.u64 %%rd6, %%rd1, %%rd5; ld.global.u32 %%r1, [%%rd6+%d]; mov.u32 %%r2, sa; shl.b32 %%r3, %%r0, 2; add.u32 %%r2, %%r2, %%r3; st.shared.u32 [%%r2+%[1]d], %%r1;\n", 128*word)
 	}
 	for word := range 8 * width / 4 / 32 {
 		fmt.Fprintf(&text, "add.u64 %%rd6, %%rd2, %%rd5; ld.global.u32 %%r1, [%%rd6+%d]; mov.u32 %%r2, sb; add.u32 %%r2, %%r2, %%r3; st.shared.u32 [%%r2+%[1]d], %%r1;\n", 128*word)
 	}
-	// Lane l has row l mod 16 of A, and the second half of it from lane 16 on; of B row l mod 8.
+	// Lane l has the address of row l mod 16 of A, from lane 16 on of its second half; and of row l mod 8 of
+	// B.
 	fmt.Fprintf(&text, `bar.warp.sync -1;
 and.b32 %%r4, %%r0, 15; mul.lo.u32 %%r4, %%r4, %d; shr.u32 %%r5, %%r0, 4; shl.b32 %%r5, %%r5, 4; add.u32 %%r4, %%r4, %%r5; mov.u32 %%r6, sa; add.u32 %%r6, %%r6, %%r4;
 and.b32 %%r4, %%r0, 7; mul.lo.u32 %%r4, %%r4, %[1]d; shr.u32 %%r5, %%r0, 3; and.b32 %%r5, %%r5, 1; shl.b32 %%r5, %%r5, 4; add.u32 %%r4, %%r4, %%r5; mov.u32 %%r7, sb; add.u32 %%r7, %%r7, %%r4;
@@ -65,7 +66,7 @@ ldmatrix.sync.aligned.m8n8.%s.shared.b16 {%s}, [%%r7];
 	if c.out == "f16" {
 		words = 2
 	}
-	// C and D lie row by row.
+	// C and D are row-major.
 	for r := range words {
 		if c.out == "f16" {
 			fmt.Fprintf(&text, "shr.u32 %%r8, %%r0, 2; add.u32 %%r8, %%r8, %d; shl.b32 %%r8, %%r8, 4; and.b32 %%r9, %%r0, 3; shl.b32 %%r9, %%r9, 2; add.u32 %%r%d, %%r8, %%r9;\n", 8*r, 10+r)
@@ -82,8 +83,8 @@ ldmatrix.sync.aligned.m8n8.%s.shared.b16 {%s}, [%%r7];
 	return text.String()
 }
 
-// TestMMA multiplies matrices as the header of matrix.go says, and compares with a plain
-// loop over rows and columns.
+// TestMMA multiplies matrices and compares with a loop over rows and columns in the order stated in
+// matrix.go.
 func TestMMA(t *testing.T) {
 	half := func(raw uint64) float64 { return float64(math.Float32frombits(halfToSingle(uint16(raw)))) }
 	bfloat := func(raw uint64) float64 { return float64(math.Float32frombits(uint32(raw) << 16)) }
@@ -192,7 +193,7 @@ func TestMMA(t *testing.T) {
 							sum = math.Float32frombits(uint32(element(raw[2], 4, 8*i+j)))
 						}
 						for k := range c.k {
-							// The product has at most 22 bits, and so the sum in float64 is exact here.
+							// The product has at most 22 bits, so the sum is exact in float64.
 							sum = float32(float64(sum) + c.value(element(raw[0], c.size, i*c.k+k))*c.value(element(raw[1], c.size, j*c.k+k)))
 						}
 						want, got = uint64(math.Float32bits(sum)), element(raw[3], 4, 8*i+j)
@@ -228,7 +229,7 @@ ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16 {%r6}, [%r5]; st.global.u32 [%rd3
 	}
 }
 
-// TestMatrixChecks finds what is wrong at a matrix instruction.
+// TestMatrixChecks checks reports of wrong matrix instructions.
 func TestMatrixChecks(t *testing.T) {
 	const address = "shl.b32 %r5, %r20, 4; add.u32 %r5, %r5, tile;\n"
 	const load = "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r6, %r7, %r8, %r9}, "

@@ -5,16 +5,16 @@ import (
 	"unsafe"
 )
 
-// mbarrier: barriers that are objects of 8 bytes in shared memory (PTX ISA §9.7.13.15).
-// Their form is the machine's own: from the low end, 20 bits of arrivals that are pending
-// in this phase, 20 of those that a phase expects, and the number of the phase. To the
-// checkers, init is a plain store, an arrival an atomic that releases, and a wait one that
-// acquires. A wait never suspends: it says at once whether the phase is complete.
+// mbarrier: barriers that are objects of 8 bytes in shared memory (PTX ISA §9.7.13.15). The machine's own
+// layout is, from the low end: 20 bits of pending arrivals of the current phase, 20 bits of arrivals that a
+// phase expects, and the number of the phase. For the checkers, init is a plain store, an arrival a releasing
+// atomic, and a wait an acquiring one. A wait never suspends: it returns at once whether the phase is
+// complete.
 
 const (
 	mbarrierCount  = 1<<20 - 1
-	mbarrierExpect = 20 // the expected arrivals begin there
-	mbarrierPhase  = 40 // the phase
+	mbarrierExpect = 20 // first bit of the expected arrivals
+	mbarrierPhase  = 40 // first bit of the phase number
 )
 
 type mbarrierKind uint8
@@ -33,13 +33,13 @@ const (
 type mbarrierOp struct {
 	kind  mbarrierKind
 	mem   memOp
-	state memReg // of 8 bytes: what arrivals return; or what a wait has, of 4 for a parity
+	state memReg // of 8 bytes: the state that arrivals return and waits take; of 4 for a wait on a parity
 	count uint32 // a row of 4 bytes
 	noInc bool   // of cp.async.mbarrier.arrive
 }
 
 func (m *mbarrierOp) run(w *warp, in *instr, mask uint32) error {
-	if m.kind == mbarrierAsync { // an arrival when the copies of the thread have arrived
+	if m.kind == mbarrierAsync { // the arrival happens when the thread's copies have been performed
 		if err := asyncWaitAll(w, in, mask); err != nil {
 			return err
 		}
@@ -69,8 +69,8 @@ func (m *mbarrierOp) run(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
-// wait is test_wait and try_wait. One in vain acquires nothing; and where all lanes look at
-// one barrier, as they nearly always do, one of them looks.
+// wait is test_wait and try_wait. A wait that is not complete acquires nothing. If all lanes wait for the
+// same barrier, as they nearly always do, only one of them accesses it.
 func (m *mbarrierOp) wait(w *warp, in *instr, mask uint32) error {
 	mem, looks := m.mem, mask
 	from := w.addresses(&mem)
@@ -115,7 +115,7 @@ func (m *mbarrierOp) wait(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
-// next is the barrier after an operation with a count, and whether the count may be.
+// next returns the barrier after an operation with a count, and whether the count is valid.
 func (m *mbarrierOp) next(old, count uint64) (uint64, bool) {
 	pending, expected, phase := old&mbarrierCount, old>>mbarrierExpect&mbarrierCount, old>>mbarrierPhase
 	switch m.kind {
@@ -126,7 +126,7 @@ func (m *mbarrierOp) next(old, count uint64) (uint64, bool) {
 	case mbarrierDrop:
 		expected -= count
 	case mbarrierAsync:
-		if !m.noInc { // one more is pending before it arrives
+		if !m.noInc { // one more arrival is pending until it arrives
 			return old, true
 		}
 	}
@@ -185,7 +185,7 @@ func decodeMbarrier(d *decoder) error {
 	var err error
 	switch {
 	case waits:
-		if len(ops) < 3 || len(ops) > 4 || len(ops) == 4 && what != 5 { // the fourth is how long it may suspend
+		if len(ops) < 3 || len(ops) > 4 || len(ops) == 4 && what != 5 { // the fourth is the suspend time hint
 			return d.errorf("%s: wrong number of operands", d.in.op)
 		}
 		if ops[0].kind != opName {
@@ -227,7 +227,7 @@ func decodeMbarrier(d *decoder) error {
 	return d.mbarrierAt(m, ops[0])
 }
 
-// mbarrierMemory decodes where a barrier is.
+// mbarrierMemory decodes the address of a barrier.
 func (d *decoder) mbarrierMemory(m *mbarrierOp) error {
 	m.state.sink = true
 	m.mem.space, m.mem.kind, m.mem.elem, m.mem.n, m.mem.size = spaceGeneric, accessAtomic, 8, 1, 8

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestMbarrier passes values from a warp to another by barriers in shared memory, phase by
-// phase, and finds where an arrival or a wait is missing.
+// TestMbarrier passes values from one warp to another with barriers in shared memory, phase by phase, and
+// checks that a missing arrival or wait is reported.
 func TestMbarrier(t *testing.T) {
 	// The first warp writes what the second reads, four times; full and empty are barriers.
 	const kernel = `
@@ -66,7 +66,7 @@ END: st.global.u32 [%rd3], %r8;`
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
 	}
-	// By the state that an arrival returns, with a drop, and with copies.
+	// With the state that an arrival returns, with arrive_drop, and with asynchronous copies.
 	out, err := launchBody(t, Options{Checks: AllChecks(), Budget: 1 << 20}, 1, 32, `
 .shared .align 8 .b8 bar[8];
 setp.ne.u32 %p1, %r20, 0; @%p1 bra READY;

@@ -2,36 +2,35 @@ package ptx
 
 import "unsafe"
 
-// What an access has found of a row of addresses, for those that follow it. Of the accesses
-// of a basic block by one register that the block does not change in between, all lie at
-// fixed distances: [a], [a+4], [a+128]. The first leads: the others, if the same lanes
-// execute them, know from it in which memory the lanes are, how far apart and how near
-// its ends.
+// What an access has found out about a row of addresses is reused by later accesses. In a basic block,
+// accesses through one register that does not change in between have constant distances: [a], [a+4], [a+128].
+// The first leads: if the others are executed by the same lanes, they know from it which memory the lanes
+// access, how far apart the lanes are, and how far from the memory's ends.
 
-// maxKnown is how many registers of a basic block are known at a time.
+// maxKnown is the number of registers of a basic block that are tracked at a time.
 const maxKnown = 32
 
-// knownRow is what is known of the addresses in a row.
+// knownRow is what is known about the addresses in a row.
 type knownRow struct {
-	mask  uint32 // the lanes that it is known of; 0 is none
-	same  bool   // they access one place
+	mask  uint32 // lanes that the knowledge covers; 0 for none
+	same  bool   // they access the same address
 	space space
-	alloc *allocation // nil where it is shared memory
+	alloc *allocation // nil for shared memory
 	mem   unsafe.Pointer
-	base  uint64 // of mem: as addresses have it
+	base  uint64 // of mem, as an address
 	size  uint64
-	step  uint64 // between all neighbouring lanes; 0 where it differs, or is not known
+	step  uint64 // between consecutive lanes; 0 if it varies or is unknown
 
-	imm      uint64 // of the access that leads, for which these are
-	low      uint64 // of the offsets, ored: their low bits
+	imm      uint64 // of the leading access, which the other fields describe
+	low      uint64 // bitwise or of the offsets: tells their alignment
 	min, max uint64 // bounds of the offsets
 
-	addr *[warpSize]uint64 // the addresses, to which an access adds its imm less added
-	at   uint64            // what is added already
-	wide [warpSize]uint64  // those of a row of 32 bits
+	addr *[warpSize]uint64 // the addresses, to which an access adds its imm − added
+	at   uint64            // imm already included in addr
+	wide [warpSize]uint64  // the addresses of a row of 32 bits, widened
 }
 
-// findKnown finds the accesses that lead and that follow.
+// findKnown finds the accesses that lead and those that follow.
 func findKnown(e *entry, starts []bool) {
 	type group struct {
 		leader *memOp
@@ -71,8 +70,8 @@ func findKnown(e *entry, starts []bool) {
 	}
 }
 
-// follows reports whether an access may lead or follow others: a weak load or store whose
-// registers are not that of the address.
+// follows reports whether an access may lead or follow others: it must be a weak load or store that does not
+// overwrite the address register.
 func (m *memOp) follows(e *entry, in *instr) bool {
 	if m.kind == accessAtomic || m.sem != semWeak || m.call || m.space != spaceGlobal && m.space != spaceShared && m.space != spaceGeneric {
 		return false
@@ -86,9 +85,9 @@ func (m *memOp) follows(e *entry, in *instr) bool {
 	return true
 }
 
-// know keeps what an access that leads has found.
+// know records what a leading access has found.
 func (w *warp) know(m *memOp, from *[warpSize]uint64, imm uint64, t *target, al *allocation, size uint64) {
-	k, s := &w.known[m.slot-1], &w.survey
+	k, s := &w.known[m.slot-1], &w.coalescing
 	if t.space != spaceGlobal && t.space != spaceShared {
 		k.mask = 0
 		return
@@ -96,7 +95,7 @@ func (w *warp) know(m *memOp, from *[warpSize]uint64, imm uint64, t *target, al 
 	k.mask, k.same, k.space, k.alloc = t.mask, t.same, t.space, al
 	k.mem, k.base, k.size = t.mem, t.base, size
 	k.imm, k.low, k.min, k.max, k.step = imm, s.low, s.min, s.max, 0
-	if t.neighbours && t.mask == allLanes {
+	if t.contiguous && t.mask == allLanes {
 		k.step = uint64(m.size)
 	}
 	k.addr, k.at = from, 0
@@ -106,7 +105,7 @@ func (w *warp) know(m *memOp, from *[warpSize]uint64, imm uint64, t *target, al 
 	}
 }
 
-// holds reports whether an access lies surely within the memory that is known, aligned.
+// holds reports whether an access is certainly aligned and inside the known memory.
 func (k *knownRow) holds(m *memOp, imm uint64, mask uint32) bool {
 	if k.mask != mask || k.size < uint64(m.size) {
 		return false
@@ -115,18 +114,18 @@ func (k *knownRow) holds(m *memOp, imm uint64, mask uint32) bool {
 	return k.max+distance <= span && k.min+distance <= k.max+distance && (k.low|distance)&uint64(m.size-1) == 0
 }
 
-// resolveKnown is resolve where the memory is known.
+// resolveKnown is resolve for an access to known memory.
 func (w *warp) resolveKnown(in *instr, m *memOp, k *knownRow, imm uint64, mask uint32) error {
 	add := imm - k.at
 	w.target = target{
 		mem: k.mem, base: k.base - add, addr: k.addr, mask: mask, space: k.space,
-		neighbours: k.step == uint64(m.size), same: k.same,
+		contiguous: k.step == uint64(m.size), same: k.same,
 	}
 	if w.block.launch.checks != nil {
 		c := &w.access
 		c.in, c.space, c.kind, c.sem, c.scope, c.size = in, k.space, m.kind, m.sem, m.scope, m.size
 		c.mask, c.addr, c.imm, c.alloc, c.copy = mask, k.addr, add, k.alloc, nil
-		c.same, c.row = k.same, w.target.neighbours
+		c.same, c.row = k.same, w.target.contiguous
 		c.from, c.to = k.min+imm-k.imm, k.max+imm-k.imm+uint64(m.size)
 		if k.alloc == nil {
 			c.imm -= k.base

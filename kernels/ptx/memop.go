@@ -5,21 +5,21 @@ import (
 	"unsafe"
 )
 
-// A warp's access to memory. It is resolved to the memory that its
-// lanes lie in, nearly always one piece, and then done for all of them.
+// A warp's access to memory. It is resolved to the allocations that its lanes access, nearly always one, and
+// then performed for all of their lanes together.
 
-// target is memory in which lanes lie: an address a is at mem + a - base.
+// target is memory that some lanes access: address a is at mem + a - base.
 type target struct {
 	mem        unsafe.Pointer
 	base       uint64
 	addr       *[warpSize]uint64
 	mask       uint32
 	space      space
-	neighbours bool // the lanes access neighbouring places, in order
-	same       bool // the lanes access one place
+	contiguous bool // the lanes' addresses are contiguous, in order
+	same       bool // the lanes have the same address
 }
 
-// An accessFunc does a load, store or atomic for the lanes of a target.
+// An accessFunc performs a load, store or atomic for the lanes of a target.
 type accessFunc func(w *warp, in *instr, t *target)
 
 // accessMemory executes a load, store or atomic.
@@ -27,7 +27,7 @@ func accessMemory(w *warp, in *instr, mask uint32) error {
 	return w.resolve(in, in.mem, in.imm, mask)
 }
 
-// addresses returns each lane's address, without what is added.
+// addresses returns each lane's address, without the immediate offset.
 func (w *warp) addresses(m *memOp) *[warpSize]uint64 {
 	if !m.addr32 {
 		return row[uint64](w.regs, m.addr)
@@ -39,9 +39,8 @@ func (w *warp) addresses(m *memOp) *[warpSize]uint64 {
 	return &w.addr
 }
 
-// resolve finds the memory that the lanes of mask access, shows it to the
-// checkers, and does the access: at once where all lanes lie in one piece, as they
-// nearly always do.
+// resolve finds the memory that the lanes of mask access, shows the access to the checkers, and performs it,
+// in one step if all lanes access one allocation.
 func (w *warp) resolve(in *instr, m *memOp, imm uint64, mask uint32) error {
 	if m.slot != 0 && !m.leads {
 		if known := &w.known[m.slot-1]; known.holds(m, imm, mask) {
@@ -77,7 +76,7 @@ func (w *warp) resolve(in *instr, m *memOp, imm uint64, mask uint32) error {
 	if generic && at != spaceGlobal {
 		t.base = windowOf(at)
 	}
-	s := &w.survey
+	s := &w.coalescing
 	good := size >= uint64(m.size)
 	if good {
 		s.imm, s.base, s.step = imm, t.base, uint64(m.size)
@@ -95,7 +94,7 @@ func (w *warp) resolve(in *instr, m *memOp, imm uint64, mask uint32) error {
 		}
 		return w.resolveSlowly(in, m, mask)
 	}
-	t.neighbours, t.same = s.apart == 0, s.uneven == 0
+	t.contiguous, t.same = s.apart == 0, s.uneven == 0
 	if m.leads {
 		w.know(m, from, imm, t, al, size)
 	}
@@ -111,7 +110,7 @@ func (w *warp) resolve(in *instr, m *memOp, imm uint64, mask uint32) error {
 	return nil
 }
 
-// accessWindow accesses memory that is not global: t's lanes are within it.
+// accessWindow accesses shared, local or constant memory; t's lanes are inside it.
 func (w *warp) accessWindow(in *instr, m *memOp, t *target, near bool) error {
 	if m.kind != accessLoad && t.space != spaceShared && t.space != spaceLocal {
 		return w.errorf(in, t.mask, "writes %v memory", t.space)
@@ -129,8 +128,8 @@ func (w *warp) accessWindow(in *instr, m *memOp, t *target, near bool) error {
 		}
 	}
 	if t.space == spaceLocal {
-		// The lanes' memories lie one after another.
-		t.neighbours, t.same = false, false
+		// The local memories of the lanes are consecutive.
+		t.contiguous, t.same = false, false
 		stride := uint64(w.block.launch.entry.local)
 		for i := range w.addr {
 			w.addr[i] += uint64(i) * stride
@@ -140,7 +139,7 @@ func (w *warp) accessWindow(in *instr, m *memOp, t *target, near bool) error {
 	return nil
 }
 
-// within reports whether all lanes of mask are at most span past base and aligned.
+// within reports whether all lanes of mask are aligned and at most span past base.
 func within(addr *[warpSize]uint64, base, span, align uint64, mask uint32) bool {
 	bad := uint64(0)
 	if mask == allLanes {
@@ -162,7 +161,7 @@ func within(addr *[warpSize]uint64, base, span, align uint64, mask uint32) bool 
 	return true
 }
 
-// window returns the memory of a space that has its own window of addresses.
+// window returns the memory of a space with its own window of generic addresses.
 func (w *warp) window(sp space) []byte {
 	l := w.block.launch
 	switch sp {
@@ -190,10 +189,10 @@ func spaceOfAddress(a uint64) space {
 	return spaceGlobal
 }
 
-// resolveSlowly is resolve for lanes in several spaces or allocations, and for
-// wrong addresses. They are in w.addr.
+// resolveSlowly is resolve for lanes in several spaces or allocations, and for invalid addresses. The
+// addresses are in w.addr.
 func (w *warp) resolveSlowly(in *instr, m *memOp, mask uint32) error {
-	addr := w.addr // of all lanes, as w.addr is changed
+	addr := w.addr // a copy, because w.addr is changed below
 	for rest := mask; rest != 0; {
 		at, group := m.space, rest
 		if at == spaceGeneric {
@@ -208,8 +207,8 @@ func (w *warp) resolveSlowly(in *instr, m *memOp, mask uint32) error {
 		rest &^= group
 		w.addr = addr
 		if m.space == at && at != spaceGlobal {
-			// Addresses of a space with a window of its own have 32 bits, and wrap
-			// (PTX ISA §6.4.1). Those within it have no more bits anyway.
+			// Addresses of a space with its own window have 32 bits, and wrap (PTX ISA §6.4.1). Valid ones
+			// have no more bits anyway.
 			for i := range w.addr {
 				w.addr[i] = uint64(uint32(w.addr[i]))
 			}
@@ -252,13 +251,13 @@ func (w *warp) resolveGlobal(in *instr, m *memOp, mask uint32) error {
 	mem := &w.block.launch.device.mem
 	addr := &w.addr
 	own := w.block.launch.origin[m.origin]
-	// All lanes are looked at before the first access takes effect.
+	// All lanes are checked before the first access takes effect.
 	for g := mask; g != 0; g &= g - 1 {
 		lane := bits.TrailingZeros32(g) & 31
 		at := addr[lane]
 		a := mem.find(at)
 		if a != nil && own != nil && a != own {
-			a = nil // another's
+			a = nil // a different allocation
 		}
 		if a != nil && a.size-(at-a.base) >= uint64(m.size) && at&uint64(m.size-1) == 0 {
 			continue
@@ -275,7 +274,7 @@ func (w *warp) resolveGlobal(in *instr, m *memOp, mask uint32) error {
 		if err := w.block.launch.found(r); err != nil {
 			return err
 		}
-		mask &^= 1 << lane // left out
+		mask &^= 1 << lane // skipped
 	}
 	if mask == 0 {
 		return nil
@@ -304,8 +303,8 @@ func misaligned(size uint32) string {
 	return "the address is no multiple of " + [...]string{"1", "2", "4", "8", "16"}[bits.TrailingZeros32(size)] + " bytes"
 }
 
-// outside reports accesses outside a window, and misaligned ones. If the launch goes on,
-// it returns the lanes that are left.
+// outside reports accesses outside a window, and misaligned ones. If the launch continues, it returns the
+// remaining lanes.
 func (w *warp) outside(in *instr, m *memOp, sp space, base uint64, mask uint32, extent int) (uint32, error) {
 	for rest := mask; rest != 0; rest &= rest - 1 {
 		lane := bits.TrailingZeros32(rest) & 31
@@ -331,15 +330,15 @@ func (w *warp) outside(in *instr, m *memOp, sp space, base uint64, mask uint32, 
 	return mask, nil
 }
 
-// check shows an access to the checkers. near is whether the survey is of it.
+// check shows an access to the checkers. near says that w.coalescing describes it.
 func (w *warp) check(in *instr, m *memOp, sp space, addr *[warpSize]uint64, mask uint32, a *allocation, near bool) error {
 	c := &w.access
 	c.in, c.space, c.kind, c.sem, c.scope, c.size = in, sp, m.kind, m.sem, m.scope, m.size
 	c.mask, c.addr, c.imm, c.alloc, c.copy = mask, addr, 0, a, nil
-	alone := a != nil || sp != spaceGlobal // target is of all lanes
-	c.same, c.row = alone && w.target.same, alone && w.target.neighbours && mask == allLanes
+	alone := a != nil || sp != spaceGlobal // the target covers all lanes
+	c.same, c.row = alone && w.target.same, alone && w.target.contiguous && mask == allLanes
 	if c.from, c.to = 0, 0; near {
-		c.from, c.to = w.survey.min, w.survey.max+uint64(m.size)
+		c.from, c.to = w.coalescing.min, w.coalescing.max+uint64(m.size)
 	}
 	return w.block.launch.checks.access(c)
 }

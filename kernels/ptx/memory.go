@@ -7,11 +7,10 @@ import (
 	"unsafe"
 )
 
-// Where things lie in the generic address space. Allocations in global memory
-// come one after another, and no address is used twice. After each there is a gap that
-// an index of 32 bits does not reach across in steps of up to 256 bytes. Larger steps
-// do: so that they do not hit the next allocation, as they would if all began at
-// multiples of a power of two, gaps differ (gapAfter).
+// Layout of the generic address space. Allocations in global memory follow each other, and no address is
+// reused. After each is a gap that a 32-bit index with a stride of up to 256 bytes cannot cross. A larger
+// stride can. So that it does not hit the next allocation, as it would if all began at multiples of a power
+// of two, gaps differ (gapAfter).
 const (
 	globalBase = 1 << 48
 	globalEnd  = 1 << 62
@@ -28,37 +27,37 @@ const (
 	paramSize  = 1 << 16
 )
 
-// gapAfter is the gap after the n-th allocation: by a random-looking multiple of 256
-// below 2^40 more than allocGap. (The multiplier is 2^32 divided by the golden ratio.)
+// gapAfter returns the gap after the n-th allocation: allocGap plus a pseudo-random multiple of 256 below
+// 2^40. (The multiplier is 2^32 divided by the golden ratio.)
 func gapAfter(n uint64) uint64 {
 	return allocGap + uint64(uint32(n)*0x9e3779b9)*allocAlign
 }
 
-// allocation is a piece of global memory, or of a module's constant memory.
+// allocation is a block of global memory, or of a module's constant memory.
 type allocation struct {
 	name  string
 	base  uint64
 	size  uint64
 	mem   []byte // nil once freed
-	unmap func() // gives mem back to the system
-	// variable is whether it is a module's, which only Close frees.
+	unmap func() // releases mem
+	// variable reports whether it is a module's variable, which only Close frees.
 	variable bool
 
-	shadow *allocShadow // of the checkers; nil without
+	shadow *allocShadow // nil without checkers
 }
 
-// memory is all global memory of a device.
+// memory is the global memory of a device.
 type memory struct {
 	live  []*allocation // by base, ascending
-	freed []*allocation // the same, for reports of what uses them
+	freed []*allocation // likewise; for reports about uses of freed memory
 	next  uint64
 	count uint64 // of allocations so far
 	used  uint64
 	limit uint64
-	last  *allocation // what find has found last
+	last  *allocation // the last result of find
 }
 
-// alloc returns size bytes of zeros. They cost nothing until they are touched.
+// alloc allocates size bytes of zeroed memory, which takes no host memory until it is touched.
 func (m *memory) alloc(name string, size uint64) (*allocation, error) {
 	if size > m.limit || m.used > m.limit-size {
 		return nil, fmt.Errorf("ptx: out of memory: %d bytes for %q, %d of %d in use", size, name, m.used, m.limit)
@@ -93,7 +92,7 @@ func (m *memory) free(a *allocation) {
 	m.freed[i] = a
 }
 
-// keep gives up all allocations but the first n, as if they had never been.
+// keep removes all allocations after the first n, as if they had never been made.
 func (m *memory) keep(n int) {
 	for _, a := range m.live[n:] {
 		m.used -= a.size
@@ -103,7 +102,7 @@ func (m *memory) keep(n int) {
 	m.live, m.last = m.live[:n], nil
 }
 
-// find returns the allocation that addr lies in, or nil.
+// find returns the allocation that contains addr, or nil.
 func (m *memory) find(addr uint64) *allocation {
 	if a := m.last; a != nil && addr-a.base < a.size {
 		return a
@@ -115,7 +114,7 @@ func (m *memory) find(addr uint64) *allocation {
 	return nil
 }
 
-// nearest returns the last allocation of a list that begins at or before addr.
+// nearest returns the last allocation of a list that starts at or before addr.
 func nearest(list []*allocation, addr uint64) *allocation {
 	i := sort.Search(len(list), func(i int) bool { return list[i].base > addr })
 	if i == 0 {
@@ -124,7 +123,7 @@ func nearest(list []*allocation, addr uint64) *allocation {
 	return list[i-1]
 }
 
-// span returns n bytes at p for the host, or an error that says what is there.
+// span returns n bytes at p for the host, or an error that describes what is at p.
 func (m *memory) span(what string, p uint64, n int64) (*allocation, uint64, error) {
 	if n < 0 {
 		return nil, 0, fmt.Errorf("ptx: %s of %d bytes", what, n)
@@ -149,8 +148,8 @@ func (m *memory) span(what string, p uint64, n int64) (*allocation, uint64, erro
 	return a, off, nil
 }
 
-// reserve gets the allocation's memory: zeros, which cost nothing until they are
-// touched where the system can map memory.
+// reserve reserves the allocation's zeroed memory. Where the system can map memory, it takes none until it is
+// touched.
 func (a *allocation) reserve() error {
 	if a.size < mappedFrom {
 		a.mem, a.unmap = aligned(int(a.size)), func() {}
@@ -160,7 +159,7 @@ func (a *allocation) reserve() error {
 	if err != nil {
 		return fmt.Errorf("ptx: %d bytes for %q: %w", a.size, a.name, err)
 	}
-	// A device that nobody closes gives its memory back all the same.
+	// Also release the memory of a device that is never closed.
 	once := runtime.AddCleanup(a, func(unmap func()) { unmap() }, unmap)
 	a.mem = mem
 	a.unmap = func() {
@@ -175,11 +174,10 @@ func (a *allocation) release() {
 	a.unmap()
 }
 
-// mappedFrom is the size from which an allocation is mapped by itself.
+// mappedFrom is the size from which an allocation gets its own mapping.
 const mappedFrom = 1 << 20
 
-// aligned returns n zeros whose first byte's address is a multiple of 16, as the
-// widest access needs it.
+// aligned returns n zeroed bytes, aligned to 16 as the widest access requires.
 func aligned(n int) []byte {
 	words := make([]uint64, (n+15)/8+1)
 	b := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(words)*8)
@@ -189,8 +187,8 @@ func aligned(n int) []byte {
 	return b[:n:n]
 }
 
-// describe says in r where a wrong address of global memory lies. own is the
-// allocation that it was meant for, nil if that is not known: then the nearest one.
+// describe adds to r where an invalid address of global memory is. own is the allocation that it was meant
+// for, or nil if unknown; then it describes the nearest one.
 func (m *memory) describe(r *Report, own *allocation) {
 	about := func(a *allocation) {
 		r.Allocation, r.Extent, r.Offset = a.name, int64(a.size), int64(r.Address-a.base)
@@ -224,7 +222,7 @@ func (m *memory) describe(r *Report, own *allocation) {
 		r.Detail = fmt.Sprintf("byte %d of %q (%d bytes), which was freed", r.Offset, freed.name, freed.size)
 		return
 	}
-	// The nearer of the end before and the start after.
+	// Whichever is nearer: the end of the allocation before it, or the start of the one after it.
 	before := nearest(m.live, r.Address)
 	i := sort.Search(len(m.live), func(i int) bool { return m.live[i].base > r.Address })
 	switch {
@@ -239,9 +237,9 @@ func (m *memory) describe(r *Report, own *allocation) {
 
 func pointer(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b)) }
 
-// boundsDetail says how far an access lies outside a window.
+// boundsDetail describes how far an access is outside a window.
 func boundsDetail(at, end uint64, sp space, extent int) string {
-	if before := -int32(at); before > 0 && at>>32 == 0 { // an address of 32 bits
+	if before := -int32(at); before > 0 && at>>32 == 0 { // a 32-bit address
 		return fmt.Sprintf("%d bytes before the start of %v memory", before, sp)
 	}
 	if int64(at) < 0 {

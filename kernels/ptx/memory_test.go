@@ -14,7 +14,7 @@ import (
 
 var oneThread = device.Dim{X: 1, Y: 1, Z: 1}
 
-// TestMemory goes through what the host does with global memory.
+// TestMemory covers the host's operations on global memory.
 func TestMemory(t *testing.T) {
 	dev := New(Options{Checks: AllChecks(), MemoryLimit: 8 << 30})
 	ok := func(err error) {
@@ -40,7 +40,7 @@ func TestMemory(t *testing.T) {
 	ok(dev.Fill(a, 7, 1000))
 	ok(dev.Write(a+100, text))
 	ok(dev.Copy(b+5, a+100, int64(len(text))))
-	ok(dev.Copy(a+102, a+100, int64(len(text)))) // the places overlap
+	ok(dev.Copy(a+102, a+100, int64(len(text)))) // overlapping ranges
 	got := make([]byte, len(text))
 	ok(dev.Read(got, b+5))
 	if !bytes.Equal(got, text) {
@@ -50,7 +50,7 @@ func TestMemory(t *testing.T) {
 	if !bytes.Equal(got, text) {
 		t.Errorf("copied over itself: %q", got)
 	}
-	ok(dev.Write(b+200, text)) // what is undefined around it stays so
+	ok(dev.Write(b+200, text)) // the bytes around it stay undefined
 	ok(dev.Copy(b+195, b+200, int64(len(text))+5))
 	ok(dev.Copy(b+300, b+195, int64(len(text))))
 	ok(dev.Read(got, b+300))
@@ -60,18 +60,18 @@ func TestMemory(t *testing.T) {
 	ok(dev.Copy(b+400, b+200, 2*int64(len(text))))
 	ok(dev.Copy(b+405, b+400, 2*int64(len(text))))
 	refused(dev.Read(make([]byte, 20), b+405), "nothing has written byte")
-	ok(dev.Write(a+1000, nil)) // nothing, at the end
+	ok(dev.Write(a+1000, nil)) // zero bytes, at the end
 	refused(dev.Read(got, b), "nothing has written byte 0")
 	refused(dev.Write(a+995, text), `7 bytes past the end of "a" (1000 bytes)`)
 	refused(dev.Read(got, a-1), `1 bytes before "a"`)
 	refused(dev.Fill(0, 0, 1), "before")
 	refused(dev.Copy(a, b, -1), "-1 bytes")
-	refused(dev.Free(a+8), "no allocation's start")
+	refused(dev.Free(a+8), "not the start of an allocation")
 	ok(dev.Free(a))
 	refused(dev.Free(a), `"a" was freed before`)
 	refused(dev.Read(got, a), "which was freed")
 
-	// Pages that nobody touches cost nothing.
+	// Untouched pages take no memory.
 	big, err := dev.Alloc("big", 5<<30)
 	ok(err)
 	ok(dev.Write(big+5<<30-4, []byte{1, 2, 3, 4}))
@@ -85,7 +85,7 @@ func TestMemory(t *testing.T) {
 	ok(dev.Close())
 }
 
-// TestClosed asks a device for more after it is closed.
+// TestClosed uses a device after it is closed.
 func TestClosed(t *testing.T) {
 	dev := New(Options{})
 	m, err := dev.Load("x.ptx", []byte(".version 7.8\n.target sm_80\n.visible .entry k() { ret; }"))
@@ -107,7 +107,7 @@ func TestClosed(t *testing.T) {
 	}
 }
 
-// TestRefusedModule leaves nothing behind of a module that cannot be loaded.
+// TestRefusedModule checks that a module that cannot be loaded leaves nothing allocated.
 func TestRefusedModule(t *testing.T) {
 	dev := New(Options{Checks: AllChecks(), MemoryLimit: 1 << 20})
 	for range 3 {
@@ -121,7 +121,7 @@ func TestRefusedModule(t *testing.T) {
 	}
 }
 
-// TestFreedShadow gives back what the checkers know of freed memory.
+// TestFreedShadow checks that freed memory's shadow is freed too.
 func TestFreedShadow(t *testing.T) {
 	dev := New(Options{Checks: AllChecks()})
 	p, err := dev.Alloc("x", 1<<30)
@@ -188,8 +188,7 @@ func TestLaunchArguments(t *testing.T) {
 	}
 }
 
-// TestSpaces reaches every space by its own addresses and by generic ones, lanes
-// in different spaces at once.
+// TestSpaces accesses every space by its own addresses and by generic ones, with lanes in different spaces.
 func TestSpaces(t *testing.T) {
 	body := `
 	.local .align 8 .b8 own[16];
@@ -233,13 +232,13 @@ func TestSpaces(t *testing.T) {
 	}
 }
 
-// TestSurvey compares the survey of addresses in assembly with its twin.
-func TestSurvey(t *testing.T) {
+// TestCoalescing compares the coalescing of addresses in assembly with the plain Go.
+func TestCoalescing(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 20000 {
 		var from, x, y [warpSize]uint64
 		base := rng.Uint64N(1 << 40)
-		s := survey{imm: uint64(rng.Int64N(64) - 32), base: base, step: 1 << rng.IntN(5)}
+		s := coalescing{imm: uint64(rng.Int64N(64) - 32), base: base, step: 1 << rng.IntN(5)}
 		stride := [4]uint64{0, s.step, s.step, 4}[rng.IntN(4)]
 		for i := range from {
 			from[i] = base + uint64(i)*stride
@@ -277,8 +276,8 @@ func TestPermutation(t *testing.T) {
 	}
 }
 
-// TestShortCopy copies with cp.async the end of an array that is no whole number of
-// copies: what lies after the bytes asked for is not read.
+// TestShortCopy copies the end of an array with cp.async, where the last copy reads fewer bytes than its
+// size. The bytes after the end must not be read.
 func TestShortCopy(t *testing.T) {
 	const text = `.version 7.8
 .target sm_80
@@ -307,7 +306,7 @@ func TestShortCopy(t *testing.T) {
 		{256, 5, 0x0504030201, ""},
 		{256, 1, 1, ""},
 		{256, 0, 0, ""},
-		{1, 0, 0, ""}, // where nothing is read, no address is needed
+		{1, 0, 0, ""}, // a copy of 0 bytes needs no valid address
 		{256, 6, 0, "out of bounds"},
 		{256, 16, 0, "out of bounds"},
 		{257, 1, 0, "no multiple of 16 bytes"},

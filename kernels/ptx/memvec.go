@@ -5,17 +5,15 @@ import (
 	"unsafe"
 )
 
-// Loads and stores that are done for all elements of a vector, or for all lanes,
-// at once.
+// Loads and stores that move all elements of a vector, or all lanes, at once.
 
-// A fillFunc reads one element at p into the lanes of mask; lanes that are not
-// live may get it as well.
+// A fillFunc loads one element at p into the lanes of mask; lanes that are not live may also get it.
 type fillFunc func(d, p unsafe.Pointer, mask, live uint32)
 
 // A vectorFunc moves all elements of a vector of each lane.
 type vectorFunc func(w *warp, m *memOp, t *target)
 
-// A blockFunc moves what all 32 lanes access, side by side from p on.
+// A blockFunc moves the elements of all 32 lanes, which are contiguous from p.
 type blockFunc func(w *warp, m *memOp, p unsafe.Pointer)
 
 func fillRow[R, E ~int8 | ~uint8 | integer](d, p unsafe.Pointer, mask, live uint32) {
@@ -36,7 +34,7 @@ func fillAll[R any](to *[warpSize]R, v R) {
 	}
 }
 
-// fillWords is fillRow of words.
+// fillWords is fillRow for elements of 4 bytes.
 func fillWords(d, p unsafe.Pointer, mask, live uint32) {
 	if vectors && mask == live {
 		fillRow32(d, *(*uint32)(p))
@@ -55,12 +53,12 @@ var fills = map[loadKey]fillFunc{
 	{4, 4, true}: fillWords, {8, 4, true}: fillRow[int64, int32], {8, 8, true}: fillRow[int64, int64],
 }
 
-// vectorKey is a vector of n elements of some bytes.
+// vectorKey is a vector of n elements of elem bytes.
 type vectorKey struct{ n, elem uint8 }
 
-// together picks the functions for all elements or lanes at once, for registers as
-// wide as the elements and all of them wanted.
-func (m *memOp) together(vectors map[vectorKey]vectorFunc, blocks map[vectorKey]blockFunc) {
+// chooseWide selects the functions that move all elements or lanes at once, if registers are as wide as the
+// elements and none is a sink.
+func (m *memOp) chooseWide(vectors map[vectorKey]vectorFunc, blocks map[vectorKey]blockFunc) {
 	for k := range m.n {
 		if m.regs[k].sink || m.regs[k].bytes != m.elem {
 			return

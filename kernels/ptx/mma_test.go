@@ -12,9 +12,9 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// TestMMALayouts multiplies matrices of f64 and of integers of 4 and 8 bits. Each lane's
-// registers are written by the tables of the manual, "Matrix fragments for mma": they say
-// which element of a matrix element i of a lane's vector is.
+// TestMMALayouts multiplies matrices of f64 and of integers of 4 and 8 bits. Each lane's registers are
+// written with the tables of the manual, "Matrix fragments for mma", which give the matrix element for
+// element i of a lane's vector.
 func TestMMALayouts(t *testing.T) {
 	// place is the row and column of element i of a lane, with g = lane/4 and t = lane%4.
 	type place func(g, t, i int) (row, col int)
@@ -75,7 +75,7 @@ func TestMMALayouts(t *testing.T) {
 				d[0][0] = math.MaxInt32 // saturates, or wraps
 			}
 			cPlace := func(g, t, i int) (int, int) { return g + i/2*8, 2*t + i%2 }
-			// The vectors of each lane, of A, B and C, one after another.
+			// The vectors of A, B and C for each lane, concatenated.
 			n := [3]int{c.m * c.k * bits / 32 / (8 * reg), 8 * c.k * bits / 32 / (8 * reg), c.m / 4}
 			lanes := make([]byte, 32*(n[0]+n[1]+2*n[2])*reg)
 			stride := (n[0] + n[1] + n[2]) * reg

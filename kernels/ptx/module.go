@@ -16,14 +16,13 @@ type loadedModule struct {
 	globals   map[*variable]*allocation
 	constAt   map[*variable]uint64
 	constants []byte
-	warps     map[*entry][]warp // of the last launches
+	warps     map[*entry][]warp // of each kernel's last launch, for reuse
 }
 
-// maxConst is the constant memory of a module (PTX ISA §5.1.3).
+// maxConst is the size of a module's constant memory (PTX ISA §5.1.3).
 const maxConst = 64 << 10
 
-// Load makes a module ready to launch. A text that was loaded before, on this or
-// another device, is not parsed again.
+// Load makes a module ready to launch. A text that is in Options.Cache is not parsed again.
 func (d *Device) Load(name string, text []byte) (device.Module, error) {
 	if d.closed {
 		return nil, errClosed
@@ -52,12 +51,12 @@ func (d *Device) LoadProgram(p *Program) (device.Module, error) {
 	return m, nil
 }
 
-// layOut gives every variable its place and what it holds at first.
+// layOut allocates and initializes every variable.
 func (m *loadedModule) layOut() error {
 	d, module := m.device, m.program.module
 	for _, v := range module.order {
 		if v.extern && module.globals[v.name] != v {
-			continue // defined further on
+			continue // defined later in the text
 		}
 		if v.extern && v.space != spaceShared {
 			continue // no kernel that can be run uses it
@@ -71,7 +70,7 @@ func (m *loadedModule) layOut() error {
 			a.variable = true
 			copy(a.mem, v.init)
 			m.globals[v] = a
-			if d.checks != nil { // what is not initialised is zero
+			if d.checks != nil { // uninitialized variables are zero, so defined
 				d.checks.alloc(a)
 				d.checks.hostWrite(a, 0, int64(a.size))
 			}
@@ -142,14 +141,20 @@ func (m *loadedModule) Kernel(name string) (device.Kernel, error) {
 	return &kernel{m.device, m, e}, nil
 }
 
-// A Cache keeps the modules that devices have parsed, by their content, and drops the oldest
-// of more than 128. Devices that share one load a module again without parsing it; what a
-// module's variables hold is of each device. The zero value is empty. It may be used by
-// several goroutines.
+// A Cache keeps modules that devices have parsed, found by their content; beyond 128 it drops the oldest.
+// Devices that share a Cache load a module again without parsing it; each device has its own variables. The
+// zero value is empty. Several goroutines may use it.
 type Cache struct {
 	mu    sync.Mutex
-	known map[programKey]*parseOnce
-	order []programKey
+	known map[cacheKey]*parseOnce
+	order []cacheKey
+}
+
+// cacheKey has the text and not its sum: a module is looked up at every load, and to hash it
+// for a map takes a tenth of the time.
+type cacheKey struct {
+	name, text string
+	approx     bool
 }
 
 type programKey struct {
@@ -168,21 +173,21 @@ type parseOnce struct {
 	err  error
 }
 
-// maxCached bounds what a Cache keeps.
+// maxCached bounds the number of modules in a Cache.
 const maxCached = 128
 
-// program parses a module, or returns what the cache holds of it. A nil Cache holds nothing.
+// program parses a module, or returns it from the cache. A nil Cache is always empty.
 func (c *Cache) program(name string, text []byte, approx bool) (*Program, error) {
 	if c == nil {
 		return Parse(name, text, approx)
 	}
-	key := keyOf(name, text, approx)
 	c.mu.Lock()
-	entry := c.known[key]
+	entry := c.known[cacheKey{name, string(text), approx}] // copies no text
 	if entry == nil {
 		if c.known == nil {
-			c.known = map[programKey]*parseOnce{}
+			c.known = map[cacheKey]*parseOnce{}
 		}
+		key := cacheKey{name, string(text), approx}
 		entry = new(parseOnce)
 		c.known[key] = entry
 		c.order = append(c.order, key)

@@ -11,10 +11,9 @@ import "testing"
 //	misc        12.4.127  --gpu-architecture=compute_90 -lineinfo
 //	half        12.4.127  --gpu-architecture=compute_80 -lineinfo
 //
-// Only the folders in .file are cut off.
+// Only the directories in .file were removed.
 
-// TestNVCC runs what NVIDIA's compiler writes under all checks, and in several
-// orders, and compares with Go.
+// TestNVCC runs PTX from NVIDIA's compiler under all checks, in several orders, and compares with Go.
 func TestNVCC(t *testing.T) {
 	for _, c := range nvccCases() {
 		t.Run(c.entry, func(t *testing.T) {

@@ -37,7 +37,7 @@ func nvccReduce(rng *rand.Rand) []kernelCase {
 	for i, v := range x[:512] {
 		halves[i/256] += v
 	}
-	whole := sequence(n, func(int) float32 { return float32(rng.IntN(100)) }) // every order has the same sum
+	whole := sequence(n, func(int) float32 { return float32(rng.IntN(100)) }) // integers, so that every order has the same sum
 	sums := make([]float32, 3)
 	for i, v := range whole {
 		sums[i/64%3] += v

@@ -39,7 +39,7 @@ var opcodes = map[string]func(d *decoder) error{
 	"trap": decodeTrap, "brkpt": decodeTrap, "nanosleep": decodeNanosleep, "pmevent": decodeNanosleep,
 }
 
-// unsupportedOps is opcodes that the machine does not have, by what they are of.
+// unsupportedOps are opcodes that the machine does not support, with what they belong to.
 var unsupportedOps = map[string]string{
 	"tex": "textures", "tld4": "textures", "txq": "textures", "istypep": "textures",
 	"suld": "surfaces", "sust": "surfaces", "sured": "surfaces", "suq": "surfaces",

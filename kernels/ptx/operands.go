@@ -4,7 +4,7 @@ import "strings"
 
 // Operands of instructions, and the places that they have.
 
-// lookup finds a name in the scopes around a statement.
+// scopes calls try for the scopes around a statement, innermost first, until it returns true.
 func (d *decoder) scopes(scope int, try func(scope int) bool) {
 	for {
 		if try(scope) || scope == 0 {
@@ -14,7 +14,7 @@ func (d *decoder) scopes(scope int, try func(scope int) bool) {
 	}
 }
 
-// find returns the register of a name, if there is one.
+// find returns the register with a name, if there is one.
 func (d *decoder) find(name string, scope int) (reg, bool) {
 	var found reg
 	ok := false
@@ -61,13 +61,13 @@ func (d *decoder) newReg(key scopedName, t typ) reg {
 	return r
 }
 
-// number gives the next number to a register.
+// number assigns the next number to a register.
 func (d *decoder) number(name string, r reg) {
 	d.e.regNames = append(d.e.regNames, name)
 	d.e.regs = append(d.e.regs, regInfo{r.off, uint8(r.typ.bytes())})
 }
 
-// carry returns the number of the carry flag, which is a register without a row.
+// carry returns the number of the carry flag, a register without a row.
 func (d *decoder) carry() uint32 {
 	if d.flag == nil {
 		id := uint32(len(d.e.regNames))
@@ -83,10 +83,10 @@ func (d *decoder) newPred() uint32 {
 }
 
 func (d *decoder) newRow(bytes uint8) uint32 {
-	// Rows begin at multiples of 64 bytes.
+	// Rows start at multiples of 64 bytes.
 	size := (uint32(bytes)*warpSize + 63) &^ 63
 	off := d.e.regBytes
-	if off <= maxFile { // what is larger is refused at the end
+	if off <= maxFile { // a larger file is refused at the end
 		d.e.regBytes += size
 	} else {
 		off = 0
@@ -94,7 +94,7 @@ func (d *decoder) newRow(bytes uint8) uint32 {
 	return off
 }
 
-// register finds a register that must be there.
+// register returns the register with a name, or an error.
 func (d *decoder) register(name string, scope int) (reg, error) {
 	r, ok := d.find(name, scope)
 	if !ok {
@@ -120,7 +120,7 @@ func (d *decoder) variable(name string) (*variable, bool) {
 	return v, true
 }
 
-// layOut gives a shared or local variable its place, the first time it is used.
+// layOut allocates a shared or local variable when it is first used.
 func (d *decoder) layOut(v *variable) {
 	if _, done := d.symbols[v]; done || v.extern {
 		return
@@ -128,7 +128,7 @@ func (d *decoder) layOut(v *variable) {
 	grow := func(total *int) {
 		*total = (*total + v.align - 1) &^ (v.align - 1)
 		d.symbols[v] = uint64(*total)
-		if *total <= maxVariable { // larger is refused at the end
+		if *total <= maxVariable { // larger totals are refused at the end
 			*total += int(v.size)
 		}
 	}
@@ -198,7 +198,7 @@ func (d *decoder) src(o operand, t typ) (uint32, error) {
 	return 0, d.errorf("%s: an operand of %v is wanted", d.in.op, t)
 }
 
-// unknown is the error of a name that is no register or variable.
+// unknown returns the error for a name that is neither a register nor a variable.
 func (d *decoder) unknown(name string) error {
 	if d.m.funcs[name] != nil {
 		return d.errorf("%s: the address of %s: function pointers are not supported", d.in.op, short(name))
@@ -211,16 +211,16 @@ func (d *decoder) unknown(name string) error {
 	return d.errorf("no register or variable %q", short(name))
 }
 
-// unsupportedRegs is special registers that the machine does not have, by how their
-// names begin (PTX ISA §10).
+// unsupportedRegs are special registers that the machine does not support, by the prefix of their name (PTX
+// ISA §10).
 var unsupportedRegs = map[string]string{
 	"%envreg": "which only a driver knows", "%pm": "a performance counter", "%clusterid": "of clusters", "%nclusterid": "of clusters",
 	"%cluster_": "of clusters", "%is_explicit_cluster": "of clusters", "%aggr_smem_size": "of clusters",
 	"%current_graph_exec": "of CUDA graphs", "%reserved_smem_offset": "of reserved shared memory",
 }
 
-// sum is the operand reg+constant, which ptxas takes wherever it takes a register of
-// an integer type: an addition of its own, before the instruction.
+// sum decodes the operand reg+constant, which ptxas accepts for any integer register: an extra addition
+// before the instruction.
 func (d *decoder) sum(r reg, o operand, t typ) (uint32, error) {
 	add := map[uint8]aluFunc{16: add[uint16], 32: add[uint32], 64: add[uint64]}[t.bits]
 	if t.float() || t.lanes > 1 || add == nil {
@@ -279,7 +279,7 @@ func (d *decoder) dstReg(o operand, t typ) (reg, error) {
 	return r, nil
 }
 
-// newSink is a row for a result that is not kept.
+// newSink returns a row for a result that is discarded.
 func (d *decoder) newSink(t typ) uint32 { return d.newRow(uint8(max(t.bytes(), 1))) }
 
 // pred returns the index of a predicate that is read, and whether it is negated.
@@ -324,8 +324,7 @@ func (d *decoder) dstPred(name string) (uint32, error) {
 	return r.off, nil
 }
 
-// rows decodes a destination of type dt and sources of the types given into
-// d.in.d, a, b, c and e.
+// rows decodes a destination of type dt and sources of the given types into d.in.d, a, b, c and e.
 func (d *decoder) rows(dt typ, sources ...typ) error {
 	ops, err := d.operands(1 + len(sources))
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// TestResults holds single threads to results worked out by hand: addresses that
-// wrap, a constant added to a register, and carries between sums and differences.
+// TestResults compares single threads with results computed by hand: addresses that wrap, a constant added to
+// a register, and carries between additions and subtractions.
 func TestResults(t *testing.T) {
 	for name, c := range map[string]struct {
 		body string
@@ -59,12 +59,12 @@ func TestResults(t *testing.T) {
 	}
 }
 
-// everyForm is a device without checks, with each, and shuffled.
+// everyForm returns options without checks, with each check, and shuffled.
 func everyForm() []Options {
 	return []Options{{}, {Checks: AllChecks()}, {Shuffle: 3}, {Checks: AllChecks(), Shuffle: 4}}
 }
 
-// TestRefusedOperands are operands that are no value.
+// TestRefusedOperands has invalid operands.
 func TestRefusedOperands(t *testing.T) {
 	for _, c := range []struct{ body, says string }{
 		{"mov.u32 %r2+1, 5;", "the destination is not a register"},
@@ -83,8 +83,8 @@ func TestRefusedOperands(t *testing.T) {
 	}
 }
 
-// TestLaneOrder checks that the lanes of an atomic take effect in an order that the
-// seed decides, and in ascending order without one.
+// TestLaneOrder checks that the lanes of an atomic take effect in an order determined by the seed, and in
+// ascending order without one.
 func TestLaneOrder(t *testing.T) {
 	text := programOf(`mov.u32 %r3, 0; setp.eq.u32 %p1, %r1, 0; @%p1 st.shared.u32 [tile], %r3;
 		bar.warp.sync 0xffffffff; atom.shared.add.u32 %r2, [tile], 1;`)

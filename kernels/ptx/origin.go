@@ -6,19 +6,17 @@ import (
 	"strings"
 )
 
-// Where pointers come from. Most addresses of global memory are one pointer, a
-// parameter of the kernel or a variable of the module, plus an offset. The decoder
-// finds which parameters and variables an address may be made of; a launch knows which
-// of them point to memory. If one does, an access outside its allocation is out of
-// bounds, even where it hits another allocation.
+// Origins of pointers. Most addresses of global memory are one pointer, a parameter of the kernel or a
+// variable of the module, plus an offset. The decoder finds from which parameters and variables an address
+// may be derived, and a launch knows which of these point to memory. If exactly one does, an access outside
+// its allocation is out of bounds, even if it hits another allocation.
 //
-// An address that is made of several pointers, or of a value that was loaded from
-// memory and may be one, is held to no single allocation. But allocations are far
-// apart ([allocGap]).
+// An address that may be derived from several pointers, or from a loaded value that may be a pointer, is not
+// bound to one allocation. But allocations are far apart ([allocGap]).
 
-// origin is a pointer that a kernel begins with.
+// origin is a pointer from which a kernel derives addresses.
 type origin struct {
-	param    int       // the parameter's place in the parameters, where variable is nil
+	param    int       // the parameter's offset, if variable is nil
 	variable *variable // of global memory
 }
 
@@ -26,19 +24,19 @@ type origin struct {
 type originSet uint64
 
 const (
-	// unknownOrigin is that of a value that may be a pointer which was loaded.
+	// unknownOrigin is the origin of a loaded value that may be a pointer.
 	unknownOrigin   originSet = 1 << 63
 	maxOrigins                = 62
 	maxOriginSets             = 1 << 12
 	maxOriginPasses           = 64
 )
 
-// originPass finds the origins of all rows of an entry, whatever way the program
-// takes: what any instruction may put into a row belongs to it.
+// originPass finds the origins of all rows of an entry, independently of control flow: a row gets the origins
+// of everything that any instruction may write to it.
 type originPass struct {
 	e     *entry
 	known map[origin]originSet
-	rows  []originSet // by a row's place, in units of 64 bytes
+	rows  []originSet // by offset of the row in units of 64 bytes
 	fixed map[uint32]uint64
 }
 
@@ -91,7 +89,7 @@ func (in *instr) memory() []*memOp {
 	return nil
 }
 
-// of returns the set of one origin.
+// of returns the set with one origin.
 func (p *originPass) of(o origin) originSet {
 	s, ok := p.known[o]
 	if !ok {
@@ -112,7 +110,7 @@ func (p *originPass) add(row uint32, s originSet) bool {
 	return old|s != old
 }
 
-// step adds what an instruction puts into its destination.
+// step adds an instruction's origins to its destination.
 func (p *originPass) step(in *instr) bool {
 	op, _, _ := strings.Cut(in.op, ".")
 	a, b, c, e := p.at(in.a), p.at(in.b), p.at(in.c), p.at(in.e)
@@ -128,7 +126,7 @@ func (p *originPass) step(in *instr) bool {
 		return p.add(in.d, a|b|c|e)
 	case "add", "addc", "and", "or", "xor", "lop3", "min", "max", "bfi":
 		return p.add(in.d, a|b|c)
-	case "selp", "slct": // the choice is no pointer
+	case "selp", "slct": // the selector is not a pointer
 		return p.add(in.d, a|b)
 	case "shfl":
 		return p.add(in.d, a)
@@ -139,7 +137,7 @@ func (p *originPass) step(in *instr) bool {
 		case a != b || b&(b-1) != 0 || b == unknownOrigin:
 			return p.add(in.d, unknownOrigin)
 		}
-		return false // a distance within one allocation
+		return false // the difference of two pointers is not a pointer
 	case "mad", "madc": // a product is no pointer
 		return p.add(in.d, c)
 	case "cvt":
@@ -150,8 +148,8 @@ func (p *originPass) step(in *instr) bool {
 	return false
 }
 
-// at returns the origins of an operand's row. A row that is not the instruction's is 0,
-// which no register has.
+// at returns the origins of an operand's row. Row 0, which no register has, means that the instruction has no
+// such operand.
 func (p *originPass) at(row uint32) originSet {
 	if int(row/64) >= len(p.rows) || row%64 != 0 {
 		return 0
@@ -159,8 +157,7 @@ func (p *originPass) at(row uint32) originSet {
 	return p.rows[row/64]
 }
 
-// loaded adds the origins of what is loaded: a parameter's, or those of a pointer that
-// is not known.
+// loaded adds the origins of a loaded value: a parameter's, or the unknown origin.
 func (p *originPass) loaded(in *instr) bool {
 	m := in.mem
 	if m == nil { // loadParam
@@ -185,8 +182,8 @@ func (p *originPass) loaded(in *instr) bool {
 	return changed
 }
 
-// findOrigins returns the allocation that the addresses of each set of origins lie in,
-// by a memOp's origin: that of the only origin that points to memory, or nil.
+// findOrigins returns, indexed by memOp.origin, the allocation that the addresses of each set of origins must
+// be in: that of the only origin in the set that points to memory, or nil.
 func (l *launch) findOrigins() []*allocation {
 	e := l.entry
 	points := make([]*allocation, len(e.origins))

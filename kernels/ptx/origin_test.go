@@ -29,8 +29,8 @@ func launchOn(dev *Device, text string, threads int, args ...uint64) error {
 	return k.Launch(context.Background(), device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: threads, Y: 1, Z: 1}, 0, list...)
 }
 
-// TestOrigins runs kernels that reach from one allocation into another, by every way
-// from a parameter to an address: the report blames the one that was meant.
+// TestOrigins runs kernels that access one allocation with a pointer into another, in every way that an
+// address can be derived from a parameter: the report must name the allocation of the pointer.
 func TestOrigins(t *testing.T) {
 	const head = `.version 7.8
 .target sm_80
@@ -49,7 +49,7 @@ func TestOrigins(t *testing.T) {
 `
 	for _, c := range []struct {
 		name, body string
-		blames     string // "" where there is no report
+		blames     string // allocation named by the report; "" for no report
 		says       string
 	}{
 		{"a page of a table", "ld.global.u32 %r1, [%rd1]; mul.wide.u32 %rd6, %r1, 16; add.s64 %rd7, %rd5, %rd6; ld.global.u32 %r2, [%rd7];", "", ""},
@@ -110,8 +110,8 @@ func TestOrigins(t *testing.T) {
 	}
 }
 
-// TestEveryOrigin checks that every access of the project's kernels is held to the
-// allocation that it is meant for.
+// TestEveryOrigin checks that for every access of the project's kernels the allocation of its pointer is
+// known.
 func TestEveryOrigin(t *testing.T) {
 	files, err := filepath.Glob("../cu/*.ptx")
 	if err != nil || len(files) == 0 {
@@ -138,7 +138,7 @@ func TestEveryOrigin(t *testing.T) {
 	}
 }
 
-// TestGaps checks that allocations are far apart, and not by one distance.
+// TestGaps checks that gaps between allocations are large and differ.
 func TestGaps(t *testing.T) {
 	dev := New(Options{})
 	var last, lastStep uint64

@@ -9,16 +9,15 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// TestPages runs kernels that clang has compiled and that read what nothing has written
-// without using it: no report. With a token or a value fewer than they are told, there
-// is one.
+// TestPages runs kernels compiled by clang that load undefined bytes without using them: no report. If they
+// are told of one more token or value than was written, there is one.
 func TestPages(t *testing.T) {
 	text, err := os.ReadFile("testdata/checks/pages.ptx")
 	if err != nil {
 		t.Fatal(err)
 	}
-	// run launches a kernel of one block on two undefined buffers and what fill makes of
-	// them, and reads n bytes of the first.
+	// run launches a kernel with one block on two undefined buffers and the arguments of fill, and reads n
+	// bytes of the first.
 	run := func(name string, threads, n int, fill func(dev *Device, from, more device.Ptr) error, last ...device.Arg) *Report {
 		dev := New(Options{Checks: AllChecks()})
 		m, err := dev.Load("pages.ptx", text)

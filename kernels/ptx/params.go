@@ -7,11 +7,11 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// arguments are a launch's, in one of the two forms that a caller may give.
+// arguments are a launch's arguments, in one of two forms.
 type arguments interface {
-	// validate returns an error if they are not of a kernel's parameters.
+	// validate returns an error if they do not match a kernel's parameters.
 	validate(params []param) error
-	// put writes the i-th to the place of its parameter.
+	// put writes argument i to its parameter.
 	put(to []byte, i int)
 }
 
@@ -24,7 +24,7 @@ func (w words) validate(params []param) error {
 	}
 	for i, p := range params {
 		if p.size > 8 {
-			return fmt.Errorf("parameter %d (%s) has %d bytes: an argument has at most 8, and one of LaunchBytes any number", i, short(p.name), p.size)
+			return fmt.Errorf("parameter %d (%s) has %d bytes: an argument of Launch has at most 8 bytes; use LaunchBytes", i, short(p.name), p.size)
 		}
 		if p.size < 8 && w[i]>>(8*p.size) != 0 {
 			return fmt.Errorf("argument %d is %#x: parameter %s has %d bytes", i, uint64(w[i]), short(p.name), p.size)
@@ -39,7 +39,7 @@ func (w words) put(to []byte, i int) {
 	}
 }
 
-// images are arguments of any size, as they lie in memory.
+// images are arguments of any size, given as bytes.
 type images [][]byte
 
 func (m images) validate(params []param) error {
@@ -58,8 +58,7 @@ func (m images) put(to []byte, i int) { copy(to, m[i]) }
 
 var _ device.BytesKernel = (*kernel)(nil)
 
-// LaunchBytes is Launch with the bytes of each parameter: structs by value are of any
-// size.
+// LaunchBytes is Launch with the bytes of each parameter, which may be a struct of any size.
 func (k *kernel) LaunchBytes(ctx context.Context, grid, block device.Dim, shared int, args ...[]byte) error {
 	return k.launch(ctx, grid, block, shared, images(args))
 }

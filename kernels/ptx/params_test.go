@@ -38,7 +38,7 @@ const structKernel = `.version 7.8
 }
 `
 
-// TestStructs launches with a struct by value, and variables that the host has set.
+// TestStructs passes a struct by value, and sets variables from the host.
 func TestStructs(t *testing.T) {
 	dev := New(Options{Checks: AllChecks()})
 	module, err := dev.Load("k.ptx", []byte(structKernel))
@@ -95,7 +95,7 @@ func TestStructs(t *testing.T) {
 	if n, err := m.VariableSize("table"); n != 16 || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}
-	// A pointer in a struct is held to its allocation.
+	// Accesses through a pointer in a struct must stay in its allocation.
 	binary.LittleEndian.PutUint64(p[8:], uint64(out)+8)
 	var r *Report
 	if err := k.LaunchBytes(context.Background(), one, one, 0, p, []byte{0}); !errors.As(err, &r) || r.Kind != OutOfBounds || r.Allocation != "out" {

@@ -5,10 +5,10 @@ import (
 	"math"
 )
 
-// Limits of what a text may declare.
+// Limits on a text.
 const (
 	maxText       = 16 << 20 // bytes of PTX
-	maxItems      = 1 << 19  // instructions, labels, registers and variables, and four operands each
+	maxItems      = 1 << 19  // instructions (each with four operands), labels, registers and variables
 	maxParameters = 4096     // of a function
 	maxOperands   = 16       // of an instruction
 	maxNesting    = 64       // of { } in a function
@@ -24,11 +24,11 @@ type parser struct {
 	tok   token
 	m     *module
 	inits int64 // bytes of initialisers so far
-	items int   // what was declared so far, in quarters
+	items int   // declarations so far, in quarters
 	loc   location
 }
 
-// parseError is a fault of the text, with its line.
+// parseError is an error in the text, with its line.
 type parseError struct {
 	name string
 	line int
@@ -47,7 +47,7 @@ func parseModule(name string, text []byte) (*module, error) {
 	if len(text) > maxText {
 		return nil, m.errorf(1, "a text of %d bytes; the limit is %d", len(text), maxText)
 	}
-	for len(text) > 0 && text[len(text)-1] == 0 { // the driver takes a C string
+	for len(text) > 0 && text[len(text)-1] == 0 { // the driver accepts a C string
 		text = text[:len(text)-1]
 	}
 	p := &parser{lex: lexer{text: string(text), line: 1}, m: m}
@@ -78,12 +78,12 @@ func (p *parser) advance() error {
 	return nil
 }
 
-// is reports whether the token is this word or sign.
+// is reports whether the current token is this word or symbol.
 func (p *parser) is(text string) bool {
 	return p.tok.text == text && (p.tok.kind == tokPunct || p.tok.kind == tokDot || p.tok.kind == tokIdent)
 }
 
-// accept goes past the token if it is this one.
+// accept advances past the token if it is this one, and reports whether it was.
 func (p *parser) accept(text string) (bool, error) {
 	if !p.is(text) {
 		return false, nil
@@ -117,12 +117,12 @@ func (p *parser) integer(what string, limit int64) (int64, error) {
 	return v, p.advance()
 }
 
-// count bounds what a text declares.
+// count counts a declaration against maxItems.
 func (p *parser) count() error {
 	return p.weigh(4)
 }
 
-// weigh counts in quarters.
+// weigh counts n quarters of a declaration.
 func (p *parser) weigh(n int) error {
 	if p.items += n; p.items > 4*maxItems {
 		return p.errorf("more than %d instructions, labels, registers and variables", maxItems)
@@ -193,7 +193,7 @@ func (p *parser) topLevel() error {
 
 func (p *parser) version() error {
 	line := p.tok.line
-	// 8.0 would be read as a decimal number, so the version is read from the text.
+	// The lexer would read 8.0 as a decimal number, so the version is read from the text.
 	var major, minor int
 	text := p.lex.text[p.lex.pos:]
 	n := 0
@@ -245,8 +245,8 @@ func (p *parser) file() error {
 	return nil
 }
 
-// location reads .loc file line column [, function_name label[+n], inlined_at file line column].
-// The innermost place is kept: where the inlined code was written.
+// location reads .loc file line column [, function_name label[+n], inlined_at file line column]. It keeps the
+// innermost place, where inlined code was written.
 func (p *parser) location() error {
 	if err := p.advance(); err != nil {
 		return err
@@ -258,7 +258,7 @@ func (p *parser) location() error {
 			return err
 		}
 	}
-	if n[1] > 0 { // line 0 is code of no line: it stays with the one before
+	if n[1] > 0 { // line 0 means no line: keep the previous one
 		p.loc = location{file: int(n[0]), line: int(n[1])}
 	}
 	for p.is(",") {
@@ -294,7 +294,7 @@ func (p *parser) location() error {
 	return nil
 }
 
-// pragma reads .pragma "…", …; and forgets it.
+// pragma skips .pragma "…", …;
 func (p *parser) pragma() error {
 	for {
 		if err := p.advance(); err != nil {
@@ -327,7 +327,7 @@ func (p *parser) section() error {
 			return err
 		}
 		if p.tok.kind == tokEOF {
-			return p.errorf("a section without its end")
+			return p.errorf("unterminated section")
 		}
 	}
 	return p.advance()

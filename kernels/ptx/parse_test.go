@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestParseErrors holds every refusal to its line.
+// TestParseErrors checks every parse error and its line.
 func TestParseErrors(t *testing.T) {
 	const head = ".version 7.8\n.target sm_80\n.address_size 64\n" // lines 1 to 3
 	kernel := func(body string) string {
@@ -23,8 +23,8 @@ func TestParseErrors(t *testing.T) {
 		{"32 bits", ".version 7.0\n.target sm_80\n.address_size 32\n", "x.ptx:3: address size 32"},
 		{"directive", head + ".texref t;", `x.ptx:4: unknown directive ".texref"`},
 		{"character", head + "\n#", "x.ptx:5: unexpected character '#'"},
-		{"comment", head + "/* ", "a comment without its end"},
-		{"string", head + ".file 1 \"a\n\"", "a string without its end"},
+		{"comment", head + "/* ", "unterminated comment"},
+		{"string", head + ".file 1 \"a\n\"", "unterminated string"},
 		{"opcode", kernel("\nfrobnicate %r1, %r2;"), `x.ptx:8: unknown opcode "frobnicate"`},
 		{"modifier", kernel("add.zz.u32 %r1, %r2, %r3;"), "x.ptx:7: add: modifier .zz is not supported"},
 		{"type", kernel("add.b32 %r1, %r2, %r3;"), "x.ptx:7: add.b32 is not supported"},
@@ -38,7 +38,7 @@ func TestParseErrors(t *testing.T) {
 		{"constant", kernel("add.u32 %r1, %r2, 0x100000000;"), "does not fit in 32 bits"},
 		{"number", kernel("add.u32 %r1, %r2, 18446744073709551616;"), "is not an integer of 64 bits"},
 		{"float bits", kernel("mov.f32 %f1, 0f3f8;"), "8 hexadecimal digits"},
-		{"integer as float", kernel("mov.f32 %f1, 1;"), "an integer where a floating-point number"},
+		{"integer as float", kernel("mov.f32 %f1, 1;"), "want a floating-point number"},
 		{"contraction", kernel("add.f32 %f1, %f2, %f3;"), "x.ptx:7: add.f32: without .rn it may be fused"},
 		{"f64 contraction", kernel("mul.f64 %fd1, %fd2, %fd3;"), "may be fused"},
 		{"f16 contraction", kernel("add.f16 %h1, %h2, %h3;"), "may be fused"},
@@ -67,7 +67,7 @@ func TestParseErrors(t *testing.T) {
 		{"variable twice", head + ".global .b32 x;\n.global .b32 x;", `x.ptx:5: "x" is declared twice`},
 		{"a function's name", head + ".global .b32 x;\n.func x() { ret; }", `x.ptx:5: "x" is declared twice`},
 		{"a variable's name", head + ".func x() { ret; }\n.global .b32 x;", `x.ptx:5: "x" is declared twice`},
-		{"unfinished", head + ".visible .entry k() {", "x.ptx:4: \"k\" is without its end"},
+		{"unfinished", head + ".visible .entry k() {", "x.ptx:4: \"k\" has no end"},
 		{"nested addresses", kernel("tex.1d.v4.f32.s32 " + strings.Repeat("[%r1, ", 1000)), "nested too deep"},
 		{"an address of two parts", kernel("ld.global.u32 %r1, [%rd1, {%r1}];"), "an address has one part"},
 		{"nested", head + ".visible .entry k() " + strings.Repeat("{", 100), "nested deeper"},
@@ -86,7 +86,7 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
-// TestManyCallers bounds what a text has decoded.
+// TestManyCallers checks that a text cannot cause unbounded decoding.
 func TestManyCallers(t *testing.T) {
 	p, err := Parse("x.ptx", []byte(".version 7.8\n.target sm_80\n"+manyCallers(1000)), false)
 	if err != nil {
@@ -100,8 +100,8 @@ func TestManyCallers(t *testing.T) {
 	}
 }
 
-// manyCallers declares many registers in a function, and calls it from many
-// kernels, each of which has the function decoded anew.
+// manyCallers declares many registers in a function and calls it from many kernels, each of which decodes the
+// function again.
 func manyCallers(n int) string {
 	var b strings.Builder
 	b.WriteString(".func f() {\n")
@@ -115,7 +115,7 @@ func manyCallers(n int) string {
 	return b.String()
 }
 
-// TestInitialisers reads arrays whose lists end early: the rest of a row is zero.
+// TestInitialisers reads arrays with short lists: the rest of a row is zero.
 func TestInitialisers(t *testing.T) {
 	for _, c := range []struct {
 		text string
@@ -149,7 +149,7 @@ func TestInitialisers(t *testing.T) {
 	}
 }
 
-// TestParseNumbers reads every way to write a constant.
+// TestParseNumbers reads every form of constant.
 func TestParseNumbers(t *testing.T) {
 	for _, c := range []struct {
 		text string
@@ -178,7 +178,7 @@ func TestParseNumbers(t *testing.T) {
 	}
 }
 
-// TestAccepted loads what compilers write around instructions.
+// TestAccepted loads directives that compilers write around instructions.
 func TestAccepted(t *testing.T) {
 	for _, text := range []string{
 		".version 8.3\n.target sm_90a, debug\n.address_size 64\n.file 1 \"a.cu\", 12345, 678\n" +
@@ -205,7 +205,7 @@ func TestAccepted(t *testing.T) {
 	}
 }
 
-// TestApproximate runs what has to be allowed first, and says so.
+// TestApproximate runs instructions that need AllowApprox.
 func TestApproximate(t *testing.T) {
 	body := ".reg .f32 %f<3>; mov.f32 %f1, 0f40400000; ex2.approx.ftz.f32 %f2, %f1; add.f32 %f2, %f2, %f1; mov.b32 %r2, %f2;"
 	if _, err := execute(programOf(body), oneThread, Options{}); err == nil {
@@ -225,8 +225,8 @@ func TestApproximate(t *testing.T) {
 	}
 }
 
-// TestApproximateDouble has what nvcc's functions of doubles begin with: of the upper
-// 32 bits of a number, and into them.
+// TestApproximateDouble runs the approximate instructions in nvcc's functions of doubles: they read and write
+// the upper 32 bits of a number.
 func TestApproximateDouble(t *testing.T) {
 	for _, test := range []struct {
 		op, of string
@@ -256,8 +256,7 @@ func TestApproximateDouble(t *testing.T) {
 	}
 }
 
-// TestFlushed has the instructions of nvcc -use_fast_math that flush subnormals and
-// round nothing.
+// TestFlushed runs the exact instructions of nvcc -use_fast_math that flush subnormals.
 func TestFlushed(t *testing.T) {
 	const one, small, negative = "0f3F800000", "0f00400000", "0f80400000"
 	for _, test := range []struct {
@@ -290,8 +289,7 @@ func TestFlushed(t *testing.T) {
 	}
 }
 
-// TestIntricate refuses in time what would take the search for post-dominators for
-// ever.
+// TestIntricate refuses, quickly, code for which the search for post-dominators would take too long.
 func TestIntricate(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(".version 7.8\n.target sm_80\n.visible .entry k()\n{\n.reg .pred %p<2>;\n")
@@ -312,8 +310,7 @@ func TestIntricate(t *testing.T) {
 	}
 }
 
-// TestOwnModules loads what clang has made of this project's kernels, and sees
-// that a text is parsed once.
+// TestOwnModules loads this project's kernels, and checks that a text is parsed once.
 func TestOwnModules(t *testing.T) {
 	files, err := filepath.Glob("../cu/*.ptx")
 	if err != nil || len(files) == 0 {

@@ -120,8 +120,8 @@ func (p *parser) performance(f *function) error {
 	return nil
 }
 
-// bodyParser reads a function's body. A block { } opens a scope of its own for
-// registers and parameters; scopes are numbered as they open, 0 is the function's.
+// bodyParser reads a function's body. A block { } opens a scope for registers and parameters. Scopes are
+// numbered in order; 0 is the function's.
 type bodyParser struct {
 	*parser
 	f *function
@@ -149,7 +149,7 @@ func (p *bodyParser) block(scope, depth int) error {
 func (p *bodyParser) item(scope, depth int) error {
 	switch p.tok.kind {
 	case tokEOF:
-		return p.errorf("%q is without its end", short(p.f.name))
+		return p.errorf("%q has no end", short(p.f.name))
 	case tokIdent:
 		return p.labelOrInstruction(scope)
 	case tokPunct:

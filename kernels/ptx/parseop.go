@@ -21,8 +21,8 @@ func (p *bodyParser) operand(depth int) (operand, error) {
 		o.kind = opVector
 		end := "}"
 		if p.is("(") {
-			// A parenthesis is a call's list, or the start of a constant expression;
-			// constants in parentheses are not written by any compiler.
+			// A parenthesis starts a call's list. Constant expressions can also be in parentheses, but no
+			// compiler writes them.
 			o.kind, end = opList, ")"
 		}
 		if err := p.advance(); err != nil {
@@ -129,7 +129,7 @@ func (p *bodyParser) address(depth int) (operand, error) {
 	return o, p.expect("]")
 }
 
-// added reads the integer that is added to a register or a symbol.
+// added reads the integer offset of a register or a symbol.
 func (p *parser) added() (uint64, error) {
 	c, err := p.constant()
 	if err == nil && c.kind != opInt {
@@ -184,15 +184,14 @@ func (p *parser) constant() (operand, error) {
 	return o, p.advance()
 }
 
-// constantAs returns the bits of a constant as a value of a type. An integer is
-// cut to the type's width, as compilers write -1 for an unsigned one; a
-// floating-point one becomes what the type holds (PTX ISA §4.5).
+// constantAs returns the bits of a constant as a value of a type. An integer is cut to the type's width,
+// since compilers write -1 for unsigned types; a floating-point constant is converted (PTX ISA §4.5).
 func constantAs(c operand, t typ) (uint64, error) {
 	keep := uint64(1)<<(t.bits-1)<<1 - 1
 	switch c.kind {
 	case opInt:
 		if t.float() && t.bits >= 32 && t.lanes == 1 {
-			return 0, fmt.Errorf("an integer where a floating-point number is wanted")
+			return 0, fmt.Errorf("want a floating-point number, not an integer")
 		}
 		if high := c.bits &^ keep; high != 0 && high != ^uint64(0)&^keep {
 			return 0, fmt.Errorf("%#x does not fit in %d bits", c.bits, t.bits)

@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// variables reads the declaration of memory in a space, from the space's name to
-// the semicolon (PTX ISA §5.4).
+// variables reads the declaration of variables in a space, from the space's name to the semicolon (PTX ISA
+// §5.4).
 func (p *parser) variables(sp space, extern bool) ([]*variable, error) {
 	if err := p.advance(); err != nil {
 		return nil, err
@@ -117,7 +117,7 @@ func (p *parser) attribute() error {
 	}
 	for !p.is(")") {
 		if p.tok.kind == tokEOF {
-			return p.errorf("an attribute without its end")
+			return p.errorf("unterminated attribute")
 		}
 		if err := p.advance(); err != nil {
 			return err
@@ -141,7 +141,7 @@ func (p *parser) declarator(v *variable) error {
 		return p.errorf("numbered names are for registers only")
 	}
 	vector, unsized := v.count, false
-	var inner []int64 // the extents after the first
+	var inner []int64 // the dimensions after the first
 	dims := 0
 	for ; p.is("["); dims++ {
 		if err := p.advance(); err != nil {
@@ -206,8 +206,8 @@ func (p *parser) declarator(v *variable) error {
 	return nil
 }
 
-// listSizes returns how many elements a list in braces stands for at each depth of
-// nesting: all of the variable's, a row of its first dimension, and so on.
+// listSizes returns how many elements a list in braces covers at each nesting depth: the whole variable, a
+// row of its first dimension, and so on.
 func listSizes(all int64, inner []int64) []int64 {
 	sizes := make([]int64, len(inner)+1)
 	size := int64(1)
@@ -219,9 +219,8 @@ func listSizes(all int64, inner []int64) []int64 {
 	return sizes
 }
 
-// initialiser reads a value or { values } into v.init from element at on, and
-// returns the element after the last one. A list that ends early leaves the rest
-// of its row zero (PTX ISA §5.4.4).
+// initialiser reads a value or { values } into v.init, starting at element at, and returns the index after
+// the last element. If a list is short, the rest of its row is zero (PTX ISA §5.4.4).
 func (p *parser) initialiser(v *variable, sizes []int64, limit, at int64, depth int) (int64, error) {
 	if p.is("{") {
 		if depth >= min(len(sizes), maxNesting) {

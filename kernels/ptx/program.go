@@ -1,7 +1,7 @@
 package ptx
 
-// Program is a parsed and decoded PTX module. It is immutable, and may be shared
-// by any number of devices and goroutines.
+// Program is a parsed and decoded PTX module. It is immutable; any number of devices and goroutines may share
+// it.
 type Program struct {
 	module  *module
 	entries map[string]*entry
@@ -9,11 +9,10 @@ type Program struct {
 	key     programKey
 }
 
-// Parse reads and decodes a PTX text; name is that of its file, for errors, each
-// of which names the line. A kernel that cannot be run does not
-// refuse its text unless no other can be: see Refused. Instructions whose result a GPU
-// may give otherwise, such as ex2.approx or an add.f32 that may be fused, refuse their
-// kernel unless allowApprox is set.
+// Parse reads and decodes a PTX text. name is that of its file, for errors, which also have the line. A
+// kernel that cannot be run is an error only if no other kernel can: see Refused. Unless allowApprox is set,
+// instructions with results that may differ on a GPU, such as ex2.approx or an add.f32 that may be fused,
+// make their kernel one that cannot be run.
 func Parse(name string, text []byte, allowApprox bool) (*Program, error) {
 	m, err := parseModule(name, text)
 	if err != nil {
@@ -36,42 +35,41 @@ func (p *Program) Entries() []string {
 	return names
 }
 
-// Approximate reports whether any of the kernels has instructions whose result a GPU
-// may give otherwise.
+// Approximate reports whether any kernel has instructions with results that may differ on a GPU.
 func (p *Program) Approximate() bool { return p.approx }
 
-// entry is a kernel: the flat code of its body and of all functions that it
-// calls, and what a launch has to set up.
+// entry is a kernel: the flat code of its body and of all functions that it calls, and what a launch has to
+// set up.
 type entry struct {
 	program *Program
 	fn      *function
-	refused error // why it cannot be run, and then nothing else is known of it
+	refused error // why it cannot be run; then the other fields are unset
 	approx  bool  // it has approximate instructions
 	code    []instr
 
-	regBytes   uint32 // of a warp's register file, constants and special registers included
+	regBytes   uint32 // of a warp's register file, including constants and special registers
 	preds      int
-	flows      []flow    // of the instructions of code
+	flows      []flow    // for each instruction of code
 	regs       []regInfo // by a register's number
-	rowReg     []int32   // the number of the register in a row, by the row's place in units of 64 bytes; -1
-	predReg    []int32   // the number of a predicate, by its index; -1
-	regNames   []string  // by a register's number, which is its place in warp.init
+	rowReg     []int32   // number of the register in a row, indexed by the row's offset in units of 64 bytes; -1 for none
+	predReg    []int32   // number of a predicate, by its index; -1 for none
+	regNames   []string  // by a register's number
 	consts     []constRow
-	predTrue   int32 // the index of a predicate that is always true
+	predTrue   int32 // index of a predicate that is always true
 	specials   []specialRow
 	origins    []origin    // of addresses
 	originSets []originSet // that accesses to global memory have
 	params     []param
 	paramSize  int
 	shared     int      // bytes of static shared memory
-	dynamicAt  int      // where dynamic shared memory starts
+	dynamicAt  int      // offset of dynamic shared memory
 	local      int      // bytes of local memory of each thread
 	maxDepth   int      // of nested calls
 	initial    []uint32 // warp.init of a new block (sure.go)
 	known      int      // rows of addresses of which something is known at a time
 }
 
-// constRow is a row of the register file that holds one value in all lanes.
+// constRow is a row of the register file with the same value in all lanes.
 type constRow struct {
 	off   uint32
 	bytes uint8

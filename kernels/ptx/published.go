@@ -5,35 +5,34 @@ import (
 	"slices"
 )
 
-// publications is the order that fences, releases and acquires make (PTX ISA,
-// chapter 8: release and acquire patterns). A thread that executes a fence, and
-// later writes a place strongly, publishes there what was ordered before the
-// fence. A thread that reads the place strongly, and later executes a fence, has
-// all of that ordered before what follows. A write with .release is such a fence
-// and write in one, a read with .acquire such a read and fence. An atomic that
-// follows keeps what its place publishes; a strong store replaces it.
+// publications implements the order established by fences, releases and acquires (PTX ISA, chapter 8: release
+// and acquire patterns). A thread that executes a fence and later writes a location strongly publishes there
+// everything ordered before the fence. A thread that reads the location strongly, and later executes a fence,
+// orders all of that before what follows the fence. A write with .release is such a fence and write in one, a
+// read with .acquire such a read and fence. A later atomic keeps what its location publishes; a strong store
+// replaces it.
 //
-// Between the fence and the write, and between the read and the fence, there may
-// be barriers: then they may be of different threads. To the letter that holds of
-// membar and fence.sc alone; it is granted to fence.acq_rel as well.
+// Between the fence and the write, and between the read and the fence, there may be barriers, so they may be
+// executed by different threads. The manual says this only of membar and fence.sc; here it also holds for
+// fence.acq_rel.
 //
-// So the pattern of the last block, which adds up what all blocks have written, is
-// in order if each block has a barrier, then a fence and an atomic by one thread,
-// and if the last one has a fence and a barrier between its atomic and its reads.
+// So the pattern in which the last block sums what all blocks have written is ordered if each block has a
+// barrier, then a fence and an atomic by one thread, and the last block has a fence and a barrier between its
+// atomic and its reads.
 type publications struct {
-	active bool // something was fenced or published in this launch
+	active bool // the launch has executed a fence or published something
 	warps  [][warpSize]threadView
-	own    []bool     // warps whose threads have views of their own
-	all    threadView // of the threads of the other warps
+	own    []bool     // warps with a view for each thread
+	all    threadView // view shared by the threads of the other warps
 
 	global   map[uint64]*place // by address
 	inShared map[uint64]*place // by offset in the block's shared memory
 
-	indexed *view // of which index has all cuts, by their first
+	indexed *view // the view that index was made of
 	index   map[stamp][]*view
 }
 
-// reach is how far a fence or a strong access is seen: by the block, or by all.
+// reach is the scope of a fence or strong access: the block, or all blocks.
 type reach int
 
 const (
@@ -48,15 +47,14 @@ func reachOf(s scope) reach {
 	return toBlock
 }
 
-// threadView is what a thread has fenced for others to see if it publishes, what
-// it has read but not yet acquired by a fence, and what it has acquired.
+// threadView is what a thread publishes with its next strong write, what it has read but not yet acquired by
+// a fence, and what it has acquired.
 type threadView struct {
 	fenced, pending [toAll + 1]*view
 	acquired        *view
 }
 
-// place is what is published at an address: to all, and to the threads of one
-// block.
+// place is what is published at an address: to all blocks, and to the threads of one block.
 type place struct {
 	published [toAll + 1]*view
 	block     stamp // of published[toBlock]
@@ -64,7 +62,7 @@ type place struct {
 
 func (p *publications) clear() { *p = publications{warps: p.warps, own: p.own} }
 
-// beginBlock forgets what the threads of the block before knew.
+// beginBlock resets the views of the previous block's threads.
 func (p *publications) beginBlock() {
 	p.all = threadView{}
 	clear(p.own)
@@ -80,7 +78,7 @@ func (p *publications) before(r *races, e, s stamp) bool {
 	return acquired != nil && p.reaches(r, acquired, e)
 }
 
-// thread returns a thread's view, to be read.
+// thread returns a thread's view, for reading.
 func (p *publications) thread(warp, lane int) *threadView {
 	if warp < len(p.own) && p.own[warp] {
 		return &p.warps[warp][lane]
@@ -88,7 +86,7 @@ func (p *publications) thread(warp, lane int) *threadView {
 	return &p.all
 }
 
-// change returns the views of a warp's threads, to be changed.
+// change returns the views of a warp's threads, for writing.
 func (p *publications) change(warp int) *[warpSize]threadView {
 	p.active = true
 	for len(p.warps) <= warp {
@@ -104,10 +102,10 @@ func (p *publications) change(warp int) *[warpSize]threadView {
 	return &p.warps[warp]
 }
 
-// nearViews is how many views reaches looks at before it makes an index.
+// nearViews is the number of views that reaches visits before it builds an index.
 const nearViews = 32
 
-// reaches reports whether a view or one that it descends from has an access.
+// reaches reports whether a view, or one of its ancestors, includes an access.
 func (p *publications) reaches(r *races, v *view, e stamp) bool {
 	if p.indexed != v {
 		var queue [nearViews]*view
@@ -135,7 +133,7 @@ func (p *publications) reaches(r *races, v *view, e stamp) bool {
 	return slices.ContainsFunc(p.index[first], func(v *view) bool { return v.has(e) })
 }
 
-// makeIndex lists what v descends from by block.
+// makeIndex indexes v's ancestors by block.
 func (p *publications) makeIndex(v *view) {
 	p.indexed, p.index = v, map[stamp][]*view{}
 	seen := map[*view]bool{v: true}
@@ -154,7 +152,7 @@ func (p *publications) makeIndex(v *view) {
 	}
 }
 
-// fence is a fence by some lanes of a warp.
+// fence handles a fence by some lanes of a warp.
 func (p *publications) fence(r *races, warp int, mask uint32, to reach) {
 	r.tick()
 	threads := p.change(warp)
@@ -164,7 +162,7 @@ func (p *publications) fence(r *races, warp int, mask uint32, to reach) {
 	}
 }
 
-// fenceThread is a fence by one thread.
+// fenceThread handles a fence by one thread.
 func (p *publications) fenceThread(r *races, t *threadView, warp, lane int, to reach) {
 	p.acquire(r, t, to)
 	known := r.join(r.known(warp, lane), t.acquired)
@@ -173,8 +171,7 @@ func (p *publications) fenceThread(r *races, t *threadView, warp, lane int, to r
 	}
 }
 
-// acquire is the half of a fence that orders what was read from a place before
-// what follows.
+// acquire is the half of a fence that orders what was read from locations before what follows.
 func (p *publications) acquire(r *races, t *threadView, to reach) {
 	for k := toBlock; k <= to; k++ {
 		t.acquired = r.join(t.acquired, t.pending[k])
@@ -182,15 +179,14 @@ func (p *publications) acquire(r *races, t *threadView, to reach) {
 	}
 }
 
-// strong is a warp's strong access to places of global or shared memory: what it
-// publishes, and what it reads of what was published. It comes after the check of
-// the access for races.
+// strong handles a warp's strong access to locations of global or shared memory: what it publishes, and what
+// it reads of published orders. It runs after the access was checked for races.
 func (p *publications) strong(r *races, places *map[uint64]*place, a *raceAccess, sem semantics, to reach) {
 	kind, warp := a.stamp.kind(), a.stamp.warp()
 	acquires := kind != accessStore && sem >= semAcquire
 	releases := kind != accessLoad && sem >= semRelease
 	if !p.active && !releases {
-		return // nothing was published, and nothing is
+		return // nothing was published before or is now
 	}
 	if releases {
 		r.tick()
@@ -233,7 +229,7 @@ func (p *publications) strong(r *races, places *map[uint64]*place, a *raceAccess
 	}
 }
 
-// blockBarrier makes what each thread of the block knows known to all.
+// blockBarrier shares the views of all threads of the block.
 func (p *publications) blockBarrier(r *races) {
 	if !slices.Contains(p.own, true) {
 		return
@@ -243,7 +239,7 @@ func (p *publications) blockBarrier(r *races) {
 	clear(p.own)
 }
 
-// partBarrier does so among the threads of some warps.
+// partBarrier does the same for the threads of some warps.
 func (p *publications) partBarrier(r *races, warps uint32) {
 	if !p.active {
 		return
@@ -270,7 +266,7 @@ func (p *publications) partBarrier(r *races, warps uint32) {
 	}
 }
 
-// warpBarrier does so among some lanes of a warp.
+// warpBarrier does the same for some lanes of a warp.
 func (p *publications) warpBarrier(r *races, warp int, mask uint32) {
 	if warp >= len(p.own) || !p.own[warp] {
 		return
@@ -286,7 +282,7 @@ func (p *publications) warpBarrier(r *races, warp int, mask uint32) {
 	}
 }
 
-// gathering collects the views of threads that meet at a barrier.
+// gathering collects the views of threads that reach a barrier.
 type gathering struct {
 	fenced, pending [toAll + 1][]*view
 	acquired        []*view
@@ -300,7 +296,7 @@ func (g *gathering) add(t *threadView) {
 	g.acquired = another(g.acquired, t.acquired)
 }
 
-// another appends a view to others, unless it is none or one of them.
+// another appends a view to others, unless it is nil or already among them.
 func another(views []*view, v *view) []*view {
 	if v == nil || slices.Contains(views, v) {
 		return views

@@ -12,7 +12,7 @@ import (
 	"unsafe"
 )
 
-// quickTexts is instructions that have a quick form, %X being sources of a width.
+// quickTexts are instructions with a fast form; %X stands for sources of a width.
 var quickTexts = []string{
 	"add.rn.f32 F,f,f", "sub.rn.f32 F,f,f", "mul.rn.f32 F,f,f", "div.rn.f32 F,f,f", "sqrt.rn.f32 F,f", "rcp.rn.f32 F,f", "fma.rn.f32 F,f,f,f",
 	"add.ftz.f32 F,f,f", "sub.ftz.f32 F,f,f", "mul.ftz.f32 F,f,f", "div.rn.ftz.f32 F,f,f", "sqrt.rn.ftz.f32 F,f", "rcp.rn.ftz.f32 F,f",
@@ -29,8 +29,7 @@ var quickTexts = []string{
 	"selp.b32 R,r,r,%p1", "selp.b64 X,x,x,%p1", "selp.b64 X,x,x,!%p1",
 }
 
-// TestQuick compares quick forms with the plain ones, on rows of special and of random
-// values.
+// TestQuick compares fast forms with plain ones, on rows of special and of random values.
 func TestQuick(t *testing.T) {
 	if !vectors {
 		t.Skip("no AVX2 here")
@@ -90,7 +89,7 @@ func TestQuick(t *testing.T) {
 	}
 }
 
-// TestQuickTile compares the product of matrices with the plain one.
+// TestQuickTile compares the fast matrix product with the plain one.
 func TestQuickTile(t *testing.T) {
 	if !vectors {
 		t.Skip("no AVX2 here")
@@ -123,7 +122,7 @@ func TestQuickTile(t *testing.T) {
 	}
 }
 
-// quickEntry decodes an instruction, with quick forms or without.
+// quickEntry decodes an instruction with or without fast forms.
 func quickEntry(t *testing.T, text string, on bool) *entry {
 	defer func(before bool) { vectors = before }(vectors)
 	vectors = on
@@ -155,7 +154,7 @@ func quickEntry(t *testing.T, text string, on bool) *entry {
 	return e
 }
 
-// quickValue is bits that are special in one of the formats, or random ones.
+// quickValue returns random bits, or bits that are special in one of the formats.
 func quickValue(rng *rand.Rand, text string, round int) uint64 {
 	var edges []uint32
 	switch {

@@ -2,57 +2,55 @@ package ptx
 
 import "math/bits"
 
-// races finds pairs of accesses to the same byte, at least one of them a write,
-// that nothing orders. It follows the memory consistency model of the PTX ISA
-// (chapter 8):
+// races finds pairs of accesses to the same byte, at least one of them a write, that are not ordered by the
+// memory consistency model of the PTX ISA (chapter 8):
 //
-//   - a thread's own accesses are in the order of its program;
-//   - a barrier of the block orders what all its threads did before it with what
-//     all of them do after it, bar.warp.sync does so for the lanes of its mask.
-//     Shuffles, votes and matches order no memory. A thread that has exited counts
-//     as waiting at every barrier;
-//   - fences and atomics order as published.go says, within a block and between
-//     blocks; nothing else orders two blocks of a launch. Launches are in order;
-//   - two strong accesses whose scopes include each other's thread are no race.
+//   - a thread's own accesses are in program order;
+//   - a barrier of the block orders everything its threads did before it before
+//     everything they do after it; bar.warp.sync does so for the lanes of its mask.
+//     Shuffles, votes and matches order no memory. A thread that has exited counts as
+//     waiting at every barrier;
+//   - fences and atomics order as described in published.go, within a block and between
+//     blocks; nothing else orders two blocks of a launch. Launches are ordered;
+//   - two strong accesses whose scopes include each other's thread are not a race.
 //
-// Two lanes of one store that write equal values to one place are no race either. A
-// non-coherent load has no order with any write of its launch.
+// Two lanes of one store that write equal values to one place are not a race either. A non-coherent load is
+// not ordered with any write of its launch.
 //
-// The machine runs one block after another, so that an epoch belongs to one block.
-// Epochs are counted on from launch to launch: what an earlier launch has left in
-// the shadow memory is older than launch, and means nothing.
+// The machine runs one block after another, so an epoch belongs to one block. Epochs increase from launch to
+// launch: stamps that an earlier launch has left in the shadow memory are older than launch, and are ignored.
 type races struct {
-	now     stamp // of what happens now
-	launch  stamp // when the launch began
-	block   stamp // when the block began
-	barrier stamp // when all threads of the block last passed a barrier, or began
+	now     stamp // current epoch
+	launch  stamp // start of the launch
+	block   stamp // start of the block
+	barrier stamp // last barrier of all threads of the block, or its start
 	warps   []warpTime
-	threads int // of a block
+	threads int // threads per block
 
-	starts []blockStart // of every block of the launch, in the order they ran
-	slowed uint64       // calls of slow
-	putOff putOff       // of this block
-	pool   racePool
+	starts   []blockStart // of every block of the launch, in order of execution
+	slowed   uint64       // number of calls of slow
+	deferred deferred     // of this block
+	pool     racePool
 	publications
 }
 
 type blockStart struct {
 	at    stamp
-	block uint64 // its number in the grid
+	block uint64 // its linear index in the grid
 }
 
-// warpTime is what a warp knows of others.
+// warpTime is the vector clock of a warp: up to when it is ordered after others.
 type warpTime struct {
-	sync stamp // when all its lanes last passed a barrier together
-	// lanes[l][m], if lanes is there, is until when lane l knows what lane m did,
-	// from barriers of a part of the warp.
+	sync stamp // the last barrier that all its lanes passed together
+	// lanes[l][m], if lanes is not nil, is the time up to which lane l is ordered after lane m, by barriers
+	// of some lanes of the warp.
 	lanes *[warpSize][warpSize]stamp
-	// others[v], if others is there, is until when the warp knows what warp v did,
-	// from barriers of a part of the block.
+	// others[v], if others is not nil, is the time up to which the warp is ordered after warp v, by barriers
+	// of some warps of the block.
 	others []stamp
 }
 
-// newRaces returns races of a device on which nothing has run.
+// newRaces returns the race checker of a new device.
 func newRaces() *races {
 	return &races{now: oneEpoch, pool: racePool{limit: maxGranules}}
 }
@@ -60,8 +58,7 @@ func newRaces() *races {
 // tick begins a new epoch.
 func (r *races) tick() {
 	if r.now += oneEpoch; r.now >= lastEpoch {
-		// The count has run out, after some 10^10 barriers: all is forgotten, and
-		// counting starts again.
+		// The epoch overflows after some 10^10 barriers: drop all stamps and start again.
 		r.pool.forget()
 		r.publications.clear()
 		r.now = oneEpoch
@@ -75,14 +72,14 @@ func (r *races) tick() {
 	}
 }
 
-// beginLaunch starts a launch whose blocks have that many threads.
+// beginLaunch starts a launch with blocks of the given number of threads.
 func (r *races) beginLaunch(threads int) {
 	r.pool.reset()
 	r.publications.clear()
 	r.tick()
 	r.launch = r.now
 	r.threads = threads
-	r.putOff.beginLaunch()
+	r.deferred.beginLaunch()
 	r.starts = r.starts[:0]
 	r.warps = make([]warpTime, (threads+warpSize-1)/warpSize)
 }
@@ -95,11 +92,11 @@ func (r *races) beginBlock(block uint64) {
 		r.warps[w] = warpTime{sync: r.now}
 	}
 	r.starts = append(r.starts, blockStart{r.now, block})
-	r.putOff.drop()
+	r.deferred.drop()
 	r.publications.beginBlock()
 }
 
-// startOf returns the start of the block that ran at a time of this launch.
+// startOf returns the start of the block that ran at a time in this launch.
 func (r *races) startOf(e stamp) blockStart {
 	lo, hi := 0, len(r.starts)
 	for hi-lo > 1 {
@@ -112,10 +109,10 @@ func (r *races) startOf(e stamp) blockStart {
 	return r.starts[lo]
 }
 
-// blockBarrier is a barrier that all threads of the block have reached.
+// blockBarrier handles a barrier that all threads of the block have reached.
 func (r *races) blockBarrier() {
 	r.tick()
-	r.putOff.drop()
+	r.deferred.drop()
 	r.barrier = r.now
 	for w := range r.warps {
 		r.warps[w] = warpTime{sync: r.now}
@@ -123,9 +120,8 @@ func (r *races) blockBarrier() {
 	r.publications.blockBarrier(r)
 }
 
-// partBarrier is a barrier of some warps of the block: those in waited have
-// reached it and go on, those in arrived have only arrived at it, when it was
-// until, and with what they knew then.
+// partBarrier handles a barrier of some warps of the block: those in waited have waited and continue; those
+// in arrived have only arrived (bar.arrive), with the clocks that they had then.
 func (r *races) partBarrier(waited uint32, arrived []arrival) {
 	r.tick()
 	known := make([]stamp, len(r.warps))
@@ -152,21 +148,20 @@ func (r *races) partBarrier(waited uint32, arrived []arrival) {
 	r.publications.partBarrier(r, waited)
 }
 
-// arrival is a warp's bar.arrive.
+// arrival is the clock of a warp at its bar.arrive.
 type arrival struct {
 	warp   int
 	until  stamp
 	others []stamp
 }
 
-// arrive is a warp's bar.arrive; what it returns goes to the barrier's partBarrier.
+// arrive handles a warp's bar.arrive; its result is passed to the barrier's partBarrier.
 func (r *races) arrive(warp int) arrival {
 	r.tick()
 	return arrival{warp, r.now, r.warps[warp].others}
 }
 
-// warpBarrier is bar.warp.sync of the lanes in mask, where the lanes in live have
-// not exited.
+// warpBarrier handles bar.warp.sync of the lanes in mask; the lanes in live have not exited.
 func (r *races) warpBarrier(warp int, mask, live uint32) {
 	r.tick()
 	w := &r.warps[warp]
@@ -192,8 +187,8 @@ func (r *races) warpBarrier(warp int, mask, live uint32) {
 	r.publications.warpBarrier(r, warp, mask)
 }
 
-// before reports whether an access of this launch, or of this block where memory
-// is shared, is ordered before the one of s, which happens now.
+// before reports whether an access e of this launch, or of this block for shared memory, is ordered before
+// the current access s.
 func (r *races) before(e, s stamp) bool {
 	if e >= r.block {
 		if e < r.barrier || (e^s)&stampThread == 0 {
@@ -214,7 +209,7 @@ func (r *races) before(e, s stamp) bool {
 	return r.publications.before(r, e, s)
 }
 
-// conflict reports whether an earlier access and the one of s are a race.
+// conflict reports whether an earlier access e and the current one, s, are a race.
 func (r *races) conflict(e, s, floor stamp) bool {
 	if e < floor || !e.writes() && !s.writes() {
 		return false
@@ -225,30 +220,30 @@ func (r *races) conflict(e, s, floor stamp) bool {
 	return !r.before(e, s)
 }
 
-// raceAccess is a warp's access as races sees it.
+// raceAccess is a warp's access, as the race check sees it.
 type raceAccess struct {
-	addr       *[warpSize]uint64 // of each lane; it is at addr - base in the shadow
+	addr       *[warpSize]uint64 // of each lane; its shadow is at addr - base
 	base       uint64
 	mask, size uint32
-	stamp      stamp  // of its lane 0
-	floor      stamp  // accesses before it mean nothing: launch, and block for shared memory
+	stamp      stamp  // of lane 0
+	floor      stamp  // earlier stamps are ignored: launch, or block for shared memory
 	values     stored // of a store
 	same, row  bool   // as in access
-	nc         bool   // a non-coherent load, which must not meet any write of the launch
-	memory     []byte // of a store, if others may store the same value: what it writes to
+	nc         bool   // a non-coherent load, which races with every write of the launch
+	memory     []byte // destination of a store, if others may store the same value
 }
 
-// stored knows the values that a store writes.
+// stored gives the values that a store writes.
 type stored interface {
 	stored(lane int) (lo, hi uint64)
 }
 
-// window is what the fast path of check knows of the order of accesses.
+// window is the part of the order that the fast path of check uses.
 type window struct {
 	floor, block, barrier, sync stamp
 }
 
-// orders reports whether e is surely ordered before s; before decides the rest.
+// orders reports whether e is certainly ordered before s; if not, before decides.
 func (w *window) orders(e, s stamp) bool {
 	if e < w.barrier {
 		return e >= w.block || e < w.floor
@@ -256,8 +251,7 @@ func (w *window) orders(e, s stamp) bool {
 	return (e^s)&stampWarp == 0 && (e < w.sync || (e^s)&stampThread == 0)
 }
 
-// settled is orders for the most common cases, of accesses before the last barrier and of
-// the thread itself.
+// settled is orders for the most common cases: accesses before the last barrier, and the thread's own.
 func (w *window) settled(e, s stamp) bool {
 	if e < w.barrier {
 		return e >= w.block || e < w.floor
@@ -265,8 +259,7 @@ func (w *window) settled(e, s stamp) bool {
 	return (e^s)&stampThread == 0
 }
 
-// check looks at an access and remembers it. It returns the first lane that is in
-// a race and the earlier access, or -1.
+// check checks an access and records it. It returns the first lane that races and the earlier access, or -1.
 func (r *races) check(s *raceShadow, a *raceAccess) (lane int, with stamp) {
 	win := window{a.floor, r.block, r.barrier, r.warps[a.stamp.warp()].sync}
 	shift := uint(bits.TrailingZeros32(a.size))
@@ -279,7 +272,7 @@ func (r *races) check(s *raceShadow, a *raceAccess) (lane int, with stamp) {
 	page, index := (*racePage)(nil), ^uint64(0)
 	for rest := a.mask; rest != 0; rest &= rest - 1 {
 		if rest == two&(two-1) && a.same && slowed == r.slowed && a.stamp.kind() == accessLoad {
-			// What two lanes may read, and remember, is all that the others add.
+			// All lanes read one place; recording two of them is enough.
 			break
 		}
 		l := bits.TrailingZeros32(rest) & 31
@@ -289,7 +282,7 @@ func (r *races) check(s *raceShadow, a *raceAccess) (lane int, with stamp) {
 			page = r.pool.page(s, index, shift)
 		}
 		first := off & (racePageBytes - 1) >> page.shift
-		if page.shift == shift { // what touch does, for the most common cases
+		if page.shift == shift { // the same as touch, for the most common cases
 			g, st := &page.granules[first], a.stamp|stamp(l)<<stampLaneShift
 			switch {
 			case writes && win.settled(g.write, st) && win.settled(g.strong, st) && win.settled(g.since[0], st) && win.settled(g.since[1], st):
@@ -307,7 +300,7 @@ func (r *races) check(s *raceShadow, a *raceAccess) (lane int, with stamp) {
 	return -1, 0
 }
 
-// checkRow is check for lanes that access neighbouring places.
+// checkRow is check for lanes with contiguous addresses.
 func (r *races) checkRow(s *raceShadow, a *raceAccess, win *window, shift uint) (lane int, with stamp) {
 	off := a.addr[0] - a.base
 	for l := 0; l < warpSize; {
@@ -324,8 +317,8 @@ func (r *races) checkRow(s *raceShadow, a *raceAccess, win *window, shift uint) 
 	return -1, 0
 }
 
-// touch checks the accesses of lanes from l on to granules, of which each lane
-// accesses 1<<per. What it writes out is what slow does, for the common cases.
+// touch checks the accesses of lanes, from lane l on, to granules; each lane accesses 1<<per of them. For
+// common cases it inlines what slow does.
 func (r *races) touch(granules []granule, l int, per uint, a *raceAccess, win *window) (lane int, with stamp) {
 	const how = stampStrong | stampWide | stampKind
 	const atomic = stampStrong | stampWide | stamp(accessAtomic)
@@ -336,7 +329,7 @@ func (r *races) touch(granules []granule, l int, per uint, a *raceAccess, win *w
 			g := &granules[i]
 			st := a.stamp | stamp(l+i>>per)<<stampLaneShift
 			e, f := g.since[0], g.since[1]
-			if g.write < win.floor && g.strong < win.floor { // nothing has written here
+			if g.write < win.floor && g.strong < win.floor { // no writes here
 				if e < win.floor || e >= win.block && (e^st)&stampThread == 0 {
 					g.since[0] = st
 				} else {
@@ -385,7 +378,7 @@ func (r *races) touch(granules []granule, l int, per uint, a *raceAccess, win *w
 	return -1, 0
 }
 
-// remember puts an access among the two since the last write.
+// remember records an access as one of the two since the last write.
 func (g *granule) remember(s stamp, win *window) {
 	e, f := g.since[0], g.since[1]
 	if win.orders(e, s) {
@@ -395,8 +388,8 @@ func (g *granule) remember(s stamp, win *window) {
 	}
 }
 
-// slow checks one lane's access to one granule, and remembers it. It returns the
-// earlier access of a race, or 0.
+// slow checks one lane's access to one granule, and records it. It returns the earlier access of a race, or
+// 0.
 func (r *races) slow(g *granule, s stamp, lane int, a *raceAccess) stamp {
 	r.slowed++
 	for _, e := range [...]stamp{g.write, g.strong, g.since[0], g.since[1]} {
@@ -424,13 +417,13 @@ func (r *races) slow(g *granule, s stamp, lane int, a *raceAccess) stamp {
 	return 0
 }
 
-// replaces reports whether every later access that is a race with e is one with s
-// as well.
+// replaces reports whether every later access that races with e also races with s, so that s may be recorded
+// instead of e.
 func (r *races) replaces(s, e, floor stamp) bool {
 	return e < floor || s.power() >= e.power() && (s.writes() || !e.writes()) && r.before(e, s)
 }
 
-// sameValue reports whether two lanes of one store write the same to one place.
+// sameValue reports whether two lanes of one store write the same value to one place.
 func (a *raceAccess) sameValue(e, s stamp, lane int) bool {
 	const other = stampLaneShift
 	if e&^(31<<other) != s&^(31<<other) {
@@ -448,8 +441,8 @@ func (a *raceAccess) sameValue(e, s stamp, lane int) bool {
 	return lo == lo2 && hi == hi2
 }
 
-// distance is how far apart two accesses are: 0 in one warp, 1 in two warps of a
-// block, 2 in two blocks.
+// distance returns how far apart the threads of two accesses are: 0 in one warp, 1 in two warps of a block, 2
+// in two blocks.
 func (r *races) distance(e, f stamp) int {
 	switch {
 	case e < r.block && f < r.block:

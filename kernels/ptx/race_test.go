@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// raceTwin is races without shortcuts: a vector clock for each thread of the
-// launch, and every access to every byte.
+// raceTwin is races without shortcuts: a vector clock for each thread of the launch, and every access to
+// every byte.
 type raceTwin struct {
 	block   int
 	threads [twinThreads]*twinThread
@@ -21,7 +21,7 @@ const (
 	twinThreads = 4 * twinWarps * warpSize
 )
 
-// A vector is what is known of each thread.
+// A vector is a vector clock: the last epoch known of each thread.
 type vector [twinThreads]int32
 
 func (v *vector) join(u *vector) {
@@ -174,23 +174,22 @@ func (w *raceTwin) access(a *raceAccess, sem semantics, to reach) bool {
 	return found
 }
 
-// raceScript is what a random launch may do.
+// raceScript is what a random launch may contain.
 type raceScript struct {
 	name           string
 	strong         bool // atomics, and volatile loads and stores
-	narrow         bool // some of which are for the block alone
+	narrow         bool // some of them with block scope
 	fences         bool // fences, releases and acquires
-	parts          bool // barriers of a part of a block or warp
+	parts          bool // barriers of some warps of a block, or lanes of a warp
 	blocks, places int
 }
 
-// run makes a random launch on both, up to the first race, and returns what each
-// of them said.
+// run makes a random launch on both models, up to the first race, and returns what each reported.
 func (sc raceScript) run(seed uint64) (got, want bool, steps int) {
 	rng := rand.New(rand.NewPCG(7, seed))
 	const warps = twinWarps
 	r, twin := newRaces(), newTwin()
-	for range seed % 3 { // earlier launches leave their marks
+	for range seed % 3 { // earlier launches leave stamps in the shadow memory
 		r.beginLaunch(warps * warpSize)
 		r.beginBlock(0)
 		var addr [warpSize]uint64
@@ -230,7 +229,7 @@ func (sc raceScript) run(seed uint64) (got, want bool, steps int) {
 					all[t.id] = t.knows[t.id]
 					t.knows[t.id]++
 				}
-				// What the warp knows as a whole goes along.
+				// The clock of the whole warp is included.
 				for _, t := range twin.ofWarps(1<<warps - 1) {
 					least := int32(1 << 30)
 					for _, u := range twin.ofWarps(1 << warp) {
@@ -275,7 +274,7 @@ func (sc raceScript) run(seed uint64) (got, want bool, steps int) {
 				kind, sem, to := accessKind(rng.IntN(2)), semWeak, toAll
 				if sc.strong && rng.IntN(2) == 0 {
 					kind, sem = accessKind(rng.IntN(3)), semRelaxed
-					// A strong access and a weak one of one place are mostly races.
+					// A strong and a weak access to one place are usually a race.
 					for l := range addr {
 						addr[l] = 2048 + 4*uint64(rng.IntN(2))
 					}
@@ -314,9 +313,9 @@ func (sc raceScript) run(seed uint64) (got, want bool, steps int) {
 	return false, false, steps
 }
 
-// TestRaceTwin compares races with its twin on random launches. With barriers of
-// whole blocks and warps the two always agree. With the rest
-// races may miss what the twin finds, but it finds nothing that the twin does not.
+// TestRaceTwin compares races with its twin on random launches. With only barriers of whole blocks and warps
+// they always agree. With the rest, races may miss some that the twin finds, but it reports none that the
+// twin does not.
 func TestRaceTwin(t *testing.T) {
 	for _, sc := range []raceScript{
 		{name: "one block", blocks: 1, places: 4},
@@ -376,8 +375,8 @@ func oneStore(r *races, s *raceShadow, addr uint64, warp int) bool {
 	return lane >= 0
 }
 
-// TestRacesForget checks that what is forgotten, because time or memory has run
-// out, makes no false alarm, and that races are found again afterwards.
+// TestRacesForget checks that dropping stamps, when the epoch or the memory runs out, gives no false reports,
+// and that races are found again afterwards.
 func TestRacesForget(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -462,7 +461,7 @@ func BenchmarkRaces(b *testing.B) {
 		strong bool
 		size   uint32
 		stride uint64
-		warps  int // take turns
+		warps  int // that take turns
 	}{
 		{"load row", accessLoad, false, 4, 4, 1},
 		{"load row, two warps", accessLoad, false, 4, 4, 2},

@@ -2,16 +2,16 @@ package ptx
 
 import "slices"
 
-// view is a set of accesses, never changed once made: some of one block, and those
-// of its parents, which are of other blocks.
+// view is an immutable set of accesses: some of one block, and those of its parents, which belong to other
+// blocks.
 type view struct {
-	first   stamp              // the beginning of the block; 0 where there are only parents
-	below   stamp              // what all threads of the block did before it
-	rows    []*[warpSize]stamp // by warp, what each lane did before it; nil adds nothing
+	first   stamp              // start of the block; 0 if there are only parents
+	below   stamp              // includes what all threads of the block did before this
+	rows    []*[warpSize]stamp // by warp: includes what each lane did before this; nil adds nothing
 	parents []*view
 }
 
-// has reports whether the view itself has an access, its parents aside.
+// has reports whether the view itself, without its parents, includes an access.
 func (v *view) has(e stamp) bool {
 	if e < v.first {
 		return false
@@ -23,7 +23,7 @@ func (v *view) has(e stamp) bool {
 	return w < len(v.rows) && v.rows[w] != nil && e < v.rows[w][e.lane()]
 }
 
-// known returns what is ordered in the block before what a thread does now.
+// known returns the accesses of the block that are ordered before what a thread does now.
 func (r *races) known(warp, lane int) *view {
 	w := &r.warps[warp]
 	v := &view{first: r.block, below: r.barrier, rows: make([]*[warpSize]stamp, len(r.warps))}
@@ -47,8 +47,8 @@ func (r *races) known(warp, lane int) *view {
 	return v
 }
 
-// join returns a view of all that some views, any of which may be nil, have.
-// Those of the block that runs become one.
+// join returns the union of some views, any of which may be nil. Those of the running block are merged into
+// one.
 func (r *races) join(views ...*view) *view {
 	var own, parents []*view
 	for _, v := range views {
@@ -75,7 +75,7 @@ func (r *races) join(views ...*view) *view {
 // descendsFrom reports whether up is a parent of v.
 func (v *view) descendsFrom(up *view) bool { return slices.Contains(v.parents, up) }
 
-// family returns a view of what some views of other blocks have.
+// family returns the union of some views of other blocks.
 func family(parents []*view) *view {
 	switch len(parents) {
 	case 0:
@@ -86,14 +86,14 @@ func family(parents []*view) *view {
 	return &view{parents: parents}
 }
 
-// maxParents is how many parents a view has before they are put in one.
+// maxParents is the number of parents after which they are combined in one view.
 const maxParents = 16
 
-// merge returns one view of what some views of one block have, and others of other
-// blocks. It is one of them where that has all.
+// merge returns the union of views of one block and views of other blocks; it returns one of them if that
+// includes all others.
 func merge(own, others []*view) *view {
 	v := *own[0]
-	shared := true // rows are those of own[0]
+	shared := true // rows is still that of own[0]
 	for _, u := range own[1:] {
 		v.below = max(v.below, u.below)
 		for w, row := range u.rows {
@@ -120,7 +120,7 @@ func merge(own, others []*view) *view {
 	}
 	for _, u := range own {
 		if u.below == v.below && len(u.parents) == len(v.parents) && slices.Equal(u.rows, v.rows) {
-			return u // its parents are among those of v, which has no more
+			return u // its parents are among those of v, which adds nothing
 		}
 	}
 	if len(v.parents) > maxParents {
@@ -129,8 +129,7 @@ func merge(own, others []*view) *view {
 	return &v
 }
 
-// higher returns a row with the later of each lane's times: one of the two where
-// that will do.
+// higher returns a row with the later of each lane's times; one of the two rows if possible.
 func higher(a, b *[warpSize]stamp) *[warpSize]stamp {
 	switch {
 	case a == b || b == nil:
@@ -156,7 +155,7 @@ func higher(a, b *[warpSize]stamp) *[warpSize]stamp {
 	return row
 }
 
-// compact puts into below what a view has of all threads of the block.
+// compact moves into below what a view includes of all threads of the block.
 func (r *races) compact(v *view) *view {
 	if v == nil || v.first != r.block {
 		return v

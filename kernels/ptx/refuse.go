@@ -6,12 +6,11 @@ import (
 	"strings"
 )
 
-// A kernel that cannot be run refuses itself, and not its file: what is wrong in the
-// text of a function, or of a variable, is kept with it, and is the error of whoever
-// asks for a kernel that uses it. A text without any kernel that can be run is refused
-// as a whole, by its first error.
+// An error in a function or a variable does not refuse the whole file. It is kept with the function or
+// variable, and returned when a kernel that uses it is requested. A text in which no kernel can be run is
+// refused with its first error.
 
-// errNoEnd is that of a function without its closing brace.
+// errNoEnd is the error of a function without a closing brace.
 var errNoEnd = errors.New("no end")
 
 // mark is a place in the text to return to.
@@ -22,8 +21,8 @@ type mark struct {
 
 func (p *parser) mark() mark { return mark{p.lex, p.tok} }
 
-// skipFunction goes past a function that could not be read, from its first word on:
-// past its body, or past the semicolon of a declaration.
+// skipFunction advances past a function that could not be parsed, from its first word: past its body, or past
+// the semicolon of a declaration.
 func (p *parser) skipFunction(from mark) error {
 	p.lex, p.tok = from.lex, from.tok
 	for depth := 0; ; {
@@ -45,8 +44,8 @@ func (p *parser) skipFunction(from mark) error {
 	}
 }
 
-// function reads an .entry or a .func, from that word on. What is wrong within it is
-// kept, unless its end cannot be found or the text is too long.
+// function reads an .entry or a .func, starting at that word. An error inside it is kept with it, unless its
+// end cannot be found or the text is too long.
 func (p *parser) function(extern bool) error {
 	f := &function{line: p.tok.line, start: p.tok.pos, entry: p.is(".entry"), labels: map[string]int{}}
 	from := p.mark()
@@ -62,7 +61,7 @@ func (p *parser) function(extern bool) error {
 	return p.declare(f)
 }
 
-// declare makes a function known by its name.
+// declare registers a function under its name.
 func (p *parser) declare(f *function) error {
 	old := p.m.funcs[f.name]
 	switch {
@@ -81,10 +80,10 @@ func (p *parser) declare(f *function) error {
 	return nil
 }
 
-// refuseVariables notes which variables nothing may use: those without a definition,
-// and those that hold an address that is none, or that of such a variable.
+// refuseVariables marks variables that cannot be used: those without a definition, and those initialized with
+// an invalid address or with the address of such a variable.
 func (m *module) refuseVariables() {
-	holders := map[string][]*variable{} // by the name of what they point to
+	holders := map[string][]*variable{} // by the name of the variable that they point to
 	var todo []*variable
 	for _, v := range m.order {
 		if v.extern && v.space != spaceShared && v.refused == nil && m.globals[v.name] == v {
@@ -112,8 +111,8 @@ func (m *module) refuseVariables() {
 	}
 }
 
-// checkFixup returns an error if an address in an initialiser is not that of a
-// variable in global or constant memory.
+// checkFixup returns an error if an address in an initializer is not that of a variable in global or constant
+// memory.
 func (m *module) checkFixup(f fixup) error {
 	sym := m.globals[f.symbol]
 	if m.funcs[f.symbol] != nil {
@@ -125,9 +124,8 @@ func (m *module) checkFixup(f fixup) error {
 	return nil
 }
 
-// decodeModule decodes every entry, and every function once by itself so that
-// what nobody calls is checked too. Entries that cannot be run are kept with the
-// reason, unless all are so.
+// decodeModule decodes every entry, and every function once by itself, so that functions that no kernel calls
+// are checked too. Entries that cannot be run are kept with the reason, unless none can be run.
 func decodeModule(m *module, approx bool) (*Program, error) {
 	m.refuseVariables()
 	p := &Program{module: m, entries: map[string]*entry{}}
@@ -147,8 +145,7 @@ func decodeModule(m *module, approx bool) (*Program, error) {
 		}
 		p.entries[f.name] = e
 	}
-	// From the last one on: a function stands before its callers, and is decoded with
-	// them.
+	// From the last one on: a function stands before its callers, and is decoded with them.
 	for i := len(m.bodies) - 1; i >= 0; i-- {
 		if f := m.bodies[i]; !f.called {
 			if _, err := decodeEntry(p, f, approx, left); err != nil && first == nil {
@@ -167,10 +164,10 @@ func decodeModule(m *module, approx bool) (*Program, error) {
 	return p, nil
 }
 
-// limits is what may still be decoded of a module.
+// limits is the remaining budget for decoding a module.
 type limits struct {
 	code  int // instructions
-	steps int // of the search for post-dominators
+	steps int // steps of the search for post-dominators
 }
 
 // Refused returns why a kernel cannot be run, with the line; nil if it can be.
@@ -182,13 +179,13 @@ func (p *Program) Refused(entry string) error {
 	return e.refused
 }
 
-// maxListed is how many names an error lists.
+// maxListed is the number of names that an error lists.
 const maxListed = 20
 
 // thereAre lists the kernels for an error.
 func (p *Program) thereAre() string { return listed(p.Entries(), "it has no kernel") }
 
-// listed lists names for an error; none says that there are none.
+// listed formats names for an error; none is the text if there are none.
 func listed(names []string, none string) string {
 	if len(names) == 0 {
 		return ": " + none

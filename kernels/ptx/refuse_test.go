@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestRefusedByEntry loads texts in which one kernel cannot be run and another can, and
-// holds every refusal to its kernel and line.
+// TestRefusedByEntry loads texts in which one kernel cannot be run and another can, and checks every error's
+// kernel and line.
 func TestRefusedByEntry(t *testing.T) {
 	const head = ".version 7.8\n.target sm_80\n.address_size 64\n" // lines 1 to 3
 	const good = "\n.visible .entry good(.param .u64 a) { .reg .b64 %rd<2>; ld.param.u64 %rd1, [a]; ret; }\n"
@@ -62,19 +62,19 @@ func TestRefusedByEntry(t *testing.T) {
 				}
 			}
 		}
-		// Without a kernel that can be run, the text is refused.
+		// Without any kernel that can be run, the text is refused.
 		if _, err := Parse("k.ptx", []byte(head+c.text), false); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s alone: error %v, want one with %q", c.name, err, c.want)
 		}
 	}
 }
 
-// TestRefusedWhole has what refuses a text in spite of a kernel that can be run.
+// TestRefusedWhole has texts that are refused although one of their kernels could be run.
 func TestRefusedWhole(t *testing.T) {
 	const good = ".visible .entry good() { ret; }\n"
 	for _, c := range []struct{ text, want string }{
-		{good + ".visible .entry bad() { frob;", `"bad" is without its end`},
-		{good + ".visible .entry bad() { { ret; }", `"bad" is without its end`},
+		{good + ".visible .entry bad() { frob;", `"bad" has no end`},
+		{good + ".visible .entry bad() { { ret; }", `"bad" has no end`},
 		{good + ".visible .entry bad() { frob #; }", "unexpected character"},
 		{good + ".visible .entry good() { frob }", `"good" is defined twice`},
 		{good + ".visible .entry 1() { ret; }", "expected a function's name"},
@@ -86,7 +86,8 @@ func TestRefusedWhole(t *testing.T) {
 	}
 }
 
-// TestApproximateByKernel says that results may differ once such a kernel is asked for.
+// TestApproximateByKernel checks that the device's name mentions approximate results once such a kernel is
+// requested.
 func TestApproximateByKernel(t *testing.T) {
 	text := ".version 7.8\n.target sm_80\n.visible .entry exact() { ret; }\n.visible .entry near() { .reg .f32 %f; ex2.approx.f32 %f, 0f00000000; ret; }\n"
 	dev := New(Options{AllowApprox: true})

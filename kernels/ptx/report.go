@@ -6,23 +6,23 @@ import (
 	"strings"
 )
 
-// Kind is what is wrong in a Report.
+// Kind is the kind of problem in a Report.
 type Kind uint8
 
 const (
-	OutOfBounds     Kind = iota // an access outside every allocation, or across an end
-	Freed                       // an access to memory that was freed
-	Misaligned                  // an address that is no multiple of what is accessed
-	Uninitialized               // a use of what was read from memory that nothing has written
+	OutOfBounds     Kind = iota // an access outside every allocation, or across the end of one
+	Freed                       // an access to freed memory
+	Misaligned                  // an address that is not a multiple of the access size
+	Uninitialized               // a use of a value read from memory that nothing has written
 	UninitRegister              // a use of a register that nothing has written
-	Race                        // two accesses without an order, one of them a write
-	NotAwaited                  // an access to an end of an asynchronous copy that has not arrived
-	NonCoherent                 // a load by .nc of what the same launch has written
+	Race                        // two unordered accesses, one of them a write
+	NotAwaited                  // an access to memory of an asynchronous copy in flight
+	NonCoherent                 // a load with .nc of memory that the same launch has written
 	BarrierDiverged             // a barrier that only some of the threads reach
-	MaskMismatch                // a warp-wide instruction whose mask is not the lanes that execute it
-	InactiveLane                // a shuffle from a lane that does not take part
+	MaskMismatch                // a warp-wide instruction with a member mask other than the lanes that execute it
+	InactiveLane                // a shuffle from a lane that does not execute it
 	Leak                        // memory that was never freed
-	BadFree                     // a free of what is not allocated
+	BadFree                     // a free of something that is not allocated
 	Trapped                     // the kernel executed trap
 )
 
@@ -46,15 +46,14 @@ type Access struct {
 	Block  [3]int // ctaid
 	Thread [3]int // tid
 
-	Op      string // the instruction: "ld.global.f32"
-	File    string // the source that the PTX was compiled from, "" where the PTX does not say
+	Op      string // the opcode: "ld.global.f32"
+	File    string // source file of the PTX, "" if the PTX does not say
 	Line    int
 	PTX     string // the name of the PTX file
-	PTXLine int    // 0 where it is not known
+	PTXLine int    // 0 if unknown
 }
 
-// place returns where the instruction stands: "attention.cu:88 (line 412 of
-// attention.ptx)".
+// place returns the position of the instruction: "attention.cu:88 (line 412 of attention.ptx)".
 func (a *Access) place() string {
 	file, ptx := path.Clean(a.File), ""
 	if a.PTXLine != 0 {
@@ -73,22 +72,22 @@ func (a *Access) place() string {
 
 func coordinates(c [3]int) string { return fmt.Sprintf("(%d,%d,%d)", c[0], c[1], c[2]) }
 
-// Report is what a checker has found, or an access that is always refused. The
-// first one ends its launch and is the launch's error.
+// Report is a problem found by a checker, or an access that is always refused. The first one ends its launch
+// and is the launch's error.
 type Report struct {
 	Kind   Kind
-	Kernel string // "" for what the host did
-	Access        // who did it and where; of a race, the later of the two; of what the host reads undefined, the store
+	Kernel string // "" for an operation of the host
+	Access        // the access; of a race, the later of the two; of an undefined host read, the store
 
-	Space      string // "global", "shared", "local", or "" where no memory is concerned
-	Address    uint64 // in global memory an address, elsewhere an offset in the space
+	Space      string // "global", "shared", "local", or "" if no memory is involved
+	Address    uint64 // in global memory a generic address, elsewhere an offset in the space
 	Size       int    // bytes of the access
-	Allocation string // the name of the allocation, in global memory
-	Extent     int64  // its bytes
-	Offset     int64  // of the address in the allocation; negative before its start
+	Allocation string // name of the allocation, in global memory
+	Extent     int64  // size of the allocation in bytes
+	Offset     int64  // offset of the address in the allocation; negative before its start
 
-	Detail string  // what is wrong, in words
-	Other  *Access // of a race, the earlier access; of an undefined value, what loaded it
+	Detail string  // the problem, in words
+	Other  *Access // of a race, the earlier access; of an undefined value, the load of it
 }
 
 // Error returns the report on one line.
@@ -102,7 +101,7 @@ func (r *Report) Error() string {
 	if r.Op != "" {
 		b.WriteString(r.Op)
 		switch {
-		case r.Space == "", r.Kind == Uninitialized && r.Other != nil: // it is where the value was loaded from
+		case r.Space == "", r.Kind == Uninitialized && r.Other != nil: // then it is the address from which the value was loaded
 		case r.Allocation != "":
 			fmt.Fprintf(&b, " at %#x", r.Address)
 		default:
@@ -117,7 +116,7 @@ func (r *Report) Error() string {
 	return b.String()
 }
 
-// String returns the report on several lines, one for each thing to know.
+// String returns the report on several lines.
 func (r *Report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n", r.Kind, r.Detail)
@@ -137,7 +136,7 @@ func (r *Report) String() string {
 	return b.String()
 }
 
-// earlier says what Other is.
+// earlier describes Other.
 func (r *Report) earlier() string {
 	if r.Kind == Uninitialized {
 		return "loaded"

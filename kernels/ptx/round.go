@@ -21,14 +21,14 @@ type format struct {
 	bits     uint
 	mantissa uint // bits of the fraction as stored
 	bias     int
-	top      int    // the largest biased exponent of a finite number
+	top      int    // largest biased exponent of a finite number
 	maximum  uint64 // the largest finite number
-	infinity uint64 // 0 where the format has none
+	infinity uint64 // 0 if the format has none
 	nan      uint64 // the canonical NaN
 }
 
-// The canonical NaNs are those that the PTX ISA names: 0x7fffffff for f32, 0x7fff
-// for f16 and bf16 (§9.7.3, §9.7.4). For f64 it names none; Go's is taken.
+// The canonical NaNs of the PTX ISA: 0x7fffffff for f32, 0x7fff for f16 and bf16 (§9.7.3, §9.7.4). For f64 it
+// names none; Go's is used.
 var (
 	fmtF16  = &format{16, 10, 15, 30, 0x7bff, 0x7c00, 0x7fff}
 	fmtBF16 = &format{16, 7, 127, 254, 0x7f7f, 0x7f80, 0x7fff}
@@ -56,17 +56,17 @@ func formatOf(t typ) *format {
 	return nil
 }
 
-// number is a floating-point number taken apart: ±mant·2^exp.
+// number is an unpacked floating-point number: ±mant·2^exp.
 type number struct {
 	neg, nan, inf bool
 	mant          uint64
 	exp           int
-	sticky        bool // the number is a little larger than that
+	sticky        bool // the exact number is slightly larger
 }
 
 func (n number) zero() bool { return n.mant == 0 && !n.nan && !n.inf }
 
-// unpack takes a number apart, exactly.
+// unpack unpacks a number, exactly.
 func (f *format) unpack(b uint64) number {
 	n := number{neg: b>>(f.bits-1)&1 != 0}
 	frac := b & (1<<f.mantissa - 1)
@@ -85,8 +85,8 @@ func (f *format) unpack(b uint64) number {
 	return n
 }
 
-// pack rounds a number to the format, once. Beyond the largest finite number it
-// becomes infinity or, as the mode or saturate has it, that number.
+// pack rounds a number to the format, once. Beyond the largest finite number the result is infinity or that
+// number, depending on mode and saturate.
 func (f *format) pack(n number, mode rounding, saturate bool) uint64 {
 	sign := uint64(0)
 	if n.neg {
@@ -152,7 +152,7 @@ func (f *format) pack(n number, mode rounding, saturate bool) uint64 {
 	return sign | magnitude
 }
 
-// fromInt is an integer as a number.
+// fromInt returns an integer as a number.
 func fromInt(v uint64, signed bool) number {
 	if signed && int64(v) < 0 {
 		return number{neg: true, mant: -v}
@@ -160,7 +160,7 @@ func fromInt(v uint64, signed bool) number {
 	return number{mant: v}
 }
 
-// exact is a finite number as a big.Float, exactly.
+// exact returns a finite number as a big.Float, exactly.
 func (n number) exact() *big.Float {
 	x := new(big.Float).SetPrec(64).SetUint64(n.mant)
 	x.SetMantExp(x, n.exp)
@@ -170,8 +170,7 @@ func (n number) exact() *big.Float {
 	return x
 }
 
-// fromBig is a big.Float that was made by rounding to zero, with the accuracy of
-// that in its Acc.
+// fromBig returns a number for a big.Float that was rounded to zero; its Acc tells whether bits were lost.
 func fromBig(x *big.Float) number {
 	n := number{neg: x.Signbit(), sticky: x.Acc() != big.Exact}
 	if x.Sign() == 0 {
@@ -185,12 +184,12 @@ func fromBig(x *big.Float) number {
 	return n
 }
 
-// truncated is a big.Float that keeps 62 bits of a result, rounded to zero.
+// truncated returns a big.Float that keeps 62 bits, rounded to zero.
 func truncated() *big.Float { return new(big.Float).SetPrec(62).SetMode(big.ToZero) }
 
 var nanNumber = number{nan: true}
 
-// sum is a + b for any rounding; mode is needed for the sign of an exact zero.
+// sum returns a + b for any rounding; mode determines the sign of an exact zero.
 func sum(a, b number, mode rounding) number {
 	switch {
 	case a.nan || b.nan || a.inf && b.inf && a.neg != b.neg:
@@ -264,7 +263,7 @@ func squareRoot(a number) number {
 	case a.inf:
 		return a
 	}
-	// mant·2^exp with an even exp and enough bits for a root of 62.
+	// mant·2^exp with an even exp, and enough bits for a root of 62.
 	m, exp := new(big.Int).SetUint64(a.mant), a.exp
 	shift := 124 - bits.Len64(a.mant)
 	if (exp-shift)&1 != 0 {
@@ -276,9 +275,8 @@ func squareRoot(a number) number {
 	return number{mant: root.Uint64(), exp: (exp - shift) / 2, sticky: !exact}
 }
 
-// oddRounded returns a + b as a float64 that is rounded to odd: the bits that did
-// not fit leave a 1 in the last place, so that rounding it once more, to a format
-// of 51 bits or fewer, is as rounding the exact sum. It is exact where a + b is.
+// oddRounded returns a + b in float64, rounded to odd: if bits are lost, the last place is 1, so that
+// rounding once more, to a format of 51 bits or fewer, is the same as rounding the exact sum.
 func oddRounded(a, b float64) float64 {
 	s := a + b
 	// Knuth's two-sum: s + e is a + b exactly.
@@ -291,7 +289,7 @@ func oddRounded(a, b float64) float64 {
 	if bits&1 != 0 {
 		return s
 	}
-	// s is even and not exact: the odd neighbour on e's side.
+	// s is even and inexact: take the odd neighbour on e's side.
 	if (e > 0) == (s > 0) {
 		bits++
 	} else {

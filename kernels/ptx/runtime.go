@@ -10,23 +10,22 @@ import (
 	"strings"
 )
 
-// The functions of CUDA's runtime on the device: vprintf, which is what printf becomes,
-// and __assertfail.
+// Functions of CUDA's device runtime: vprintf, which implements printf, and __assertfail.
 
 // Limits of what a kernel may print.
 const (
-	maxPrinted = 1 << 20 // bytes of a launch, as many as CUDA's buffer has at first
+	maxPrinted = 1 << 20 // bytes per launch, CUDA's default buffer size
 	maxString  = 1 << 12
-	maxWidth   = 1 << 10 // of a field, and of its precision
+	maxWidth   = 1 << 10 // of a field's width, and of its precision
 )
 
-// runtimeSizes is the functions' parameters, in bytes.
+// runtimeSizes are the parameter sizes of the functions, in bytes.
 var runtimeSizes = map[string][]int64{
 	"vprintf":      {8, 8},          // format, arguments
 	"__assertfail": {8, 8, 4, 8, 8}, // expression, file, line, function, size of a character
 }
 
-// external decodes a call of a function of the runtime.
+// external decodes a call of a runtime function.
 func (d *decoder) external(f *function, results, rest []operand) error {
 	sizes, ok := runtimeSizes[f.name]
 	if !ok {
@@ -68,8 +67,8 @@ func (d *decoder) external(f *function, results, rest []operand) error {
 	return d.push()
 }
 
-// runtimeCall is a call of a function of the runtime: where in a thread's memory its
-// arguments and its result lie.
+// runtimeCall is a call of a runtime function: where its arguments and its result are in a thread's local
+// memory.
 type runtimeCall struct {
 	args   []runtimeArg
 	result *uint64
@@ -89,7 +88,7 @@ func (c *runtimeCall) arg(w *warp, lane, n int) uint64 {
 	return binary.LittleEndian.Uint64(b)
 }
 
-// memoryAt returns the memory from a generic address of a lane on, nil if there is none.
+// memoryAt returns the memory that starts at a lane's generic address, nil if there is none.
 func (w *warp) memoryAt(lane int, addr uint64) []byte {
 	from := func(mem []byte, base uint64) []byte {
 		if addr-base >= uint64(len(mem)) {
@@ -135,7 +134,7 @@ func (c *runtimeCall) assertFail(w *warp, in *instr, mask uint32) error {
 	return w.block.launch.trapped(r)
 }
 
-// vprintf prints what each lane has to say, and returns the number of its arguments.
+// vprintf prints for each lane, and returns the number of arguments.
 func (c *runtimeCall) vprintf(w *warp, in *instr, mask uint32) error {
 	l := w.block.launch
 	for g := mask; g != 0; g &= g - 1 {
@@ -169,31 +168,31 @@ func (c *runtimeCall) vprintf(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
-// write prints, up to a limit for each launch.
+// write prints text, up to a limit per launch.
 func (l *launch) write(text string) error {
 	out := l.device.opt.Output
 	if out == nil || l.printed > maxPrinted {
 		return nil
 	}
 	if l.printed += len(text); l.printed > maxPrinted {
-		text = fmt.Sprintf("\n(more than %d bytes are printed: the rest is left out)\n", maxPrinted)
+		text = fmt.Sprintf("\n(output limit of %d bytes reached: the rest is omitted)\n", maxPrinted)
 	}
 	_, err := out.Write([]byte(text))
 	return err
 }
 
-// printer formats as C's printf does.
+// printer formats like C's printf.
 type printer struct {
 	w         *warp
 	lane      int
-	base      uint64 // the generic address of the arguments
-	at        uint64 // of the next one
+	base      uint64 // generic address of the arguments
+	at        uint64 // of the next argument
 	count     int
-	undefined *int64 // a byte of the arguments that nothing has written
+	undefined *int64 // index of a byte of the arguments that nothing has written
 	out       strings.Builder
 }
 
-// next returns the next argument, of 4 or 8 bytes, each at a multiple of its size.
+// next returns the next argument, of 4 or 8 bytes, aligned to its size.
 func (p *printer) next(size uint64) (uint64, error) {
 	p.at = (p.at + size - 1) &^ (size - 1)
 	b := p.w.memoryAt(p.lane, p.base+p.at)
@@ -215,7 +214,7 @@ func (p *printer) next(size uint64) (uint64, error) {
 	return binary.LittleEndian.Uint64(b), nil
 }
 
-// print formats until the end, or the first argument that is not defined.
+// print formats up to the end, or to the first argument that is undefined.
 func (p *printer) print(format string) error {
 	for format != "" && p.undefined == nil {
 		text, rest, more := strings.Cut(format, "%")
@@ -228,7 +227,7 @@ func (p *printer) print(format string) error {
 		if err != nil {
 			return err
 		}
-		if n == 0 { // no conversion
+		if n == 0 { // not a conversion
 			p.out.WriteByte('%')
 			format = rest
 			continue
@@ -251,7 +250,7 @@ type spec struct {
 	verb      byte
 }
 
-// parse reads a conversion after its percent sign and returns its length, 0 if it is none.
+// parse parses a conversion after its percent sign and returns its length, or 0 if it is invalid.
 func (s *spec) parse(text string, p *printer) (int, error) {
 	n := 0
 	for n < len(text) && strings.IndexByte("-+ #0", text[n]) >= 0 {
@@ -301,7 +300,7 @@ func (s *spec) parse(text string, p *printer) (int, error) {
 	return n + 1, nil
 }
 
-// write takes the argument and writes it.
+// write formats the next argument.
 func (s *spec) write(p *printer) error {
 	size := uint64(4)
 	if s.long || strings.IndexByte("spfFeEgGaA", s.verb) >= 0 {
@@ -359,7 +358,7 @@ func (s *spec) write(p *printer) error {
 	return nil
 }
 
-// verbs is the conversion as package fmt has it.
+// verbs returns the conversion for package fmt.
 func (s *spec) verbs(verb byte) string {
 	f := "%" + s.flags
 	if s.width > 0 {
@@ -391,7 +390,7 @@ func (s *spec) float(p *printer, x float64) {
 	}
 	if lower == 'a' {
 		text := strconv.FormatFloat(x, 'x', s.precision, 64)
-		if n := len(text); text[n-2] == '0' { // C writes no leading zero in the exponent
+		if n := len(text); text[n-2] == '0' { // C's %a writes no leading zero in the exponent
 			text = text[:n-2] + text[n-1:]
 		}
 		if upper {
@@ -409,7 +408,7 @@ func (s *spec) float(p *printer, x float64) {
 	fmt.Fprintf(&p.out, s.verbs(s.verb), x)
 }
 
-// pad writes text in a field, with spaces.
+// pad pads text to the field's width with spaces.
 func (s *spec) pad(p *printer, text string) {
 	space := strings.Repeat(" ", max(s.width-len(text), 0))
 	if strings.Contains(s.flags, "-") {

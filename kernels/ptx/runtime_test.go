@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// quoted is a .global initialiser of a string.
+// quoted returns the .global initializer of a string.
 func quoted(name, text string) string {
 	var list []string
 	for _, c := range []byte(text + "\x00") {
@@ -66,7 +66,7 @@ func printing(format string, args ...string) string {
 `
 }
 
-// TestPrintf compares what kernels print with what C's printf prints.
+// TestPrintf compares the output of kernels with that of C's printf.
 func TestPrintf(t *testing.T) {
 	const one, third = "0d3FF0000000000000", "0d3FD5555555555555"
 	for _, c := range []struct {
@@ -113,7 +113,7 @@ func TestPrintf(t *testing.T) {
 	}
 }
 
-// TestPrintfFaults prints what is not there.
+// TestPrintfFaults prints missing or undefined arguments.
 func TestPrintfFaults(t *testing.T) {
 	for _, c := range []struct {
 		format, arg, says string
@@ -128,7 +128,7 @@ func TestPrintfFaults(t *testing.T) {
 	}
 }
 
-// TestAssert fails an assertion in one thread.
+// TestAssert has an assertion that fails in one thread.
 func TestAssert(t *testing.T) {
 	text := runtimeDecls + quoted("what", "i < n && \"in range\"") + quoted("file", "kernel.cu") + quoted("function", "void k(int)") + `.visible .entry k()
 {
@@ -169,7 +169,7 @@ DONE:
 	}
 }
 
-// TestRefusals checks that what is not supported is called by its name.
+// TestRefusals checks that errors name what is not supported.
 func TestRefusals(t *testing.T) {
 	const head = ".version 7.8\n.target sm_80\n.address_size 64\n"
 	for _, c := range []struct{ text, says string }{

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestInitMap compares an initMap with a byte for each byte.
+// TestInitMap compares an initMap with an array of bytes.
 func TestInitMap(t *testing.T) {
 	const size = 5*initPageBytes + 100
 	for seed := range uint64(20) {
@@ -82,8 +82,7 @@ func TestInitMap(t *testing.T) {
 	}
 }
 
-// TestLargeShadow checks that memory that is not touched costs the checkers
-// little.
+// TestLargeShadow checks that untouched memory needs little shadow memory.
 func TestLargeShadow(t *testing.T) {
 	const size = 5 << 30
 	var before, after runtime.MemStats
@@ -113,8 +112,8 @@ func firstUnset(twin []bool, off, n int64) int64 {
 	return -1
 }
 
-// randomLanes returns the addresses of a warp's access to size bytes: in a row,
-// with a stride, all the same, or anywhere.
+// randomLanes returns the addresses of a warp's access of size bytes: contiguous, with a stride, all equal,
+// or random.
 func randomLanes(rng *rand.Rand, size uint64) (addr *[warpSize]uint64, base uint64, mask, width uint32) {
 	addr, base, mask = new([warpSize]uint64), 1<<20, ^uint32(0)
 	if rng.IntN(3) == 0 {
@@ -137,7 +136,7 @@ func randomLanes(rng *rand.Rand, size uint64) (addr *[warpSize]uint64, base uint
 	return addr, base, mask, width
 }
 
-// pattern returns row and same of an access.
+// pattern returns row and same for an access.
 func pattern(addr *[warpSize]uint64, mask, size uint32) (row, same bool) {
 	row, same = mask == ^uint32(0), true
 	first := addr[bits.TrailingZeros32(mask)]

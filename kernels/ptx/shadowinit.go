@@ -2,25 +2,24 @@ package ptx
 
 import "math/bits"
 
-// initPageBytes is the memory that one page of an initMap stands for.
+// initPageBytes is the amount of memory covered by one page of an initMap.
 const (
 	initPageShift = 12
 	initPageBytes = 1 << initPageShift
 )
 
-// initPage has a bit for each byte that something has written.
+// initPage has a bit for each byte, set once the byte has been written.
 type initPage struct {
 	bits [initPageBytes / 64]uint64
-	full int // words of bits that are all ones
+	full int // number of words that are all ones
 }
 
-// initMap knows which bytes of a piece of memory have been written. A page is nil
-// where none has, and whole where all have, so that filling gigabytes costs a
-// pointer a page.
+// initMap records which bytes of an allocation have been written. A page is nil if none has, and whole if all
+// have, so that filling gigabytes costs only one pointer per page.
 type initMap struct {
 	pages []*initPage
-	whole *initPage   // stands for every page of which all bytes are written
-	spare []*initPage // of no use at present
+	whole *initPage   // shared by all pages that are completely written
+	spare []*initPage // unused pages, for reuse
 }
 
 func newInitMap(size int64) *initMap {
@@ -30,7 +29,7 @@ func newInitMap(size int64) *initMap {
 	}
 }
 
-// reset takes all marks off.
+// reset clears all marks.
 func (m *initMap) reset() {
 	for i, p := range m.pages {
 		m.drop(p)
@@ -38,14 +37,14 @@ func (m *initMap) reset() {
 	}
 }
 
-// drop puts a page by for later.
+// drop keeps a page for reuse.
 func (m *initMap) drop(p *initPage) {
 	if p != nil && p != m.whole {
 		m.spare = append(m.spare, p)
 	}
 }
 
-// take returns a page without marks.
+// take returns a cleared page.
 func (m *initMap) take() *initPage {
 	n := len(m.spare) - 1
 	if n < 0 {
@@ -57,7 +56,7 @@ func (m *initMap) take() *initPage {
 	return p
 }
 
-// written marks n bytes from off.
+// written marks n bytes, starting at off.
 func (m *initMap) written(off, n int64) {
 	for n > 0 {
 		page, at := off>>initPageShift, off&(initPageBytes-1)
@@ -73,7 +72,7 @@ func (m *initMap) written(off, n int64) {
 	}
 }
 
-// mark marks count bytes within a page.
+// mark marks count bytes in a page.
 func (m *initMap) mark(page, at, count int64) {
 	p := m.pages[page]
 	if p == m.whole {
@@ -104,10 +103,10 @@ func (p *initPage) or(word int64, mask uint64) {
 	}
 }
 
-// ones returns n ones, 1 ≤ n ≤ 64.
+// ones returns n one bits, 1 ≤ n ≤ 64.
 func ones(n int64) uint64 { return ^uint64(0) >> (64 - n) }
 
-// forgotten takes the marks off n bytes from off.
+// forgotten clears the marks of n bytes, starting at off.
 func (m *initMap) forgotten(off, n int64) {
 	for n > 0 {
 		page, at := off>>initPageShift, off&(initPageBytes-1)
@@ -139,8 +138,7 @@ func (m *initMap) forgotten(off, n int64) {
 	}
 }
 
-// unwritten returns the first of n bytes from off that has not been written, or
-// -1.
+// unwritten returns the first of n bytes, starting at off, that has not been written, or -1.
 func (m *initMap) unwritten(off, n int64) int64 {
 	for n > 0 {
 		page, at := off>>initPageShift, off&(initPageBytes-1)
@@ -166,8 +164,7 @@ func (m *initMap) unwritten(off, n int64) int64 {
 	return -1
 }
 
-// copied gives n bytes from to the marks of those of src from from. The two
-// ranges do not overlap.
+// copied copies the marks of n bytes of src, starting at from, to offset to. The ranges must not overlap.
 func (m *initMap) copied(to int64, src *initMap, from, n int64) {
 	for n > 0 {
 		page, at := from>>initPageShift, from&(initPageBytes-1)
@@ -191,9 +188,8 @@ func (m *initMap) copied(to int64, src *initMap, from, n int64) {
 	}
 }
 
-// loaded looks at the lanes of an access, each aligned to its size, and returns
-// the first of them that reads a byte that has not been written, or -1. Lane l is
-// at addr[l] - base; row and same are as in access.
+// loaded checks the lanes of an access, each aligned to its size, and returns the first that reads an
+// unwritten byte, or -1. Lane l is at addr[l] - base; row and same are as in access.
 func (m *initMap) loaded(addr *[warpSize]uint64, base uint64, mask, size uint32, row, same bool) int {
 	switch {
 	case row:
@@ -221,7 +217,7 @@ func (m *initMap) loaded(addr *[warpSize]uint64, base uint64, mask, size uint32,
 	return -1
 }
 
-// stored marks what the lanes of an access write.
+// stored marks the bytes that the lanes of an access write.
 func (m *initMap) stored(addr *[warpSize]uint64, base uint64, mask, size uint32, row bool) {
 	if row {
 		m.written(int64(addr[0]-base), warpSize*int64(size))

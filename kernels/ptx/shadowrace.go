@@ -1,16 +1,16 @@
 package ptx
 
-// A stamp is an access as the shadow memory remembers it. From its high bits:
+// A stamp describes an access in the shadow memory. Its fields, from the high bits:
 //
-//	epoch   34  when; see timeline
-//	pc      16  which instruction; pcUnknown for one that does not fit
+//	epoch   34  when; see races
+//	pc      16  the instruction; pcUnknown if the number does not fit
 //	warp     5
 //	lane     5
-//	wide     1  strong, for threads of other blocks as well (.gpu and .sys)
+//	wide     1  strong also for threads of other blocks (.gpu and .sys)
 //	strong   1  volatile, relaxed, acquire, release, or an atomic
 //	kind     2  accessKind
 //
-// Stamps compare as their epochs do. 0 is before all of them.
+// Stamps compare like their epochs. 0 is before all of them.
 type stamp uint64
 
 const (
@@ -31,8 +31,8 @@ const (
 	pcUnknown       = 1<<16 - 1
 )
 
-// power orders accesses by what they are a race with: a weak one with any, a strong
-// one with those of whom its scope leaves out the thread.
+// power ranks accesses by what they race with: a weak one with any other access, a strong one only with those
+// of threads outside its scope.
 func (s stamp) power() int {
 	switch {
 	case s&stampStrong == 0:
@@ -51,21 +51,18 @@ func (s stamp) pc() int          { return int(s >> stampPCShift & pcUnknown) }
 // writes reports whether the access writes.
 func (s stamp) writes() bool { return s&stampKind != stamp(accessLoad) }
 
-// granule remembers the accesses to some bytes that have always been accessed
-// together: the last weak write, and what came since then: the last strong write,
-// and up to two reads or atomics that have no order between them. The two are
-// chosen as far apart as any were: of two blocks if any were of two blocks, else
-// of two warps, else of two lanes. So whoever has no order with one of those left
-// out has none with one of the two, as long as order comes from the barriers of a
-// block and of a whole warp.
+// granule records accesses to some bytes that have always been accessed together: the last weak write, and
+// since then the last strong write and up to two reads or atomics that are not ordered with each other. The
+// two are as far apart as any such pair was: from two blocks if possible, else from two warps, else from two
+// lanes. So an access that is unordered with one that was not kept is also unordered with one of the two, as
+// long as order comes only from barriers of a block and of a whole warp.
 type granule struct {
 	write, strong stamp
 	since         [2]stamp
 }
 
-// A racePage is the granules of racePageBytes of memory. They are as large as its
-// accesses allow: a page starts with the size of its first access, and is split
-// when a smaller one comes.
+// A racePage has the granules of racePageBytes of memory. They are as large as the accesses allow: a page
+// starts with the size of its first access, and is split when a smaller one comes.
 type racePage struct {
 	shift    uint // a granule is 1<<shift bytes
 	granules []granule
@@ -74,18 +71,18 @@ type racePage struct {
 const (
 	racePageShift = 10
 	racePageBytes = 1 << racePageShift
-	maxGranule    = 4 // the shift of the largest, 16 bytes
+	maxGranule    = 4 // shift of the largest granule, 16 bytes
 )
 
-// raceShadow is the granules of an allocation, or of a block's shared memory. It
-// has pages only where the launch has been.
+// raceShadow has the granules of an allocation, or of a block's shared memory. It has pages only where the
+// launch has accessed memory.
 type raceShadow struct {
 	chunks []*raceChunk
 }
 
 const raceChunkPages = 64
 
-// raceChunk is the pages of as many times racePageBytes.
+// raceChunk has pointers to the pages of raceChunkPages·racePageBytes of memory.
 type raceChunk [raceChunkPages]*racePage
 
 func newRaceShadow(size int64) *raceShadow {
@@ -93,7 +90,7 @@ func newRaceShadow(size int64) *raceShadow {
 	return &raceShadow{chunks: make([]*raceChunk, (size+chunk-1)/chunk)}
 }
 
-// slot returns where the page at an index is kept.
+// slot returns the place of the pointer to the page at an index.
 func (s *raceShadow) slot(index uint64) **racePage {
 	c := s.chunks[index/raceChunkPages]
 	if c == nil {
@@ -103,22 +100,20 @@ func (s *raceShadow) slot(index uint64) **racePage {
 	return &c[index%raceChunkPages]
 }
 
-// racePool hands pages out, and takes back those of a launch when the next one
-// starts: what they remember is then before everything, so that nothing is
-// cleared.
+// racePool provides pages, and takes those of a launch back when the next one starts. Their old stamps are
+// before everything in the new launch, so they need not be cleared.
 type racePool struct {
-	free  [maxGranule + 1][]*racePage // by shift
-	used  []**racePage                // where they are
-	held  int64                       // granules of all pages, free or used
-	limit int64                       // of held
+	free  [maxGranule + 1][]*racePage // unused pages, by shift
+	used  []**racePage                // places of pointers to pages in use
+	held  int64                       // number of granules of all pages
+	limit int64                       // largest allowed held
 }
 
-// maxGranules bounds the shadow memory of a device to 4 GiB. A launch that needs
-// more forgets what it has done so far, and so may miss races.
+// maxGranules limits the shadow memory of a device to 4 GiB. A launch that needs more drops what it has
+// recorded so far, so it may miss races.
 const maxGranules = 4 << 30 / 32
 
-// page returns the page at an index of a shadow, with granules of at most
-// 1<<shift bytes.
+// page returns the page at an index of a shadow, with granules of at most 1<<shift bytes.
 func (p *racePool) page(s *raceShadow, index uint64, shift uint) *racePage {
 	slot := s.slot(index)
 	if page := *slot; page != nil && page.shift <= shift {
@@ -134,14 +129,14 @@ func (p *racePool) page(s *raceShadow, index uint64, shift uint) *racePage {
 		for i := range fine.granules {
 			fine.granules[i] = page.granules[i>>(page.shift-shift)]
 		}
-		clear(page.granules) // they are of this launch
+		clear(page.granules) // their stamps are of this launch
 		p.give(page)
 	}
 	*slot = fine
 	return fine
 }
 
-// take returns a page whose granules may remember earlier launches.
+// take returns a page whose granules may have stamps of earlier launches.
 func (p *racePool) take(shift uint) *racePage {
 	if free := p.free[shift]; len(free) > 0 {
 		p.free[shift] = free[:len(free)-1]
@@ -155,17 +150,17 @@ func (p *racePool) give(page *racePage) {
 	p.free[page.shift] = append(p.free[page.shift], page)
 }
 
-// reset takes every page back.
+// reset takes all pages back.
 func (p *racePool) reset() {
 	for _, u := range p.used {
 		p.give(*u)
 		*u = nil
 	}
-	clear(p.used) // let freed allocations go
+	clear(p.used) // so that freed allocations can be collected
 	p.used = p.used[:0]
 }
 
-// forget drops every page, with what it remembers.
+// forget drops all pages and their stamps.
 func (p *racePool) forget() {
 	p.reset()
 	*p = racePool{used: p.used, limit: p.limit}

@@ -13,9 +13,9 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// TestShortcuts runs random kernels with what is known of addresses (memknown.go) and of
-// registers (sure.go), and accesses that are put off (raceputoff.go), and without: memory
-// and the instructions with findings are equal.
+// TestShortcuts runs random kernels with and without the shortcuts for known addresses (memknown.go), defined
+// registers (sure.go) and deferred accesses (racedeferred.go): memory, and the instructions with findings,
+// must be equal.
 func TestShortcuts(t *testing.T) {
 	rounds := 600
 	if testing.Short() {
@@ -26,7 +26,7 @@ func TestShortcuts(t *testing.T) {
 	for range rounds {
 		src := randomAccesses(rng)
 		checks := []Checks{{}, AllChecks(), {Races: true}}[rng.IntN(3)]
-		run := func(known, putOff bool) (exact, loose string, mem []byte) {
+		run := func(known, deferred bool) (exact, loose string, mem []byte) {
 			p, err := Parse("k.ptx", []byte(src), true)
 			if err != nil {
 				t.Fatal(err, src)
@@ -50,7 +50,7 @@ func TestShortcuts(t *testing.T) {
 			}
 			dev := New(Options{Checks: checks, MaxFindings: 100})
 			if checks.Races {
-				dev.checks.races.putOff.off = !putOff
+				dev.checks.races.deferred.off = !deferred
 			}
 			m, err := dev.LoadProgram(p)
 			if err != nil {
@@ -70,8 +70,8 @@ func TestShortcuts(t *testing.T) {
 			if err := k.Launch(context.Background(), device.Dim{X: 2, Y: 1, Z: 1}, device.Dim{X: 80, Y: 1, Z: 1}, 0, device.Pointer(at)); err != nil {
 				exact, loose = err.Error(), err.Error()
 				if f := (*Findings)(nil); errors.As(err, &f) {
-					// Which of several accesses one is a race with may differ, and so how
-					// many more lanes are.
+					// Which of several accesses is reported as the earlier one of a race may differ, and with
+					// it the number of further lanes.
 					times := map[string]int64{}
 					for _, one := range f.List {
 						what := fmt.Sprintf("line %d: %v", one.PTXLine, one.Kind)
@@ -83,7 +83,7 @@ func TestShortcuts(t *testing.T) {
 				}
 			}
 			if checks.Races {
-				noted += cap(dev.checks.races.putOff.list)
+				noted += cap(dev.checks.races.deferred.list)
 			}
 			return exact, loose, dev.Bytes(at, 4096)
 		}
@@ -106,7 +106,7 @@ func TestShortcuts(t *testing.T) {
 	}
 }
 
-// randomAccesses is a kernel that accesses shared and global memory by a few registers.
+// randomAccesses returns a kernel that accesses shared and global memory through a few registers.
 func randomAccesses(rng *rand.Rand) string {
 	var b strings.Builder
 	b.WriteString(`.version 7.8
@@ -121,13 +121,13 @@ and.b32 %r2, %r1, 31; setp.lt.u32 %p1, %r2, 20; setp.eq.u32 %p2, %r1, 33;
 mov.u32 %r5, 0; mov.u32 %r6, 0; mov.u32 %r7, 0; mov.u32 %r8, 0;
 `)
 	pick := func(list ...string) string { return list[rng.IntN(len(list))] }
-	// Where each thread is: %r10 an offset of its own, by a stride, or one for all.
+	// Each thread's offset: %r10 is its own, with a stride, or the same for all.
 	address := func() {
 		fmt.Fprintf(&b, "mul.lo.u32 %%r10, %%r1, %d; add.u32 %%r11, %%r20, %%r10; cvt.u64.u32 %%rd5, %%r10; add.u64 %%rd1, %%rd0, %%rd5; add.u64 %%rd2, %%rd10, %%rd5; add.u64 %%rd3, %%rd11, %%rd5;\n",
 			[]int{0, 4, 4, 4, 8, 16, 16, 20}[rng.IntN(8)])
 	}
 	address()
-	// At first all is written, as a rule.
+	// Usually all memory is written first.
 	if rng.IntN(4) > 0 {
 		b.WriteString("shl.b32 %r12, %r1, 2; add.u32 %r13, %r20, %r12;\n")
 		for at := 0; at < 2048; at += 320 {
@@ -137,7 +137,7 @@ mov.u32 %r5, 0; mov.u32 %r6, 0; mov.u32 %r7, 0; mov.u32 %r8, 0;
 		}
 		b.WriteString("setp.lt.u32 %p3, %r1, 32; @%p3 st.shared.u32 [%r13+1920], %r1;\nbar.sync 0;\n")
 	}
-	writes := rng.IntN(3) // how much is written beside what is read
+	writes := rng.IntN(3) // how many of the accesses write
 	label := 0
 	for range 3 + rng.IntN(25) {
 		guard := pick("", "", "", "", "@%p1 ", "@!%p1 ", "@%p2 ")
@@ -164,7 +164,7 @@ mov.u32 %r5, 0; mov.u32 %r6, 0; mov.u32 %r7, 0; mov.u32 %r8, 0;
 			b.WriteString(pick("bar.warp.sync 0xffffffff;\n", "membar.cta;\n", "ld.volatile.shared.u32 %r5, [%rd2];\n"))
 		case op < 19:
 			address()
-		default: // some lanes alone
+		default: // only some lanes
 			label++
 			fmt.Fprintf(&b, "@%%p1 bra L%d;\nld.%s %%r5, [%s+%d];\nld.%s %%r6, [%s+%d];\nL%d:\n", label, where, base, imm, where, base, imm+4, label)
 		}
@@ -173,7 +173,7 @@ mov.u32 %r5, 0; mov.u32 %r6, 0; mov.u32 %r7, 0; mov.u32 %r8, 0;
 	return b.String()
 }
 
-// TestQuickAtomics compares the loops of common atomics with the plain one.
+// TestQuickAtomics compares the loops of common atomics with the general one.
 func TestQuickAtomics(t *testing.T) {
 	rng := rand.New(rand.NewPCG(13, 14))
 	for key, quick := range quickAtomics {

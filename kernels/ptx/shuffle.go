@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 )
 
-// permutation is a bijection of 0..n-1 that takes no memory: a Feistel network
-// on the next even power of two, walked until it lands below n.
+// permutation is a bijection of 0..n-1 that needs no memory: a Feistel network on the next power of four,
+// applied repeatedly until the result is below n.
 type permutation struct {
 	n    uint64
 	half uint

@@ -6,17 +6,17 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// Snapshot is what an allocation holds.
+// Snapshot is the contents of an allocation.
 type Snapshot struct {
 	Name string
 	Base device.Ptr
 	Data []byte
-	// Defined is, for each byte, 1 if anything has written it; nil if all are defined, or
-	// if the device does not know (Checks.Uninit).
+	// Defined has a 1 for each byte that has been written; nil if all have been, or if the device does not
+	// track this (Checks.Uninit).
 	Defined []byte
 }
 
-// Snapshot copies the allocation that an address points into; nil if it points into none.
+// Snapshot copies the allocation that contains an address; nil if there is none.
 func (d *Device) Snapshot(p device.Ptr) *Snapshot {
 	a := d.mem.find(uint64(p))
 	if a == nil || d.closed {
@@ -39,9 +39,9 @@ func (d *Device) Snapshot(p device.Ptr) *Snapshot {
 	return s
 }
 
-// Pointees returns, for each parameter of a kernel, the type as which its code accesses the
-// memory that the parameter points to, such as "f32"; "" if it is no pointer, or if that is
-// not known. Of several types it is the widest of one size that is not mere bits.
+// Pointees returns, for each parameter of a kernel, the element type with which its code accesses the memory
+// that the parameter points to, such as "f32"; "" if the parameter is not a pointer, or if that is unknown.
+// If there are several types of the same size, it prefers one that is not untyped bits.
 func (p *Program) Pointees(entry string) []string {
 	e := p.entries[entry]
 	if e == nil || e.refused != nil {

@@ -60,8 +60,8 @@ func (r specialReg) bytes() uint8 {
 	return 4
 }
 
-// ticks reports whether the register changes as the warp runs: it is read by an
-// instruction of its own and is no row.
+// ticks reports whether the register changes while the warp runs: then an instruction reads it, and it has no
+// row.
 func (r specialReg) ticks() bool { return r >= regClock }
 
 // ofBlock reports whether the register differs between blocks.
@@ -127,8 +127,8 @@ func (r specialReg) fill(w *warp, l *launch, off uint32) {
 	}
 }
 
-// readClock reads a register that ticks: the instructions of the launch's warps so
-// far, which is the same in every run.
+// readClock reads a clock: the number of instructions executed by the launch's warps so far, which is the
+// same in every run.
 func readClock(p unsafe.Pointer, w *warp, in *instr) {
 	l := w.block.launch
 	l.clock++

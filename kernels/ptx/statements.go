@@ -1,29 +1,27 @@
 package ptx
 
-// Function is a kernel or a .func of a PTX text, with its instructions as they were written.
+// Function is a kernel or a .func of a PTX text, with its instructions as written.
 type Function struct {
 	Name  string
 	Entry bool // a kernel
-	// Start and End are where it lies in the text, from ".entry" or ".func" to after its
-	// closing brace.
+	// Start and End are its position in the text, from ".entry" or ".func" to after its closing brace.
 	Start, End int
 	Statements []Statement
 }
 
-// Statement is an instruction of a PTX text, as it was written.
+// Statement is an instruction of a PTX text, as written.
 type Statement struct {
 	Line       int    // of the PTX
-	File       string // of the source, as the PTX names it; "" where it does not
+	File       string // source file named by the PTX; "" if none
 	SourceLine int
-	// Start and End are where it lies in the text, from its guard or opcode to after its
-	// semicolon.
+	// Start and End are its position in the text, from its guard or opcode to after its semicolon.
 	Start, End int
-	// Labeled is whether branches may lead here.
+	// Labeled reports whether a label precedes it.
 	Labeled bool
 }
 
-// Statements returns the functions of a PTX text that have a body and can be read, in its
-// order. The error is that of a text that is none: see Parse.
+// Statements returns the functions of a PTX text that have a body and can be parsed, in order. The error is
+// that of an invalid text: see Parse.
 func Statements(name string, text []byte) ([]Function, error) {
 	m, err := parseModule(name, text)
 	if err != nil {

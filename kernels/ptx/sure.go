@@ -1,12 +1,11 @@
 package ptx
 
-// Registers that are surely defined. Of most instructions every source was written before
-// in the same basic block, by whoever executes it. While nothing undefined is about in a
-// warp, such instructions need not be followed (used.go), nor need it be noted that what
-// they write is defined, where all that read it are such instructions too: its register
-// counts as defined from the start.
+// Instructions whose sources are certainly defined. Most instructions read only registers that the same lanes
+// wrote before in the same basic block. As long as nothing undefined is in use in a warp, such instructions
+// need not be tracked (used.go). If a register is read only by such instructions, its writes need not be
+// recorded either: it counts as defined from the start.
 
-// blockStarts returns where basic blocks begin.
+// blockStarts returns, for each instruction, whether a basic block begins there.
 func blockStarts(code []instr) []bool {
 	starts := make([]bool, len(code)+1)
 	mark := func(at int32) {
@@ -29,11 +28,10 @@ func blockStarts(code []instr) []bool {
 	return starts
 }
 
-// findSure finds the instructions that need not be followed, and the registers of which it
-// counts where they were written: those that an instruction reads that was not written in
-// its block before.
+// findSure finds the instructions that need not be tracked, and the registers whose writes must be recorded:
+// those that some instruction reads without a preceding write in its basic block.
 func findSure(e *entry, starts []bool) {
-	written := make([]int, len(e.regs)) // in which block last, by a register's number, from 1 on
+	written := make([]int, len(e.regs)) // number of the block that last wrote each register, from 1
 	block := 0
 	local := func(r uint32) bool { return written[r] == block }
 	reads := func(in *instr, each func(r uint32)) {

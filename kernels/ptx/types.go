@@ -1,6 +1,6 @@
 package ptx
 
-// class is the arithmetic of a type.
+// class is the kind of arithmetic of a type.
 type class uint8
 
 const (

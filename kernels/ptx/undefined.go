@@ -6,49 +6,47 @@ import (
 	"unsafe"
 )
 
-// Values that are not defined: those of registers and memory that nothing has written,
-// and what is computed from them. They are followed bit by bit through registers, and
-// byte by byte through memory, and may be moved, computed with, and dropped. What uses
-// one is reported (used.go). For every register, init has the lanes that are defined as
-// a whole; only for others does anything in this file run.
+// Undefined values: those of registers and memory that nothing has written, and values computed from them.
+// They are tracked bit by bit in registers, and byte by byte in memory. They may be moved, computed with, and
+// dropped; other uses are reported (used.go). For every register, warp.init has the lanes in which all bits
+// are defined. The code in this file runs only for other lanes.
 
-// undefined is what a warp knows of registers that are not defined.
+// undefined has the undefined bits of a warp's registers.
 type undefined struct {
-	part  []uint32       // by a register's number: the lanes of which some bits are defined
-	words []uint64       // bits that are not, of those lanes; laid out as the register file is
-	file  unsafe.Pointer // to them
+	part  []uint32       // by a register's number: the lanes in which some bits are defined
+	words []uint64       // the undefined bits of those lanes, laid out like the register file
+	file  unsafe.Pointer // pointer to words
 	from  []*causes      // by a register's number
 
-	operands [5 * warpSize]uint64 // rows for the operands of an instruction, the first of no use
+	operands [5 * warpSize]uint64 // rows for the operands of an instruction; the first is unused
 }
 
-// causes is where the value of a register in each lane came from; nil is from nowhere,
-// as nothing has written the register.
+// causes says for each lane where the value of a register came from; nil if nothing has written the register.
 type causes [warpSize]*cause
 
-// cause is where an undefined value came from.
+// cause is the origin of an undefined value.
 type cause struct {
-	reg    uint32 // a register that nothing has written, if in is nil
-	in     *instr // else what read memory that nothing had written
-	thread int    // of the block, which did so
+	reg    uint32 // the unwritten register, if in is nil
+	in     *instr // otherwise the load of unwritten memory
+	thread int    // the thread of the block that executed it
 	block  [3]int
 	space  space
 	alloc  *allocation
 	extent int64
-	off    int64 // in the memory
+	off    int64 // of the access in its memory
 	size   uint32
-	at     int64  // the first byte that was not written
-	stored *stain // or was by a store of what is not defined
+	at     int64  // index of the first unwritten byte
+	stored *stain // if set, a store of an undefined value wrote that byte
 }
 
-// regInfo is a register's place.
+// regInfo is the place of a register.
 type regInfo struct {
-	off   uint32 // of its row; of a predicate, its index
-	bytes uint8  // of an element; 0 is a predicate's
+	off   uint32 // offset of its row; for a predicate its index
+	bytes uint8  // of an element; 0 for a predicate
 }
 
-// A spreadFunc says which bits of what an instruction writes are not defined, where a
-// source of the lanes in bad is not. It is called before the instruction.
+// A spreadFunc sets which bits of an instruction's results are undefined, when some source is undefined in
+// the lanes in bad. It is called before the instruction executes.
 type spreadFunc func(w *warp, in *instr, mask, bad uint32)
 
 func (w *warp) startUndefined() *undefined {
@@ -62,7 +60,7 @@ func (w *warp) startUndefined() *undefined {
 	return w.undef
 }
 
-// reset begins a block.
+// reset starts a block.
 func (u *undefined) reset() {
 	if u != nil {
 		clear(u.part)
@@ -70,7 +68,7 @@ func (u *undefined) reset() {
 	}
 }
 
-// widthBits is the bits of n bytes, all ones; a predicate's is one.
+// widthBits returns a mask of n bytes; for a predicate (0) of one bit.
 func widthBits(bytes uint8) uint64 {
 	if bytes == 0 {
 		return 1
@@ -78,7 +76,7 @@ func widthBits(bytes uint8) uint64 {
 	return ^uint64(0) >> (64 - 8*uint(bytes))
 }
 
-// undefinedBits returns which bits of a lane of a register are not defined.
+// undefinedBits returns the undefined bits of a lane of a register.
 func (w *warp) undefinedBits(id int32, lane int) uint64 {
 	if id < 0 || w.init[id]>>lane&1 != 0 {
 		return 0
@@ -98,7 +96,7 @@ func (w *warp) undefinedBits(id int32, lane int) uint64 {
 	return row[uint64](u.file, r.off)[lane]
 }
 
-// setUndefined says which bits of a lane of a register are not defined from now on.
+// setUndefined sets the undefined bits of a lane of a register.
 func (w *warp) setUndefined(id int32, lane int, undef uint64) {
 	if id < 0 {
 		return
@@ -129,7 +127,7 @@ func (w *warp) setUndefined(id int32, lane int, undef uint64) {
 	}
 }
 
-// regOf returns the number of the register whose row this is, or -1.
+// regOf returns the number of the register with this row, or -1.
 func (e *entry) regOf(row uint32) int32 {
 	if row == noPred || int(row/64) >= len(e.rowReg) {
 		return -1
@@ -145,8 +143,8 @@ func (e *entry) predOf(index uint32) int32 {
 	return e.predReg[index]
 }
 
-// spread is called for an instruction of which some source is not defined in the lanes
-// of bad. Its cause goes to what is written.
+// spread is called for an instruction with a source that is undefined in the lanes of bad. The results get
+// the source's cause.
 func (w *warp) spread(in *instr, mask, bad uint32) {
 	w.startUndefined()
 	var why causes
@@ -167,7 +165,7 @@ func (w *warp) spread(in *instr, mask, bad uint32) {
 	for _, r := range in.defs {
 		for rest := mask &^ w.init[r]; rest != 0; rest &= rest - 1 {
 			lane := bits.TrailingZeros32(rest) & 31
-			if why[lane] == nil { // another lane's
+			if why[lane] == nil { // the cause is in another lane
 				why[lane] = why[bits.TrailingZeros32(bad)&31]
 			}
 			w.setCause(r, lane, why[lane])
@@ -175,7 +173,7 @@ func (w *warp) spread(in *instr, mask, bad uint32) {
 	}
 }
 
-// causeOf returns why a lane of a register is not defined.
+// causeOf returns why a lane of a register is undefined.
 func (w *warp) causeOf(reg uint32, lane int) *cause {
 	if w.undef != nil {
 		if c := w.undef.from[reg]; c != nil && c[lane] != nil {
@@ -193,7 +191,7 @@ func (w *warp) setCause(reg uint32, lane int, why *cause) {
 	u.from[reg][lane] = why
 }
 
-// spreadAll makes whatever is written undefined as a whole.
+// spreadAll makes the whole result undefined.
 func spreadAll(w *warp, in *instr, mask, bad uint32) {
 	for _, r := range in.defs {
 		w.init[r] = w.init[r]&^bad | mask&^bad
@@ -201,10 +199,10 @@ func spreadAll(w *warp, in *instr, mask, bad uint32) {
 	}
 }
 
-// spreadWarp is spreadAll for what all lanes of an instruction have a part in.
+// spreadWarp is spreadAll for results that depend on all lanes.
 func spreadWarp(w *warp, in *instr, mask, bad uint32) { spreadAll(w, in, mask, mask) }
 
-// spreadLanes sets the destination's bits lane by lane.
+// spreadLanes sets the destination's undefined bits lane by lane.
 func spreadLanes(w *warp, in *instr, mask, bad uint32, of func(lane int) uint64) {
 	for _, r := range in.defs {
 		w.init[r] |= mask &^ bad
@@ -216,8 +214,8 @@ func spreadLanes(w *warp, in *instr, mask, bad uint32, of func(lane int) uint64)
 	}
 }
 
-// spreadUp is of sums, differences and low halves of products: a bit depends on those
-// below it.
+// spreadUp is for sums, differences and low halves of products: a bit depends on the source bits at and below
+// it.
 func spreadUp(w *warp, in *instr, mask, bad uint32) {
 	spreadLanes(w, in, mask, bad, func(lane int) uint64 {
 		u := w.undefinedSources(in, lane)
@@ -225,7 +223,7 @@ func spreadUp(w *warp, in *instr, mask, bad uint32) {
 	})
 }
 
-// spreadHalves is of packed pairs: a half depends on the same half of its sources.
+// spreadHalves is for packed pairs: a half depends on the same half of its sources.
 func spreadHalves(w *warp, in *instr, mask, bad uint32) {
 	spreadLanes(w, in, mask, bad, func(lane int) uint64 {
 		u := w.undefinedSources(in, lane)
@@ -233,7 +231,7 @@ func spreadHalves(w *warp, in *instr, mask, bad uint32) {
 	})
 }
 
-// halves makes a half of b bits undefined where any bit of the same half of a bits is.
+// halves returns a half of b bits as undefined if any bit of the corresponding half of a bits is.
 func halves(u uint64, a, b uint) (d uint64) {
 	for i := range uint(2) {
 		if u>>(i*a)&(1<<a-1) != 0 {
@@ -250,15 +248,14 @@ func (w *warp) undefinedSources(in *instr, lane int) (u uint64) {
 	return u
 }
 
-// spreadMoves is of instructions that move bits and change none: what they do to values
-// they do to marks as well. moved are the operands, of a, b, c and e, that are moved;
-// the others say where to.
+// spreadMoves is for instructions that move bits without changing them: the marks of undefined bits move like
+// the values. moved lists which of the operands a, b, c and e are moved; the other operands say where to.
 func spreadMoves(moved ...int) spreadFunc {
 	return func(w *warp, in *instr, mask, bad uint32) {
 		u, e := w.undef, w.block.launch.entry
 		moves := *in
 		operands := [4]*uint32{&moves.a, &moves.b, &moves.c, &moves.e}
-		unsure := uint32(0) // lanes in which it is not defined where to
+		unsure := uint32(0) // lanes in which the positions are undefined
 		for k, operand := range operands {
 			if *operand == 0 {
 				continue
@@ -276,7 +273,7 @@ func spreadMoves(moved ...int) spreadFunc {
 					lane := bits.TrailingZeros32(g) & 31
 					setElement(at, bytes, lane, w.undefinedBits(id, lane))
 				}
-			} else { // of 32 bits
+			} else { // 32 bits
 				*(*[warpSize]uint32)(at) = *row[uint32](w.regs, *operand)
 				if id >= 0 {
 					unsure |= bad &^ w.init[id]
@@ -297,7 +294,7 @@ func spreadMoves(moved ...int) spreadFunc {
 	}
 }
 
-// element and setElement are a lane of a row of some bytes an element.
+// element and setElement read and write a lane of a row with elements of the given size.
 func element(p unsafe.Pointer, bytes uint8, lane int) uint64 {
 	switch bytes {
 	case 1:
@@ -323,8 +320,8 @@ func setElement(p unsafe.Pointer, bytes uint8, lane int, v uint64) {
 	}
 }
 
-// spreadLogic is of bitwise logic by lop3's table: a bit is defined if the bits that are
-// not make no difference to it.
+// spreadLogic is for bitwise logic with a lop3 truth table: a bit is defined if the undefined source bits do
+// not affect it.
 func spreadLogic(table uint64, sources int) spreadFunc {
 	return func(w *warp, in *instr, mask, bad uint32) {
 		table := table
@@ -334,7 +331,7 @@ func spreadLogic(table uint64, sources int) spreadFunc {
 		e := w.block.launch.entry
 		rows := [3]uint32{in.a, in.b, in.c}
 		spreadLanes(w, in, mask, bad, func(lane int) uint64 {
-			var may [3][2]uint64 // which bits of an operand may be 0, and 1
+			var may [3][2]uint64 // which bits of an operand may be 0, and which may be 1
 			for k, off := range rows[:sources] {
 				v, u := w.lane(off, in.dbytes, lane), w.undefinedBits(e.regOf(off), lane)
 				may[k] = [2]uint64{^v | u, v | u}
@@ -351,12 +348,12 @@ func spreadLogic(table uint64, sources int) spreadFunc {
 	}
 }
 
-// spreadChoice is of selp: of the one that is chosen, if the choice is defined, else of
-// bits that differ.
+// spreadChoice is for selp: if the selector is defined, the bits of the selected value; otherwise also the
+// bits in which the two values differ.
 func spreadChoice(w *warp, in *instr, mask, bad uint32) {
 	e := w.block.launch.entry
 	a, b := e.regOf(in.a), e.regOf(in.b)
-	choice := allLanes // in which it is defined
+	choice := allLanes // lanes in which the selector is defined
 	if id := e.predOf(in.c); id >= 0 {
 		choice = w.init[id]
 	}
@@ -376,7 +373,7 @@ func spreadChoice(w *warp, in *instr, mask, bad uint32) {
 	})
 }
 
-// spreadConversion is of cvt.
+// spreadConversion is for cvt.
 func spreadConversion(w *warp, in *instr, mask, bad uint32) {
 	op := in.cvt
 	whole := op.from.class <= classBits && op.to.class <= classBits && op.fromF == nil && op.toF == nil
@@ -407,8 +404,8 @@ func bits64(b bool) uint64 {
 	return 0
 }
 
-// spreadComparison is of setp: bits that are defined and differ decide eq and ne, and
-// a predicate that is combined may decide the rest.
+// spreadComparison is for setp. eq and ne are decided if defined bits differ; combining with a defined
+// predicate may decide the result too.
 func spreadComparison(w *warp, in *instr, mask, bad uint32) {
 	e := w.block.launch.entry
 	a, b := e.regOf(in.a), e.regOf(in.b)
@@ -427,7 +424,7 @@ func spreadComparison(w *warp, in *instr, mask, bad uint32) {
 	var p uint32
 	if in.kind == kindSetp {
 		p = in.cmp(w, in)
-	} else { // of packed halves: not looked at
+	} else { // packed halves are not analyzed
 		unsure, p = bad, 0
 	}
 	c, unsureC := uint32(0), uint32(0)
@@ -453,12 +450,12 @@ func spreadComparison(w *warp, in *instr, mask, bad uint32) {
 	set(uint32(in.d2), ^p) // -1 is noPred
 }
 
-// logicUndefined returns the lanes in which p combined with c is not defined, for
-// lanes of both that are not.
+// logicUndefined returns the lanes in which p combined with c is undefined, given the undefined lanes of
+// both.
 func logicUndefined(op uint8, p, up, c, uc uint32) uint32 {
 	u := up | uc
 	switch op {
-	case boolAnd: // false by either
+	case boolAnd: // either being false decides
 		u &^= ^up&^p | ^uc&^c
 	case boolOr:
 		u &^= ^up&p | ^uc&c
@@ -466,7 +463,7 @@ func logicUndefined(op uint8, p, up, c, uc uint32) uint32 {
 	return u
 }
 
-// spreadPredicates is of logic on predicates.
+// spreadPredicates is for logic on predicates.
 func spreadPredicates(op uint8) spreadFunc {
 	return func(w *warp, in *instr, mask, bad uint32) {
 		e := w.block.launch.entry
@@ -492,11 +489,11 @@ func spreadPredicates(op uint8) spreadFunc {
 	}
 }
 
-// spreadShuffle is of shfl.sync: of the lane that is read.
+// spreadShuffle is for shfl.sync: the bits of the source lane.
 func spreadShuffle(w *warp, in *instr, mask, bad uint32) {
 	e := w.block.launch.entry
 	a := e.regOf(in.a)
-	where := uint32(0) // lanes in which it is not defined which
+	where := uint32(0) // lanes in which the source lane is undefined
 	for _, off := range [2]uint32{in.b, in.c} {
 		if id := e.regOf(off); id >= 0 {
 			where |= mask &^ w.init[id]
@@ -524,8 +521,8 @@ func spreadShuffle(w *warp, in *instr, mask, bad uint32) {
 	}
 }
 
-// spreadVote is of vote.sync: a ballot has a bit of each lane; any and all may be
-// decided by the lanes that are defined.
+// spreadVote is for vote.sync: a ballot has a bit for each lane; any, all and uni may be decided by the
+// defined lanes.
 func spreadVote(w *warp, in *instr, mask, bad uint32) {
 	e := w.block.launch.entry
 	p := w.preds[in.a]
@@ -548,8 +545,8 @@ func spreadVote(w *warp, in *instr, mask, bad uint32) {
 	spreadAll(w, in, mask, bad)
 }
 
-// spreadRules are the rules of opcodes, of the instructions on rows; decoders set others.
-// What has none makes all that it writes undefined.
+// spreadRules are the rules by opcode, for instructions on rows; decoders set others. Without a rule, the
+// whole result becomes undefined.
 var spreadRules = map[string]spreadFunc{
 	"mov": spreadMoves(0, 1, 2, 3), "brev": spreadMoves(0),
 	"shl": spreadMoves(0), "shr": spreadMoves(0), "shf": spreadMoves(0, 1),

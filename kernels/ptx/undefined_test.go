@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestUndefinedValues runs kernels that read what nothing has written: those that drop
-// it pass, those that use it are reported where they do.
+// TestUndefinedValues runs kernels that load undefined bytes: those that drop them pass, those that use them
+// are reported at the use.
 func TestUndefinedValues(t *testing.T) {
 	const (
 		half = "st.shared.u16 [tiles], 7; ld.shared.u32 %r6, [tiles];\n" // the upper half is undefined

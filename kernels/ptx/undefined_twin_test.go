@@ -6,19 +6,17 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kernels/conform"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
 )
 
-// TestUndefined compares what is said to be defined with what is: each form of every
-// instruction runs on operands of which some bytes are undefined, and again with other
-// bytes in their place. What differs was not defined.
+// TestUndefined checks which results are marked as undefined: each form of every instruction runs with some
+// undefined operand bytes, and again with other values in these bytes. A result byte that differs must be
+// marked.
 func TestUndefined(t *testing.T) {
-	seeds := uint64(4)
-	if testing.Short() {
-		seeds = 1
-	}
+	seeds := testsize.Of[uint64](1, 2, 4)
 	all, undefined, reported := 0, 0, 0
 	for _, o := range conform.Ops() {
 		rows := o.Rows()
@@ -48,14 +46,13 @@ func TestUndefined(t *testing.T) {
 	}
 }
 
-// forgetful is a device that forgets some bytes of the operands of a conformance kernel
-// before its launch.
+// forgetful is a device that makes some bytes of a conformance kernel's operands undefined before its launch.
 type forgetful struct {
 	*ptx.Device
 	rng              *rand.Rand
 	launches         int
 	bytes, undefined int // of results
-	differs          int // a byte of the results; -1 if none does
+	differs          int // index of a result byte that differs; -1 if none does
 	reported         bool
 }
 
@@ -119,7 +116,7 @@ func (k forgetfulKernel) Launch(ctx context.Context, grid, block device.Dim, sha
 			return err
 		}
 		if err := k.Kernel.Launch(ctx, grid, block, shared, args...); err != nil {
-			if errors.As(err, &r) { // a wrong operand, which is no matter here
+			if errors.As(err, &r) { // a refused operand, which does not matter here
 				return nil
 			}
 			return err

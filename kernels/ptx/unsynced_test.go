@@ -9,8 +9,8 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// TestUnsynced runs shuffles and votes without .sync, of the lanes that execute them, and
-// refuses them where PTX has them no more.
+// TestUnsynced runs shuffles and votes without .sync by the lanes that execute them, and checks that they are
+// refused where PTX no longer has them.
 func TestUnsynced(t *testing.T) {
 	const body = `.address_size 64
 .visible .entry k(.param .u64 out)
@@ -70,7 +70,7 @@ ret;
 	if err == nil || !strings.Contains(err.Error(), "without .sync it is not supported by PTX 7.8 for sm_80") {
 		t.Errorf("for sm_80: %v", err)
 	}
-	// A lane that does not take part has nothing to give.
+	// A lane that does not execute the shuffle has no value to read.
 	dev := New(Options{Checks: AllChecks()})
 	m, err := dev.Load("k.ptx", []byte(".version 6.0\n.target sm_60\n"+strings.Replace(body, "%r2, 4, 0x1f", "%r2, 8, 0x1f", 1)))
 	if err != nil {

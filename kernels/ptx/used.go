@@ -5,12 +5,11 @@ import (
 	"math/bits"
 )
 
-// Uses of values that are not defined: what decides where a thread goes, which memory
-// it accesses, which lanes or barrier it means, what an atomic does; and what the
-// host reads.
+// Uses of undefined values that are reported: values that decide where a thread branches, which memory it
+// accesses, which lanes or barrier an instruction names, what an atomic does; and what the host reads.
 
-// follow reports uses of registers that are not defined, and notes what an instruction
-// defines. A guard is used by all active lanes, as a branch is.
+// follow reports uses of undefined registers, and records which registers an instruction defines. A guard is
+// used by all active lanes, like a branch's.
 func (w *warp) follow(in *instr, mask uint32) error {
 	if in.guard >= 0 {
 		if bad := w.active &^ w.init[in.guardReg]; bad != 0 {
@@ -32,7 +31,7 @@ func (w *warp) follow(in *instr, mask uint32) error {
 	return nil
 }
 
-// followUndefined is follow for sources that are not defined in the lanes of bad.
+// followUndefined is follow when sources are undefined in the lanes of bad.
 func (w *warp) followUndefined(in *instr, mask, bad uint32) error {
 	for _, r := range w.block.launch.entry.flows[w.pc].needs {
 		if lanes := mask &^ w.init[r]; lanes != 0 {
@@ -51,8 +50,8 @@ func (w *warp) followUndefined(in *instr, mask, bad uint32) error {
 		w.spread(in, mask, bad)
 		return nil
 	}
-	// A store: its address is defined.
-	if c := w.block.launch.checks; c == nil || !c.on.Uninit { // memory does not know
+	// A store whose address is defined.
+	if c := w.block.launch.checks; c == nil || !c.on.Uninit { // memory is not tracked
 		for _, r := range in.uses {
 			if lanes := mask &^ w.init[r]; lanes != 0 {
 				if err := w.used(in, r, lanes, "what is stored"); err != nil {
@@ -67,7 +66,7 @@ func (w *warp) followUndefined(in *instr, mask, bad uint32) error {
 	return nil
 }
 
-// need says what a register that must be defined is to an instruction.
+// need names the role of a register that must be defined, such as an address.
 func (w *warp) need(in *instr, reg uint32) string {
 	id := int32(reg)
 	e := w.block.launch.entry
@@ -80,15 +79,15 @@ func (w *warp) need(in *instr, reg uint32) string {
 		return "how much is copied"
 	case in.kind == kindBarrier:
 		return "the barrier"
-	case in.kind == kindTogether && len(in.uses) > 0 && in.e != 0 && e.regOf(in.e) == id:
+	case in.kind == kindWarpWide && len(in.uses) > 0 && in.e != 0 && e.regOf(in.e) == id:
 		return "the mask"
-	case in.kind == kindTogether:
+	case in.kind == kindWarpWide:
 		return "the address"
 	}
 	return "where it goes"
 }
 
-// undefinedOf returns the lanes in which a source of an instruction is not defined.
+// undefinedOf returns the lanes in which a source of an instruction is undefined.
 func (w *warp) undefinedOf(in *instr) uint32 {
 	defined := allLanes
 	for _, r := range in.uses {
@@ -97,8 +96,8 @@ func (w *warp) undefinedOf(in *instr) uint32 {
 	return ^defined
 }
 
-// used reports the use of a register in lanes in which it is not defined. If the launch
-// goes on, it is from then on.
+// used reports the use of a register in lanes in which it is undefined. If the launch continues, the register
+// then counts as defined.
 func (w *warp) used(in *instr, reg, lanes uint32, what string) error {
 	l, lane := w.block.launch, bits.TrailingZeros32(lanes)
 	c := w.causeOf(reg, lane)
@@ -112,7 +111,7 @@ func (w *warp) used(in *instr, reg, lanes uint32, what string) error {
 	return nil
 }
 
-// report completes a report on the use of a value.
+// report completes a report about the use of a value.
 func (c *cause) report(r *Report, l *launch, what string) *Report {
 	e := l.entry
 	if c.in == nil {
@@ -138,22 +137,22 @@ func (c *cause) report(r *Report, l *launch, what string) *Report {
 	return r
 }
 
-// stain is a store of a value that is not defined.
+// stain is a store of an undefined value.
 type stain struct {
-	off    int64 // in its memory
+	off    int64 // offset in its memory
 	size   uint32
-	report *Report // as if to store it were a use
+	report *Report // as if the store were a reported use
 }
 
-// maxStains is how many stores of undefined values a piece of memory remembers.
+// maxStains is the number of stores of undefined values recorded for an allocation.
 const maxStains = 64
 
-// says what has made a byte undefined.
+// says describes which store made a byte undefined.
 func (s *stain) says(at int64) string {
 	return fmt.Sprintf("byte %d is not defined since %s at %s: %s", at, s.report.Op, s.report.place(), s.report.Detail)
 }
 
-// stainOf returns the last store that has left a byte undefined, if it is known.
+// stainOf returns the last store that made a byte undefined, if recorded.
 func (s *allocShadow) stainOf(at int64) *stain {
 	for i := len(s.stains) - 1; i >= 0; i-- {
 		if t := &s.stains[i]; at >= t.off && at < t.off+int64(t.size) {

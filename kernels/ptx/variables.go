@@ -6,7 +6,7 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// Variables of a module, which the host reads and writes.
+// A module's variables, which the host can read and write.
 
 var _ device.Variables = (*loadedModule)(nil)
 
@@ -36,7 +36,7 @@ func (m *loadedModule) variable(name string) (*variable, error) {
 	}
 }
 
-// variableNames lists the variables for an error.
+// variableNames lists the variables, for an error.
 func (m *loadedModule) variableNames() string {
 	return listed(m.program.Variables(), "it has no variable in global or constant memory")
 }
@@ -53,7 +53,7 @@ func (p *Program) Variables() []string {
 	return names
 }
 
-// span checks that a variable has n bytes from off on.
+// span checks that bytes off to off+n-1 are inside a variable.
 func (v *variable) span(off, n int64) error {
 	if off < 0 || off > v.size || n > v.size-off {
 		return fmt.Errorf("ptx: bytes %d to %d of variable %q, which has %d", off, off+n-1, short(v.name), v.size)
@@ -61,7 +61,7 @@ func (v *variable) span(off, n int64) error {
 	return nil
 }
 
-// WriteVariable copies from the host to a variable, from its byte off on.
+// WriteVariable copies from the host to a variable, starting at byte off.
 func (m *loadedModule) WriteVariable(name string, off int64, from []byte) error {
 	v, err := m.variable(name)
 	if err == nil {
@@ -77,7 +77,7 @@ func (m *loadedModule) WriteVariable(name string, off int64, from []byte) error 
 	return m.device.Write(device.Ptr(m.globals[v].base+uint64(off)), from)
 }
 
-// ReadVariable copies from a variable to the host, from its byte off on.
+// ReadVariable copies from a variable to the host, starting at byte off.
 func (m *loadedModule) ReadVariable(name string, off int64, to []byte) error {
 	v, err := m.variable(name)
 	if err == nil {

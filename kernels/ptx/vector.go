@@ -2,13 +2,13 @@ package ptx
 
 import "unsafe"
 
-// opType names an operation on rows of a type.
+// opType identifies an operation on rows of a type.
 type opType struct {
 	op  string
 	typ typ
 }
 
-// quick returns the assembly for an operation, or what does the same in Go.
+// quick returns the assembly for an operation, or plain if there is none.
 func quick(op string, t typ, plain aluFunc) aluFunc {
 	if f := vectorALU[opType{op, t}]; f != nil && vectors && plain != nil {
 		return f
@@ -16,26 +16,26 @@ func quick(op string, t typ, plain aluFunc) aluFunc {
 	return plain
 }
 
-// survey is what a load or store has to know of the addresses of a warp: whether
-// all are within one piece of memory, and whether they have a simple pattern.
+// coalescing is what a load or store needs to know about the addresses of a warp: whether all are inside one
+// block of memory, and whether the access is coalesced.
 //
 //	for each lane i: out[i] = from[i] + imm
 //	for each lane i of mask, with off = out[i] - base:
-//		low |= off                      its low bits: a lane is misaligned; its sign: a lane is out of range
-//		min = min(min, off)             of each half of 32 bits by itself
-//		max = max(max, off)             the same
-//		uneven |= out[i] ^ first        0: the lanes access one place
+//		low |= off                      low bits: a lane is misaligned; sign: a lane is out of range
+//		min = min(min, off)             separately for each half of 32 bits
+//		max = max(max, off)             likewise
+//		uneven |= out[i] ^ first        0: the lanes have the same address
 //	for each lane i: apart |= out[i] ^ lane0+i·step
 //
-// apart is 0 where all 32 lanes access neighbouring places. step is below 2^32. min and max
-// are bounds: those of offsets whose upper halves are equal, and else beyond them.
-type survey struct {
+// apart is 0 if the addresses of all 32 lanes are contiguous. step is below 2^32. min and max are exact if
+// the upper halves of all offsets are equal, and otherwise bounds.
+type coalescing struct {
 	imm, base, step, lane0, first uint64
 	low, min, max, apart, uneven  uint64
 }
 
-// plain is surveyRow in Go.
-func (s *survey) plain(out, from *[warpSize]uint64, mask uint32) {
+// plain is coalesceRow in Go.
+func (s *coalescing) plain(out, from *[warpSize]uint64, mask uint32) {
 	s.low, s.min, s.max, s.apart, s.uneven = 0, ^uint64(0), 0, 0, 0
 	halves := func(a, b uint64, f func(a, b uint32) uint32) uint64 {
 		return uint64(f(uint32(a>>32), uint32(b>>32)))<<32 | uint64(f(uint32(a), uint32(b)))
@@ -55,10 +55,10 @@ func (s *survey) plain(out, from *[warpSize]uint64, mask uint32) {
 	}
 }
 
-// outside reports whether a lane may be beyond span.
-func (s *survey) outside(span uint64) bool { return int64(s.low) < 0 || s.max > span }
+// outside reports whether a lane may be more than span past base.
+func (s *coalescing) outside(span uint64) bool { return int64(s.low) < 0 || s.max > span }
 
-// blendWords and blendDoubles put the lanes of mask of s into d.
+// blendWords and blendDoubles copy the lanes of mask from s to d.
 func blendWords(d, s *[warpSize]uint32, mask uint32) {
 	if vectors {
 		blendRow32(unsafe.Pointer(d), unsafe.Pointer(s), mask)
@@ -75,10 +75,10 @@ func blendDoubles(d, s *[warpSize]uint64, mask uint32) {
 	}
 }
 
-// look fills in the survey.
-func (s *survey) look(out, from *[warpSize]uint64, mask uint32) {
+// look computes the coalescing.
+func (s *coalescing) look(out, from *[warpSize]uint64, mask uint32) {
 	if vectors {
-		surveyRow(out, from, s, mask)
+		coalesceRow(out, from, s, mask)
 	} else {
 		s.plain(out, from, mask)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/klauspost/cpuid/v2"
 )
 
-// vectors says that the processor has the instructions of vector_amd64.s.
+// vectors reports whether the processor has the instructions of vector_amd64.s.
 var vectors = cpuid.CPU.Supports(cpuid.AVX2, cpuid.F16C, cpuid.FMA3)
 
 //go:noescape
@@ -174,7 +174,7 @@ func blendRow32(d, s unsafe.Pointer, mask uint32)
 func blendRow64(d, s unsafe.Pointer, mask uint32)
 
 //go:noescape
-func surveyRow(out, from *[warpSize]uint64, s *survey, mask uint32)
+func coalesceRow(out, from *[warpSize]uint64, s *coalescing, mask uint32)
 
 // vectorALU are the row operations that have assembly.
 var vectorALU = map[opType]aluFunc{

@@ -540,21 +540,21 @@ GLOBL lanes<>(SB), RODATA|NOPTR, $32
 	VPSRLDQ $8, X, X0;      \
 	OP X0, X, X
 
-// func surveyRow(out, from *[32]uint64, s *survey, mask uint32)
-TEXT ·surveyRow(SB), NOSPLIT, $0-28
+// func coalesceRow(out, from *[32]uint64, s *coalescing, mask uint32)
+TEXT ·coalesceRow(SB), NOSPLIT, $0-28
 	MOVQ out+0(FP), DI
 	MOVQ from+8(FP), SI
 	MOVQ s+16(FP), BX
 	MOVL mask+24(FP), AX
-	VPBROADCASTQ survey_imm(BX), Y13
-	VPBROADCASTQ survey_base(BX), Y12
-	VPBROADCASTQ survey_step(BX), Y9
+	VPBROADCASTQ coalescing_imm(BX), Y13
+	VPBROADCASTQ coalescing_base(BX), Y12
+	VPBROADCASTQ coalescing_step(BX), Y9
 	VMOVDQU lanes<>(SB), Y10
 	VPMULUDQ Y9, Y10, Y10
-	VPBROADCASTQ survey_lane0(BX), Y0
+	VPBROADCASTQ coalescing_lane0(BX), Y0
 	VPADDQ Y0, Y10, Y10
 	VPSLLQ $2, Y9, Y9
-	VPBROADCASTQ survey_first(BX), Y8
+	VPBROADCASTQ coalescing_first(BX), Y8
 	VPCMPEQD Y2, Y2, Y2
 	VPXOR Y4, Y4, Y4
 	VPXOR Y5, Y5, Y5
@@ -575,10 +575,10 @@ fold:
 	FOLD(VPOR, Y5, X5)
 	FOLD(VPOR, Y6, X6)
 	FOLD(VPOR, Y7, X7)
-	VMOVQ X2, survey_min(BX)
-	VMOVQ X4, survey_max(BX)
-	VMOVQ X5, survey_low(BX)
-	VMOVQ X6, survey_apart(BX)
-	VMOVQ X7, survey_uneven(BX)
+	VMOVQ X2, coalescing_min(BX)
+	VMOVQ X4, coalescing_max(BX)
+	VMOVQ X5, coalescing_low(BX)
+	VMOVQ X6, coalescing_apart(BX)
+	VMOVQ X7, coalescing_uneven(BX)
 	VZEROUPPER
 	RET

@@ -19,7 +19,7 @@ func blendRow64(d, s unsafe.Pointer, mask uint32) {
 	blend((*[warpSize]uint64)(d), (*[warpSize]uint64)(s), mask)
 }
 
-func surveyRow(out, from *[warpSize]uint64, s *survey, mask uint32) {
+func coalesceRow(out, from *[warpSize]uint64, s *coalescing, mask uint32) {
 	s.plain(out, from, mask)
 }
 

@@ -18,8 +18,7 @@ import (
 
 var waits = regexp.MustCompile(`(?m)^\s*cp\.async\.wait_(group|all)\b.*$`)
 
-// withoutWait loads the attention kernels without one of their waits for asynchronous
-// copies.
+// withoutWait loads the attention kernels without one of their waits for asynchronous copies.
 type withoutWait struct {
 	*ptx.Device
 	wait int // -1 for none
@@ -33,8 +32,8 @@ func (d withoutWait) Load(name string, text []byte) (device.Module, error) {
 	return d.Device.Load(name, text)
 }
 
-// TestEveryWait takes each wait for asynchronous copies from the project's attention
-// kernels, one at a time: every one is missed.
+// TestEveryWait removes each wait for asynchronous copies from the project's attention kernels, one at a
+// time: the checkers must report each.
 func TestEveryWait(t *testing.T) {
 	text, err := kernels.PTX("attention.ptx")
 	if err != nil {
@@ -46,6 +45,7 @@ func TestEveryWait(t *testing.T) {
 		t.Fatal("the attention kernels have no asynchronous copies")
 	}
 	types := map[string]dtype.DType{"f32": dtype.F32, "f16": dtype.F16, "bf16": dtype.BF16, "e4m3": dtype.E4M3, "e5m2": dtype.E5M2}
+	sound := map[dtype.DType]bool{} // formats of which the kernel with all its waits was run
 	for wait, at := range found {
 		names := entry.FindAllSubmatch(text[:at[0]], -1)
 		name := string(names[len(names)-1][1])
@@ -55,8 +55,11 @@ func TestEveryWait(t *testing.T) {
 			if !ok {
 				t.Fatalf("no pages of %s", name)
 			}
-			if err := decodeOnce(withoutWait{ptx.New(ptx.Options{Checks: ptx.AllChecks()}), -1}, typ); err != nil {
-				t.Fatal(err)
+			if !sound[typ] {
+				sound[typ] = true
+				if err := decodeOnce(withoutWait{ptx.New(ptx.Options{Checks: ptx.AllChecks()}), -1}, typ); err != nil {
+					t.Fatal(err)
+				}
 			}
 			err := decodeOnce(withoutWait{ptx.New(ptx.Options{Checks: ptx.AllChecks()}), wait}, typ)
 			var r *ptx.Report

@@ -10,46 +10,45 @@ type warp struct {
 	block *block
 	index int // in the block
 	regs  unsafe.Pointer
-	file  []uint64 // what regs points to
+	file  []uint64 // register file that regs points to
 	preds []uint32
-	init  []uint32 // by a register's number, the lanes in which it is defined as a whole
-	local []byte   // localBytes of each lane, one after another
-	cc    uint32   // the carry flag of each lane
+	init  []uint32 // by a register's number: the lanes in which it is completely defined
+	local []byte   // localBytes for each lane, lane after lane
+	cc    uint32   // carry flag of each lane
 
 	pc     int32
-	rpc    int32  // where active waits for the lanes that have gone another way
-	active uint32 // the lanes that execute
-	live   uint32 // the lanes that have not exited
+	rpc    int32  // reconvergence point of the active lanes with divergent ones
+	active uint32 // lanes that execute
+	live   uint32 // lanes that have not exited
 	stack  []split
 	calls  int
 
-	pending    []*pendingCopy   // the asynchronous copies that have not arrived, in their order
-	issued     []*pendingCopy   // of them, those of the instruction that executes
-	spare      []*pendingCopy   // of no use at present
-	commits    [warpSize]uint32 // how many groups of copies each lane has committed
-	ownCommits bool             // lanes may differ in that
-	targeted   uint32           // of the copies that are issued, the lanes whose destination is memory
+	pending    []*pendingCopy   // asynchronous copies that have not been performed, in order
+	issued     []*pendingCopy   // those of them issued by the current instruction
+	spare      []*pendingCopy   // unused, for reuse
+	commits    [warpSize]uint32 // number of groups of copies that each lane has committed
+	ownCommits bool             // lanes may differ in commits
+	targeted   uint32           // lanes of the copies being issued whose destination is in memory
 
-	undef          *undefined // of registers that are not defined; nil while all are
-	undefinedAbout bool       // some may be not, or bytes in memory that it has read
-	undefStored    uint32     // the lanes of a store whose values are not, until a checker sees it
+	undef          *undefined // nil while all registers are defined
+	undefinedAbout bool       // some registers, or bytes read from memory, may be undefined
+	undefStored    uint32     // lanes of the current store with undefined values, for the checkers
 
-	waiting int32 // the barrier that the warp waits at; -1 is none
+	waiting int32 // barrier that the warp waits at; -1 for none
 
-	scratch [warpSize]uint64 // a row for a result of which only some lanes count
-	addr    [warpSize]uint64
-	survey  survey
-	known   []knownRow
-	target  target
-	access  access
+	scratch    [warpSize]uint64 // a row for results of which only some lanes are kept
+	addr       [warpSize]uint64
+	coalescing coalescing
+	known      []knownRow
+	target     target
+	access     access
 }
 
-// quantum is how many instructions a warp executes before another has its turn,
-// so that a warp that waits for another in a loop does not wait for ever.
+// quantum is the number of instructions that a warp executes in its turn, so that a warp which spins on
+// another does not spin forever.
 const quantum = 20000
 
-// step executes instructions until the warp waits at a barrier, has exited, or
-// has had its turn.
+// step executes instructions until the warp waits at a barrier, has exited, or has used its turn.
 func (w *warp) step() error {
 	l := w.block.launch
 	code := l.entry.code
@@ -106,10 +105,10 @@ func (w *warp) step() error {
 				}
 			}
 			w.pc++
-		case kindTogether:
+		case kindWarpWide:
 			if mask != 0 {
 				named := row[uint32](w.regs, in.e)[bits.TrailingZeros32(mask)&31]
-				if named&w.live&^w.active != 0 && w.meet() {
+				if named&w.live&^w.active != 0 && w.converge() {
 					executed -= int64(bits.OnesCount32(mask))
 					continue
 				}
@@ -154,7 +153,7 @@ func (w *warp) step() error {
 				w.pc++
 				continue
 			}
-			if w.active != w.live && w.meet() {
+			if w.active != w.live && w.converge() {
 				executed -= int64(bits.OnesCount32(mask))
 				continue
 			}
@@ -172,10 +171,10 @@ func (w *warp) step() error {
 	return nil
 }
 
-// scratchRow is a row that no register has.
+// scratchRow returns a row that belongs to no register.
 func (w *warp) scratchRow() unsafe.Pointer { return unsafe.Pointer(&w.scratch) }
 
-// blend puts the lanes of mask of the scratch row in place.
+// blend copies the lanes of mask from the scratch row to the destination.
 func (w *warp) blend(in *instr, mask uint32) {
 	switch in.dbytes {
 	case 1:
@@ -196,12 +195,12 @@ func blend[T any](d, s *[warpSize]T, mask uint32) {
 	}
 }
 
-// set sets the lanes of mask of a predicate.
+// set sets the lanes of mask in a predicate.
 func (w *warp) set(pred uint32, mask, value uint32) {
 	w.preds[pred] = w.preds[pred]&^mask | value&mask
 }
 
-// The ways in which setp and set combine a comparison with a predicate.
+// How setp and set combine a comparison with a predicate.
 const (
 	boolNone = iota
 	boolAnd
@@ -209,8 +208,7 @@ const (
 	boolXor
 )
 
-// setp compares, combines the result and its complement with the predicate c,
-// and sets one or two predicates.
+// setp compares, combines the result and its complement with predicate c, and sets one or two predicates.
 func (w *warp) setp(in *instr, mask uint32) {
 	p := in.cmp(w, in)
 	p, q := w.combine(in, p), w.combine(in, ^p)
@@ -240,5 +238,5 @@ func (w *warp) combine(in *instr, p uint32) uint32 {
 	return p ^ c
 }
 
-// noPred is a destination that is not kept.
+// noPred is the destination of a discarded predicate.
 const noPred = ^uint32(0)

@@ -8,9 +8,9 @@ import (
 // Instructions by which the lanes of a warp exchange values (PTX ISA §9.7.9.6,
 // §9.7.13.9 and following).
 
-// members returns the lanes that a .sync instruction's mask, the same in every
-// lane, names; and reports a mask that differs between lanes, that leaves out one
-// that executes, or that names one that has not exited and does not.
+// members returns the lanes in a .sync instruction's member mask. It reports a mask that differs between
+// lanes, lacks a lane that executes the instruction, or contains a lane that has not exited and does not
+// execute it.
 func (w *warp) members(in *instr, maskRow uint32, mask uint32) (uint32, error) {
 	masks := row[uint32](w.regs, maskRow)
 	named := masks[bits.TrailingZeros32(mask)&31]
@@ -46,9 +46,8 @@ const (
 	shflIdx
 )
 
-// shfl follows the pseudocode of the PTX ISA, §9.7.9.6. A lane that reads one that
-// does not take part gets that one's register as it is; with the check it is an
-// error.
+// shfl follows the pseudocode of PTX ISA §9.7.9.6. A lane that reads from a lane which does not execute the
+// shuffle gets that lane's current register value; with the sync check this is an error.
 func shfl(w *warp, in *instr, mask uint32) error {
 	if _, err := w.members(in, in.e, mask); err != nil {
 		return err
@@ -56,7 +55,7 @@ func shfl(w *warp, in *instr, mask uint32) error {
 	return exchange(w, in, mask)
 }
 
-// exchange is shfl of the lanes that execute it.
+// exchange is shfl for the lanes that execute it.
 func exchange(w *warp, in *instr, mask uint32) error {
 	a, b, c := row[uint32](w.regs, in.a), row[uint32](w.regs, in.b), row[uint32](w.regs, in.c)
 	out := (*[warpSize]uint32)(w.scratchRow())
@@ -86,8 +85,7 @@ func exchange(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
-// shuffled returns the lane that lane i of a shuffle reads, and whether it is in range;
-// if not, it is i itself.
+// shuffled returns the source lane of lane i, and whether it is in range; if not, the source is i itself.
 func shuffled(mode uint64, i, b, c uint32) (j uint32, ok bool) {
 	bval, cval, segment := b&31, c&31, c>>8&31
 	maxLane := i&segment | cval&^segment
@@ -126,7 +124,7 @@ func vote(w *warp, in *instr, mask uint32) error {
 	return ballot(w, in, mask)
 }
 
-// ballot is vote of the lanes that execute it.
+// ballot is vote for the lanes that execute it.
 func ballot(w *warp, in *instr, mask uint32) error {
 	p := w.preds[in.a]
 	if in.notC {
@@ -161,7 +159,7 @@ func fill(truth bool) uint32 {
 	return 0
 }
 
-// match executes match.any and, where in.imm is not 0, match.all.
+// match executes match.any, or match.all if in.imm is not 0.
 func match(w *warp, in *instr, mask uint32) error {
 	if _, err := w.members(in, in.e, mask); err != nil {
 		return err
@@ -277,7 +275,7 @@ func warpBarrier(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
-// fence executes membar and fence: memory is in order, so only the checkers care.
+// fence executes membar and fence. Memory is always in order here, so only the checkers need it.
 func fence(w *warp, in *instr, mask uint32) error {
 	if c := w.block.launch.checks; c != nil {
 		c.fence(w, mask, scope(in.imm))

@@ -6,12 +6,11 @@ import (
 	"unsafe"
 )
 
-// Matrix products of a warp by fragments: wmma (PTX ISA §9.7.15.4). Where the elements of
-// a matrix lie in a fragment is left to the machine. Here a register of 32 bits has one,
-// two or four of them, from the low end on; counted through the registers, element s of
-// lane l is number (32·s + l) mod (rows·columns) of the matrix, row by row: A and B of f16
-// have elements twice or four times, as on hardware. Products are added as those of
-// mma.sync are (matrix.go).
+// Matrix products of a warp with fragments: wmma (PTX ISA §9.7.15.4). The layout of a matrix in a fragment is
+// implementation-defined. Here a 32-bit register has one, two or four elements, from the low end. Element s
+// of lane l, counted through the registers, is element (32·s + l) mod (rows·columns) of the matrix in
+// row-major order. Fragments of A and B of f16 therefore hold each element two or four times, as on hardware.
+// Products are added as in mma.sync (matrix.go).
 
 // fragment is a matrix in the registers of a warp.
 type fragment struct {
@@ -20,8 +19,7 @@ type fragment struct {
 	rows, cols int
 }
 
-// each calls f for every element that a lane holds: in which register, from which bit on,
-// and where in the matrix.
+// each calls f for every element that a lane holds: its register and first bit, and its place in the matrix.
 func (m *fragment) each(f func(lane int, reg uint32, bit uint, i, j int)) {
 	per := 4 / m.size
 	for s := range len(m.regs) * per {
@@ -32,19 +30,19 @@ func (m *fragment) each(f func(lane int, reg uint32, bit uint, i, j int)) {
 	}
 }
 
-// slots is how many elements a lane holds.
+// slots returns the number of elements that a lane holds.
 func (m *fragment) slots() int { return len(m.regs) * 4 / m.size }
 
 // wmmaMove is wmma.load and wmma.store.
 type wmmaMove struct {
 	fragment
-	mem       memOp // of an element; its address is in row at, each lane's own
+	mem       memOp // of one element; each lane's address is in row at
 	base      uint32
 	base32    bool
 	imm       uint64
-	stride    memReg // a row of 4 bytes; sink: the matrix has no gaps
+	stride    memReg // a row of 4 bytes; sink: the matrix is contiguous
 	colMajor  bool
-	addresses uint32 // a row of 8 bytes that is no register's
+	addresses uint32 // a row of 8 bytes that belongs to no register
 }
 
 func (m *wmmaMove) run(w *warp, in *instr, mask uint32) error {
@@ -106,7 +104,7 @@ func (m *wmmaMove) run(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
-// repeat copies the elements that are held more than once.
+// repeat copies the elements that a fragment holds more than once.
 func (m *wmmaMove) repeat(w *warp) {
 	per, n := 4/m.size, m.rows*m.cols
 	for s := n / warpSize; s < m.slots(); s++ {
@@ -142,7 +140,7 @@ func storeElement(p unsafe.Pointer, size int, v uint32) {
 
 // wmmaProduct is wmma.mma.
 type wmmaProduct struct {
-	mmaOp      // its kind, and what is done to integers
+	mmaOp      // element kinds and the treatment of integers
 	a, b, c, d fragment
 }
 

@@ -12,8 +12,8 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// TestWMMA multiplies matrices in memory, with strides and in both layouts, and compares
-// with a plain loop in the order that matrix.go states.
+// TestWMMA multiplies matrices in memory, with strides and in both layouts, and compares with a loop in the
+// order that matrix.go states.
 func TestWMMA(t *testing.T) {
 	type wmmaCase struct {
 		m, n, k    int
@@ -140,7 +140,7 @@ ret;
 				for i := range rows[x] {
 					for j := range cols[x] {
 						fill(raw[x][at(x, i, j):], types[x])
-						// What lies between the rows is never read: it is not written.
+						// Gaps between rows are never read: they are undefined.
 						if err := dev.Write(p+device.Ptr(at(x, i, j)), raw[x][at(x, i, j):][:sizes[x]]); err != nil {
 							t.Fatal(err)
 						}
@@ -155,7 +155,7 @@ ret;
 					sum := value(raw[2][at(2, i, j):], c.cd)
 					for l := range c.k {
 						sum += value(raw[0][at(0, i, l):], c.ab) * value(raw[1][at(1, l, j):], c.ab)
-						if c.cd != "s32" { // exact in float64 but for tf32, which is rounded to odd
+						if c.cd != "s32" { // exact in float64, except for tf32, which is rounded to odd
 							sum = float64(float32(sum))
 						}
 					}
@@ -175,7 +175,7 @@ ret;
 	}
 }
 
-// TestWMMAChecks finds what is wrong, and refuses what is not there.
+// TestWMMAChecks checks reports of wrong uses, and refusals of unsupported shapes.
 func TestWMMAChecks(t *testing.T) {
 	const eight = "{%r10, %r11, %r12, %r13, %r14, %r15, %r16, %r17}"
 	for _, c := range []struct {

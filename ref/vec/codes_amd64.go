@@ -28,6 +28,11 @@ type channelRows struct {
 //go:noescape
 func readChannelsAVX2(w *channelRows)
 
+// readNibblesAVX2 is readChannelsAVX2 of codes of 4 bits.
+//
+//go:noescape
+func readNibblesAVX2(w *channelRows)
+
 //go:noescape
 func readChannelsAVX512(w *channelRows)
 
@@ -73,7 +78,11 @@ func (s isa) readChannels(dst []float32, codes []byte, scales, minima []float32,
 	}
 	if wide < d {
 		from(wide, d-wide)
-		readChannelsAVX2(&w)
+		if bits == 4 {
+			readNibblesAVX2(&w)
+		} else {
+			readChannelsAVX2(&w)
+		}
 	}
 }
 

@@ -136,6 +136,76 @@ next256:
 	VZEROUPPER
 	RET
 
+// CHANNEL_ROW makes a row of 8 channels of their codes, V, and goes on to the next row.
+#define CHANNEL_ROW(V) \
+	VCVTDQ2PS V, V;      \
+	VMULPS    Y12, V, V; \
+	VADDPS    Y13, V, V; \
+	VMOVUPS   V, (DI);   \
+	ADDQ      R12, DI
+
+// func readNibblesAVX2(w *channelRows)
+//
+// Codes of 4 bits: a byte has two rows of a channel. The first row may be the second of its byte, and the last one the
+// first.
+TEXT ·readNibblesAVX2(SB), NOSPLIT, $0-8
+	CHANNEL_LOAD
+	VPBROADCASTD channelRows_mask(AX), Y15
+
+nibblesColumns:
+	VMOVUPS (R8), Y12
+	VMOVUPS (R9), Y13
+	MOVQ    R14, DI
+	MOVQ    R15, SI
+	MOVQ    channelRows_rows(AX), DX
+	CMPL    channelRows_skipped(AX), $0
+	JEQ     nibblesPairs
+
+	VPMOVZXBD (SI), Y1
+	VPSRLD    $4, Y1, Y1
+	CHANNEL_ROW(Y1)
+	ADDQ R11, SI
+	DECQ DX
+
+nibblesPairs:
+	MOVQ DX, CX
+	SHRQ $1, CX
+	JZ   nibblesLast
+
+nibbles:
+	VPMOVZXBD (SI), Y1
+	VPAND     Y15, Y1, Y0
+	VPSRLD    $4, Y1, Y1
+	VCVTDQ2PS Y0, Y0
+	VCVTDQ2PS Y1, Y1
+	VMULPS    Y12, Y0, Y0
+	VMULPS    Y12, Y1, Y1
+	VADDPS    Y13, Y0, Y0
+	VADDPS    Y13, Y1, Y1
+	VMOVUPS   Y0, (DI)
+	VMOVUPS   Y1, (DI)(R12*1)
+	ADDQ      R11, SI
+	LEAQ      (DI)(R12*2), DI
+	DECQ      CX
+	JNZ       nibbles
+
+nibblesLast:
+	TESTQ $1, DX
+	JZ    nibblesNext
+	VPMOVZXBD (SI), Y0
+	VPAND     Y15, Y0, Y0
+	CHANNEL_ROW(Y0)
+
+nibblesNext:
+	ADDQ $32, R8
+	ADDQ $32, R9
+	ADDQ $32, R14
+	ADDQ $8, R15
+	SUBQ $8, R13
+	JNZ  nibblesColumns
+	VZEROUPPER
+	RET
+
 // func readChannelsAVX512(w *channelRows)
 //
 // VPERMPS selects by the lowest 4 bits of each number. In its table of 16, entry i is the float32 of the
@@ -189,6 +259,15 @@ next512:
 	VZEROUPPER
 	RET
 
+// LINE_CODES makes 8 numbers of the codes in the 4 bytes at an address.
+#define LINE_CODES(from, V) \
+	VPBROADCASTD from, V;  \
+	VPSRLVD   Y14, V, V;   \
+	VPAND     Y15, V, V;   \
+	VCVTDQ2PS V, V;        \
+	VMULPS    Y12, V, V;   \
+	VADDPS    Y13, V, V
+
 // func readLinesAVX2(w *lineRows)
 TEXT ·readLinesAVX2(SB), NOSPLIT, $0-8
 	LINE_LOAD
@@ -202,20 +281,37 @@ group256:
 	VBROADCASTSS (R8), Y12
 	VBROADCASTSS (R9), Y13
 	MOVQ R11, CX
+	SUBQ $32, CX
+	JL   line256
+
+lines256:
+	LEAQ (SI)(R12*2), R13
+	LINE_CODES((SI), Y0)
+	LINE_CODES((SI)(R12*1), Y1)
+	LINE_CODES((R13), Y2)
+	LINE_CODES((R13)(R12*1), Y3)
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	VMOVUPS Y2, 64(DI)
+	VMOVUPS Y3, 96(DI)
+	LEAQ    (R13)(R12*2), SI
+	ADDQ    $128, DI
+	SUBQ    $32, CX
+	JGE     lines256
 
 line256:
-	VPBROADCASTD (SI), Y0
-	VPSRLVD      Y14, Y0, Y0
-	VPAND        Y15, Y0, Y0
-	VCVTDQ2PS    Y0, Y0
-	VMULPS       Y12, Y0, Y0
-	VADDPS       Y13, Y0, Y0
-	VMOVUPS      Y0, (DI)
-	ADDQ         R12, SI
-	ADDQ         $32, DI
-	SUBQ         $8, CX
-	JG           line256
+	ADDQ $32, CX
+	JZ   done256
 
+one256:
+	LINE_CODES((SI), Y0)
+	VMOVUPS Y0, (DI)
+	ADDQ    R12, SI
+	ADDQ    $32, DI
+	SUBQ    $8, CX
+	JG      one256
+
+done256:
 	ADDQ $4, R8
 	ADDQ $4, R9
 	DECQ R10

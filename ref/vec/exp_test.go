@@ -6,24 +6,26 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+
+	"kvcompress/internal/testsize"
 )
 
 // expMaxUlp bounds the error of Exp against math.Exp, in units in the last place of the result; for
 // subnormals a unit is 2^-149.
 const expMaxUlp = 0.98
 
-// TestExp tries all float32 from -0 to -104.5 (with -short only near the boundaries of Exp's cases). It
-// checks the error of Exp, that Exp never decreases with x, and that ExpSub gives the same on every
-// instruction set.
+// TestExp tries every 101st float32 from -0 to -104.5 and all near the boundaries of Exp's cases, or every
+// float32 with KVC_TESTS=full. It checks the error of Exp, that Exp never decreases with x, and that ExpSub
+// gives the same on every instruction set.
 func TestExp(t *testing.T) {
 	first, last := math.Float32bits(float32(math.Copysign(0, -1))), math.Float32bits(-104.5)
-	if testing.Short() {
+	if step := testsize.Of[uint32](9973, 101, 1); step > 1 {
 		var whole expReport
+		around := testsize.Of[uint32](1<<8, 1<<12, 0)
 		for _, b := range expBoundaries() {
-			const around = 1 << 8
 			whole.add(checkExp(t, max(b, first+around)-around, b+around, 1))
 		}
-		whole.add(checkExp(t, first, last, 9973))
+		whole.add(checkExp(t, first, last, step))
 		whole.log(t)
 		return
 	}

@@ -2,8 +2,7 @@ package catalog
 
 import "testing"
 
-// TestChips holds that every card of the catalogue has a chip, so that a new one is not
-// forgotten.
+// TestChips checks that every card of the catalogue has a chip.
 func TestChips(t *testing.T) {
 	for _, c := range Cards() {
 		if c.Chip() == "" {

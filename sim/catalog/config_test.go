@@ -10,7 +10,7 @@ import (
 const small = `{"model_type":"llama","num_hidden_layers":2,"num_attention_heads":8,"num_key_value_heads":4,"hidden_size":64,
 	"intermediate_size":172,"vocab_size":512,"max_position_embeddings":512,"torch_dtype":"float16","rope_theta":1e4}`
 
-// with returns small with other entries: each replaces the one of its name, or is added.
+// with returns small with the given entries added or replaced.
 func with(entries ...string) string {
 	out := strings.TrimSuffix(small, "}")
 	for _, e := range entries {
@@ -30,7 +30,7 @@ func TestParseConfig(t *testing.T) {
 	if err != nil || m.Shape.Group != 2 || m.Shape.HeadSize != 8 || m.Weights != F16 {
 		t.Errorf("%+v, %v", m, err)
 	}
-	// Null, false and 0 turn off what an entry is about; Python writes Infinity.
+	// Null, false and 0 turn an entry off; Python writes Infinity.
 	for _, more := range []string{`"head_dim":null`, `"num_key_value_heads_x":null`, `"made_up":false`, `"time_step_limit":[0.0,Infinity]`, `"_note":1`} {
 		if _, err := ParseConfig([]byte(with(more)), nil); err != nil {
 			t.Errorf("%s: %v", more, err)
@@ -59,7 +59,7 @@ func TestParseConfig(t *testing.T) {
 	}
 }
 
-// TestWindows reads windows as each family says them.
+// TestWindows reads windows from the entries of each family.
 func TestWindows(t *testing.T) {
 	for in, want := range map[string]int{
 		with(`"model_type":"mistral"`, `"sliding_window":128`):                                                                                    2,
@@ -81,7 +81,7 @@ func TestWindows(t *testing.T) {
 	}
 }
 
-// TestQuantization compares the bytes of two layers of 64 × 172 with what each scheme says.
+// TestQuantization compares the bytes of two layers of 64 × 172 with those of each scheme.
 func TestQuantization(t *testing.T) {
 	const (
 		attn   = 2*64*64 + 2*64*32
@@ -129,7 +129,7 @@ func TestQuantization(t *testing.T) {
 	}
 }
 
-// TestExpertNames quantizes experts as lists name them.
+// TestExpertNames checks lists that leave out experts by name.
 func TestExpertNames(t *testing.T) {
 	moe := func(skips string) (Model, error) {
 		return ParseConfig([]byte(with(`"model_type":"mixtral"`, `"num_local_experts":2`, `"quantization_config":{"quant_method":"fp8","modules_to_not_convert":[`+skips+`]}`)), nil)

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestMoreParams compares the sizes of further models with those that they are published with,
-// in billions.
+// TestMoreParams compares the parameters of further models with the published numbers, in
+// billions.
 func TestMoreParams(t *testing.T) {
 	for name, want := range map[string]float64{
 		"llama-3-8b": 8.03, "llama-3-70b": 70.55, "llama-3.2-1b": 1.236, "llama-3.2-3b": 3.213, "codellama-34b": 33.74, "mistral-nemo": 12.25, "yi-34b": 34.39,
@@ -39,7 +39,7 @@ func TestModelInFormat(t *testing.T) {
 	}
 }
 
-// TestCardsAsServersSee has the memory that logs of servers say.
+// TestCardsAsServersSee compares with the memory in logs of servers.
 func TestCardsAsServersSee(t *testing.T) {
 	for name, want := range map[string]float64{
 		"rtx-4090": 23.52, "rtx-3090": 23.58, "rtx-5090": 31.37, "RTX A6000": 47.54, "RTX PRO 6000": 94.97, "a100-40gb": 39.49,

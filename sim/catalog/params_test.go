@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// TestParams compares parameters with those of the published safetensors files, to the last
-// one, as the models' pages on Hugging Face have them. Of DeepSeek-V3 the layer for
-// speculation is not counted: 671 billion, as its technical report says.
+// TestParams compares parameters with those of the published safetensors files, exactly, from
+// the models' pages on Hugging Face. DeepSeek-V3's layer for speculation is not counted: 671
+// billion, as in its technical report.
 func TestParams(t *testing.T) {
 	for name, want := range map[string]int64{
 		"llama-3.1-8b": 8_030_261_248, "llama-3.1-70b": 70_553_706_496, "llama-3.1-405b": 405_853_388_800, "llama-3.2-1b": 1_235_814_400,
@@ -38,8 +38,8 @@ func TestParams(t *testing.T) {
 	}
 }
 
-// TestActive compares what a token passes, the output matrix included, with the figures of
-// the models' reports, some of which count the embedding table too: at most a tenth.
+// TestActive compares the active parameters of a token, the output matrix included, with the
+// figures of the models' reports. Some count the embedding table too: at most a tenth.
 func TestActive(t *testing.T) {
 	for name, want := range map[string]float64{
 		"mixtral-8x7b": 12.9, "qwen3-30b-a3b": 3.3, "qwen3-235b-a22b": 22, "deepseek-v2-lite": 2.4, "deepseek-v2": 21, "deepseek-v3": 37, "kimi-k2": 32,
@@ -84,8 +84,8 @@ func TestCheckpointBytes(t *testing.T) {
 	}
 }
 
-// TestExperts splits weights into what every step reads and what one expert of each layer
-// takes: of Mixtral three matrices of 4,096 × 14,336 in each of 32 layers.
+// TestExperts splits weights into those that every step reads and those of one expert of each
+// layer: for Mixtral three matrices of 4,096 × 14,336 in each of 32 layers.
 func TestExperts(t *testing.T) {
 	m := find(t, "mixtral-8x7b")
 	const expert = 2 * 32 * 3 * 4096 * 14336

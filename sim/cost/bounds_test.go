@@ -13,7 +13,7 @@ import (
 	"kvcompress/sim/catalog"
 )
 
-// TestBounds has the last value within each bound of a deployment, and the first one beyond.
+// TestBounds checks the last value within each bound of a deployment, and the first beyond it.
 func TestBounds(t *testing.T) {
 	type change = func(*Deployment)
 	for _, c := range []struct {
@@ -46,7 +46,7 @@ func TestBounds(t *testing.T) {
 			t.Errorf("%s: no error beyond the bound", c.name)
 		}
 	}
-	// A card alone needs no link; more do, and for all stages together.
+	// One card needs no link; several do, counted over all stages.
 	for _, c := range []struct {
 		tp, pp int
 		ok     bool
@@ -61,8 +61,8 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// TestGivenBlocksByHand shares out blocks that are given: each card of a group has as many, rounded
-// up, and each stage its part.
+// TestGivenBlocksByHand divides a given number of blocks: equally among the cards of a group, rounded
+// up, and by layers among the stages.
 func TestGivenBlocksByHand(t *testing.T) {
 	for _, c := range []struct {
 		tp, pp, given int
@@ -79,7 +79,7 @@ func TestGivenBlocksByHand(t *testing.T) {
 	if m, err := many.Memory(); err != nil || m.Blocks != sim.MaxLedgerBlocks {
 		t.Errorf("%d blocks, want %d: %v", m.Blocks, sim.MaxLedgerBlocks, err)
 	}
-	// A compressor's weights, and nothing else, come off what is left.
+	// Only a compressor's weights are subtracted from the rest.
 	llingua := func(d *Deployment) {
 		d.Method = ref.Config{Method: llmLingua2, Compression: ref.Compression{Rate: 0.5}}
 	}
@@ -95,7 +95,7 @@ func TestGivenBlocksByHand(t *testing.T) {
 	}
 }
 
-// TestWindowedConcurrency has how many requests a cache of gpt-oss-20b holds, whose layers are in
+// TestWindowedConcurrency checks how many requests a cache of gpt-oss-20b holds. Its layers are in
 // two groups of 12 layers of 8 heads: a request of 4,096 tokens has 256 blocks in each head that
 // holds every token, and 8 in each with a window of 128.
 func TestWindowedConcurrency(t *testing.T) {
@@ -118,7 +118,7 @@ func TestWindowedConcurrency(t *testing.T) {
 	if _, err := given(need-1, 0); err != nil { // no limit was asked for
 		t.Error(err)
 	}
-	// Jamba has 4 layers of 8 heads, and states of as many blocks as TestLayouts has.
+	// Jamba has 4 layers of 8 heads, and states of as many blocks as in TestLayouts.
 	jamba := onRoundCard(t, "jamba-v0.1", func(d *Deployment) { d.BlocksGiven, d.MaxModelLen = 96_000, 4096 })
 	if m, err := jamba.Memory(); err != nil || m.Concurrency != 96_000./(4*8*256+28*8*5) {
 		t.Errorf("jamba: %v requests: %v", m.Concurrency, err)
@@ -130,8 +130,8 @@ func TestWindowedConcurrency(t *testing.T) {
 	}
 }
 
-// TestGroupSize has layers of several kinds in groups of as many as the rarest kind has, or as the
-// most frequent where that is less than a quarter more.
+// TestGroupSize: layers of several kinds are in groups of as many as the rarest kind has, or the
+// most frequent if that has less than a quarter more.
 func TestGroupSize(t *testing.T) {
 	for _, c := range []struct {
 		kinds []int
@@ -220,7 +220,7 @@ func TestEvenMap(t *testing.T) {
 	}
 }
 
-// TestPlannedTermsByHand has the methods that are planned alone: InfLLM's fetches and layout,
+// TestPlannedTermsByHand checks the methods that exist only in plans: InfLLM's fetches and layout,
 // LLMLingua-2's products.
 func TestPlannedTermsByHand(t *testing.T) {
 	inf := ref.Config{Method: infLLM, Compression: ref.Compression{MaxCacheTokens: 8192}}
@@ -258,8 +258,8 @@ func TestPlannedTermsByHand(t *testing.T) {
 	}
 }
 
-// TestMethodBytesByHand has the bytes that methods move beside K and V, which are 512 of a head of
-// Llama-3.1-8B.
+// TestMethodBytesByHand checks the bytes that methods move in addition to K and V, which are 512 for
+// a head of Llama-3.1-8B.
 func TestMethodBytesByHand(t *testing.T) {
 	for _, c := range []struct {
 		method            string
@@ -272,6 +272,9 @@ func TestMethodBytesByHand(t *testing.T) {
 		{"streaming-llm", nil, 512, 0, 16 + 16*4},
 		{"h2o-real-drop", nil, 512 + 2*4, 0, 16 + 16*(4+4)}, // a score, read and written
 		{"quest", nil, 512, 0, 512},                         // the bounds of a page of 16 tokens
+		// A page of 24 tokens is one and a half blocks of 16·512 bytes: two thirds of 512, rounded up.
+		{"quest", ref.Settings{"page": []byte("24")}, 512, 0, 342},
+		{"quest", ref.Settings{"page": []byte("12288")}, 512, 0, 1}, // two thirds of a byte
 	} {
 		d := onRoundCard(t, "llama-3.1-8b", func(d *Deployment) {
 			d.Method = ref.Config{Method: c.method, Set: c.set, Compression: ref.Compression{MaxCacheTokens: 128}}
@@ -295,8 +298,8 @@ func TestMethodBytesByHand(t *testing.T) {
 	}
 }
 
-// TestShapeByHand: a KV head of which there are fewer than cards is held by several of them, each
-// with a part of its query heads.
+// TestShapeByHand: if there are fewer KV heads than cards, several cards hold a KV head, each with
+// a part of its query heads.
 func TestShapeByHand(t *testing.T) {
 	for _, c := range []struct {
 		model string
@@ -338,8 +341,8 @@ func TestStageBytesByHand(t *testing.T) {
 	}
 }
 
-// TestStagesShareByHand has the blocks of two stages of two cards: the last stage has a norm
-// more, which costs no row of blocks, so the first is told; 4 of 8 heads are on each card, and every block has 8,192 bytes.
+// TestStagesShareByHand checks the blocks of two stages of two cards. The last stage has one norm
+// more, which costs no row of blocks, so the first stage is reported; 4 of 8 heads are on each card, and every block has 8,192 bytes.
 func TestStagesShareByHand(t *testing.T) {
 	d := onRoundCard(t, "llama-3.1-8b", func(d *Deployment) { d.TP, d.PP = 2, 2 })
 	m, err := d.Memory()
@@ -354,7 +357,7 @@ func TestStagesShareByHand(t *testing.T) {
 	}
 }
 
-// TestLayerPeakByHand has the bytes of a token in the MLP of a layer by each engine, on one card and
+// TestLayerPeakByHand checks the bytes of a token in the MLP of a layer by each engine, on one card and
 // on two: 2 · (3 · 14336/P + r · 4096).
 func TestLayerPeakByHand(t *testing.T) {
 	for engine, r := range map[Engine][2]int64{

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestCarried predicts the rows of one card by a fit to those of the other, as the
-// cards' figures have it.
+// TestCarried predicts the rows of one card by a fit to those of the other, scaled by the
+// cards' figures.
 func TestCarried(t *testing.T) {
 	var l4, all []Measurement
 	for _, m := range readPublished(t) {

@@ -27,7 +27,7 @@ func deployment(t testing.TB, model, card string) Deployment {
 	return New(m, c)
 }
 
-// TestMemoryAddsUp checks that no byte is lost or counted twice.
+// TestMemoryAddsUp checks that no byte is left out or counted twice.
 func TestMemoryAddsUp(t *testing.T) {
 	for _, c := range []struct {
 		model, card string
@@ -121,7 +121,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// TestRatesAreTheTerms checks that what a step costs is the sum of its terms.
+// TestRatesAreTheTerms checks that the cost of a step is the sum of its terms.
 func TestRatesAreTheTerms(t *testing.T) {
 	d := deployment(t, "llama-3.1-8b", "l4")
 	d.TP = 2
@@ -169,9 +169,8 @@ func TestRatesAreTheTerms(t *testing.T) {
 	}
 }
 
-// TestOverheadsOfCompression: what a server that compresses does in every step is a cost of
-// every step of KV-Compress, of the compressions of another method, and of nothing without
-// compression.
+// TestOverheadsOfCompression: the host work of a compressing server is a cost of every step of
+// KV-Compress, of the compressions of another method, and of nothing without compression.
 func TestOverheadsOfCompression(t *testing.T) {
 	w := sim.Work{sim.Steps: 10, sim.CompressionSteps: 3, sim.DecodeSeqs: 50, sim.CompressedSeqs: 4}
 	for _, c := range []struct {
@@ -214,7 +213,7 @@ func TestWeightsRead(t *testing.T) {
 
 const header = "gpu,model,input_len,output_len,num_requests,compression_rate,max_cache_tokens,max_decoding_batch,total_tokens_per_s\n"
 
-// TestCalibrateFindsFactors measures runs by known factors, and has them found.
+// TestCalibrateFindsFactors computes runs from known factors; a fit to them has to find these.
 func TestCalibrateFindsFactors(t *testing.T) {
 	var list []Measurement
 	for i, in := range []int{300, 900, 2500, 6000} {

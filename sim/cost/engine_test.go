@@ -9,7 +9,7 @@ import (
 	"kvcompress/sim/catalog"
 )
 
-// TestReservesFull has the versions that admit whole prompts only.
+// TestReservesFull checks the versions that admit whole prompts only.
 func TestReservesFull(t *testing.T) {
 	for version, want := range map[string]bool{"0.20": true, "0.20.0": true, "v0.21.1": true, "1.0": true, "0.19": false, "0.19.9": false, "0.20 V0": false, "": false, "new": false} {
 		if ReservesFull(version) != want {
@@ -35,7 +35,7 @@ func TestEngineOf(t *testing.T) {
 	}
 }
 
-// TestServer says which engine measures where none is named.
+// TestServer checks the default engine with and without compression.
 func TestServer(t *testing.T) {
 	d := deployment(t, "llama-3.1-8b", "l4")
 	if d.Server() != VLLMV1 {
@@ -50,7 +50,7 @@ func TestServer(t *testing.T) {
 	}
 }
 
-// TestCaptureSizes compares how many CUDA graphs there are with what logs of servers say: 51
+// TestCaptureSizes compares the number of CUDA graphs with logs of servers: 51
 // and 35 with 256 sequences, 11 and 7 with 32, 4 and 3 with 4, 3 and 2 with 2.
 func TestCaptureSizes(t *testing.T) {
 	for largest, want := range map[int]int64{
@@ -62,7 +62,7 @@ func TestCaptureSizes(t *testing.T) {
 	}
 }
 
-// TestEnginesByHand compares what each engine measures of Llama-3.1-8B, with 8,192 tokens a
+// TestEnginesByHand compares the memory that each engine measures for Llama-3.1-8B, with 8,192 tokens a
 // batch, with figures worked out by hand.
 func TestEnginesByHand(t *testing.T) {
 	const (
@@ -118,7 +118,7 @@ func TestEnginesByHand(t *testing.T) {
 	}
 }
 
-// TestPeakByHand has what changes the peak beside engine and cards.
+// TestPeakByHand checks what else changes the peak, besides engine and cards.
 func TestPeakByHand(t *testing.T) {
 	base := func() Deployment {
 		d := deployment(t, "llama-3.1-8b", "h100")
@@ -181,7 +181,7 @@ func TestWeightsPadded(t *testing.T) {
 	}
 }
 
-// TestCardMemory has the server see another card than the catalogue.
+// TestCardMemory gives the card another memory than the catalogue's.
 func TestCardMemory(t *testing.T) {
 	d := deployment(t, "llama-3.1-8b", "l4")
 	d.MaxTokens, d.CardMemory = 2048, 40e9

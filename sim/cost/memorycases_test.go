@@ -21,9 +21,8 @@ const publishedMemory = memoryHeader +
 	"pull 4454,mistral-7b,rtx-a6000,,1,0.9,32768,256,0.4.1,,,,12735\n" +
 	"LLMServingSim,llama-3.1-8b,rtx-4090,,1,0.9,2048,128,0.19,,,,2588\n"
 
-// TestMemoryPublished is within 2 % of what servers found room for, and within 4 % of the row
-// that docs/cost-model.md says so of, and within a hundredth of
-// a GiB of their weights, two hundredths of their peaks.
+// TestMemoryPublished checks that caches are within 2 % of those of servers, within 4 % for the
+// row that docs/cost-model.md lists so, weights within a hundredth of a GiB and peaks within two.
 func TestMemoryPublished(t *testing.T) {
 	list, err := ReadMemoryMeasurements(strings.NewReader(publishedMemory), "f")
 	if err != nil {
@@ -102,7 +101,8 @@ func TestReadMemoryMeasurements(t *testing.T) {
 	}
 }
 
-// TestMemoryCasesRefused has rows that cannot be projected say why, and the summary count them.
+// TestMemoryCasesRefused checks that rows which cannot be projected have the reason, and that the
+// summary counts them.
 func TestMemoryCasesRefused(t *testing.T) {
 	base := MemoryMeasurement{Model: "llama-3.1-8b", Card: "l4", TP: 1, Utilization: 0.9, MaxTokens: 2048, MaxSeqs: 256, Blocks: 1}
 	var cases []*MemoryCase

@@ -8,7 +8,7 @@ import (
 	"kvcompress/ref"
 )
 
-// TestMethodNotes: what is taken for granted of a method, and of which methods.
+// TestMethodNotes checks the assumptions that are printed for each method.
 func TestMethodNotes(t *testing.T) {
 	const alike, copies, nothing = "all are assumed to keep the same number", "a copy of K and V for each query head: 4 times", "It frees nothing"
 	for method, want := range map[string][]string{
@@ -29,6 +29,32 @@ func TestMethodNotes(t *testing.T) {
 			if strings.Contains(notes, note) != slices.Contains(want, note) {
 				t.Errorf("%s: %s\nwant %v", method, notes, want)
 			}
+		}
+	}
+}
+
+// TestMethodsWithoutBudget: with neither max_cache_tokens nor rate, a method is planned if it asks
+// a long prompt for anything by its own options, and refused otherwise.
+func TestMethodsWithoutBudget(t *testing.T) {
+	for _, c := range []struct {
+		method  string
+		set     ref.Settings
+		budget  int
+		refused bool
+	}{
+		{"razor", ref.Settings{FullShare: []byte("0.25")}, 0, false}, // a fifth of the other heads, or 4,000 tokens
+		{"kivi", nil, 0, false}, // all but a residual is quantized
+		{"", nil, 0, false},     // nothing is compressed, which is no method's fault
+		{"snapkv", nil, 0, true},
+		{"snapkv", nil, 128, false},
+		{"h2o-mask", nil, 0, true},
+	} {
+		d := onRoundCard(t, "llama-3.1-8b", func(d *Deployment) {
+			d.Method = ref.Config{Method: c.method, Set: c.set, Compression: ref.Compression{MaxCacheTokens: c.budget}}
+		})
+		err := d.checkMethod()
+		if (err != nil) != c.refused || c.refused && !strings.Contains(err.Error(), "compresses nothing without") {
+			t.Errorf("%q with a budget of %d: %v", c.method, c.budget, err)
 		}
 	}
 }

@@ -18,7 +18,7 @@ var update = flag.Bool("update", false, "rewrite the table of throughput in docs
 // 80 GB, prompts of 161 tokens and answers of 338.
 const loadPrompt, loadAnswer, loadBatch = 161, 338, 300
 
-// held is what a sequence of that load takes, by the ledger's counts.
+// held is the memory of a sequence of that load, from the ledger's counts.
 type held struct {
 	last int64 // bytes of pages at its last token
 	read int64 // bytes that its decode steps read of keys and values, on average
@@ -62,8 +62,8 @@ func (h held) bound(d *Deployment, batch int) float64 {
 	return float64(batch) / bytes * d.Card.Read
 }
 
-// TestMiniCacheThroughput puts the published speed-up beside what memory and bytes read give, and holds the table in
-// docs/methods/minicache.md against it.
+// TestMiniCacheThroughput compares the published speed-up with the bounds from memory and bytes read, and these with
+// the table in docs/methods/minicache.md.
 func TestMiniCacheThroughput(t *testing.T) {
 	d := deployment(t, "llama-2-7b", "a100-80gb")
 	with := func(method string, set ref.Settings) *Deployment {
@@ -102,7 +102,7 @@ func TestMiniCacheThroughput(t *testing.T) {
 	_, at300 := row("minicache+kivi, 4 bits, S = 8", sequenceOf(t, with("minicache+kivi", ref.Settings{"from": []byte("8")})))
 	row("minicache+kivi, 4 bits, S = 8, residual 32", sequenceOf(t, with("minicache+kivi", ref.Settings{"from": []byte("8"), "residual": []byte("32")})))
 
-	// What a cache of f16 would have to run at, for the published factor.
+	// The throughput that a cache of f16 would need to have for the published factor.
 	baseline := batch
 	for baseline > 1 && full.bound(&d, baseline) > at300/5 {
 		baseline--

@@ -86,7 +86,7 @@ func TestPseudoHuber(t *testing.T) {
 	}
 }
 
-// TestUndetermined: of two unknowns the rows tell one; and one just as well as the prior does.
+// TestUndetermined: the rows determine one of two unknowns; and one as well as the prior does.
 func TestUndetermined(t *testing.T) {
 	p := leastSquares{start: []float64{0, 0}, scale: []float64{2, 2}, trust: 0.1}
 	for _, c := range []struct {
@@ -131,8 +131,8 @@ func plantedRuns(t *testing.T, card string, tps []int, truth *Fit) []*ServingCas
 	return cases
 }
 
-// TestFitFindsPlanted: factors that measured times follow from are found again, where the rows
-// determine them; the others are named.
+// TestFitFindsPlanted: a fit to times computed from known factors finds these, if the rows
+// determine them; it names the others.
 func TestFitFindsPlanted(t *testing.T) {
 	truth := &Fit{Overlap: true, Factors: ServerFactors()}
 	for id, v := range map[string]float64{
@@ -286,7 +286,7 @@ func TestPool(t *testing.T) {
 	}
 }
 
-// TestErrorsByHand has the errors of a run as parts of what was measured.
+// TestErrorsByHand checks the errors of a run as fractions of the measured values.
 func TestErrorsByHand(t *testing.T) {
 	c := &ServingCase{Serving: Serving{OSL: 11, TTFT: 100, TPOT: 20}, record: &record{tokens: 500}}
 	e := errorsOf(c, outcome{ttft: 0.15, tpot: 0.01})

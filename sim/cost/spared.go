@@ -23,8 +23,14 @@ func (Spared) ByDemand() {}
 // Spares implements [sim.ByLevel].
 func (Spared) Spares() bool { return true }
 
+// SparedAtFirst implements [sim.ByLevel].
+func (Spared) SparedAtFirst(heads, units, asked int) int {
+	kept := max(0, 1-float64(asked)/float64(heads*units))
+	return int(math.Ceil(4 * kept * kept / 5 * float64(heads)))
+}
+
 // Spread implements [sim.Spread].
-func (Spared) Spread(dst []sim.Heads, d *sim.Demand) []sim.Heads {
+func (s Spared) Spread(dst []sim.Heads, d *sim.Demand) []sim.Heads {
 	even := sim.Even()
 	if len(d.Quotas) != 1 {
 		return even.Spread(dst, d)
@@ -34,8 +40,7 @@ func (Spared) Spread(dst []sim.Heads, d *sim.Demand) []sim.Heads {
 		if h.KVs == d.Tokens { // the head has lost nothing yet
 			n := h.N
 			if len(d.Heads) == 1 {
-				kept := max(0, 1-float64(d.Quotas[0].Units)/float64(h.N*h.Units))
-				n = int(math.Ceil(4 * kept * kept / 5 * float64(h.N)))
+				n = s.SparedAtFirst(h.N, h.Units, d.Quotas[0].Units)
 			}
 			if n > 0 {
 				spared := h

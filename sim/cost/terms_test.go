@@ -42,8 +42,8 @@ const (
 	expertWeights = 32 * 3 * 4096 * 14336              // Mixtral: one expert in each layer
 )
 
-// TestTermsByHand has the time of a unit of each feature by each term at a factor of 1, in
-// nanoseconds, worked out by hand. Features that are not named take nothing by the term.
+// TestTermsByHand compares the time of a unit of each feature in each term, at a factor of 1, in
+// nanoseconds, with values worked out by hand. Other features take no time in the term.
 func TestTermsByHand(t *testing.T) {
 	type cost = map[sim.Feature]float64
 	tp := func(n int) func(*Deployment) { return func(d *Deployment) { d.TP = n } }
@@ -163,7 +163,7 @@ func TestTermsByHand(t *testing.T) {
 	}
 }
 
-// TestDefaultFactors has every default, and that a factor of a peak starts within its bounds.
+// TestDefaultFactors checks every default, and that factors of a peak start within their bounds.
 func TestDefaultFactors(t *testing.T) {
 	want := Factors{
 		"weights": 1.35, "gemm": 3.69, "attention": 1.92, "kv": 1.69, "decode_gemm": 3.76, "compression": 11.2e3, "compressed_sequence": 0,
@@ -190,7 +190,7 @@ func TestDefaultFactors(t *testing.T) {
 	}
 }
 
-// TestCostsByHand has two terms of one feature, of a factor each, and the sum of them.
+// TestCostsByHand checks two terms of one feature, each with a factor, and their sum.
 func TestCostsByHand(t *testing.T) {
 	d := onRoundCard(t, "llama-3.1-8b", func(d *Deployment) { d.TP = 2 })
 	f := &Fit{Factors: Factors{"weights": 2, "layer": 3, "step": 5, "all_reduce_latency": 7, "gemm": 11, "all_reduce": 13}}
@@ -210,8 +210,8 @@ func TestCostsByHand(t *testing.T) {
 	}
 }
 
-// TestProductsByHand: where products overlap the reading of weights, a step takes the root of
-// the sum of the squares of the two, and the rates have neither.
+// TestProductsByHand: if products overlap with the reading of weights, a step takes the root of
+// the sum of their squares, and the rates contain neither.
 func TestProductsByHand(t *testing.T) {
 	f := &Fit{Overlap: true, Factors: Factors{"weights": 2, "gemm": 3, "decode_gemm": 5, "step": 7}}
 	const vocabulary = 2 * 128_256 * 4096 // operations of the output matrix
@@ -230,7 +230,7 @@ func TestProductsByHand(t *testing.T) {
 		{llama, 0, 10, 2 * readBytes / 1e3, 10 * 5 * (2*tokenWeights + vocabulary) / 1e5},
 		{llama, 100, 10, 2 * readBytes / 1e3, 100*3*2*tokenWeights/1e5 + 10*5*(2*tokenWeights+vocabulary)/1e5},
 		{two, 100, 10, 2 * readBytes / 2e3, 100*3*2*tokenWeights/2e5 + 10*5*(2*tokenWeights+vocabulary)/2e5},
-		// A token passes 2 of 8 experts; two tokens pass 8·(1 − (6/8)²) = 3.5.
+		// A token uses 2 of 8 experts; two tokens use 8·(1 − (6/8)²) = 3.5.
 		{mixtral, 1, 0, 2 * (dense + 2*2*expertWeights/1e3), 3 * token},
 		{mixtral, 1, 1, 2 * (dense + 3.5*2*expertWeights/1e3), 3*token + 5*(token+sampled)},
 	} {
@@ -248,7 +248,7 @@ func TestProductsByHand(t *testing.T) {
 	}
 }
 
-// TestSharesByHand: the shares of a run are its time, the overlapping terms one share.
+// TestSharesByHand: the shares of a run add up to its time; the overlapping terms are one share.
 func TestSharesByHand(t *testing.T) {
 	d := onRoundCard(t, "llama-3.1-8b", nil)
 	f := &Fit{Overlap: true, Factors: Factors{"weights": 1, "gemm": 1, "step": 5, "prompt": 10}}
@@ -275,7 +275,7 @@ func TestSharesByHand(t *testing.T) {
 	}
 }
 
-// TestClientTerm is in whole nanoseconds.
+// TestClientTerm checks that the client's time is in whole nanoseconds.
 func TestClientTerm(t *testing.T) {
 	if got := (&Fit{Factors: Factors{RequestTerm: 1234.5678}}).ClientNS(); got != 1_234_568 {
 		t.Errorf("%d ns, want 1,234,568", got)

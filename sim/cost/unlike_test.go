@@ -7,7 +7,7 @@ import (
 	"kvcompress/sim/catalog"
 )
 
-// TestUnlike says of what kind of model a fit's error is not.
+// TestUnlike checks the kinds of models that a fit's error does not apply to.
 func TestUnlike(t *testing.T) {
 	card, err := catalog.FindCard("h100")
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 	"kvcompress/trace"
 )
 
-// outcome is of replicas of a card that cost usd an hour in all, under which a part of the
-// 100 requests keeps TTFT within 2 s; 99 % have it by the time at.
+// outcome is that of replicas of a card that cost usd per hour in all. A fraction of the 100
+// requests has TTFT within 2 s; for 99 % it is at most the time at.
 func outcome(card string, replicas int, usd, share, at float64) sweep.Outcome {
 	o := sweep.Outcome{Point: sweep.Point{Card: card, TP: 2, Replicas: replicas, MaxNumSeqs: 256, Load: 1}, USDPerHour: usd}
 	o.Metrics = stats.Summary{Finished: 100, GoodShare: share, Objectives: []stats.Objective{{Name: "ttft", Limit: 2, Share: share, At: at}}}
@@ -47,8 +47,8 @@ func answer(outcomes ...sweep.Outcome) *plan.Answer {
 	})
 }
 
-// TestHeadline has the first line of answers, which never recommends what misses an objective
-// without saying so.
+// TestHeadline checks the first line of answers. It never recommends a candidate that misses an
+// objective without saying so.
 func TestHeadline(t *testing.T) {
 	broken := outcome("l4", 1, 0, 0, 0)
 	broken.Error, broken.NoRoom = "the weights take 141 GB", true
@@ -101,7 +101,7 @@ func TestHeadline(t *testing.T) {
 	}
 }
 
-// TestReasons has why candidates fail.
+// TestReasons checks the reasons why candidates fail.
 func TestReasons(t *testing.T) {
 	long := outcome("h100", 1, 6, 0.85, 0)
 	long.Compression = sweep.Compression{Rate: 0.5}
@@ -170,7 +170,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// TestCaveats says that what is to spare is less than the error to expect.
+// TestCaveats checks the warning that the margin is less than the expected error.
 func TestCaveats(t *testing.T) {
 	a := plan.NewAnswer(objectives(), []sweep.Outcome{outcome("h100", 3, 6, 1, 1.9)}, plan.Requests{}, func(*sweep.Point) plan.Facts {
 		return plan.Facts{Scheduler: sim.VLLMV1, Cards: 2, Expected: plan.Expected{Throughput: 0.08}}
@@ -183,7 +183,7 @@ func TestCaveats(t *testing.T) {
 	}
 }
 
-// TestCaveatsOfRequests says where the requests do not tell what is asked of them.
+// TestCaveatsOfRequests checks the warnings about requests that cannot answer the question.
 func TestCaveatsOfRequests(t *testing.T) {
 	at := func(n int, gap time.Duration, output int) []trace.Request {
 		list := make([]trace.Request, n)
@@ -239,7 +239,7 @@ func TestCaveatsOfRequests(t *testing.T) {
 	}
 }
 
-// TestMissedByLittle says where an objective is missed by less than the error to expect.
+// TestMissedByLittle checks the note that an objective is missed by less than the expected error.
 func TestMissedByLittle(t *testing.T) {
 	for at, little := range map[float64]bool{2.1: true, 2.3: false} {
 		a := plan.NewAnswer(objectives(), []sweep.Outcome{outcome("h100", 3, 6, 0.98, at)}, plan.Requests{}, func(*sweep.Point) plan.Facts {
@@ -251,8 +251,7 @@ func TestMissedByLittle(t *testing.T) {
 	}
 }
 
-// TestSearch turns what cannot be projected into a candidate's error, and keeps the end of a
-// context.
+// TestSearch: a failed projection becomes a candidate's error; a cancelled context is returned.
 func TestSearch(t *testing.T) {
 	fails := func(context.Context, sweep.Point) (sweep.Outcome, error) {
 		return sweep.Outcome{}, errors.New("no such server")
@@ -277,7 +276,7 @@ func TestSearch(t *testing.T) {
 	}
 }
 
-// TestSearchApart finds how many prefill and how many decode, and shares out a given number.
+// TestSearchApart finds the numbers of prefill and decode servers, and splits a given number.
 func TestSearchApart(t *testing.T) {
 	project := func(_ context.Context, p sweep.Point) (sweep.Outcome, error) {
 		o := outcome(p.Card, p.Replicas, 1, 0.5, 9)
@@ -304,8 +303,8 @@ func TestSearchApart(t *testing.T) {
 	}
 }
 
-// TestExpect takes the error of runs that were left out of a fit, that of other cards where the
-// fit is to others, and none where it is to another server.
+// TestExpect: the expected error is that of runs left out of a fit, that of other cards if the
+// fit is to other cards, and none if it is to another server.
 func TestExpect(t *testing.T) {
 	card, err := catalog.FindCard("l40s")
 	if err != nil {

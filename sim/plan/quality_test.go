@@ -7,9 +7,9 @@ import (
 	"kvcompress/sim/sweep"
 )
 
-// A candidate that keeps too little of the full cache's quality, or of which nothing is
-// known, does not meet what is asked for, however fast it is; and an answer says whose
-// quality it goes by.
+// A candidate that keeps too little of the full cache's quality, or whose quality is unknown,
+// does not meet the objectives, however fast it is; and an answer names the source of the
+// quality.
 func TestQualityIsAsked(t *testing.T) {
 	for name, c := range map[string]struct {
 		quality *Quality

@@ -12,8 +12,8 @@ import (
 )
 
 // TestClientByHand: one request of 3 tokens in steps of 10 ms, with a client's constant of 5 ms:
-// 15 ms to the first token, 35 ms in all; with it objectives are missed that the server alone
-// would keep.
+// 15 ms to the first token, 35 ms in all; with it, objectives are missed that the server alone
+// would meet.
 func TestClientByHand(t *testing.T) {
 	profile := &cost.Profile{Fits: []cost.Fit{{Card: "l4", Server: sim.VLLMV1, Of: "a test", Factors: cost.Factors{"step": 10_000, cost.RequestTerm: 5000}, Quality: cost.Quality{TPOTMAPE: 0.02}}}}
 	for _, c := range []struct {

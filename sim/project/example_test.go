@@ -25,8 +25,7 @@ func load() iter.Seq2[trace.Request, error] {
 	}
 }
 
-// What Llama-3.1-8B on an L4 makes of a load, without compression and with a quarter of the
-// KVs kept. The times are by the cost model: see [project.Result].Expected for their error.
+// Llama-3.1-8B on an L4 serves a load, without compression and with a quarter of the KVs kept. The times are by the cost model: see [project.Result].Expected for their error.
 func ExampleRun() {
 	model, err := catalog.FindModel("llama-3.1-8b")
 	if err != nil {

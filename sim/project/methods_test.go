@@ -12,8 +12,8 @@ import (
 	"kvcompress/sim/cost"
 )
 
-// ofMethod returns the configuration of a method on 32 layers of 8 heads, compressed to so
-// many KVs.
+// ofMethod returns the configuration of a method on 32 layers of 8 heads, compressed to capacity
+// KVs.
 func ofMethod(t *testing.T, name string, capacity int, set map[string]string) Config {
 	t.Helper()
 	c := config(t, "llama-3.1-8b", "l4")
@@ -25,9 +25,9 @@ func ofMethod(t *testing.T, name string, capacity int, set map[string]string) Co
 	return c
 }
 
-// TestHeldByHand projects one request of 1,000 tokens and 100 generated ones. What the last
-// decode step reads of each of the 256 heads, and the work of compression, is worked out by
-// hand. The prompt gives a token and 99 decode steps enter one each before they read.
+// TestHeldByHand projects one request of 1,000 tokens and 100 generated ones. The KVs that the
+// last decode step reads of each of the 256 heads, and the work of compression, are worked out
+// by hand. The prompt gives a token, and each of 99 decode steps appends one before it reads.
 func TestHeldByHand(t *testing.T) {
 	const heads, prompt, decodes = 256, 1000, 99
 	sum := func(first, last int64) int64 { return (first + last) * (last - first + 1) / 2 }
@@ -99,7 +99,7 @@ func TestHeldByHand(t *testing.T) {
 	}
 }
 
-// pageSum returns the pages of p KVs that first, …, last KVs fill, added up.
+// pageSum returns the sum of the numbers of pages of p KVs for first, …, last KVs.
 func pageSum(first, last, p int64) (n int64) {
 	for kvs := first; kvs <= last; kvs++ {
 		n += (kvs + p - 1) / p
@@ -109,7 +109,7 @@ func pageSum(first, last, p int64) (n int64) {
 
 func blockSum(first, last int64) int64 { return pageSum(first, last, 16) }
 
-// TestRazorMemoryByLength compares the blocks that a projection holds after the prompt with
+// TestRazorMemoryByLength compares a projection's blocks after the prompt with
 // RazorAttention's closed form, for prompts of 1K to 128K tokens.
 func TestRazorMemoryByLength(t *testing.T) {
 	for tokens := 1 << 10; tokens <= 1<<17; tokens *= 2 {
@@ -179,8 +179,7 @@ func TestMethodMemory(t *testing.T) {
 	}
 }
 
-// TestMethodsPlanned plans every method of the table, and says of those that it cannot plan
-// what to do.
+// TestMethodsPlanned plans every method of the table; errors of the others have to tell what to do.
 func TestMethodsPlanned(t *testing.T) {
 	for _, e := range ref.Methods() {
 		for _, rate := range []bool{false, true} {
@@ -238,9 +237,8 @@ func TestMethodsPlanned(t *testing.T) {
 	}
 }
 
-// TestAttentionTime compares what decode attention takes for each KV that it reads, in the
-// bytes that it moves: K and V are 512, a weight or flag 4, a score 8 as it is read and
-// written.
+// TestAttentionTime compares the time of decode attention for each KV with the bytes that it
+// moves: K and V are 512, a weight or flag 4, a score 8, since it is read and written.
 func TestAttentionTime(t *testing.T) {
 	time := func(c Config) float64 {
 		for _, s := range c.Deployment.Shares(&cost.Fit{Factors: cost.Factors{"kv": 1}}, &sim.Work{sim.KVsRead: 1e9}, sim.Ticks{}) {

@@ -46,7 +46,7 @@ func fitOf(name string) *cost.Fit {
 	return &f
 }
 
-// seconds returns what a term took of a run, at the card's peak.
+// seconds returns the time of a term in a run, at the card's peak.
 func seconds(r *Result, term string) float64 {
 	for _, s := range r.Time {
 		if s.Term == term {
@@ -63,8 +63,8 @@ func near(t *testing.T, what string, got, want float64) {
 	}
 }
 
-// TestInfLLM works out one request of 10,000 tokens and 11 of output: the prompt enters, and
-// ten tokens are decoded. Of 4,000 tokens a head has int(84) first, ⌊1,296/128⌋ blocks of 128
+// TestInfLLM compares one request of 10,000 prompt and 11 output tokens with values worked out by
+// hand: a prefill and ten decode steps. Of 4,000 tokens a head has int(84) first, ⌊1,296/128⌋ blocks of 128
 // looked up, and 2,636 of the newest.
 func TestInfLLM(t *testing.T) {
 	method := ref.Config{Method: "infllm", Compression: ref.Compression{MaxCacheTokens: 4000}}
@@ -89,7 +89,8 @@ func TestInfLLM(t *testing.T) {
 	near(t, "fetching a quarter", seconds(one(t, "llama-3.1-8b", method, 10_000, 11), "host"), 10*heads*looked*512/64e9/4)
 }
 
-// TestPromptCompression works out a request of 999 tokens of which half are left, rounded up.
+// TestPromptCompression compares a request of 999 tokens, of which half are kept, rounded up, with
+// values worked out by hand.
 func TestPromptCompression(t *testing.T) {
 	method := ref.Config{Method: "llmlingua2", Compression: ref.Compression{Rate: 0.5}}
 	for _, model := range []string{"llama-3.1-8b", "mamba-2.8b", "gemma-3-4b"} {
@@ -103,7 +104,7 @@ func TestPromptCompression(t *testing.T) {
 	}
 }
 
-// TestPlannedErrors are plans that cannot be made.
+// TestPlannedErrors checks plans that cannot be made.
 func TestPlannedErrors(t *testing.T) {
 	for _, c := range []struct {
 		model, want string
@@ -133,8 +134,8 @@ func TestPlannedErrors(t *testing.T) {
 	}
 }
 
-// TestWindowsByHand is a request on windows and experts: Mistral v0.1 of 5,000 tokens, and
-// of Mixtral one token a step, which reads two experts of a layer.
+// TestWindowsByHand compares requests on windows and experts with values worked out by hand: 5,000
+// tokens of Mistral v0.1, and one token a step of Mixtral, which reads two experts of a layer.
 func TestWindowsByHand(t *testing.T) {
 	r := one(t, "mistral-7b-v0.1", ref.Config{}, 5000, 11)
 	near(t, "reading", seconds(r, "kv"), 10*256*4096*512/3350e9)

@@ -31,7 +31,7 @@ func config(t testing.TB, model, card string) Config {
 	return Config{Deployment: d, Limits: sim.Limits{MaxNumSeqs: 256, Watermark: 0.01}}
 }
 
-// equal returns n requests of the same size, every nanoseconds apart.
+// equal returns n requests of the same size, one every so many nanoseconds.
 func equal(n int, every int64, prompt, output int) iter.Seq2[trace.Request, error] {
 	return func(yield func(trace.Request, error) bool) {
 		for i := range n {
@@ -100,8 +100,8 @@ func TestReading(t *testing.T) {
 	}
 }
 
-// TestSame checks that a projection does not change from one time to the next, and
-// that the parts of its time are the whole.
+// TestSame checks that repeated projections are equal, and that the parts of the time add up
+// to the whole.
 func TestSame(t *testing.T) {
 	cfg := config(t, "llama-3.1-8b", "l4")
 	cfg.Deployment.Method.Compression = ref.Compression{MaxCacheTokens: 256, ProtectedWindow: 32}

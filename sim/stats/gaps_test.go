@@ -14,8 +14,8 @@ import (
 	"kvcompress/trace"
 )
 
-// TestGaps checks that, where nobody is preempted, the times between tokens add up
-// to those from first tokens to last ones, with prompts whole and in parts, and
+// TestGaps checks that, if no sequence is preempted, the times between tokens add up
+// to those from first to last tokens, with prompts whole and in parts, and
 // with requests of one token.
 func TestGaps(t *testing.T) {
 	for seed := range uint64(200) {

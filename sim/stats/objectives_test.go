@@ -11,14 +11,14 @@ import (
 	"kvcompress/sim"
 )
 
-// finished is a request that arrives at 0, has its first and last token at first and last
-// seconds, and has tokens tokens.
+// finished is a request that arrives at 0 and has the given number of tokens, the first at first
+// and the last at last seconds.
 func finished(first, last float64, tokens int) *sim.Result {
 	return &sim.Result{FirstToken: int64(first * 1e9), Finished: int64(last * 1e9), PromptTokens: 1, OutputTokens: tokens}
 }
 
-// TestObjectives has five requests, one of which is refused and one of which has a single
-// token: its time for each further token counts as none.
+// TestObjectives has five requests, of which one is refused and one has a single token: its time
+// per further token counts as zero.
 func TestObjectives(t *testing.T) {
 	for _, c := range []struct {
 		part float64

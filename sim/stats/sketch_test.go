@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// nearestRank is a quantile as a textbook has it.
+// nearestRank computes a quantile from its definition.
 func nearestRank(sorted []int64, percent float64) int64 {
 	rank := int(math.Ceil(percent / 100 * float64(len(sorted))))
 	return sorted[min(max(rank, 1), len(sorted))-1]
@@ -60,7 +60,7 @@ func TestSketchQuantiles(t *testing.T) {
 	}
 }
 
-// Parts in any order, merged, are the whole.
+// Parts merged in any order equal the whole.
 func TestSketchMerge(t *testing.T) {
 	for _, n := range []int{10, 1000, ExactValues + 1, 2*ExactValues + 5} {
 		r := rand.New(rand.NewPCG(3, uint64(n)))

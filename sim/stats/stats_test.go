@@ -54,7 +54,7 @@ func TestRunByHand(t *testing.T) {
 	}
 }
 
-// However long a run is, the timeline is bounded, and loses nothing.
+// The timeline of a run of any length is bounded, and loses nothing.
 func TestTimeline(t *testing.T) {
 	for _, steps := range []int{1, 10, 1000, 100_000} {
 		r := rand.New(rand.NewPCG(9, uint64(steps)))
@@ -108,8 +108,8 @@ func BenchmarkRunStep(b *testing.B) {
 	}
 }
 
-// TestClient: what clients add is in the time to first token and end to end, and in what the
-// objectives see, and not in the time per output token or in the queue.
+// TestClient: the client's time is in the time to first token, end to end and in the objectives,
+// but not in the time per output token or in the queue.
 func TestClient(t *testing.T) {
 	const s = int64(1e9)
 	for _, c := range []struct {

@@ -34,7 +34,7 @@ func TestParseCompressionOfMethods(t *testing.T) {
 	}
 }
 
-// FuzzParseCompression checks that what is read is written so that it is read again.
+// FuzzParseCompression checks that a parsed compression, written as text, parses to the same.
 func FuzzParseCompression(f *testing.F) {
 	for _, s := range []string{"none", "rate:0.25", "tokens:1024", "razor", "snapkv:tokens:1024", "kv-compress:rate:1e-3", "quest:tokens:2147483647", "tova:rate:nan"} {
 		f.Add(s)
@@ -55,7 +55,7 @@ func FuzzParseCompression(f *testing.F) {
 	})
 }
 
-// An outcome of a sweep from before there were methods is read as it was.
+// An outcome of a sweep from before there were methods is still read.
 func TestOldOutcome(t *testing.T) {
 	line := `{"index":3,"model":"llama-3.1-8b","gpu":"l4","tensor_parallel":1,"memory_budget":"0.9","compression":"rate:0.25","max_num_seqs":8,"load":1}`
 	file, err := Read(strings.NewReader(fmt.Sprintf("{\"kvc_sweep\":1,\"sweep\":\"x\",\"points\":4,\"shard\":\"0/1\",\"inputs\":{}}\n%s\n", line)))

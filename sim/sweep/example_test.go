@@ -51,7 +51,7 @@ func ExampleRun() {
 	// snapkv:tokens:512: 32 served, at most 32 at a time
 }
 
-// requests are 32 that come at once, each of 2,000 prompt and 200 output tokens.
+// requests are 32 that arrive at the same time, each of 2,000 prompt and 200 output tokens.
 func requests() iter.Seq2[trace.Request, error] {
 	return func(yield func(trace.Request, error) bool) {
 		for i := range 32 {

@@ -49,7 +49,7 @@ func TestParseShard(t *testing.T) {
 	}
 }
 
-// runShard runs a shard as the command does, until some of it is done.
+// runShard runs a shard as the command does, until some of its points are done.
 func runShard(t *testing.T, dir string, s journal.Shard, points []Point, atMost int) (ran int) {
 	t.Helper()
 	j := must(OpenJournal(dir, s, Header{Digest: "abc", Items: len(points), Inputs: []byte(`{}`)}))
@@ -78,8 +78,8 @@ func runShard(t *testing.T, dir string, s journal.Shard, points []Point, atMost 
 	return ran
 }
 
-// A shard that is stopped, with its last line cut off, goes on where it was; and
-// the shards come to what the whole comes to.
+// A shard that is stopped, with its last line cut off, continues where it was; and
+// the merged shards equal an unsharded sweep.
 func TestResumeAndMerge(t *testing.T) {
 	a := axes()
 	points := must(a.Points())

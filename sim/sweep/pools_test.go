@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestFewestPools searches where servers of a kind help, against trying all numbers.
+// TestFewestPools compares the search, where more servers of a kind help, with trying all numbers.
 func TestFewestPools(t *testing.T) {
 	const most = 20
 	for name, enough := range map[string]func(prefill, decode int) bool{
@@ -72,7 +72,7 @@ func TestFewestPoolsNone(t *testing.T) {
 	}
 }
 
-// TestBestPools shares out a number of servers.
+// TestBestPools divides a number of servers.
 func TestBestPools(t *testing.T) {
 	project := func(_ context.Context, p Point) (Outcome, error) {
 		o := Outcome{Point: p}

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestFewestReplicas searches where a known number of replicas is enough, or none is.
+// TestFewestReplicas searches a known number of replicas, or none that is enough.
 func TestFewestReplicas(t *testing.T) {
 	const most = 50
 	for _, c := range []struct {

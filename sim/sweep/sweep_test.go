@@ -83,7 +83,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// fake is a projection whose throughput follows from the point.
+// fake is a projection with a throughput computed from the point.
 func fake(_ context.Context, p Point) (Outcome, error) {
 	o := Outcome{Point: p}
 	if p.Card == "l4" && p.MaxNumSeqs == 64 {
@@ -96,7 +96,7 @@ func fake(_ context.Context, p Point) (Outcome, error) {
 	return o, nil
 }
 
-// However many work, and in whatever order they end, what comes out is the same.
+// The result is the same for any number of workers, in whatever order they end.
 func TestRunIsDeterministic(t *testing.T) {
 	a := axes()
 	points := must(a.Points())
@@ -164,7 +164,7 @@ func TestLargestLoad(t *testing.T) {
 	}
 }
 
-// TestPareto compares with the definition.
+// TestPareto compares the front with its definition.
 func TestPareto(t *testing.T) {
 	latency := func(o *Outcome) float64 { return o.Metrics.TTFT.P99 }
 	r := rand.New(rand.NewPCG(4, 4))
@@ -210,8 +210,8 @@ func requests(n int, gap int64) func() iter.Seq2[trace.Request, error] {
 	}
 }
 
-// Real projections: those that fit finish all, and more compression or a smaller
-// budget shows in what is held.
+// Real projections: those that fit finish all requests, and more compression or a smaller
+// budget changes the blocks held.
 func TestProjector(t *testing.T) {
 	j := &Projector{Settings: DefaultSettings(), Requests: requests(100, 50e6)}
 	j.MaxNumBatchedTokens = 8192
@@ -262,8 +262,8 @@ func TestScaled(t *testing.T) {
 	}
 }
 
-// TestPointsOfFiles keeps a card of a file apart from the catalogue's of that name, and a value
-// that is given twice once.
+// TestPointsOfFiles: a card from a file is another than the catalogue's of the same name, and a
+// value given twice is one point.
 func TestPointsOfFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "card.json")
 	write := func(memory string) {

@@ -1,5 +1,4 @@
-// Package record runs a model over prompts and writes the queries, keys and
-// values that it computes as a trace.
+// Package record runs a model over prompts and records the computed queries, keys and values as a trace.
 package record
 
 import (
@@ -15,34 +14,34 @@ import (
 
 // Prompt is a request to be recorded.
 type Prompt struct {
-	ID        string // the request's in the trace
+	ID        string // id of the request in the trace
 	Tokens    []int  // at least one
 	ArrivalNS int64
-	MaxOutput int // tokens to generate at most; at least 1
+	MaxOutput int // largest number of tokens to generate; at least 1
 }
 
-// Options says how to generate and what to write.
+// Options says how to generate text and what to write.
 type Options struct {
-	// The trace's name, model, number format and source. The kind of the source and
-	// everything else of the trace's Meta follow from the recording.
+	// The trace's name, model, dtype and source. Record sets the source's kind and the other fields of the
+	// trace's Meta.
 	Name, Model          string
 	DType                dtype.DType
 	Description, Licence string
 
 	Sampling Sampling
 
-	// Stop are the tokens that end a request when they are generated. They count as
-	// output, but as the last token of a request they are never fed back.
+	// Stop are the tokens that end a request when they are generated. They count as output tokens, but are
+	// not fed back.
 	Stop []int
 
-	// OnToken, unless nil, is called after each token that was fed.
+	// OnToken, unless nil, is called after each token that is fed to the model.
 	OnToken func()
-	// OnRequest, unless nil, is called after each request, in order. An error ends
-	// the recording.
+	// OnRequest, unless nil, is called after each request, in order. If it returns an error, the recording
+	// ends.
 	OnRequest func(Result) error
 }
 
-// Result is what a model made of a prompt.
+// Result is what the model generated for a prompt.
 type Result struct {
 	Prompt Prompt
 	Output []int
@@ -54,12 +53,12 @@ type End int
 
 // The ends of a request.
 const (
-	AtStop         End = iota // a token that ends a text was generated
+	AtStop         End = iota // one of Options.Stop was generated
 	AtMaxOutput               // Prompt.MaxOutput tokens were generated
-	AtMaxPositions            // all positions of the model are filled
+	AtMaxPositions            // all of the model's positions are used
 )
 
-// String says it in words.
+// String returns the reason in words.
 func (e End) String() string {
 	switch e {
 	case AtStop:
@@ -72,15 +71,14 @@ func (e End) String() string {
 	return fmt.Sprintf("End(%d)", int(e))
 }
 
-// Record generates text for each prompt, which must be in order of arrival, and
-// writes a trace of them all into the directory dir.
+// Record generates text for each prompt, and writes a trace of all requests into the directory dir. The
+// prompts must be in order of arrival.
 //
-// A request with p prompt and o output tokens has the p+o−1 rows of the tokens
-// that were fed to the model: the last token is generated, and its own query, key
-// and value are never computed.
+// A request with p prompt and o output tokens has p+o−1 rows, one for each token that was fed to the model:
+// the last token is generated but never fed, so it has no query, key and value.
 //
-// The numbers of a trace depend on the arguments only. When
-// Record fails it leaves no trace.json, so that dir is no trace.
+// The numbers in the trace depend only on the arguments. If Record fails, it leaves no trace.json, so dir is
+// not a trace.
 func Record(ctx context.Context, dir string, model *llama.Model, prompts []Prompt, opts Options) (err error) {
 	if err := Check(model.Config(), prompts, opts); err != nil {
 		return err
@@ -113,7 +111,7 @@ func Record(ctx context.Context, dir string, model *llama.Model, prompts []Promp
 	return w.Close()
 }
 
-// longest returns how many tokens the longest request can come to feed.
+// longest returns the largest number of tokens that a request can feed.
 func longest(prompts []Prompt) int {
 	n := 0
 	for _, p := range prompts {
@@ -122,8 +120,7 @@ func longest(prompts []Prompt) int {
 	return n
 }
 
-// Check finds what Record would refuse: what would otherwise only show after
-// minutes of computing.
+// Check returns the errors that Record would return, some of them only after minutes of computing.
 func Check(cfg llama.Config, prompts []Prompt, opts Options) error {
 	if err := check(cfg, prompts, opts); err != nil {
 		return fmt.Errorf("record: %w", err)
@@ -133,7 +130,7 @@ func Check(cfg llama.Config, prompts []Prompt, opts Options) error {
 
 func check(cfg llama.Config, prompts []Prompt, opts Options) error {
 	if len(prompts) == 0 {
-		return errors.New("no prompt")
+		return errors.New("there are no prompts")
 	}
 	if err := opts.Sampling.Check(); err != nil {
 		return err
@@ -151,9 +148,9 @@ func check(cfg llama.Config, prompts []Prompt, opts Options) error {
 		case p.MaxOutput < 1:
 			err = fmt.Errorf("%d output tokens: at least 1 must be generated", p.MaxOutput)
 		case p.ArrivalNS < 0:
-			err = errors.New("it arrives before time 0")
+			err = errors.New("the request arrives before time 0")
 		case i > 0 && p.ArrivalNS < prompts[i-1].ArrivalNS:
-			err = errors.New("it arrives before the request ahead of it")
+			err = errors.New("the request arrives before the previous one")
 		default:
 			err = checkTokens(p.Tokens, cfg.Vocab)
 		}
@@ -192,8 +189,8 @@ func recordRequest(ctx context.Context, w *trace.Writer, model *llama.Model, p P
 	})
 }
 
-// generate feeds the prompt and then what is sampled, and hands each fed token's
-// tensors to visit.
+// generate feeds the prompt and then the sampled tokens to the model, and calls visit with the tensors of
+// each fed token.
 func generate(ctx context.Context, model *llama.Model, p Prompt, opts Options, sample sampler, visit func(q, k, v []float32) error) (Result, error) {
 	session := model.NewSession()
 	result := Result{Prompt: p}

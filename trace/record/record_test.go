@@ -195,13 +195,13 @@ func TestRecordErrors(t *testing.T) {
 		opts    Options
 		want    string
 	}{
-		{"none", nil, Options{}, "no prompt"},
+		{"none", nil, Options{}, "there are no prompts"},
 		{"no tokens", one(Prompt{ID: "a", MaxOutput: 1}), Options{}, "request a: the prompt has no tokens"},
 		{"long prompt", one(Prompt{ID: "a", Tokens: make([]int, positions+1), MaxOutput: 1}), Options{}, "request a: the prompt has 41 tokens"},
 		{"no output", one(Prompt{ID: "a", Tokens: []int{1}}), Options{}, "request a: 0 output tokens"},
 		{"unknown token", one(Prompt{ID: "a", Tokens: []int{1, 50}, MaxOutput: 1}), Options{}, "request a: token 1 of the prompt: 50"},
-		{"before time", one(Prompt{ID: "a", Tokens: []int{1}, MaxOutput: 1, ArrivalNS: -1}), Options{}, "request a: it arrives before time 0"},
-		{"out of order", []Prompt{{ID: "a", Tokens: []int{1}, MaxOutput: 1, ArrivalNS: 2}, {ID: "b", Tokens: []int{1}, MaxOutput: 1, ArrivalNS: 1}}, Options{}, "request b: it arrives before"},
+		{"before time", one(Prompt{ID: "a", Tokens: []int{1}, MaxOutput: 1, ArrivalNS: -1}), Options{}, "request a: the request arrives before time 0"},
+		{"out of order", []Prompt{{ID: "a", Tokens: []int{1}, MaxOutput: 1, ArrivalNS: 2}, {ID: "b", Tokens: []int{1}, MaxOutput: 1, ArrivalNS: 1}}, Options{}, "request b: the request arrives before"},
 		{"same id", []Prompt{{ID: "a", Tokens: []int{1}, MaxOutput: 1}, {ID: "a", Tokens: []int{1}, MaxOutput: 1}}, Options{}, "request a: another"},
 		{"id that is a path", one(Prompt{ID: "../a", Tokens: []int{1}, MaxOutput: 1}), Options{}, "../a"},
 		{"temperature", prompts(), Options{Sampling: Sampling{Temperature: math.NaN()}}, "temperature"},

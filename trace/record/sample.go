@@ -10,32 +10,32 @@ import (
 	"kvcompress/trace/llama"
 )
 
-// Sampling says how the next token follows from the logits.
+// Sampling says how the next token is chosen from the logits.
 type Sampling struct {
-	// Temperature divides the logits. At 0 the likeliest token is taken, the lowest
-	// of several that are equally likely.
+	// Temperature divides the logits. At 0 the most likely token is taken, and of equally likely ones the
+	// lowest.
 	Temperature float64
 
-	// TopP keeps only the likeliest tokens that together have at least this
-	// probability (Holtzman et al., arXiv 1904.09751). 0 and 1 keep all.
+	// TopP keeps only the most likely tokens that together have at least this probability (Holtzman et al.,
+	// arXiv 1904.09751). 0 and 1 keep all.
 	TopP float64
 
-	// Seed begins the random numbers. Each request has its own sequence of them.
+	// Seed determines the random numbers. Each request has its own sequence.
 	Seed uint64
 }
 
-// Check returns an error that names the field that cannot be meant.
+// Check returns an error that names the first invalid field.
 func (s Sampling) Check() error {
 	if !(s.Temperature >= 0) || math.IsInf(s.Temperature, 0) {
-		return fmt.Errorf("temperature: %g is not a number from 0 on", s.Temperature)
+		return fmt.Errorf("temperature: %g, want a number of at least 0", s.Temperature)
 	}
 	if !(s.TopP >= 0 && s.TopP <= 1) {
-		return fmt.Errorf("top-p: %g is not between 0 and 1", s.TopP)
+		return fmt.Errorf("top-p: %g, want 0 to 1", s.TopP)
 	}
 	return nil
 }
 
-// sampler picks a token.
+// sampler chooses a token.
 type sampler func(logits []float32) int
 
 // sampler returns the sampler of a request.
@@ -49,14 +49,13 @@ func (s Sampling) sampler(request int) sampler {
 	}
 }
 
-// candidate is a token that may be picked, with its probability up to a factor
-// that all share.
+// candidate is a token that can be chosen, with its probability up to a common factor.
 type candidate struct {
 	token  int
 	weight float64
 }
 
-// candidates returns all tokens, the likeliest first.
+// candidates returns all tokens, the most likely first.
 func (s Sampling) candidates(logits []float32) []candidate {
 	top := slices.Max(logits)
 	list := make([]candidate, len(logits))
@@ -69,7 +68,7 @@ func (s Sampling) candidates(logits []float32) []candidate {
 	return list
 }
 
-// pick picks a candidate by u, which is uniform in [0, 1).
+// pick chooses a candidate with u, which is uniform in [0, 1).
 func (s Sampling) pick(list []candidate, u float64) int {
 	var total float64
 	for _, c := range list {
@@ -90,5 +89,5 @@ func (s Sampling) pick(list []candidate, u float64) int {
 			return c.token
 		}
 	}
-	return list[len(list)-1].token // after rounding
+	return list[len(list)-1].token // reached only through rounding
 }

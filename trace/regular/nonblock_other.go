@@ -2,5 +2,5 @@
 
 package regular
 
-// nonblock is for systems on which a path can name a pipe.
+// nonblock is 0 where opening a file cannot block.
 const nonblock = 0

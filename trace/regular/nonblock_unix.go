@@ -4,5 +4,5 @@ package regular
 
 import "syscall"
 
-// nonblock has the opening of a pipe return at once.
+// nonblock makes opening a pipe return at once.
 const nonblock = syscall.O_NONBLOCK

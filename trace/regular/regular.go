@@ -1,6 +1,5 @@
-// Package regular opens and reads all files whose names came from outside, if they are
-// regular ones. A pipe would block whoever opens it, and a device such as /dev/zero has
-// no end, though it says that it has no bytes.
+// Package regular opens and reads regular files only. All files whose names come from outside are opened with
+// it: opening a pipe would block, and a device such as /dev/zero has size 0 but never ends.
 package regular
 
 import (
@@ -15,7 +14,7 @@ import (
 // ErrNotRegular is the error for a directory, a device, a pipe or a socket.
 var ErrNotRegular = errors.New("not a regular file")
 
-// Open opens a file of fsys. Its errors do not name the file.
+// Open opens a file of fsys. Its errors do not contain the file's name.
 func Open(fsys fs.FS, name string) (fs.File, error) {
 	info, err := fs.Stat(fsys, name)
 	if err != nil {
@@ -31,7 +30,7 @@ func Open(fsys fs.FS, name string) (fs.File, error) {
 	return f, nil
 }
 
-// OpenFile is Open for a path. A file so opened can be read in parts.
+// OpenFile is Open for a path. The file can be read in parts.
 func OpenFile(path string) (*os.File, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -40,20 +39,19 @@ func OpenFile(path string) (*os.File, error) {
 	if !info.Mode().IsRegular() {
 		return nil, ErrNotRegular
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|nonblock, 0) // of a pipe that has come in its place by now, too
+	f, err := os.OpenFile(path, os.O_RDONLY|nonblock, 0) // nonblock, because a pipe may have replaced the file by now
 	if err != nil {
 		return nil, Short(err)
 	}
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		_ = f.Close() // only opened
+		_ = f.Close() // errors do not matter: nothing was written
 		return nil, cmp.Or(Short(err), ErrNotRegular)
 	}
 	return f, nil
 }
 
-// Read reads a file of fsys of at most the given number of bytes. It allocates no
-// more than the file turns out to hold, whatever its size is said to be. Its errors
-// do not name the file.
+// Read reads a file of fsys of at most the given number of bytes. It allocates memory only for bytes actually
+// read, whatever size the file reports. Its errors do not contain the file's name.
 func Read(fsys fs.FS, name string, most int64) ([]byte, error) {
 	f, err := Open(fsys, name)
 	if err != nil {
@@ -84,7 +82,7 @@ func readAll(f fs.File, most int64) ([]byte, error) {
 	return ReadAll(f, most)
 }
 
-// ReadAll reads all of r, of at most the given number of bytes.
+// ReadAll reads all of r, which may have at most the given number of bytes.
 func ReadAll(r io.Reader, most int64) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(r, most+1))
 	if err != nil {
@@ -103,7 +101,7 @@ func tooLong(most int64) error {
 	return fmt.Errorf("the file is longer than %d bytes", most)
 }
 
-// Short drops the path from an error that will be given one.
+// Short removes the path from an error, for callers that add it themselves.
 func Short(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {

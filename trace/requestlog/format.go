@@ -147,7 +147,7 @@ func findFormat(f *file, o Options) (Format, error) {
 				return format, nil
 			}
 		}
-		return Format{}, fmt.Errorf("requestlog: unknown format %q; known are %s", name, formatNames())
+		return Format{}, fmt.Errorf("requestlog: unknown format %q, want one of %s", name, formatNames())
 	}
 	format, err := lookAt(f.head())
 	if err != nil {

@@ -103,7 +103,7 @@ func (s *servingSim) line(at position) error {
 		r := &s.queue[i]
 		r.Session, r.ArrivalNS = session, arrival
 		if waits[i] > trace.MaxArrivalNS-arrival {
-			return at.fail(errors.New("tool_duration_ns: the next request comes later than a trace can say"))
+			return at.fail(errors.New("tool_duration_ns: the next request comes later than a trace can represent"))
 		}
 		if arrival += waits[i]; i > 0 {
 			r.how |= delayed

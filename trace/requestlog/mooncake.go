@@ -67,7 +67,7 @@ func openMooncake(l *Log, f *file, o Options) (source, error) {
 		case s.has("timestamp"):
 		case r.Session != "" && ok && s.has("delay"):
 			if delay > trace.MaxArrivalNS-before {
-				return at.fail(errors.New("delay: it comes later than a trace can say"))
+				return at.fail(errors.New("delay: it arrives later than a trace can represent"))
 			}
 			r.ArrivalNS = before + delay
 			r.how |= delayed

@@ -2,48 +2,48 @@ package ptx
 
 import "math/bits"
 
-// Accesses to shared memory that are put off. Most loads are of bytes that nothing
-// writes between two barriers of the block: what they read was written before the first,
-// and is written again after the second. Most atomics are on bytes that nothing else
-// touches in between. Such an access is only noted, and dropped at the next barrier of all
-// threads. Where one of the bytes around is written, or read, before that, or anything
-// else happens that orders threads, those noted are looked at first, in their order, as if
+// Deferred checks of accesses to shared memory. Most loads read bytes that no thread writes between two
+// barriers of the block: they were written before the first, and are written again after the second. Most
+// atomics access bytes that nothing else accesses in between. Such an access is only noted, and its note is
+// dropped at the next barrier of all threads. If one of the noted bytes is written or read before that, or
+// something else orders threads, the noted accesses are checked first, in their order, as if each happened
+// now.
 // each were now.
 
-// maxNoted is how many accesses may be noted at a time.
+// maxNoted is the number of accesses that may be noted at a time.
 const maxNoted = 1 << 13
 
-// putOff is the accesses to shared memory since the last barrier of the block that were put
-// off: where the loads were, where the atomics, and where those that were not.
-type putOff struct {
-	off     bool // nothing is put off: for tests
-	idle    bool // nothing is, for the rest of the launch, as it does not pay
+// deferred has the deferred accesses to shared memory since the last barrier of the block, and the ranges of
+// noted loads and atomics and of accesses that were not deferred.
+type deferred struct {
+	off     bool // defer nothing: for tests
+	idle    bool // defer nothing for the rest of the launch, since it does not pay
 	list    []noted
-	addr    [][warpSize]uint32 // of those that have more than one address
+	addr    [][warpSize]uint32 // of accesses with more than one address
 	read    extent64
 	atomic  extent64
 	loaded  extent64
 	written extent64
 
-	dropped, caughtUp int // how many of a launch
+	dropped, caughtUp int // numbers of accesses in the launch
 
-	lanes [warpSize]uint64 // the addresses of the one that is looked at
+	lanes [warpSize]uint64 // the addresses of the access being checked
 }
 
-// noted is an access that was put off.
+// noted is a deferred access.
 type noted struct {
 	stamp      stamp
 	mask, size uint32
 	same, row  bool
-	at         uint32 // its address, or the index of its addresses
+	at         uint32 // its address, or the index of its addresses in addr
 }
 
-// extent64 is the range from lo to before hi; none where hi is 0.
+// extent64 is the range from lo to before hi; empty if hi is 0.
 type extent64 struct{ lo, hi uint64 }
 
 func (x extent64) overlaps(y extent64) bool { return x.lo < y.hi && y.lo < x.hi }
 
-// add makes the range reach over another.
+// add extends the range to include another.
 func (x *extent64) add(y extent64) {
 	switch {
 	case y.hi == 0:
@@ -54,25 +54,25 @@ func (x *extent64) add(y extent64) {
 	}
 }
 
-// drop forgets the accesses that were put off: those to come are in order with them.
-func (s *putOff) drop() {
+// drop drops the deferred accesses: they are ordered before everything that follows.
+func (s *deferred) drop() {
 	s.dropped += len(s.list)
 	s.forget()
 }
 
-func (s *putOff) forget() {
+func (s *deferred) forget() {
 	s.list, s.addr = s.list[:0], s.addr[:0]
 	s.read, s.atomic, s.loaded, s.written = extent64{}, extent64{}, extent64{}, extent64{}
 }
 
 // beginLaunch starts a launch.
-func (s *putOff) beginLaunch() {
+func (s *deferred) beginLaunch() {
 	s.forget()
 	s.idle, s.dropped, s.caughtUp = false, 0, 0
 }
 
 // note notes an access.
-func (s *putOff) note(a *raceAccess) {
+func (s *deferred) note(a *raceAccess) {
 	l := noted{stamp: a.stamp, mask: a.mask, size: a.size, same: a.same, row: a.row}
 	switch {
 	case a.row:
@@ -93,10 +93,10 @@ func (s *putOff) note(a *raceAccess) {
 	s.list = append(s.list, l)
 }
 
-// catchUp looks at the accesses that were put off. None of them is a race: nothing has
-// written there since the barrier but atomics, which nothing has read.
+// catchUp checks and records the deferred accesses. None of them is a race: since the barrier nothing has
+// written these bytes except atomics, which nothing has read.
 func (r *races) catchUp(shadow *raceShadow) {
-	s := &r.putOff
+	s := &r.deferred
 	if len(s.list) == 0 {
 		return
 	}
@@ -126,10 +126,10 @@ func (r *races) catchUp(shadow *raceShadow) {
 	s.loaded, s.written = loaded, written
 }
 
-// later reports whether an access to bytes in a range of shared memory was put off. If
-// not, those before it have been looked at where that matters.
+// later reports whether an access to a range of shared memory was deferred. If not, earlier deferred accesses
+// that matter to it have been checked.
 func (r *races) later(shadow *raceShadow, a *raceAccess, sem semantics, where extent64) bool {
-	s := &r.putOff
+	s := &r.deferred
 	weak, kind := a.stamp&stampStrong == 0, a.stamp.kind()
 	free := !s.off && !s.idle && len(s.list) < maxNoted && !s.written.overlaps(where)
 	switch {

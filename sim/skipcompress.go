@@ -1,0 +1,127 @@
+package sim
+
+import (
+	"math"
+
+	"kvcompress/kv"
+	"kvcompress/ref"
+)
+
+// compressWithin compresses a sequence if it is asked for anything and holds at most most blocks.
+// It returns how many it held, 0 if it is asked for nothing, and what Compress would have returned,
+// which is valid until the next call; nil if it was not compressed.
+func (l *Ledger) compressWithin(id kv.SeqID, a *account, most int) (held int, done *ref.Compressed, err error) {
+	if a.settled.level > 0 {
+		done = &l.led.done
+		held, asked, known := l.goOn(a, most, done)
+		switch {
+		case !known:
+		case asked == 0:
+			return 0, nil, nil
+		case held > most:
+			return held, nil, nil
+		default:
+			return held, done, nil
+		}
+	}
+	var t *outcome
+	if a.stage != nil {
+		t = a.stage.outcome(a.tokens + l.steps - a.stage.tokens)
+	}
+	if t == nil {
+		t = l.ahead(id, a)
+	}
+	if t == nil || t.count == 0 {
+		return 0, nil, nil
+	}
+	if held = t.held; held > most {
+		return held, nil, nil
+	}
+	t, err = l.along(id, a, t)
+	return held, &t.done, err
+}
+
+// compressesQuickly reports whether compressions go by level or along courses.
+func (s *Server) compressesQuickly() bool {
+	return s.Skip && s.ledger != nil && (s.ledger.courses != nil || s.ledger.levels != nil)
+}
+
+// compressQuickly is policy.run by level or along courses. It chooses and compresses at once, since
+// what a sequence is asked for does not depend on what others lose. Without a limit the order does
+// not matter; with one, it is the line's. It tells of the work, and with Batch of each compression
+// in the order in which they are done.
+func (s *Server) compressQuickly(step *Step) (err error) {
+	p := &s.policy
+	p.prefilled, p.decodes, p.newTokens = false, 0, 0
+	if p.MaxKVPerCompression == 0 {
+		for q := s.running.head; q != nil && err == nil; q = q.next {
+			if !q.once || !q.attempted {
+				_, err = s.compressOne(step, q, math.MaxInt)
+			}
+		}
+	} else {
+		err = s.compressLine(step)
+	}
+	return err
+}
+
+// compressOne compresses a sequence if it is asked for anything, and returns how many slots
+// it held. If they are more than a limit, it is left as it is.
+func (s *Server) compressOne(step *Step, q *sequence, limit int) (slots int, err error) {
+	if q.compressedAt == s.steps {
+		return 0, nil
+	}
+	q.attempted = true
+	if q.account == nil {
+		q.account = s.ledger.seqs.of(q.id)
+	}
+	most := limit / s.policy.blockSize
+	held, done, err := s.ledger.compressWithin(q.id, q.account, most)
+	slots = held * s.policy.blockSize
+	if done == nil || err != nil {
+		return slots, err
+	}
+	q.compressedAt = s.steps
+	s.policy.work(&step.Work, slots, done)
+	if s.Batch {
+		step.Compression = append(step.Compression, s.policy.told(q.id, done))
+	}
+	return slots, nil
+}
+
+// compressLine compresses along the line, as far as the limit of slots goes.
+func (s *Server) compressLine(step *Step) error {
+	p := &s.policy
+	l := &p.line
+	if !l.built {
+		l.build(&s.running)
+	}
+	l.chosen = l.chosen[:0]
+	at := l.start(p.rounds)
+	for q, left := at.next(), p.MaxKVPerCompression; q != nil; q = at.next() {
+		limit := left
+		if len(l.chosen) == 0 && !p.Strict {
+			limit = math.MaxInt
+		}
+		slots, err := s.compressOne(step, q, limit)
+		if err != nil {
+			return err
+		}
+		if q.once && q.attempted {
+			q.leaveLine()
+		}
+		if slots == 0 {
+			continue
+		}
+		if slots > limit {
+			break
+		}
+		left -= slots
+		l.chosen = append(l.chosen, q)
+	}
+	if len(l.chosen) > 0 {
+		p.rounds++
+		l.moveUp(p.rounds)
+	}
+	return nil
+}
