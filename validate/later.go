@@ -1,6 +1,8 @@
 package validate
 
 import (
+	"slices"
+
 	"kvcompress/internal/splitmix"
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -46,7 +48,7 @@ func (p *Pipeline) later(pair *Pair, op Operation) (bool, error) {
 }
 
 // grow carries out an OpGrow on the reference, and gives the engine under test its state. It returns
-// whether it did: not where there are too few blocks, or the method has pages of its own.
+// whether it did: not where a head holds nothing or there are too few blocks, or the method has pages of its own.
 func (p *Pipeline) grow(pair *Pair, op Operation) (bool, error) {
 	id := op.Sequences[0]
 	cache := pair.reference.Cache()
@@ -56,7 +58,8 @@ func (p *Pipeline) grow(pair *Pair, op Operation) (bool, error) {
 		return false, err
 	}
 	need := (op.Tokens + p.Config.BlockSize - 1) / p.Config.BlockSize * p.Shape.Heads()
-	if need > cache.Free() {
+	empty := slices.ContainsFunc(s.Heads, func(h kv.Head) bool { return h.Len == 0 })
+	if empty || need > cache.Free() {
 		return false, nil
 	}
 	for h := range s.Heads {
