@@ -15,3 +15,4 @@ package kernels
 
 //go:generate ./cu/build
 //go:generate ./ptx/testdata/foreign/build
+//go:generate ./ptx/testdata/grid/build

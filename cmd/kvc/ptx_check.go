@@ -110,6 +110,9 @@ func printKernels(w io.Writer, p *ptx.Program) {
 		case k.MostThreads > 0:
 			fmt.Fprintf(w, "; it takes blocks of at most %d threads", k.MostThreads)
 		}
+		if k.Cooperative {
+			fmt.Fprint(w, "; it needs a cooperative launch")
+		}
 		if k.Approximate {
 			fmt.Fprint(w, "; it has approximate instructions")
 		}

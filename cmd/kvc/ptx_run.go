@@ -25,6 +25,7 @@ type ptxRunFlags struct {
 	entry       string
 	grid, block dim
 	shared      int
+	cooperative bool
 	args        []string
 	expect      []string
 	tolerance   invoke.Tolerance
@@ -64,6 +65,10 @@ the PTX has them (nvcc -lineinfo, clang -gline-directives-only).
 Instructions whose results may differ on a GPU are refused: approximate ones, and f32
 additions and multiplications that may be fused. --allow-approx runs them.
 
+--cooperative launches as cudaLaunchCooperativeKernel does: all blocks are resident together
+and may wait for each other (cooperative groups' grid sync, the kernel's own barriers of the
+grid, decoupled look-back).
+
 --expect compares a buffer with a file. The buffer is named by the kind of its argument if
 there is only one of this kind (out=ref.npy), by the file that it is written to, by the
 argument's index from 0 or by the parameter's name. Bits must be equal unless --ulp,
@@ -74,7 +79,8 @@ argument's index from 0 or by the parameter's name. Bits must be equal unless --
       --arg in=x.npy --arg out=f32[16]:sums.npy --arg u32=4096 --shuffle 7
   kvc ptx run k.ptx --entry k --grid 1 --block 32 --checks all,-races --json
   kvc ptx run k.ptx --entry 'scale(float*, int)' --grid 1 --block 32 --arg inout=x.npy:y.npy \
-      --arg s32=32 --expect y.npy=ref.npy --rtol 1e-5`,
+      --arg s32=32 --expect y.npy=ref.npy --rtol 1e-5
+  kvc ptx run solve.ptx --entry jacobi --grid 64 --block 256 --cooperative --arg inout=x.npy:y.npy`,
 		Args: cobra.ExactArgs(1),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
@@ -90,6 +96,7 @@ argument's index from 0 or by the parameter's name. Bits must be equal unless --
 	fs.Var(&flags.grid, "grid", "blocks")
 	fs.Var(&flags.block, "block", "threads of a block")
 	fs.IntVar(&flags.shared, "shared", 0, "`bytes` of dynamic shared memory")
+	fs.BoolVar(&flags.cooperative, "cooperative", false, "all blocks are resident together, and may wait for each other")
 	fs.StringArrayVar(&flags.args, "arg", nil, "the next parameter, `KIND=VALUE`")
 	fs.StringArrayVar(&flags.expect, "expect", nil, "compare a buffer with a file afterwards, `BUFFER=FILE`")
 	fs.Uint64Var(&flags.tolerance.ULP, "ulp", 0, "let floats differ by that many `steps` of their type")
@@ -114,6 +121,7 @@ type ptxResult struct {
 	Grid         [3]int              `json:"grid"`
 	Block        [3]int              `json:"block"`
 	Shared       int                 `json:"shared"`
+	Cooperative  bool                `json:"cooperative,omitempty"`
 	Checks       string              `json:"checks,omitempty"` // of the PTX machine
 	Instructions int64               `json:"instructions,omitempty"`
 	Seconds      float64             `json:"seconds"`
@@ -132,7 +140,7 @@ func ptxRun(cmd *cobra.Command, path string, flags *ptxRunFlags) (err error) {
 			return usageError{fmt.Errorf("--%s is needed", name)}
 		}
 	}
-	l := invoke.Launch{Entry: flags.entry, Grid: flags.grid.Dim, Block: flags.block.Dim, Shared: flags.shared}
+	l := invoke.Launch{Entry: flags.entry, Grid: flags.grid.Dim, Block: flags.block.Dim, Shared: flags.shared, Cooperative: flags.cooperative}
 	for _, text := range flags.args {
 		a, err := invoke.ParseArg(text)
 		if err != nil {
@@ -182,7 +190,7 @@ func ptxRun(cmd *cobra.Command, path string, flags *ptxRunFlags) (err error) {
 	}
 
 	r := ptxResult{
-		File: path, Entry: l.Entry, Device: dev.Name(), Shared: l.Shared,
+		File: path, Entry: l.Entry, Device: dev.Name(), Shared: l.Shared, Cooperative: l.Cooperative,
 		Grid: [3]int{l.Grid.X, l.Grid.Y, l.Grid.Z}, Block: [3]int{l.Block.X, l.Block.Y, l.Block.Z},
 		Seconds: done.Time.Seconds(), Buffers: done.Buffers,
 	}

@@ -34,7 +34,7 @@ func newPTXScriptCmd() *cobra.Command {
   zero NAME                                   zeros into a buffer
   set VARIABLE[+BYTES] KIND=VALUE             a number, address or struct into a variable
   set VARIABLE[+BYTES] in=FILE                … or an array
-  launch ENTRY grid=X[,Y[,Z]] block=X[,Y[,Z]] [shared=BYTES] [KIND=VALUE]…
+  launch ENTRY grid=X[,Y[,Z]] block=X[,Y[,Z]] [shared=BYTES] [cooperative] [KIND=VALUE]…
   expect NAME FILE [mask=FILE] [ulp=N] [rtol=R] [atol=A]
                                               what a buffer or variable has to hold now
   save NAME FILE                              a buffer into a file of the script's folder

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,6 +42,9 @@ func example(t *testing.T) {
 	}
 	write("x.npy", []int64{1000}, ramp[:1000])
 	write("rows.npy", []int64{4, 256}, ramp)
+	turned := slices.Clone(ramp)
+	slices.Reverse(turned)
+	write("turned.npy", []int64{4, 256}, turned)
 	write("zero.npy", []int64{1}, uint32(0))
 	for file, data := range map[string]string{
 		"example.ptx": string(text),
@@ -49,6 +53,7 @@ func example(t *testing.T) {
 		"empty.ptx":   "",
 		"text.npy":    "hello",
 		"steps.txt":   script,
+		"turn.txt":    "module example.ptx\nbuffer x in=rows.npy\nlaunch reverse grid=4 block=256 cooperative buf=x\nexpect x turned.npy\n",
 		"wrong.txt":   "buffer x in=x.npy\nzero x\nexpect x x.npy\n",
 		"past.txt":    "module example.ptx\nbuffer x in=x.npy\nlaunch saxpy_past grid=8 block=128 u32=1000 f32=1 buf=x buf=x\nsave x n.npy\n",
 	} {
@@ -78,6 +83,7 @@ func TestPTXCommandLines(t *testing.T) {
 	example(t)
 	const saxpy = "ptx run example.ptx --entry saxpy --grid 8 --block 128 --arg u32=1000 --arg f32=2 --arg in=x.npy "
 	const race = "ptx run example.ptx --entry block_sums_race --grid 4 --block 256 --arg in=rows.npy --arg out=f32[4]:n2.npy --checks races"
+	const reverse = "ptx run example.ptx --entry reverse --grid 4 --block 256 "
 	for _, c := range []struct {
 		line           string
 		code           int
@@ -133,6 +139,12 @@ func TestPTXCommandLines(t *testing.T) {
 		{"ptx script past.txt", exitFailed, "2 findings: 2 out of bounds", "2 findings"},
 		{"ptx script past.txt --findings 1", exitFailed, "out of bounds", "past.txt:3: launch saxpy_past: "},
 		{"ptx run example.ptx --entry spin --grid 1 --block 32 --arg in=zero.npy --budget 1000", exitUsage, "", "endless loop"},
+		{"ptx run example.ptx --entry spin --grid 2 --block 32 --arg in=zero.npy --budget 1000", exitUsage, "", "kvc ptx run --cooperative"},
+		{reverse + "--cooperative --arg inout=rows.npy:back.npy --expect back.npy=turned.npy", exitDone, "back.npy equals turned.npy", ""},
+		{reverse + "--cooperative --shuffle 5 --arg inout=rows.npy:back.npy --expect back.npy=turned.npy --json", exitDone, `"cooperative": true`, ""},
+		{reverse + "--arg inout=rows.npy:n.npy", exitUsage, "", "the launch has to be cooperative"},
+		{"ptx run example.ptx --entry reverse --grid 1057 --block 256 --cooperative --arg inout=rows.npy:n.npy", exitUsage, "", "at most 1056 of 256 threads"},
+		{"ptx script turn.txt", exitDone, "line 4: x equals turned.npy", ""},
 		{"ptx run example.ptx --entry nope --grid 1 --block 1", exitUsage, "", `"nope"`},
 		{"ptx run example.ptx --entry saxpy --grid 1", exitUsage, "", "--block is needed"},
 		{"ptx run example.ptx --entry saxpy --grid 0 --block 1", exitUsage, "", "each at least 1"},
@@ -201,7 +213,7 @@ func TestPTXRunPage(t *testing.T) {
 			t.Errorf("kvc %s prints\n%s\n%s\nand the page has\n%s", line, got, &stderr, want)
 		}
 	}
-	if commands != 6 {
+	if commands != 7 {
 		t.Errorf("%d commands are on the page", commands)
 	}
 }

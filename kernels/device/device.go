@@ -97,6 +97,17 @@ type BytesKernel interface {
 	LaunchBytes(ctx context.Context, grid, block Dim, shared int, args ...[]byte) error
 }
 
+// CooperativeKernel is a Kernel that can also be launched cooperatively: all blocks of the grid are resident
+// together, so that one may wait for another, and this_grid().sync() of cooperative groups works. Kernels of
+// the PTX machine implement it.
+type CooperativeKernel interface {
+	Kernel
+	// Cooperative returns the kernel with cooperative launches, as by
+	// cudaLaunchCooperativeKernel. A launch of more blocks than can be resident together is an
+	// error.
+	Cooperative() BytesKernel
+}
+
 // Variables is a Module with .global and .const variables that the host can read and write, as
 // cudaMemcpyFromSymbol and cudaMemcpyToSymbol do. Modules of the PTX machine implement it.
 type Variables interface {

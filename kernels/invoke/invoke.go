@@ -27,7 +27,8 @@ type Launch struct {
 	Entry       string
 	Params      []ptx.Param // the kernel's parameters, which the arguments must match; nil if unknown
 	Grid, Block device.Dim
-	Shared      int // bytes of dynamic shared memory
+	Shared      int  // bytes of dynamic shared memory
+	Cooperative bool // all blocks are resident together (device.CooperativeKernel)
 	Args        []Arg
 	Expect      []Expect
 	Tolerance   Tolerance // for all of Expect
@@ -264,6 +265,13 @@ func launch(ctx context.Context, dev device.Device, kernel device.Kernel, l Laun
 			p := l.Params[i]
 			images[i] = append(images[i], make([]byte, ptxBits(p.Type)/8*p.Count-len(images[i]))...)
 		}
+	}
+	if l.Cooperative {
+		k, ok := kernel.(device.CooperativeKernel)
+		if !ok {
+			return 0, errNotCooperative
+		}
+		kernel = k.Cooperative()
 	}
 	run := func() error { return kernel.Launch(ctx, l.Grid, l.Block, l.Shared, words...) }
 	if structs {

@@ -111,5 +111,8 @@ func (a *Arg) isFloat() bool {
 	return float && t.Bits() > 8 || t == safetensors.F64
 }
 
+// errNotCooperative is the error of a device without cooperative launches.
+var errNotCooperative = errors.New("the device has no cooperative launches: the PTX machine has (--device ptx)")
+
 // errNoStructs is the error of a device that cannot launch with structs.
 var errNoStructs = errors.New("the device takes no structs by value")

@@ -30,7 +30,7 @@ const (
 //	zero NAME                                   zeroes a buffer
 //	set VARIABLE[+BYTES] KIND=VALUE             writes a number, address or struct to a variable
 //	set VARIABLE[+BYTES] in=FILE                … or an array
-//	launch ENTRY grid=X[,Y[,Z]] block=X[,Y[,Z]] [shared=BYTES] [KIND=VALUE]…
+//	launch ENTRY grid=X[,Y[,Z]] block=X[,Y[,Z]] [shared=BYTES] [cooperative] [KIND=VALUE]…
 //	expect NAME FILE [mask=FILE] [ulp=N] [rtol=R] [atol=A]
 //	expect VARIABLE[+BYTES] FILE …              compares a buffer, or a variable, with a file
 //	save NAME FILE                              writes a buffer to a file, if there was no error
@@ -301,7 +301,7 @@ func (p *scriptParser) argument(a Arg) error {
 
 func (p *scriptParser) launch(words []string) (action, error) {
 	if len(words) == 0 {
-		return nil, errors.New("want launch ENTRY grid=X[,Y[,Z]] block=X[,Y[,Z]] [shared=BYTES] [KIND=VALUE]…")
+		return nil, errors.New("want launch ENTRY grid=X[,Y[,Z]] block=X[,Y[,Z]] [shared=BYTES] [cooperative] [KIND=VALUE]…")
 	}
 	if p.modules == 0 {
 		return nil, errors.New("no module so far")
@@ -321,6 +321,10 @@ func (p *scriptParser) launch(words []string) (action, error) {
 			if err != nil {
 				err = errors.New("want a number of bytes")
 			}
+		case "cooperative":
+			if l.Cooperative = true; w != key {
+				err = errors.New("want the word cooperative alone")
+			}
 		default:
 			a, err := ParseArg(w)
 			if err == nil {
@@ -335,10 +339,10 @@ func (p *scriptParser) launch(words []string) (action, error) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s=%s: %w", key, value, err)
+			return nil, fmt.Errorf("%s: %w", w, err)
 		}
 		if seen[key] {
-			return nil, fmt.Errorf("a second %s=", key)
+			return nil, fmt.Errorf("a second %s", strings.TrimSuffix(w, value))
 		}
 		seen[key] = true
 	}

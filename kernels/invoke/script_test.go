@@ -193,6 +193,8 @@ func TestParseScriptErrors(t *testing.T) {
 		{module + "launch", "want launch ENTRY"},
 		{module + "launch k grid=1", "want grid= and block="},
 		{module + "launch k grid=1 grid=1 block=1", "a second grid="},
+		{module + "launch k grid=1 block=1 cooperative cooperative", "a second cooperative"},
+		{module + "launch k grid=1 block=1 cooperative=no", "cooperative=no: want the word cooperative alone"},
 		{module + "launch k grid=0 block=1", "grid=0: want X, X,Y or X,Y,Z"},
 		{module + "launch k grid=1,1,1,1 block=1", "want X, X,Y or X,Y,Z"},
 		{module + "launch k grid=1 block=1 shared=x", "a number of bytes"},
@@ -227,7 +229,7 @@ func TestParseScriptErrors(t *testing.T) {
 // FuzzScript holds the parser to a script or one error with the file's name, and runs what
 // it reads where there is no file.
 func FuzzScript(f *testing.F) {
-	f.Add("module k.ptx\nbuffer x in=x.npy mask=m.npy\nset v+4 f32=2\nlaunch k grid=1,2 block=32 shared=4 buf=x+8 s32=3 struct=u8=1,buf@8=x\nexpect x y.npy ulp=1\nsave x z.npy")
+	f.Add("module k.ptx\nbuffer x in=x.npy mask=m.npy\nset v+4 f32=2\nlaunch k grid=1,2 block=32 shared=4 cooperative buf=x+8 s32=3 struct=u8=1,buf@8=x\nexpect x y.npy ulp=1\nsave x z.npy")
 	f.Add("buffer x zeros=f32[4]\nbuffer y tmp=u8[2,3]\nzero x\nwrite x \"a b.npy\" # c")
 	f.Fuzz(func(t *testing.T, text string) {
 		s, err := ParseScript("s.txt", []byte(text))

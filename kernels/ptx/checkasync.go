@@ -69,7 +69,7 @@ func (f *inFlight) markLanes(to *[warpSize]uint64, mask, size uint32, row, on bo
 // awaited checks an access while copies are in flight, and records the issue of a copy.
 func (c *checks) awaited(a *access, mask uint32, al *allocation) error {
 	f := &c.flight
-	issue := a.in.copy != nil && a.copy == nil
+	issue := a.in.copy != nil && a.copy == nil && a.kind != accessAtomic // of a bulk copy's barrier
 	if f.lanes > 0 {
 		switch {
 		case al == nil:
@@ -82,7 +82,7 @@ func (c *checks) awaited(a *access, mask uint32, al *allocation) error {
 			}
 			for ; rest != 0; rest &= rest - 1 {
 				if l := bits.TrailingZeros32(rest); f.overlaps(a.at(l), uint64(a.size)) {
-					if other := c.copyOf(a, a.at(l), false); other != nil {
+					if other := c.copyOf(a.w.block, a, a.at(l), false); other != nil {
 						if err := a.w.block.launch.found(c.notAwaited(a, l, al, other)); err != nil {
 							return err
 						}
@@ -90,15 +90,15 @@ func (c *checks) awaited(a *access, mask uint32, al *allocation) error {
 				}
 			}
 		case a.kind != accessLoad:
-			for rest := mask; rest != 0; rest &= rest - 1 {
-				l := bits.TrailingZeros32(rest)
-				if at := a.at(l); at+uint64(a.size) > f.from && at < f.to {
-					if other := c.copyOf(a, at, true); other != nil {
-						if err := a.w.block.launch.found(c.notAwaited(a, l, al, other)); err != nil {
-							return err
-						}
-					}
-				}
+			if err := c.awaitedSource(a.w.block, f, a, mask, al); err != nil {
+				return err
+			}
+		}
+	}
+	if al != nil && a.kind != accessLoad {
+		for _, b := range c.afloat {
+			if err := c.awaitedSource(b, &b.checks.flight, a, mask, al); err != nil {
+				return err
 			}
 		}
 	}
@@ -116,9 +116,31 @@ func (c *checks) awaited(a *access, mask uint32, al *allocation) error {
 	return nil
 }
 
-// copyOf returns the thread that issued the copy which reads (source) or writes at an address, or nil.
-func (c *checks) copyOf(a *access, at uint64, source bool) *Access {
-	b, issues := a.w.block, a.in.copy != nil && a.copy == nil
+// awaitedSource checks a write to global memory while copies of a block are in flight.
+func (c *checks) awaitedSource(b *block, f *inFlight, a *access, mask uint32, al *allocation) error {
+	for rest := mask; rest != 0; rest &= rest - 1 {
+		l := bits.TrailingZeros32(rest)
+		if at := a.at(l); at+uint64(a.size) > f.from && at < f.to {
+			if other := c.copyOf(b, a, at, true); other != nil {
+				if err := a.w.block.launch.found(c.notAwaited(a, l, al, other)); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// copyOf returns the thread of a block that issued the copy which reads (source) or writes at an address, or
+// nil.
+func (c *checks) copyOf(b *block, a *access, at uint64, source bool) *Access {
+	for i := range b.bulk {
+		if c := &b.bulk[i]; c.overlaps(at, uint64(a.size), source) && (a.copy == nil || a.in != c.in) {
+			other := c.w.accessOf(c.in, int(c.lane))
+			return &other
+		}
+	}
+	issues := a.in.copy != nil && a.copy == nil
 	overlap := func(p uint64, n uint32) bool { return p < at+uint64(a.size) && at < p+uint64(n) }
 	for i := range b.warps {
 		w := &b.warps[i]

@@ -12,15 +12,12 @@ type checks struct {
 	on     Checks
 	device *Device
 	races  *races // nil if that check is off
-
-	shared      *allocShadow // of the running block
+	blockChecks
 	sharedBytes int
-	local       []*initMap // of each of its warps; nil until the warp uses its local memory
-	localBytes  int        // per thread
+	localBytes  int      // per thread
+	afloat      []*block // blocks that wait for their turn, with copies in flight
 
-	flight    inFlight
 	looked    raceAccess // the access being checked
-	arrivals  [maxBarriers][]arrival
 	localAddr [warpSize]uint64
 }
 
@@ -158,31 +155,13 @@ func (c *checks) close() error {
 // begin starts a launch.
 func (c *checks) begin(l *launch) {
 	c.sharedBytes = l.entry.dynamicAt + l.shared
-	c.shared = c.newShadow(int64(c.sharedBytes))
 	c.localBytes = l.entry.local
-	c.local = make([]*initMap, len(l.warps))
-	c.flight = inFlight{words: make([]uint64, (c.sharedBytes+255)/256)}
+	c.afloat = nil
+	c.newBlock(len(l.warps))
 	if c.races != nil {
 		c.races.beginLaunch(l.block[0] * l.block[1] * l.block[2])
-	}
-}
-
-// beginBlock starts a block, with undefined shared and local memory.
-func (c *checks) beginBlock(b *block) {
-	if c.on.Uninit {
-		c.shared.init.reset()
-		c.shared.stains = c.shared.stains[:0]
-		for _, m := range c.local {
-			if m != nil {
-				m.reset()
-			}
-		}
-	}
-	c.flight.clear()
-	if c.races != nil {
-		c.races.beginBlock(b.linear)
-		for i := range c.arrivals {
-			c.arrivals[i] = nil
+		if l.cooperative {
+			c.races.beginTogether()
 		}
 	}
 }
@@ -265,7 +244,7 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 	if al != nil {
 		base = al.base - a.imm
 	}
-	if s.races != nil && (c.flight.lanes > 0 || a.in.copy != nil) {
+	if s.races != nil && (c.flight.lanes > 0 || a.in.copy != nil || c.afloat != nil) {
 		if err := c.awaited(a, mask, al); err != nil {
 			return err
 		}
@@ -298,7 +277,7 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 	}
 	r, ra := c.races, &c.looked
 	strong := a.kind == accessAtomic || a.sem != semWeak
-	*ra = raceAccess{addr: a.addr, base: base, mask: mask, size: a.size, floor: r.launch, values: a, same: a.same, row: a.row, nc: a.in.nonCoherent()}
+	*ra = raceAccess{addr: a.addr, base: base, mask: mask, size: a.size, floor: r.launch, values: a, same: a.same, row: a.row, nc: a.in.nonCoherent(), grid: al != nil && r.grid != nil}
 	if al == nil {
 		ra.floor = r.block
 	}
@@ -313,7 +292,7 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 			ra.stamp |= stampWide
 		}
 	}
-	if c.device.opt.SameValueStores && a.kind == accessStore {
+	if c.device.opt.SameValueStores && a.kind == accessStore && !a.issuesBulk() {
 		if ra.memory = a.w.block.shared; al != nil {
 			ra.memory = al.mem
 		}
@@ -428,13 +407,12 @@ func (c *checks) uninitialized(a *access, lane int, al *allocation, at int64) er
 	return r
 }
 
-func (c *checks) race(a *access, lane int, al *allocation, with stamp) error {
+// race returns the report about a lane's access and an earlier one by the given block.
+func (c *checks) race(a *access, lane int, al *allocation, with stamp, block uint64) error {
 	r := c.report(Race, a, lane, al)
 	e := a.w.block.launch.entry
 	w := &a.w.block.warps[with.warp()]
-	g := a.w.block.launch.grid
-	b := int(c.races.startOf(with).block)
-	other := Access{Block: [3]int{b % g[0], b / g[0] % g[1], b / (g[0] * g[1])}, Thread: w.thread(with.lane()), Op: "an access"}
+	other := Access{Block: a.w.block.launch.indexOf(block), Thread: w.thread(with.lane()), Op: "an access"}
 	if pc := with.pc(); pc != pcUnknown && pc < len(e.code) {
 		other = e.accessOf(&e.code[pc], other.Block, other.Thread)
 	}

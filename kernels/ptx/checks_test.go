@@ -5,6 +5,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -73,16 +74,29 @@ func bugArgs(t testing.TB, dev *Device, words string) []device.Arg {
 	return args
 }
 
-// runBug runs a kernel of bugs.ptx and returns its report, or nil.
+// runBug runs a kernel of bugs.ptx, or cooperatively one of grid.ptx (grid/NAME), and
+// returns its report, or nil.
 func runBug(t testing.TB, opt Options, entry string, grid, block int, words string) *Report {
 	dev := New(opt)
-	m, err := dev.Load("bugs.ptx", bugsFile(t, "bugs.ptx"))
+	file, text := "bugs.ptx", bugsFile(t, "bugs.ptx")
+	name, cooperative := strings.CutPrefix(entry, "grid/")
+	if cooperative {
+		var err error
+		if text, err = os.ReadFile("testdata/grid/grid.ptx"); err != nil {
+			t.Fatal(err)
+		}
+		file = "grid.ptx"
+	}
+	m, err := dev.Load(file, text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := m.Kernel(entry)
+	k, err := m.Kernel(name)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if cooperative {
+		k = k.(device.CooperativeKernel).Cooperative()
 	}
 	args := bugArgs(t, dev, words)
 	err = k.Launch(context.Background(), device.Dim{X: grid, Y: 1, Z: 1}, device.Dim{X: block, Y: 1, Z: 1}, 0, args...)

@@ -72,7 +72,7 @@ func decodeAtom(d *decoder) error {
 		}
 	}
 	d.need(first)
-	d.in.kind, d.in.run = kindRun, accessMemory
+	d.in.kind, d.in.run = kindRun, m.run()
 	m.do = atom
 	return d.push()
 }
@@ -98,8 +98,10 @@ func decodePrefetch(d *decoder) error {
 func decodeFence(d *decoder) error {
 	if d.take("proxy") {
 		d.takeOne("alias", "async", "async.global")
+		d.takeOne("global", "shared::cta", "shared::cluster")
 	}
 	if d.s.op == "fence" {
+		d.take("mbarrier_init")
 		d.takeOne("sc", "acq_rel", "acquire", "release")
 	}
 	s, ok := d.takeScope()
@@ -121,6 +123,9 @@ func decodeCp(d *decoder) error {
 	}
 	if d.take("mbarrier") {
 		return d.asyncArrive()
+	}
+	if d.take("bulk") {
+		return d.decodeBulk()
 	}
 	d.in.kind = kindRun
 	switch which := d.takeOne("commit_group", "wait_group", "wait_all"); which {

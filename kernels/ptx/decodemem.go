@@ -200,7 +200,7 @@ func decodeLoad(d *decoder) error {
 	if err := d.address(ops[1], m); err != nil {
 		return err
 	}
-	d.in.kind, d.in.run = kindRun, accessMemory
+	d.in.kind, d.in.run = kindRun, m.run()
 	m.do = load
 	m.chooseWide(loadVectors, loadBlocks)
 	if v, ok := d.variable(ops[1].name); ok && m.space == spaceParam && d.kernelParam(v) && m.n == 1 && !m.regs[0].sink {
@@ -248,7 +248,7 @@ func decodeStore(d *decoder) error {
 	if m.space == spaceConst || m.space == spaceParam {
 		return d.errorf("%s: %v memory is read only", d.in.op, m.space)
 	}
-	d.in.kind, d.in.run = kindRun, accessMemory
+	d.in.kind, d.in.run = kindRun, m.run()
 	m.do = store
 	m.chooseWide(storeVectors, storeBlocks)
 	return d.push()

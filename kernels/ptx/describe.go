@@ -15,6 +15,9 @@ type Kernel struct {
 	// Refused is why the kernel cannot be run, with the line; "" if it can. If it is set, the fields about
 	// the code are 0.
 	Refused string `json:"refused,omitempty"`
+	// Cooperative reports whether it needs a cooperative launch: it reads the address of its grid's
+	// workspace, as cooperative groups do to synchronize the grid.
+	Cooperative bool `json:"cooperative,omitempty"`
 	// Approximate reports whether it has instructions whose result may differ on a GPU.
 	Approximate bool `json:"approximate,omitempty"`
 }
@@ -34,7 +37,7 @@ func (p *Program) Kernels() []Kernel {
 		k := Kernel{
 			Name: f.name, Params: []Param{},
 			Registers: len(e.regNames), Shared: e.shared, Local: e.local,
-			Block: f.reqntid, MostThreads: f.maxntid[0] * f.maxntid[1] * f.maxntid[2],
+			Cooperative: e.readsWorkspace(), Block: f.reqntid, MostThreads: f.maxntid[0] * f.maxntid[1] * f.maxntid[2],
 		}
 		for _, v := range f.params {
 			k.Params = append(k.Params, Param{v.name, v.elem.String(), int(v.count)})

@@ -17,9 +17,9 @@
 //
 // Divergent lanes execute one path after the other and reconverge at the branch's immediate post-dominator.
 // Lanes that branch to the kernel's end exit at once. The warps of a block take turns of some thousand
-// instructions, and yield at a barrier. The blocks of a grid run one after another. Everything runs in one
-// goroutine and in a fixed order, or with [Options].Shuffle in an order determined by a seed, so every run is
-// reproducible.
+// instructions, and yield at a barrier. The blocks of a grid run one after another or, in a cooperative launch
+// ([device.CooperativeKernel]), take turns as well. Everything runs in one goroutine and in a fixed order, or
+// with [Options].Shuffle in an order determined by a seed, so every run is reproducible.
 //
 // # How exact it is
 //
@@ -62,18 +62,19 @@
 //   - These are refused when a kernel that has them is requested: textures, surfaces,
 //     matrix instructions other than ldmatrix and those of matrix.go and wmma.go (so
 //     wgmma, stmatrix, sparse ones, mma.sync m8n8k4 of f16, and elements of 1 bit, or
-//     in wmma of 4 and 64), clusters, tensor copies and mbarriers that count their
-//     bytes (expect_tx), an address size of 32, function pointers, recursion, and, for
-//     PTX 6.4 and above and sm_70 and above, shuffles and votes without .sync. So is
-//     %envreg, which cooperative groups read to synchronize a whole grid: blocks run
-//     one after another, and are never resident together.
+//     in wmma of 4 and 64), clusters, tensor copies, bulk copies (cp.async.bulk) other
+//     than from global to shared memory with an mbarrier, an address size of 32,
+//     function pointers, recursion, and, for PTX 6.4 and above and sm_70 and above,
+//     shuffles and votes without .sync.
 //   - Lanes of one warp do not run independently. If a lane waits in a loop for
 //     something that another lane of its warp does after the loop, it waits until the
 //     budget ends the launch. A barrier, and a warp-wide instruction (.sync), waits for
 //     divergent lanes until they exit or reach it too, but not for lanes that already
 //     wait at the reconvergence point after it.
-//   - A block that waits for another block, which has not run before it, waits until the
-//     budget ends the launch.
+//   - In a launch that is not cooperative, a block that waits for another block, which has
+//     not run before it, waits until the budget ends the launch; and a kernel that reads
+//     the address of its grid's workspace (%envreg1 and %envreg2, which cooperative groups
+//     read to synchronize a whole grid) is refused.
 //   - One wrong access ends its launch, unless [Options].MaxFindings lets it continue
 //     without that access.
 //
@@ -81,8 +82,10 @@
 //
 // Of a text: 16 MiB, and half a million instructions, labels, registers and variables. Of a kernel: 48 KiB of
 // static and 227 KiB of all shared memory, 512 KiB of local memory per thread, 4 MiB of registers per warp.
-// Of a launch: those of compute capability 9.0, and [Options].Budget. Anything beyond is an error, as is
-// everything else that is wrong in a text; there is no panic.
+// Of a launch: those of compute capability 9.0, and [Options].Budget. A cooperative launch has at most as many
+// blocks as 132 multiprocessors hold (cooperative.go), and their registers, local and shared memory together
+// are within [Options].MemoryLimit. Anything beyond is an error, as is everything else that is wrong in a text;
+// there is no panic.
 //
 // # Files
 //
@@ -90,7 +93,8 @@
 //	refuse                       errors of a kernel, and of a file
 //	decode*, operands, opcodes   statements to instructions
 //	cfg, flow                    reconvergence
-//	launch, warp, barrier        the order of blocks, warps and instructions
+//	launch, cooperative, warp,   the order of blocks, warps and instructions
+//	barrier
 //	int, logic, carry, float,    instructions on rows; vector_*: in AVX2
 //	compare, cvt, round, vector,
 //	halves, approx
@@ -98,7 +102,8 @@
 //	decodewmma
 //	barrier, mbarrier            bar and barrier, mbarrier
 //	memory, memop, memknown,     memory
-//	gather, memvec, atom, async
+//	gather, memvec, atom, async,
+//	bulk
 //	device, module, params,      the interfaces of package device
 //	variables, snapshot
 //	runtime                      printf and assert

@@ -12,8 +12,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the reports in docs/checkers.md")
 
-// A report in docs/checkers.md follows a comment with its run: the kernel of bugs.cu, number of blocks,
-// threads per block, and arguments for bugArgs.
+// A report in docs/checkers.md follows a comment with its run: the kernel of bugs.cu (grid/NAME: of grid.cu),
+// number of blocks, threads per block, and arguments for bugArgs.
 var documented = regexp.MustCompile("(?m)^<!-- (\\S+) (\\d+) (\\d+) (.*) -->\n(?:\n```\n(?s:.*?)```\n)?")
 
 // TestDocs checks that the reports in docs/checkers.md are what the checkers print.

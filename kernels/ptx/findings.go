@@ -314,7 +314,11 @@ func (c *checks) raceAll(a *access, ra *raceAccess, s *raceShadow, al *allocatio
 			kind = NonCoherent
 		}
 		if !l.again(kind, a.in, other) {
-			if err := l.found(c.race(a, lane, al, with)); err != nil {
+			block := ra.other
+			if !ra.grid {
+				block = c.races.blockOf(with)
+			}
+			if err := l.found(c.race(a, lane, al, with, block)); err != nil {
 				return err
 			}
 		}
@@ -328,6 +332,13 @@ func (c *checks) raceAll(a *access, ra *raceAccess, s *raceShadow, al *allocatio
 
 // settle records a lane's access that was a race.
 func (r *races) settle(s *raceShadow, a *raceAccess, lane int) {
+	if a.grid {
+		places := r.places(s, a, lane)
+		for i := range places {
+			r.remember(&places[i], a.stamp|stamp(lane)<<stampLaneShift)
+		}
+		return
+	}
 	off, shift := a.addr[lane]-a.base, uint(bits.TrailingZeros32(a.size))
 	page := r.pool.page(s, off>>racePageShift, shift)
 	first := off & (racePageBytes - 1) >> page.shift

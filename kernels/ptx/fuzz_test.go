@@ -63,6 +63,8 @@ var bodies = []string{
 	"add.cc.u32 %r2, %r1, -1; addc.u32 %r3, 0, 0; prmt.b32 %r4, %r1, %r2, 0x3210; lop3.b32 %r5, %r1, %r2, %r3, 0x96; bfe.s32 %r6, %r1, 4, 30;",
 	"mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%f1, %f2, %f3, %f4}, {%r1, %r2, %r3, %r4}, {%r5, %r6}, {%f1, %f2, %f3, %f4}; ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%r1, %r2}, [tile+16];",
 	"mov.u32 %r2, 7; cp.async.ca.shared.global [tile+250], [%rd1+4092], 8, %r2; cp.async.wait_all; st.shared.u32 [tile+1], %r3; red.global.add.u32 [%rd2+9000], %r4;",
+	"mbarrier.init.shared.b64 [tile], 40; mbarrier.arrive.expect_tx.shared.b64 %rd7, [tile], 16; cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [tile+16], [%rd1], 16, [tile]; mbarrier.test_wait.shared.b64 %p1, [tile], %rd7;",
+	"mov.b64 %rd7, {%envreg2, %envreg1}; atom.add.release.gpu.u32 %r2, [%rd7+4], 1; L: ld.acquire.gpu.u32 %r3, [%rd7+4]; setp.eq.u32 %p1, %r2, %r3; @%p1 bra L;",
 	"atom.global.cas.b64 %rd7, [%rd1], %rd2, 5; atom.add.f32 %f1, [%rd1], 0f3f800000; fence.acq_rel.gpu; cp.async.ca.shared.global [tile], [%rd1], 4;",
 }
 
@@ -113,7 +115,9 @@ func FuzzRun(f *testing.F) {
 					}
 				}
 				// Any error will do.
-				_ = k.Launch(context.Background(), device.Dim{X: 2, Y: 1, Z: 1}, device.Dim{X: 40, Y: 1, Z: 1}, 64, args...)
+				for _, k := range []device.Kernel{k, k.(device.CooperativeKernel).Cooperative()} {
+					_ = k.Launch(context.Background(), device.Dim{X: 2, Y: 1, Z: 1}, device.Dim{X: 40, Y: 1, Z: 1}, 64, args...)
+				}
 			}
 			_ = dev.Close()
 		}

@@ -90,6 +90,10 @@ type access struct {
 // at returns a lane's address.
 func (a *access) at(lane int) uint64 { return a.addr[lane] + a.imm }
 
+// issuesBulk reports whether the access is the issue of a bulk copy: the values that it will store are not
+// known yet.
+func (a *access) issuesBulk() bool { return a.copy == nil && a.in.copy != nil && a.in.copy.bulk != nil }
+
 // stored returns the bytes that a store's lane writes, as two little-endian words; 0 for a load or an atomic.
 func (a *access) stored(lane int) (lo, hi uint64) {
 	if a.kind != accessStore {

@@ -17,7 +17,8 @@ type kernelCase struct {
 	file, entry string // file: a path in testdata, without .ptx
 	grid, block device.Dim
 	shared      int
-	args        []any  // a number is a device.Arg, an array a caseBuffer, its address a caseAddress
+	args        []any // a number is a device.Arg, an array a caseBuffer, its address a caseAddress
+	cooperative bool
 	approx      bool   // approximate instructions must be allowed
 	fails       string // expected error
 }
@@ -91,6 +92,9 @@ func (c *kernelCase) load(dev *Device) (*loadedCase, error) {
 	l := &loadedCase{kernelCase: c, dev: dev, at: make([]device.Ptr, len(c.args))}
 	if l.kernel, err = m.Kernel(c.entry); err != nil {
 		return nil, err
+	}
+	if c.cooperative {
+		l.kernel = l.kernel.(device.CooperativeKernel).Cooperative()
 	}
 	buffer := func(i int, b caseBuffer) error {
 		size := int64(max(binary.Size(b.in), binary.Size(b.want)))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"math/rand/v2"
 	"unsafe"
 
@@ -45,6 +46,9 @@ type launch struct {
 	done   <-chan struct{} // of the launch's context
 	checks *checks         // nil: no checks
 
+	cooperative bool
+	workspace   uint64 // address of the memory by which the blocks of a cooperative launch synchronize
+
 	followed  bool   // undefined registers are tracked
 	covered   []hits // by index in the code; nil: coverage is off
 	checkSync bool
@@ -68,13 +72,19 @@ type block struct {
 	barriers [maxBarriers]barrierState
 	threads  int
 	order    [maxThreads / warpSize]int // order of the warps' turns
+
+	bulk []bulkCopy // pending bulk copies
+
+	begun  bool        // in a cooperative launch
+	checks blockChecks // of a block that waits for its turn
 }
 
 // kernel implements device.Kernel.
 type kernel struct {
-	device *Device
-	loaded *loadedModule
-	entry  *entry
+	device      *Device
+	loaded      *loadedModule
+	entry       *entry
+	cooperative bool // its launches are cooperative
 }
 
 // Launch runs the kernel to its end. The error says which thread failed and where.
@@ -91,7 +101,7 @@ func (k *kernel) launch(ctx context.Context, grid, block device.Dim, shared int,
 	l := &launch{
 		done: ctx.Done(), device: k.device, loaded: k.loaded, entry: e,
 		grid: [3]int{grid.X, grid.Y, grid.Z}, block: [3]int{block.X, block.Y, block.Z},
-		shared: shared, budget: k.device.opt.Budget,
+		shared: shared, budget: k.device.opt.Budget, cooperative: k.cooperative,
 	}
 	err := l.validate()
 	if err == nil {
@@ -104,6 +114,11 @@ func (k *kernel) launch(ctx context.Context, grid, block device.Dim, shared int,
 	for i, p := range e.params {
 		args.put(l.params[p.off:p.off+p.size], i)
 	}
+	free, err := l.allocWorkspace()
+	if err != nil {
+		return fmt.Errorf("ptx: %s: %w", e.fn.name, err)
+	}
+	defer free()
 	l.origin = l.findOrigins()
 	if c := k.device.opt.Coverage; c != nil {
 		l.covered = make([]hits, len(e.code))
@@ -128,7 +143,7 @@ func (l *launch) validate() error {
 			return fmt.Errorf("block %s: want dimensions from 1 to %d, %d and %d", coordinates(l.block), maxThreads, maxThreads, maxBlockZ)
 		}
 	}
-	threads := l.block[0] * l.block[1] * l.block[2]
+	threads := l.threads()
 	if threads > maxThreads {
 		return fmt.Errorf("block %s has %d threads; the limit is %d", coordinates(l.block), threads, maxThreads)
 	}
@@ -144,39 +159,48 @@ func (l *launch) validate() error {
 	if need := int64(e.local) * int64(threads); need > l.device.opt.MemoryLimit {
 		return fmt.Errorf("%d bytes of local memory for %d threads; the limit is %d", need, threads, l.device.opt.MemoryLimit)
 	}
-	return nil
+	return l.validateCooperative()
 }
 
-// run executes the blocks one after another.
+// blocks returns the number of blocks of the grid.
+func (l *launch) blocks() uint64 { return uint64(l.grid[0]) * uint64(l.grid[1]) * uint64(l.grid[2]) }
+
+// threads returns the number of threads per block.
+func (l *launch) threads() int { return l.block[0] * l.block[1] * l.block[2] }
+
+func (l *launch) warpsOfBlock() int { return (l.threads() + warpSize - 1) / warpSize }
+
+// indexOf returns the index in the grid of the block with a linear index.
+func (l *launch) indexOf(block uint64) [3]int {
+	x, y := uint64(l.grid[0]), uint64(l.grid[1])
+	return [3]int{int(block % x), int(block / x % y), int(block / (x * y))}
+}
+
+// newBlock returns a block of the grid, without memory.
+func (l *launch) newBlock(number uint64) *block {
+	return &block{launch: l, linear: number, index: l.indexOf(number), threads: l.threads()}
+}
+
+// run executes the blocks: one after another, or in turns if the launch is cooperative.
 func (d *Device) run(l *launch) error {
 	e := l.entry
-	threads := l.block[0] * l.block[1] * l.block[2]
-	n := (threads + warpSize - 1) / warpSize
 	l.smem = aligned(e.dynamicAt + l.shared)
-	l.warps = d.warpsFor(l, n)
+	l.warps = d.warpsFor(l, l.warpsOfBlock())
 	l.start()
-	for i := range l.warps {
-		l.warps[i].fill(l)
-	}
-	var order *permutation
-	total := uint64(l.grid[0]) * uint64(l.grid[1]) * uint64(l.grid[2])
+	total, number := l.blocks(), func(i uint64) uint64 { return i }
 	if d.opt.Shuffle != 0 {
 		d.launches++
 		l.rng = rand.New(rand.NewPCG(d.opt.Shuffle, d.launches))
-		order = newPermutation(total, l.rng)
+		number = newPermutation(total, l.rng).at
 	}
-	b := &block{launch: l, warps: l.warps, shared: l.smem, threads: threads}
+	if l.cooperative {
+		return l.runTogether(number)
+	}
+	b := l.newBlock(0)
+	b.warps, b.shared = l.warps, l.smem
 	for i := range total {
-		b.linear = i
-		if order != nil {
-			b.linear = order.at(i)
-		}
-		b.index = [3]int{
-			int(b.linear % uint64(l.grid[0])),
-			int(b.linear / uint64(l.grid[0]) % uint64(l.grid[1])),
-			int(b.linear / (uint64(l.grid[0]) * uint64(l.grid[1]))),
-		}
-		l.budget -= blockCost
+		b.linear = number(i)
+		b.index = l.indexOf(b.linear)
 		if err := b.run(); err != nil && err != errEndBlock {
 			return err
 		}
@@ -197,12 +221,22 @@ func (l *launch) start() {
 // warpsFor returns n warps whose register files have the constants set. It reuses those of the kernel's last
 // launch if they are enough.
 func (d *Device) warpsFor(l *launch, n int) []warp {
-	e := l.entry
-	if kept := l.loaded.warps[e]; len(kept) >= n {
-		return kept[:n]
+	warps := l.loaded.warps[l.entry]
+	if len(warps) < n {
+		warps = newWarps(l, n)
+		l.loaded.warps[l.entry] = warps
 	}
+	warps = warps[:n]
+	for i := range warps {
+		warps[i].fill(l)
+	}
+	return warps
+}
+
+// newWarps returns n warps with register files whose constants are set.
+func newWarps(l *launch, n int) []warp {
+	e := l.entry
 	warps := make([]warp, n)
-	l.loaded.warps[e] = warps
 	words := int(e.regBytes+127)/128*16 + 16
 	for i := range warps {
 		w := &warps[i]
@@ -235,56 +269,85 @@ func (d *Device) warpsFor(l *launch, n int) []warp {
 
 // run executes one block.
 func (b *block) run() error {
+	b.begin()
+	for {
+		if more, err := b.turn(); err != nil {
+			return err
+		} else if !more {
+			return b.end()
+		}
+	}
+}
+
+// begin prepares the block to run.
+func (b *block) begin() {
 	l := b.launch
-	rng := l.rng
+	l.budget -= blockCost
 	for i := range b.barriers {
 		b.barriers[i] = barrierState{}
 	}
 	clear(b.shared)
+	b.bulk = nil
 	for i := range b.warps {
 		b.warps[i].begin(b)
+		b.order[i] = i
 	}
 	if l.checks != nil {
 		l.checks.beginBlock(b)
 	}
-	order := b.order[:len(b.warps)]
-	for i := range order {
-		order[i] = i
+}
+
+// turn gives each warp its turn, and reports whether any warp could run.
+func (b *block) turn() (more bool, err error) {
+	l, order := b.launch, b.order[:len(b.warps)]
+	if rng := l.rng; rng != nil {
+		rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	}
-	for {
-		if rng != nil {
-			rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+	for _, i := range order {
+		w := &b.warps[i]
+		if w.live == 0 || w.waiting >= 0 {
+			continue
 		}
-		ran := false
-		for _, i := range order {
-			w := &b.warps[i]
-			if w.live == 0 || w.waiting >= 0 {
-				continue
-			}
-			ran = true
-			if err := w.step(); err != nil {
-				return err
-			}
-			if l.budget <= 0 {
-				return fmt.Errorf("ptx: %s: block %s: more than %d instructions of a warp: an endless loop? (Options.Budget)",
-					l.entry.fn.name, coordinates(b.index), l.device.opt.Budget)
-			}
-			select {
-			case <-l.done:
-				return fmt.Errorf("ptx: %s: block %s: %w", l.entry.fn.name, coordinates(b.index), errStopped)
-			default:
-			}
-			if err := b.release(); err != nil {
-				return err
-			}
+		more = true
+		if err := w.step(); err != nil && err != errYield {
+			return false, err
 		}
-		if !ran {
-			break
+		if l.budget <= 0 {
+			return false, b.endless(w)
+		}
+		select {
+		case <-l.done:
+			return false, fmt.Errorf("ptx: %s: block %s: %w", l.entry.fn.name, coordinates(b.index), errStopped)
+		default:
+		}
+		if err := b.release(); err != nil {
+			return false, err
 		}
 	}
+	return more, nil
+}
+
+// endless returns the error of a launch that has used up its budget while warp w ran.
+func (b *block) endless(w *warp) error {
+	l := b.launch
+	text := fmt.Sprintf("ptx: %s: block %s: more than %d instructions of a warp: an endless loop? (Options.Budget)",
+		l.entry.fn.name, coordinates(b.index), l.device.opt.Budget)
+	if code := l.entry.code; w.live != 0 && int(w.pc) < len(code) {
+		at := w.accessOf(&code[w.pc], bits.TrailingZeros32(w.active|1<<31))
+		text += fmt.Sprintf("; thread %s was at %s", coordinates(at.Thread), at.place())
+	}
+	if l.blocks() > 1 && !l.cooperative {
+		text += "; if it waits for a later block, the launch has to be cooperative" + howCooperative +
+			": in any other one block runs after another"
+	}
+	return errors.New(text)
+}
+
+// end ends the block when no warp can run any more: it reports the warps that have not exited.
+func (b *block) end() error {
 	for i := range b.warps {
 		if w := &b.warps[i]; w.live != 0 {
-			return l.foundFatal(b.stuck(w))
+			return b.launch.foundFatal(b.stuck(w))
 		}
 	}
 	return nil
@@ -299,7 +362,7 @@ func (w *warp) begin(b *block) {
 	if rest := b.threads - w.index*warpSize; rest < warpSize {
 		w.live = 1<<rest - 1
 	}
-	w.active = w.live
+	w.active, w.polls = w.live, 0
 	w.forgetCopies()
 	if l.followed {
 		w.undefinedAbout = false

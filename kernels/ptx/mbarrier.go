@@ -1,21 +1,48 @@
 package ptx
 
 import (
+	"fmt"
 	"math/bits"
 	"unsafe"
 )
 
 // mbarrier: barriers that are objects of 8 bytes in shared memory (PTX ISA §9.7.13.15). The machine's own
 // layout is, from the low end: 20 bits of pending arrivals of the current phase, 20 bits of arrivals that a
-// phase expects, and the number of the phase. For the checkers, init is a plain store, an arrival a releasing
+// phase expects, 21 bits of the bytes of copies that the phase still expects (tx-count, which may be negative
+// for a while), and the number of the phase. For the checkers, init is a plain store, an arrival a releasing
 // atomic, and a wait an acquiring one. A wait never suspends: it returns at once whether the phase is
 // complete.
 
 const (
 	mbarrierCount  = 1<<20 - 1
 	mbarrierExpect = 20 // first bit of the expected arrivals
-	mbarrierPhase  = 40 // first bit of the phase number
+	mbarrierTx     = 40 // first bit of the expected bytes
+	mbarrierPhase  = 61 // first bit of the phase number
 )
+
+// mbarrierState is the unpacked state of a barrier.
+type mbarrierState struct {
+	pending, expected uint64
+	tx                int64
+	phase             uint64
+}
+
+func unpackMbarrier(word uint64) mbarrierState {
+	tx := int64(word<<(64-mbarrierPhase)) >> (64 - mbarrierPhase + mbarrierTx)
+	return mbarrierState{word & mbarrierCount, word >> mbarrierExpect & mbarrierCount, tx, word >> mbarrierPhase}
+}
+
+func (s mbarrierState) pack() uint64 {
+	return s.pending | s.expected<<mbarrierExpect | uint64(s.tx)<<mbarrierTx&(1<<mbarrierPhase-1) | s.phase<<mbarrierPhase
+}
+
+// next returns the barrier in its next phase if this one is complete, else unchanged.
+func (s mbarrierState) next() mbarrierState {
+	if s.pending == 0 && s.tx == 0 {
+		s.pending, s.phase = s.expected, s.phase+1
+	}
+	return s
+}
 
 type mbarrierKind uint8
 
@@ -27,6 +54,8 @@ const (
 	mbarrierWait // test_wait and try_wait
 	mbarrierWaitParity
 	mbarrierAsync // cp.async.mbarrier.arrive
+	mbarrierExpectTx
+	mbarrierCompleteTx
 )
 
 // mbarrierOp is an operation on a barrier in memory.
@@ -36,6 +65,8 @@ type mbarrierOp struct {
 	state memReg // of 8 bytes: the state that arrivals return and waits take; of 4 for a wait on a parity
 	count uint32 // a row of 4 bytes
 	noInc bool   // of cp.async.mbarrier.arrive
+	hasTx bool   // an arrival that expects bytes first
+	tx    uint32 // a row of 4 bytes: the number of bytes, of arrivals, expect_tx and complete_tx
 }
 
 func (m *mbarrierOp) run(w *warp, in *instr, mask uint32) error {
@@ -47,24 +78,25 @@ func (m *mbarrierOp) run(w *warp, in *instr, mask uint32) error {
 	if m.kind == mbarrierWait || m.kind == mbarrierWaitParity {
 		return m.wait(w, in, mask)
 	}
-	mem, wrong := m.mem, uint32(0)
+	mem, wrong, why := m.mem, uint32(0), ""
 	mem.do = func(w *warp, _ *instr, t *target) {
 		for rest := t.mask; rest != 0; rest &= rest - 1 {
 			lane := bits.TrailingZeros32(rest) & 31
 			word := (*uint64)(unsafe.Add(t.mem, t.addr[lane]-t.base))
-			old, ok := *word, true
-			if *word, ok = m.next(old, w.lane(m.count, 4, lane)); !m.state.sink {
+			old, problem := *word, ""
+			if *word, problem = m.next(old, w, lane); !m.state.sink {
 				w.setLane(m.state.off, 8, lane, old)
 			}
-			wrong |= bit(!ok) << lane
+			if problem != "" {
+				wrong, why = wrong|1<<lane, problem
+			}
 		}
 	}
 	if err := w.resolve(in, &mem, in.imm, mask); err != nil {
 		return err
 	}
 	if wrong != 0 {
-		return w.errorf(in, wrong, "the count of arrivals is not within the barrier's: %d of 1 to %d, or more than are pending",
-			w.lane(m.count, 4, bits.TrailingZeros32(wrong)), mbarrierCount)
+		return w.errorf(in, wrong, "%s", why)
 	}
 	return nil
 }
@@ -74,6 +106,19 @@ func (m *mbarrierOp) run(w *warp, in *instr, mask uint32) error {
 func (m *mbarrierOp) wait(w *warp, in *instr, mask uint32) error {
 	mem, looks := m.mem, mask
 	from := w.addresses(&mem)
+	if len(w.block.bulk) > 0 {
+		for rest := mask; rest != 0; rest &= rest - 1 {
+			lane := bits.TrailingZeros32(rest) & 31
+			at := from[lane] + in.imm
+			if mem.space == spaceGeneric {
+				at -= sharedBase
+			}
+			if err := w.block.land(at, func(word uint64) bool { return m.complete(word, w, lane) }); err != nil {
+				return err
+			}
+		}
+		from = w.addresses(&mem)
+	}
 	looks &= -looks
 	for rest := mask; rest != 0; rest &= rest - 1 {
 		if from[bits.TrailingZeros32(rest)&31] != from[bits.TrailingZeros32(mask)&31] {
@@ -92,11 +137,7 @@ func (m *mbarrierOp) wait(w *warp, in *instr, mask uint32) error {
 			if t.mask>>lane&1 != 0 {
 				word = *(*uint64)(unsafe.Add(t.mem, t.addr[lane]-t.base))
 			}
-			if m.kind == mbarrierWait {
-				complete |= bit((word^w.lane(m.state.off, 8, lane))>>mbarrierPhase != 0) << lane
-			} else {
-				complete |= bit(word>>mbarrierPhase&1 != w.lane(m.state.off, 4, lane)&1) << lane
-			}
+			complete |= bit(m.complete(word, w, lane)) << lane
 		}
 	}
 	mem.sem = semRelaxed
@@ -115,29 +156,48 @@ func (m *mbarrierOp) wait(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
-// next returns the barrier after an operation with a count, and whether the count is valid.
-func (m *mbarrierOp) next(old, count uint64) (uint64, bool) {
-	pending, expected, phase := old&mbarrierCount, old>>mbarrierExpect&mbarrierCount, old>>mbarrierPhase
+// complete reports whether the phase that a lane waits for is complete.
+func (m *mbarrierOp) complete(word uint64, w *warp, lane int) bool {
+	if m.kind == mbarrierWait {
+		return (word^w.lane(m.state.off, 8, lane))>>mbarrierPhase != 0
+	}
+	return word>>mbarrierPhase&1 != w.lane(m.state.off, 4, lane)&1
+}
+
+// next returns the barrier after an operation by a lane, or the problem with its operands.
+func (m *mbarrierOp) next(old uint64, w *warp, lane int) (word uint64, problem string) {
+	s := unpackMbarrier(old)
+	switch {
+	case m.kind == mbarrierInval:
+		return 0, ""
+	case m.kind == mbarrierInit:
+		s = mbarrierState{pending: mbarrierCount}
+	case m.kind == mbarrierAsync && !m.noInc: // one more arrival is pending until it arrives
+		return old, ""
+	}
+	if m.hasTx || m.kind == mbarrierExpectTx {
+		s.tx += int64(w.lane(m.tx, 4, lane))
+	} else if m.kind == mbarrierCompleteTx {
+		s.tx -= int64(w.lane(m.tx, 4, lane))
+	}
+	if s.tx > mbarrierCount || s.tx < -mbarrierCount {
+		return old, fmt.Sprintf("%d bytes would be expected, beyond %d", s.tx, mbarrierCount)
+	}
+	if m.kind == mbarrierExpectTx || m.kind == mbarrierCompleteTx {
+		return s.next().pack(), ""
+	}
+	count := w.lane(m.count, 4, lane)
+	if count < 1 || count > s.pending {
+		return old, fmt.Sprintf("the count of arrivals is not within the barrier's: %d of 1 to %d, or more than are pending", count, mbarrierCount)
+	}
 	switch m.kind {
-	case mbarrierInval:
-		return 0, true
 	case mbarrierInit:
-		return count<<mbarrierExpect | count, count >= 1 && count <= mbarrierCount
+		return mbarrierState{pending: count, expected: count}.pack(), ""
 	case mbarrierDrop:
-		expected -= count
-	case mbarrierAsync:
-		if !m.noInc { // one more arrival is pending until it arrives
-			return old, true
-		}
+		s.expected -= count
 	}
-	if count < 1 || count > pending {
-		return old, false
-	}
-	if pending -= count; pending == 0 {
-		pending = expected
-		phase++
-	}
-	return phase<<mbarrierPhase | expected&mbarrierCount<<mbarrierExpect | pending, true
+	s.pending -= count
+	return s.next().pack(), ""
 }
 
 // pendingCount is mbarrier.pending_count.
@@ -150,9 +210,9 @@ func pendingCount(p unsafe.Pointer, w *warp, in *instr) {
 
 // decodeMbarrier decodes mbarrier.
 func decodeMbarrier(d *decoder) error {
-	what := d.takeOne("init", "inval", "arrive", "arrive_drop", "test_wait", "try_wait", "pending_count")
-	if d.take("expect_tx") || d.take("complete_tx") || what < 0 {
-		return d.errorf("%s: mbarriers that count the bytes of copies are not supported", d.in.op)
+	what := d.takeOne("init", "inval", "arrive", "arrive_drop", "test_wait", "try_wait", "pending_count", "expect_tx", "complete_tx")
+	if what < 0 {
+		return d.unsupported()
 	}
 	if what == 6 {
 		if !d.take("b64") {
@@ -160,7 +220,11 @@ func decodeMbarrier(d *decoder) error {
 		}
 		return d.alu(pendingCount, b32, b64)
 	}
-	m := &mbarrierOp{kind: [...]mbarrierKind{mbarrierInit, mbarrierInval, mbarrierArrive, mbarrierDrop, mbarrierWait, mbarrierWait}[what]}
+	m := &mbarrierOp{kind: [...]mbarrierKind{
+		mbarrierInit, mbarrierInval, mbarrierArrive, mbarrierDrop, mbarrierWait, mbarrierWait, 0, mbarrierExpectTx, mbarrierCompleteTx,
+	}[what]}
+	arrives := m.kind == mbarrierArrive || m.kind == mbarrierDrop
+	m.hasTx = arrives && d.take("expect_tx")
 	if m.kind == mbarrierWait && d.take("parity") {
 		m.kind = mbarrierWaitParity
 	}
@@ -168,7 +232,7 @@ func decodeMbarrier(d *decoder) error {
 	m.mem.sem = map[bool]semantics{false: semRelease, true: semAcquire}[waits]
 	switch {
 	case what < 2:
-	case d.take("relaxed"):
+	case d.take("relaxed"), m.kind == mbarrierExpectTx, m.kind == mbarrierCompleteTx:
 		m.mem.sem = semRelaxed
 	default:
 		d.takeOne("release", "acquire")
@@ -203,7 +267,7 @@ func decodeMbarrier(d *decoder) error {
 		}
 		d.need(0)
 		return d.mbarrierAt(m, ops[1])
-	case m.kind == mbarrierArrive || m.kind == mbarrierDrop:
+	case arrives:
 		if len(ops) == 0 {
 			return d.errorf("%s: no operands", d.in.op)
 		}
@@ -214,12 +278,17 @@ func decodeMbarrier(d *decoder) error {
 		}
 		ops = ops[1:]
 	}
-	if len(ops) < 1 || len(ops) > 2 || m.kind == mbarrierInit && len(ops) != 2 || m.kind == mbarrierInval && len(ops) != 1 {
+	counts := m.hasTx || m.kind == mbarrierExpectTx || m.kind == mbarrierCompleteTx
+	if len(ops) < 1 || len(ops) > 2 || (counts || m.kind == mbarrierInit) && len(ops) != 2 || m.kind == mbarrierInval && len(ops) != 1 {
 		return d.errorf("%s: wrong number of operands", d.in.op)
 	}
 	m.count = d.constant(1, 4, nil, false)
 	if len(ops) == 2 {
-		if m.count, err = d.src(ops[1], b32); err != nil {
+		into := &m.count
+		if counts {
+			into = &m.tx
+		}
+		if *into, err = d.src(ops[1], b32); err != nil {
 			return err
 		}
 		d.need(0)

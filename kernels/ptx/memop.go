@@ -22,9 +22,32 @@ type target struct {
 // An accessFunc performs a load, store or atomic for the lanes of a target.
 type accessFunc func(w *warp, in *instr, t *target)
 
-// accessMemory executes a load, store or atomic.
+// run returns the function that executes the access.
+func (m *memOp) run() runFunc {
+	if m.kind == accessAtomic || m.sem != semWeak {
+		return accessStrong
+	}
+	return accessMemory
+}
+
+// accessMemory executes a weak load or store.
 func accessMemory(w *warp, in *instr, mask uint32) error {
 	return w.resolve(in, in.mem, in.imm, mask)
+}
+
+// accessStrong executes a strong load or store, or an atomic. A warp that waits for another block polls by
+// these, and so some of them end the warp's turn in a cooperative launch.
+func accessStrong(w *warp, in *instr, mask uint32) error {
+	if err := w.resolve(in, in.mem, in.imm, mask); err != nil {
+		return err
+	}
+	if w.polls > 0 {
+		if w.polls--; w.polls == 0 {
+			w.pc++
+			return errYield
+		}
+	}
+	return nil
 }
 
 // addresses returns each lane's address, without the immediate offset.

@@ -138,7 +138,7 @@ func (m *loadedModule) Kernel(name string) (device.Kernel, error) {
 		return nil, fmt.Errorf("ptx: %s: %s has approximate instructions, which are not allowed", m.program.module.name, short(name))
 	}
 	m.device.approx = m.device.approx || e.approx
-	return &kernel{m.device, m, e}, nil
+	return &kernel{device: m.device, loaded: m, entry: e}, nil
 }
 
 // A Cache keeps modules that devices have parsed, found by their content; beyond 128 it drops the oldest.

@@ -20,16 +20,17 @@ import (
 // barrier, then a fence and an atomic by one thread, and the last block has a fence and a barrier between its
 // atomic and its reads.
 type publications struct {
-	active bool // the launch has executed a fence or published something
-	warps  [][warpSize]threadView
-	own    []bool     // warps with a view for each thread
-	all    threadView // view shared by the threads of the other warps
+	active bool              // the launch has executed a fence or published something
+	global map[uint64]*place // by address
+	blockViews
+}
 
-	global   map[uint64]*place // by address
-	inShared map[uint64]*place // by offset in the block's shared memory
-
-	indexed *view // the view that index was made of
-	index   map[stamp][]*view
+// blockViews is what the threads of a block have fenced, read and acquired.
+type blockViews struct {
+	views    [][warpSize]threadView // by warp
+	apart    []bool                 // warps with a view for each thread
+	all      threadView             // view shared by the threads of the other warps
+	inShared map[uint64]*place      // by offset in the block's shared memory
 }
 
 // reach is the scope of a fence or strong access: the block, or all blocks.
@@ -57,31 +58,49 @@ type threadView struct {
 // place is what is published at an address: to all blocks, and to the threads of one block.
 type place struct {
 	published [toAll + 1]*view
-	block     stamp // of published[toBlock]
+	block     uint64           // of published[toBlock]
+	elsewhere map[uint64]*view // what is published to the threads of other blocks, by block
 }
 
-func (p *publications) clear() { *p = publications{warps: p.warps, own: p.own} }
+// enter makes published[toBlock] that of the running block. What was published to the threads of another block
+// is kept in elsewhere if they may run again.
+func (at *place) enter(r *races) {
+	if at.block == r.number {
+		return
+	}
+	if v := at.published[toBlock]; v != nil && r.grid != nil {
+		if at.elsewhere == nil {
+			at.elsewhere = map[uint64]*view{}
+		}
+		at.elsewhere[at.block] = v
+	}
+	at.block, at.published[toBlock] = r.number, at.elsewhere[r.number]
+}
+
+func (p *publications) clear() {
+	*p = publications{blockViews: blockViews{views: p.views, apart: p.apart}}
+}
 
 // beginBlock resets the views of the previous block's threads.
 func (p *publications) beginBlock() {
 	p.all = threadView{}
-	clear(p.own)
+	clear(p.apart)
 	p.inShared = nil
 }
 
-// before reports whether the thread of s has acquired e.
-func (p *publications) before(r *races, e, s stamp) bool {
+// before reports whether the thread of s has acquired e, an access of a block.
+func (p *publications) before(e, s stamp, block uint64) bool {
 	if !p.active {
 		return false
 	}
 	acquired := p.thread(s.warp(), s.lane()).acquired
-	return acquired != nil && p.reaches(r, acquired, e)
+	return acquired != nil && acquired.has(e, block)
 }
 
 // thread returns a thread's view, for reading.
 func (p *publications) thread(warp, lane int) *threadView {
-	if warp < len(p.own) && p.own[warp] {
-		return &p.warps[warp][lane]
+	if warp < len(p.apart) && p.apart[warp] {
+		return &p.views[warp][lane]
 	}
 	return &p.all
 }
@@ -89,67 +108,17 @@ func (p *publications) thread(warp, lane int) *threadView {
 // change returns the views of a warp's threads, for writing.
 func (p *publications) change(warp int) *[warpSize]threadView {
 	p.active = true
-	for len(p.warps) <= warp {
-		p.warps = append(p.warps, [warpSize]threadView{})
-		p.own = append(p.own, false)
+	for len(p.views) <= warp {
+		p.views = append(p.views, [warpSize]threadView{})
+		p.apart = append(p.apart, false)
 	}
-	if !p.own[warp] {
-		p.own[warp] = true
-		for l := range p.warps[warp] {
-			p.warps[warp][l] = p.all
-		}
-	}
-	return &p.warps[warp]
-}
-
-// nearViews is the number of views that reaches visits before it builds an index.
-const nearViews = 32
-
-// reaches reports whether a view, or one of its ancestors, includes an access.
-func (p *publications) reaches(r *races, v *view, e stamp) bool {
-	if p.indexed != v {
-		var queue [nearViews]*view
-		queue[0] = v
-		n, complete := 1, true
-		for i := 0; i < n; i++ {
-			if queue[i].has(e) {
-				return true
-			}
-			for _, up := range queue[i].parents {
-				if n == nearViews {
-					complete = false
-					break
-				}
-				queue[n] = up
-				n++
-			}
-		}
-		if complete {
-			return false
-		}
-		p.makeIndex(v)
-	}
-	first := r.startOf(e).at
-	return slices.ContainsFunc(p.index[first], func(v *view) bool { return v.has(e) })
-}
-
-// makeIndex indexes v's ancestors by block.
-func (p *publications) makeIndex(v *view) {
-	p.indexed, p.index = v, map[stamp][]*view{}
-	seen := map[*view]bool{v: true}
-	for todo := []*view{v}; len(todo) > 0; {
-		v := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		if v.first != 0 {
-			p.index[v.first] = append(p.index[v.first], v)
-		}
-		for _, up := range v.parents {
-			if !seen[up] {
-				seen[up] = true
-				todo = append(todo, up)
-			}
+	if !p.apart[warp] {
+		p.apart[warp] = true
+		for l := range p.views[warp] {
+			p.views[warp][l] = p.all
 		}
 	}
+	return &p.views[warp]
 }
 
 // fence handles a fence by some lanes of a warp.
@@ -196,8 +165,8 @@ func (p *publications) strong(r *races, places *map[uint64]*place, a *raceAccess
 		l := bits.TrailingZeros32(rest)
 		t, addr := &threads[l], a.addr[l]
 		at := (*places)[addr]
-		if at != nil && at.block != r.block {
-			at.block, at.published[toBlock] = r.block, nil
+		if at != nil {
+			at.enter(r)
 		}
 		if at != nil && kind != accessStore {
 			for k := toBlock; k <= to; k++ {
@@ -217,12 +186,12 @@ func (p *publications) strong(r *races, places *map[uint64]*place, a *raceAccess
 			if *places == nil {
 				*places = map[uint64]*place{}
 			}
-			at = &place{block: r.block}
+			at = &place{block: r.number}
 			(*places)[addr] = at
 		}
 		for k := toBlock; k <= to; k++ {
 			if kind == accessStore {
-				at.published[k] = nil
+				at.published[k], at.elsewhere = nil, nil
 			}
 			at.published[k] = r.join(at.published[k], t.fenced[k])
 		}
@@ -231,12 +200,12 @@ func (p *publications) strong(r *races, places *map[uint64]*place, a *raceAccess
 
 // blockBarrier shares the views of all threads of the block.
 func (p *publications) blockBarrier(r *races) {
-	if !slices.Contains(p.own, true) {
+	if !slices.Contains(p.apart, true) {
 		return
 	}
 	p.partBarrier(r, ^uint32(0))
-	p.all = p.warps[slices.Index(p.own, true)][0]
-	clear(p.own)
+	p.all = p.views[slices.Index(p.apart, true)][0]
+	clear(p.apart)
 }
 
 // partBarrier does the same for the threads of some warps.
@@ -268,11 +237,11 @@ func (p *publications) partBarrier(r *races, warps uint32) {
 
 // warpBarrier does the same for some lanes of a warp.
 func (p *publications) warpBarrier(r *races, warp int, mask uint32) {
-	if warp >= len(p.own) || !p.own[warp] {
+	if warp >= len(p.apart) || !p.apart[warp] {
 		return
 	}
 	var g gathering
-	threads := &p.warps[warp]
+	threads := &p.views[warp]
 	for rest := mask; rest != 0; rest &= rest - 1 {
 		g.add(&threads[bits.TrailingZeros32(rest)])
 	}

@@ -17,26 +17,21 @@ import "math/bits"
 // Two lanes of one store that write equal values to one place are not a race either. A non-coherent load is
 // not ordered with any write of its launch.
 //
-// The machine runs one block after another, so an epoch belongs to one block. Epochs increase from launch to
-// launch: stamps that an earlier launch has left in the shadow memory are older than launch, and are ignored.
+// An epoch belongs to one block: the machine runs one block after another or, in a cooperative launch, one
+// turn of a block after another (racegrid.go). Epochs increase from launch to launch: stamps that an earlier
+// launch has left in the shadow memory are older than launch, and are ignored.
 type races struct {
 	now     stamp // current epoch
 	launch  stamp // start of the launch
-	block   stamp // start of the block
-	barrier stamp // last barrier of all threads of the block, or its start
-	warps   []warpTime
-	threads int // threads per block
+	threads int   // threads per block
+	blockTime
 
-	starts   []blockStart // of every block of the launch, in order of execution
+	starts   []blockStart // of the blocks of the launch, in order of execution
 	slowed   uint64       // number of calls of slow
 	deferred deferred     // of this block
 	pool     racePool
+	grid     *gridRaces // of a cooperative launch; else nil
 	publications
-}
-
-type blockStart struct {
-	at    stamp
-	block uint64 // its linear index in the grid
 }
 
 // warpTime is the vector clock of a warp: up to when it is ordered after others.
@@ -62,12 +57,11 @@ func (r *races) tick() {
 		r.pool.forget()
 		r.publications.clear()
 		r.now = oneEpoch
-		r.launch, r.block, r.barrier = r.now, r.now, r.now
-		if n := len(r.starts); n > 0 {
-			r.starts = append(r.starts[:0], blockStart{r.now, r.starts[n-1].block})
-		}
-		for w := range r.warps {
-			r.warps[w] = warpTime{sync: r.now}
+		r.launch = r.now
+		r.starts = append(r.starts[:0], blockStart{r.now, r.number})
+		r.begin(r.now)
+		if r.grid != nil {
+			r.grid.forget(r.now)
 		}
 	}
 }
@@ -80,33 +74,18 @@ func (r *races) beginLaunch(threads int) {
 	r.launch = r.now
 	r.threads = threads
 	r.deferred.beginLaunch()
-	r.starts = r.starts[:0]
+	r.starts, r.grid = r.starts[:0], nil
 	r.warps = make([]warpTime, (threads+warpSize-1)/warpSize)
 }
 
 // beginBlock starts the next block.
 func (r *races) beginBlock(block uint64) {
 	r.tick()
-	r.block, r.barrier = r.now, r.now
-	for w := range r.warps {
-		r.warps[w] = warpTime{sync: r.now}
-	}
+	r.number = block
+	r.begin(r.now)
 	r.starts = append(r.starts, blockStart{r.now, block})
 	r.deferred.drop()
 	r.publications.beginBlock()
-}
-
-// startOf returns the start of the block that ran at a time in this launch.
-func (r *races) startOf(e stamp) blockStart {
-	lo, hi := 0, len(r.starts)
-	for hi-lo > 1 {
-		if mid := (lo + hi) / 2; r.starts[mid].at <= e {
-			lo = mid
-		} else {
-			hi = mid
-		}
-	}
-	return r.starts[lo]
 }
 
 // blockBarrier handles a barrier that all threads of the block have reached.
@@ -190,7 +169,15 @@ func (r *races) warpBarrier(warp int, mask, live uint32) {
 // before reports whether an access e of this launch, or of this block for shared memory, is ordered before
 // the current access s.
 func (r *races) before(e, s stamp) bool {
-	if e >= r.block {
+	if !r.own(e) && !r.active {
+		return false // e is of another block
+	}
+	return r.beforeIn(e, s, r.blockOf(e))
+}
+
+// beforeIn is before for an access of the given block.
+func (r *races) beforeIn(e, s stamp, block uint64) bool {
+	if block == r.number {
 		if e < r.barrier || (e^s)&stampThread == 0 {
 			return true
 		}
@@ -206,7 +193,7 @@ func (r *races) before(e, s stamp) bool {
 			return true
 		}
 	}
-	return r.publications.before(r, e, s)
+	return r.publications.before(e, s, block)
 }
 
 // conflict reports whether an earlier access e and the current one, s, are a race.
@@ -214,7 +201,7 @@ func (r *races) conflict(e, s, floor stamp) bool {
 	if e < floor || !e.writes() && !s.writes() {
 		return false
 	}
-	if e&s&stampStrong != 0 && (e >= r.block || e&s&stampWide != 0) {
+	if e&s&stampStrong != 0 && (e&s&stampWide != 0 || r.own(e)) {
 		return false
 	}
 	return !r.before(e, s)
@@ -230,6 +217,8 @@ type raceAccess struct {
 	values     stored // of a store
 	same, row  bool   // as in access
 	nc         bool   // a non-coherent load, which races with every write of the launch
+	grid       bool   // to global memory, in a cooperative launch
+	other      uint64 // of a race in a cooperative launch: the block of the earlier access
 	memory     []byte // destination of a store, if others may store the same value
 }
 
@@ -261,6 +250,9 @@ func (w *window) settled(e, s stamp) bool {
 
 // check checks an access and records it. It returns the first lane that races and the earlier access, or -1.
 func (r *races) check(s *raceShadow, a *raceAccess) (lane int, with stamp) {
+	if a.grid {
+		return r.checkGrid(s, a)
+	}
 	win := window{a.floor, r.block, r.barrier, r.warps[a.stamp.warp()].sync}
 	shift := uint(bits.TrailingZeros32(a.size))
 	if a.row {
@@ -444,12 +436,7 @@ func (a *raceAccess) sameValue(e, s stamp, lane int) bool {
 // distance returns how far apart the threads of two accesses are: 0 in one warp, 1 in two warps of a block, 2
 // in two blocks.
 func (r *races) distance(e, f stamp) int {
-	switch {
-	case e < r.block && f < r.block:
-		if r.startOf(e) != r.startOf(f) {
-			return 2
-		}
-	case e < r.block || f < r.block:
+	if r.blockOf(e) != r.blockOf(f) {
 		return 2
 	}
 	if (e^f)&stampWarp != 0 {

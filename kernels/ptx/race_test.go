@@ -12,7 +12,7 @@ type raceTwin struct {
 	block   int
 	threads [twinThreads]*twinThread
 	bytes   map[uint64][]twinAccess
-	places  map[uint64]*[2]twinPlace
+	places  map[uint64]*twinPlace
 }
 
 // The most threads of a launch in the tests.
@@ -37,9 +37,18 @@ type twinThread struct {
 	pending [2]vector
 }
 
+// A twinPlace is what is published there to all, and to the threads of each block.
 type twinPlace struct {
-	published vector
-	block     int
+	toAll   vector
+	toBlock [4]vector
+}
+
+// to returns what is published to the threads of a block.
+func (p *twinPlace) to(k, block int) *vector {
+	if reach(k) == toAll {
+		return &p.toAll
+	}
+	return &p.toBlock[block]
 }
 
 type twinAccess struct {
@@ -51,7 +60,7 @@ type twinAccess struct {
 }
 
 func newTwin() *raceTwin {
-	return &raceTwin{bytes: map[uint64][]twinAccess{}, places: map[uint64]*[2]twinPlace{}}
+	return &raceTwin{bytes: map[uint64][]twinAccess{}, places: map[uint64]*twinPlace{}}
 }
 
 func (w *raceTwin) thread(warp, lane int) *twinThread {
@@ -145,15 +154,12 @@ func (w *raceTwin) access(a *raceAccess, sem semantics, to reach) bool {
 		t := w.thread(warp, l)
 		p := w.places[a.addr[l]]
 		if p == nil {
-			p = &[2]twinPlace{{block: w.block}, {block: w.block}}
+			p = new(twinPlace)
 			w.places[a.addr[l]] = p
-		}
-		if p[toBlock].block != w.block {
-			p[toBlock] = twinPlace{block: w.block}
 		}
 		if kind != accessStore {
 			for k := range int(to) + 1 {
-				t.pending[k].join(&p[k].published)
+				t.pending[k].join(p.to(k, w.block))
 			}
 		}
 		switch {
@@ -163,11 +169,14 @@ func (w *raceTwin) access(a *raceAccess, sem semantics, to reach) bool {
 			w.acquire(t, to)
 		}
 		if kind != accessLoad {
-			for k := range int(to) + 1 {
-				if kind == accessStore {
-					p[k].published = vector{}
+			if kind == accessStore {
+				p.toBlock = [4]vector{}
+				if to == toAll {
+					p.toAll = vector{}
 				}
-				p[k].published.join(&t.fenced[k])
+			}
+			for k := range int(to) + 1 {
+				p.to(k, w.block).join(&t.fenced[k])
 			}
 		}
 	}
@@ -181,6 +190,8 @@ type raceScript struct {
 	narrow         bool // some of them with block scope
 	fences         bool // fences, releases and acquires
 	parts          bool // barriers of some warps of a block, or lanes of a warp
+	alone          bool // blocks of one thread
+	turns          bool // the launch is cooperative
 	blocks, places int
 }
 
@@ -195,18 +206,40 @@ func (sc raceScript) run(seed uint64) (got, want bool, steps int) {
 		var addr [warpSize]uint64
 		r.check(newRaceShadow(1024), &raceAccess{addr: &addr, mask: 1, size: 4, stamp: r.now | stamp(accessStore), floor: r.launch})
 	}
-	shadow := newRaceShadow(4096)
+	shadow, inShared := newRaceShadow(4096), newRaceShadow(0)
 	r.beginLaunch(warps * warpSize)
-	for block := range sc.blocks {
-		r.beginBlock(uint64(block))
+	turns, order := sc.blocks, 2 // order: how often there is what orders blocks
+	if sc.turns {
+		r.beginTogether()
+		turns, order = 3*turns, 6
+	}
+	begun := make([]bool, sc.blocks)
+	arrivals, twinArrivals := make([][]arrival, sc.blocks), make([][]*vector, sc.blocks)
+	for turn := range turns {
+		block := turn
+		if sc.turns {
+			if turn > 0 {
+				r.leave(inShared)
+			}
+			block = rng.IntN(sc.blocks)
+		}
+		if begun[block] {
+			r.enter(uint64(block))
+		} else {
+			r.beginBlock(uint64(block))
+			begun[block] = true
+		}
 		twin.block = block
-		arrived, twinArrived := []arrival(nil), []*vector(nil)
+		arrived, twinArrived := arrivals[block], twinArrivals[block]
 		for range rng.IntN(1 + rng.IntN(30)) {
 			steps++
 			warp := rng.IntN(warps)
 			mask := uint32(1) << rng.IntN(4)
 			if rng.IntN(3) == 0 {
 				mask = 1 + rng.Uint32N(15)
+			}
+			if sc.alone {
+				warp, mask = 0, 1
 			}
 			switch n := rng.IntN(20); {
 			case n < 2:
@@ -260,6 +293,9 @@ func (sc raceScript) run(seed uint64) (got, want bool, steps int) {
 				}
 				switch rng.IntN(24) {
 				case 0: // a row
+					if sc.alone {
+						break
+					}
 					start := addr[0] &^ 15
 					for l := range addr {
 						addr[l] = start + uint64(l)*uint64(size)
@@ -270,9 +306,9 @@ func (sc raceScript) run(seed uint64) (got, want bool, steps int) {
 						addr[l] = addr[0]
 					}
 				}
-				a := &raceAccess{addr: &addr, mask: mask, size: size, floor: r.launch}
+				a := &raceAccess{addr: &addr, mask: mask, size: size, floor: r.launch, grid: sc.turns}
 				kind, sem, to := accessKind(rng.IntN(2)), semWeak, toAll
-				if sc.strong && rng.IntN(2) == 0 {
+				if sc.strong && rng.IntN(order) > 0 {
 					kind, sem = accessKind(rng.IntN(3)), semRelaxed
 					// A strong and a weak access to one place are usually a race.
 					for l := range addr {
@@ -280,9 +316,9 @@ func (sc raceScript) run(seed uint64) (got, want bool, steps int) {
 					}
 					a.size = 4
 					if sc.narrow {
-						to = reach(min(rng.IntN(4), 1))
+						to = reach(min(rng.IntN(order*order), 1))
 					}
-					if sc.fences && rng.IntN(3) == 0 {
+					if sc.fences && rng.IntN(6) < order {
 						sem = [3]semantics{semAcquire, semRelease}[kind]
 						if kind == accessAtomic {
 							sem = semAcquire + semantics(rng.IntN(3))
@@ -309,6 +345,7 @@ func (sc raceScript) run(seed uint64) (got, want bool, steps int) {
 				}
 			}
 		}
+		arrivals[block], twinArrivals[block] = arrived, twinArrived
 	}
 	return false, false, steps
 }
@@ -325,6 +362,10 @@ func TestRaceTwin(t *testing.T) {
 		{name: "parts", parts: true, blocks: 3, places: 60},
 		{name: "fences", strong: true, narrow: true, fences: true, blocks: 4, places: 40},
 		{name: "all", strong: true, narrow: true, fences: true, parts: true, blocks: 4, places: 40},
+		{name: "turns", strong: true, turns: true, blocks: 4, places: 100},
+		{name: "turns of threads", strong: true, narrow: true, fences: true, alone: true, turns: true, blocks: 4, places: 100},
+		{name: "turns with fences", strong: true, narrow: true, fences: true, turns: true, blocks: 4, places: 100},
+		{name: "turns with all", strong: true, narrow: true, fences: true, parts: true, turns: true, blocks: 4, places: 100},
 	} {
 		t.Run(sc.name, func(t *testing.T) {
 			runs := uint64(120)
@@ -349,7 +390,7 @@ func TestRaceTwin(t *testing.T) {
 			if races == 0 || races == int(runs) {
 				t.Errorf("%d races in %d launches show nothing", races, runs)
 			}
-			if plain := !sc.parts && !sc.fences && !sc.narrow; missed > 0 && plain || missed > races/10 {
+			if plain := sc.turns && sc.alone || !sc.parts && !sc.fences && !sc.narrow; missed > 0 && plain || missed > races/10 {
 				t.Errorf("%d of %d races were missed", missed, races)
 			}
 		})
@@ -357,10 +398,11 @@ func TestRaceTwin(t *testing.T) {
 }
 
 func FuzzRaces(f *testing.F) {
-	f.Add(uint64(1), true, true, true, true, uint8(40))
-	f.Add(uint64(2), false, false, false, false, uint8(3))
-	f.Fuzz(func(t *testing.T, seed uint64, strong, narrow, fences, parts bool, places uint8) {
-		sc := raceScript{strong: strong, narrow: narrow, fences: fences, parts: parts, blocks: 4, places: 1 + int(places)}
+	f.Add(uint64(1), true, true, true, true, false, uint8(40))
+	f.Add(uint64(2), false, false, false, false, false, uint8(3))
+	f.Add(uint64(3), true, true, true, false, true, uint8(40))
+	f.Fuzz(func(t *testing.T, seed uint64, strong, narrow, fences, parts, turns bool, places uint8) {
+		sc := raceScript{strong: strong, narrow: narrow, fences: fences, parts: parts, turns: turns, blocks: 4, places: 1 + int(places)}
 		got, want, steps := sc.run(seed)
 		if exact := !narrow && !fences && !parts; got && !want || exact && want && !got {
 			t.Errorf("after %d steps: race %v, want %v", steps, got, want)
@@ -419,7 +461,7 @@ func TestRacesForget(t *testing.T) {
 
 // TestLastOfMany checks that order through many views is found.
 func TestLastOfMany(t *testing.T) {
-	const blocks = 10 * nearViews
+	const blocks = 320
 	for _, fenced := range []bool{true, false} {
 		r, s := newRaces(), newRaceShadow(1<<20)
 		r.beginLaunch(32)

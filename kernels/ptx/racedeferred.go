@@ -8,7 +8,6 @@ import "math/bits"
 // dropped at the next barrier of all threads. If one of the noted bytes is written or read before that, or
 // something else orders threads, the noted accesses are checked first, in their order, as if each happened
 // now.
-// each were now.
 
 // maxNoted is the number of accesses that may be noted at a time.
 const maxNoted = 1 << 13

@@ -2,31 +2,55 @@ package ptx
 
 import "slices"
 
-// view is an immutable set of accesses: some of one block, and those of its parents, which belong to other
-// blocks.
-type view struct {
-	first   stamp              // start of the block; 0 if there are only parents
-	below   stamp              // includes what all threads of the block did before this
-	rows    []*[warpSize]stamp // by warp: includes what each lane did before this; nil adds nothing
-	parents []*view
+// cut is an immutable set of accesses of one block: of each of its threads, those before a time.
+type cut struct {
+	below stamp              // includes what all threads of the block did before this
+	rows  []*[warpSize]stamp // by warp: includes what each lane did before this; nil adds nothing
 }
 
-// has reports whether the view itself, without its parents, includes an access.
-func (v *view) has(e stamp) bool {
-	if e < v.first {
-		return false
-	}
-	if e < v.below {
+// has reports whether the set includes an access of its block.
+func (c *cut) has(e stamp) bool {
+	if e < c.below {
 		return true
 	}
 	w := e.warp()
-	return w < len(v.rows) && v.rows[w] != nil && e < v.rows[w][e.lane()]
+	return w < len(c.rows) && c.rows[w] != nil && e < c.rows[w][e.lane()]
+}
+
+// view is an immutable set of accesses: some of one block, which are stored separately since most operations
+// change only them, and some of other blocks.
+type view struct {
+	block  uint64 // its linear index in the grid
+	cut           // of that block
+	others *cuts  // of other blocks, and perhaps more of that one
+	whole  *cuts  // union of others and cut; made on first use
+}
+
+// has reports whether the set includes an access of a block.
+func (v *view) has(e stamp, block uint64) bool {
+	if v.block == block && v.cut.has(e) {
+		return true
+	}
+	c := v.others.of(block)
+	return c != nil && c.has(e)
+}
+
+// all returns the whole set.
+func (v *view) all() *cuts {
+	if v.whole == nil {
+		v.whole = v.others
+		if v.below > 0 || v.rows != nil {
+			c := v.cut
+			v.whole = union(v.others, only(v.block, &c))
+		}
+	}
+	return v.whole
 }
 
 // known returns the accesses of the block that are ordered before what a thread does now.
 func (r *races) known(warp, lane int) *view {
 	w := &r.warps[warp]
-	v := &view{first: r.block, below: r.barrier, rows: make([]*[warpSize]stamp, len(r.warps))}
+	v := &view{block: r.number, cut: cut{r.barrier, make([]*[warpSize]stamp, len(r.warps))}}
 	for other, until := range w.others {
 		if until > r.barrier {
 			v.rows[other] = new([warpSize]stamp)
@@ -50,83 +74,76 @@ func (r *races) known(warp, lane int) *view {
 // join returns the union of some views, any of which may be nil. Those of the running block are merged into
 // one.
 func (r *races) join(views ...*view) *view {
-	var own, parents []*view
+	var own, foreign []*view
 	for _, v := range views {
 		switch {
 		case v == nil:
-		case v.first != r.block:
-			parents = another(parents, v)
+		case v.block != r.number:
+			foreign = another(foreign, v)
 		case !slices.Contains(own, v):
 			own = append(own, v)
 		}
 	}
 	if len(own) > 0 {
-		return merge(own, parents)
+		return merge(own, foreign)
 	}
-	if len(parents) == 2 && parents[0].descendsFrom(parents[1]) {
-		return parents[0]
+	if len(foreign) < 2 {
+		return append(foreign, nil)[0]
 	}
-	if len(parents) == 2 && parents[1].descendsFrom(parents[0]) {
-		return parents[1]
+	v := &view{block: r.number}
+	for _, u := range foreign {
+		v.others = union(v.others, u.all())
 	}
-	return family(parents)
+	for _, u := range foreign {
+		if u.all() == v.others {
+			return u
+		}
+	}
+	return v
 }
-
-// descendsFrom reports whether up is a parent of v.
-func (v *view) descendsFrom(up *view) bool { return slices.Contains(v.parents, up) }
-
-// family returns the union of some views of other blocks.
-func family(parents []*view) *view {
-	switch len(parents) {
-	case 0:
-		return nil
-	case 1:
-		return parents[0]
-	}
-	return &view{parents: parents}
-}
-
-// maxParents is the number of parents after which they are combined in one view.
-const maxParents = 16
 
 // merge returns the union of views of one block and views of other blocks; it returns one of them if that
 // includes all others.
-func merge(own, others []*view) *view {
-	v := *own[0]
-	shared := true // rows is still that of own[0]
+func merge(own, foreign []*view) *view {
+	v := &view{block: own[0].block, cut: own[0].cut, others: own[0].others}
 	for _, u := range own[1:] {
-		v.below = max(v.below, u.below)
-		for w, row := range u.rows {
-			if joined := higher(v.rows[w], row); joined != v.rows[w] {
-				if shared {
-					v.rows, shared = slices.Clone(v.rows), false
-				}
-				v.rows[w] = joined
-			}
-		}
+		v.cut = joined(v.cut, u.cut)
+		v.others = union(v.others, u.others)
 	}
-	v.parents = slices.Clip(v.parents)
-	for _, u := range own[1:] {
-		for _, up := range u.parents {
-			if !v.descendsFrom(up) {
-				v.parents = append(v.parents, up)
-			}
-		}
-	}
-	for _, up := range others {
-		if !v.descendsFrom(up) {
-			v.parents = append(v.parents, up)
-		}
+	for _, u := range foreign {
+		v.others = union(v.others, u.all())
 	}
 	for _, u := range own {
-		if u.below == v.below && len(u.parents) == len(v.parents) && slices.Equal(u.rows, v.rows) {
-			return u // its parents are among those of v, which adds nothing
+		if u.others == v.others && u.cut.equal(v.cut) {
+			return u
 		}
 	}
-	if len(v.parents) > maxParents {
-		v.parents = []*view{family(v.parents)}
+	return v
+}
+
+func (c *cut) equal(d cut) bool { return c.below == d.below && slices.Equal(c.rows, d.rows) }
+
+// joined returns the union of two sets of accesses of one block. Its rows are those of one of them if
+// possible.
+func joined(a, b cut) cut {
+	c := cut{max(a.below, b.below), a.rows}
+	if len(a.rows) == 0 {
+		c.rows = b.rows
+		return c
 	}
-	return &v
+	same := true // rows is still that of a
+	for w, row := range b.rows {
+		if j := higher(a.rows[w], row); j != a.rows[w] {
+			if same {
+				c.rows, same = slices.Clone(a.rows), false
+			}
+			c.rows[w] = j
+		}
+	}
+	if slices.Equal(c.rows, b.rows) {
+		c.rows = b.rows
+	}
+	return c
 }
 
 // higher returns a row with the later of each lane's times; one of the two rows if possible.
@@ -157,22 +174,20 @@ func higher(a, b *[warpSize]stamp) *[warpSize]stamp {
 
 // compact moves into below what a view includes of all threads of the block.
 func (r *races) compact(v *view) *view {
-	if v == nil || v.first != r.block {
+	if v == nil || v.block != r.number {
 		return v
 	}
 	least := lastEpoch
 	for t := range r.threads {
-		row := v.rows[t/warpSize]
-		if row == nil {
+		if len(v.rows) == 0 || v.rows[t/warpSize] == nil {
 			return v
 		}
+		row := v.rows[t/warpSize]
 		least = min(least, row[t%warpSize])
 	}
-	c := *v
-	c.below = max(c.below, least)
-	c.rows = slices.Clone(v.rows)
+	c := view{block: v.block, cut: cut{max(v.below, least), slices.Clone(v.rows)}, others: v.others}
 	for w, row := range c.rows {
-		if slices.Max(row[:]) <= c.below {
+		if row != nil && slices.Max(row[:]) <= c.below {
 			c.rows[w] = nil
 		}
 	}

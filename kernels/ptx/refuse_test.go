@@ -17,7 +17,7 @@ func TestRefusedByEntry(t *testing.T) {
 		{"opcode", bad("frobnicate %r1;"), `k.ptx:6: unknown opcode "frobnicate"`},
 		{"approximate", bad("ex2.approx.f32 %f1, %f2;"), "k.ptx:6: ex2.approx.f32"},
 		{"contraction", bad("add.f32 %f1, %f2, %f3;"), "k.ptx:6: add.f32"},
-		{"mbarrier", bad("mbarrier.arrive.expect_tx.shared.b64 %rd1, [%rd2], %r1;"), "k.ptx:6: mbarrier"},
+		{"tensor copy", bad("cp.async.bulk.tensor.1d.global.shared::cta.bulk_group [%rd1, {%r1}], [%rd2];"), "k.ptx:6: cp.async.bulk.tensor"},
 		{"syntax", bad("add.u32 %r1 %r2;"), `k.ptx:6: expected ";"`},
 		{"braces in it", bad("{ add.u32 {%r1}, }; { } { %r1 %r2 }"), "k.ptx:6: "},
 		{"prototype", bad("P: .callprototype _ (.param .b32 _);"), "function pointers"},

@@ -29,6 +29,8 @@ const (
 	regMaskLt
 	regMaskGe
 	regMaskGt
+	regEnvreg1
+	regEnvreg2
 	regDynamicShared
 	regTotalShared
 	regClock
@@ -48,6 +50,7 @@ var specialRegs = map[string]specialReg{
 	"%smid": regSmid, "%nsmid": regNsmid, "%gridid": regGridid,
 	"%lanemask_eq": regMaskEq, "%lanemask_le": regMaskLe, "%lanemask_lt": regMaskLt,
 	"%lanemask_ge": regMaskGe, "%lanemask_gt": regMaskGt,
+	"%envreg1": regEnvreg1, "%envreg2": regEnvreg2,
 	"%dynamic_smem_size": regDynamicShared, "%total_smem_size": regTotalShared,
 	"%clock": regClock, "%clock_hi": regClockHi, "%clock64": regClock64,
 	"%globaltimer": regGlobaltimer, "%globaltimer_lo": regGlobaltimerLo, "%globaltimer_hi": regGlobaltimerHi,
@@ -105,6 +108,10 @@ func (r specialReg) fill(w *warp, l *launch, off uint32) {
 	}
 	var v int
 	switch r {
+	case regEnvreg1:
+		v = int(l.workspace >> 32)
+	case regEnvreg2:
+		v = int(uint32(l.workspace))
 	case regNtidX, regNtidY, regNtidZ:
 		v = l.block[r-regNtidX]
 	case regCtaidX, regCtaidY, regCtaidZ:
@@ -114,7 +121,7 @@ func (r specialReg) fill(w *warp, l *launch, off uint32) {
 	case regWarpid:
 		v = w.index
 	case regNwarpid:
-		v = len(l.warps)
+		v = l.warpsOfBlock()
 	case regNsmid:
 		v = 1
 	case regDynamicShared:

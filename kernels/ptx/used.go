@@ -71,7 +71,7 @@ func (w *warp) need(in *instr, reg uint32) string {
 	id := int32(reg)
 	e := w.block.launch.entry
 	switch {
-	case in.mem != nil && e.regOf(in.mem.addr) == id, in.copy != nil && (e.regOf(in.copy.to.addr) == id || e.regOf(in.copy.from.addr) == id):
+	case in.mem != nil && e.regOf(in.mem.addr) == id, in.copy != nil && in.copy.addressed(e, id):
 		return "the address"
 	case in.mem != nil:
 		return "what the atomic does"

@@ -35,6 +35,7 @@ type warp struct {
 	undefStored    uint32     // lanes of the current store with undefined values, for the checkers
 
 	waiting int32 // barrier that the warp waits at; -1 for none
+	polls   int32 // number of strong accesses that end its turn; 0 if none do
 
 	scratch    [warpSize]uint64 // a row for results of which only some lanes are kept
 	addr       [warpSize]uint64

@@ -49,3 +49,30 @@ extern "C" __global__ void spin(volatile unsigned *flag) {
 	while (*flag == 0)
 		;
 }
+
+// Waits for all threads of the grid, as cooperative groups' sync of a grid does: the driver
+// has put the address of a workspace in two registers, and the barrier is its second word.
+static __attribute__((device)) void grid_sync() {
+	unsigned high, low, before, now;
+	asm("mov.u32 %0, %%envreg1;" : "=r"(high));
+	asm("mov.u32 %0, %%envreg2;" : "=r"(low));
+	unsigned *barrier = (unsigned *)((unsigned long long)high << 32 | low) + 1;
+	unsigned blocks = __nvvm_read_ptx_sreg_nctaid_x();
+	unsigned add = __nvvm_read_ptx_sreg_ctaid_x() == 0 ? 0x80000000 - (blocks - 1) : 1;
+	__syncthreads();
+	if (lane() == 0) {
+		asm volatile("atom.add.release.gpu.u32 %0, [%1], %2;" : "=r"(before) : "l"(barrier), "r"(add) : "memory");
+		do
+			asm volatile("ld.acquire.gpu.u32 %0, [%1];" : "=r"(now) : "l"(barrier) : "memory");
+		while (((before ^ now) & 0x80000000) == 0); // which all of them together change
+	}
+	__syncthreads();
+}
+
+// Reverses x, which has as many elements as the grid has threads.
+extern "C" __global__ void reverse(float *x) {
+	unsigned n = __nvvm_read_ptx_sreg_nctaid_x() * __nvvm_read_ptx_sreg_ntid_x();
+	float v = x[n - 1 - thread()];
+	grid_sync();
+	x[thread()] = v;
+}

@@ -1,0 +1,208 @@
+package ptx
+
+import (
+	"math/bits"
+	"slices"
+	"unsafe"
+)
+
+// cp.async.bulk from global to shared memory; an mbarrier counts the bytes. As with cp.async, a copy is
+// performed when it is waited for: when a thread tests the barrier, all arrivals of the phase have happened,
+// and the bytes of the issued copies are all that the phase still expects. For the checkers it is then a
+// store by the thread that issued it, and its effect on the barrier is a releasing atomic.
+
+// bulkUnit is the alignment in bytes of the size and of both addresses of a copy.
+const bulkUnit = 16
+
+// bulkOp has the operands of cp.async.bulk other than the two addresses.
+type bulkOp struct {
+	size   uint32 // a row of 4 bytes
+	bar    memOp
+	barImm uint64
+}
+
+// bulkCopy is a pending copy.
+type bulkCopy struct {
+	w        *warp
+	in       *instr
+	lane, pc int32
+	mem      unsafe.Pointer // global address a is at mem + a - base
+	base     uint64
+	from     uint64
+	to, bar  uint64 // in shared memory
+	size     uint64
+}
+
+// asyncBulk issues cp.async.bulk, lane by lane. Both addresses and the barrier are checked when it is issued.
+func asyncBulk(w *warp, in *instr, mask uint32) error {
+	op := in.copy.bulk
+	w.issued = nil
+	for ; mask != 0; mask &= mask - 1 {
+		lane := bits.TrailingZeros32(mask) & 31
+		c := bulkCopy{w: w, in: in, lane: int32(lane), pc: w.pc, size: uint64(row[uint32](w.regs, op.size)[lane])}
+		if c.size%bulkUnit != 0 {
+			return w.errorf(in, 1<<lane, "copies %d bytes, no multiple of %d", c.size, bulkUnit)
+		}
+		whole, err := c.look()
+		if err != nil {
+			return err
+		}
+		if whole {
+			w.block.bulk = append(w.block.bulk, c)
+		}
+	}
+	return nil
+}
+
+// look resolves the addresses of the copy and the barrier. whole reports whether the whole copy is within
+// memory; if not, it is not issued.
+func (c *bulkCopy) look() (whole bool, err error) {
+	w, op, lane := c.w, c.in.copy.bulk, c.lane
+	reached := false
+	at := func(m memOp, imm uint64, into *uint64) error {
+		reached = false
+		m.do = func(_ *warp, _ *instr, t *target) {
+			reached = true
+			if into != nil {
+				*into = t.addr[lane]
+			}
+			if t.space == spaceGlobal {
+				c.mem, c.base = t.mem, t.base
+			}
+		}
+		return w.resolve(c.in, &m, imm, 1<<lane)
+	}
+	if err := at(op.bar, op.barImm, &c.bar); err != nil || !reached {
+		return false, err
+	}
+	for off := uint64(0); off < c.size; off += bulkUnit {
+		ends := [2]*uint64{&c.from, &c.to}
+		if off > 0 {
+			ends = [2]*uint64{}
+		}
+		if err := at(c.in.copy.from, c.in.copy.fromImm+off, ends[0]); err != nil || !reached {
+			return false, err
+		}
+		if err := at(c.in.copy.to, c.in.copy.toImm+off, ends[1]); err != nil || !reached {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// land performs the copies of a barrier if a thread waits for its phase, and their bytes are all that the
+// phase still expects. complete reports whether the barrier's word has the phase that the thread waits for.
+func (b *block) land(bar uint64, complete func(word uint64) bool) error {
+	if len(b.bulk) == 0 || bar+8 > uint64(len(b.shared)) || bar%8 != 0 {
+		return nil
+	}
+	word := (*uint64)(unsafe.Pointer(&b.shared[bar]))
+	state := unpackMbarrier(*word)
+	if state.pending != 0 || state.tx <= 0 || complete(*word) {
+		return nil
+	}
+	left := state.tx
+	for i := range b.bulk {
+		if c := &b.bulk[i]; c.bar == bar {
+			if left -= int64(c.size); left < 0 {
+				return c.w.errorf(c.in, 1<<c.lane, "with this copy of %d bytes the barrier gets %d more than its phase expects", c.size, -left)
+			}
+		}
+	}
+	if left > 0 {
+		return nil // not all are issued yet
+	}
+	for i := range b.bulk {
+		if c := &b.bulk[i]; c.bar == bar {
+			if err := c.arrive(); err != nil {
+				return err
+			}
+		}
+	}
+	b.bulk = slices.DeleteFunc(b.bulk, func(c bulkCopy) bool { return c.bar == bar })
+	state.tx = 0
+	*word = state.next().pack()
+	return nil
+}
+
+// arrive performs the copy as the thread that issued it.
+func (c *bulkCopy) arrive() error {
+	w := c.w
+	pc := w.pc
+	w.pc = c.pc
+	defer func() { w.pc = pc }()
+	p := &pendingCopy{in: c.in, mask: 1 << c.lane, mem: c.mem, base: c.base}
+	for off := uint64(0); off < c.size; off += bulkUnit {
+		p.from[c.lane], p.to[c.lane] = c.from+off, c.to+off
+		if err := w.arrive(p, p.mask); err != nil {
+			return err
+		}
+	}
+	if checks := w.block.launch.checks; checks != nil {
+		var addr [warpSize]uint64
+		addr[c.lane] = c.bar
+		return checks.access(&access{
+			w: w, in: c.in, space: spaceShared, kind: accessAtomic, sem: semRelease, size: 8, mask: p.mask, addr: &addr, copy: p,
+		})
+	}
+	return nil
+}
+
+// overlaps reports whether n bytes at an address overlap the copy's source, or else its destination.
+func (c *bulkCopy) overlaps(at, n uint64, source bool) bool {
+	first := c.to
+	if source {
+		first = c.from
+	}
+	return first < at+n && at < first+c.size
+}
+
+// decodeBulk decodes cp.async.bulk, after the words of its name.
+func (d *decoder) decodeBulk() error {
+	if d.take("tensor") {
+		return d.errorf("%s: tensor copies are not supported", d.in.op)
+	}
+	if d.takeOne("shared::cluster", "shared::cta") < 0 || !d.take("global") || !d.take("mbarrier::complete_tx::bytes") {
+		return d.errorf("%s: of bulk copies only those from global to shared memory with an mbarrier are supported", d.in.op)
+	}
+	if d.take("multicast::cluster") {
+		return d.errorf("%s: clusters are not supported", d.in.op)
+	}
+	ops := d.s.operands
+	want := 4
+	if d.take("L2::cache_hint") {
+		want = 5
+	}
+	if len(ops) != want {
+		return d.errorf("%s has %d operands, not %d", d.in.op, want, len(ops))
+	}
+	c := &copyOp{
+		to:   memOp{space: spaceShared, kind: accessStore, n: 1, size: bulkUnit},
+		from: memOp{space: spaceGlobal, kind: accessLoad, n: 1, size: bulkUnit},
+		bulk: &bulkOp{bar: memOp{space: spaceShared, kind: accessAtomic, sem: semRelaxed, n: 1, size: 8}},
+	}
+	for _, end := range []struct {
+		o   operand
+		m   *memOp
+		imm *uint64
+	}{{ops[0], &c.to, &c.toImm}, {ops[1], &c.from, &c.fromImm}, {ops[3], &c.bulk.bar, &c.bulk.barImm}} {
+		d.in.imm = 0
+		if err := d.address(end.o, end.m); err != nil {
+			return err
+		}
+		*end.imm = d.in.imm
+	}
+	first := len(d.in.uses)
+	var err error
+	if c.bulk.size, err = d.src(ops[2], b32); err != nil {
+		return err
+	}
+	d.need(first)
+	if want == 5 {
+		if _, err := d.src(ops[4], b64); err != nil {
+			return err
+		}
+	}
+	d.in.copy, d.in.kind, d.in.run = c, kindRun, asyncBulk
+	return d.push()
+}
