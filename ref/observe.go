@@ -65,7 +65,7 @@ type Scale uint8
 // The scales. W is the number of observed queries, n that of the prompt's tokens, i the key's position.
 const (
 	ScaleNone       Scale = iota
-	ScaleByPosition       // (i+1)/W: for key i the sum that W queries after it would give (KV-Compress's avg)
+	ScaleByPosition       // (i+1)/W, which grows with the position (KV-Compress's avg)
 	ScaleByWindow         // 1/W: the mean over the window (kvpress, Ada-SnapKV)
 	ScaleByAge            // 1/(n−i): the mean over the queries that see the key (kvpress's ObservedAttention)
 )

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -27,7 +28,8 @@ const (
 // Countings returns all countings.
 func Countings() []Counting { return []Counting{CountHeld, CountSampled, CountKVs} }
 
-// CountLike sets the counting of a version of KV-Compress. It is an error for other methods.
+// CountLike sets the counting of a version of KV-Compress. It is an error for other methods, and while the
+// ledger has sequences.
 func (l *Ledger) CountLike(c Counting) error {
 	switch {
 	case c != CountHeld && c != CountSampled && c != CountKVs:
@@ -35,7 +37,16 @@ func (l *Ledger) CountLike(c Counting) error {
 	case c != CountHeld && !l.blocks:
 		return fmt.Errorf("sim: counting %q is KV-Compress's, and the method is %s", c, l.method.Name())
 	}
+	if c == l.counting {
+		return nil
+	}
+	if l.seqs.len() > 0 {
+		return errors.New("sim: the counting cannot be changed while the ledger has sequences")
+	}
 	l.counting = c
+	if l.courses != nil {
+		*l.courses = courses{} // its outcomes are of the counting before
+	}
 	if l.levels != nil {
 		l.levels.countLike(&l.cfg, c)
 	}

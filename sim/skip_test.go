@@ -20,7 +20,8 @@ type served struct {
 	work          Work
 	clock         Ticks
 	steps, tokens int
-	usages        map[int]kv.Usage // after each step that was told of
+	usages        map[int]kv.Usage      // after each step that was told of
+	compressions  map[int][]Compression // by step, if batches are reported
 	calls         int
 	err           string
 }
@@ -40,7 +41,7 @@ func serveOn(t *testing.T, ledger *Ledger, cfg *ref.Config, schedule Schedule, l
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Skip = skip
+	s.Skip, s.Batch = skip, len(reqs)&1 == 0
 	if rates[Steps]&1 == 0 { // in about half of the configurations products are not linear
 		each := float64(rates[DecodeSeqs]%1000) + 1
 		s.Products = func(prefilled, decoded int64) float64 {
@@ -52,7 +53,7 @@ func serveOn(t *testing.T, ledger *Ledger, cfg *ref.Config, schedule Schedule, l
 			t.Fatal(err)
 		}
 	}
-	out := served{usages: map[int]kv.Usage{}}
+	out := served{usages: map[int]kv.Usage{}, compressions: map[int][]Compression{}}
 	var step Step
 	for {
 		more, err := s.Next(&step)
@@ -61,6 +62,9 @@ func serveOn(t *testing.T, ledger *Ledger, cfg *ref.Config, schedule Schedule, l
 		}
 		if !more || err != nil {
 			break
+		}
+		if s.Batch {
+			out.compressions[step.Index] = slices.Clone(step.Compression)
 		}
 		out.calls++
 		out.work.Add(&step.Work)
@@ -229,6 +233,11 @@ func skipping(t *testing.T, seed uint64, cfg *ref.Config, spread Spread, schedul
 	for at, u := range got.usages {
 		if u != want.usages[at] {
 			t.Fatalf("seed %d: after step %d: %+v, want %+v", seed, at, u, want.usages[at])
+		}
+	}
+	for at, c := range got.compressions {
+		if !slices.Equal(c, want.compressions[at]) {
+			t.Fatalf("seed %d: in step %d: %+v, want %+v", seed, at, c, want.compressions[at])
 		}
 	}
 	*skipped += want.calls - got.calls

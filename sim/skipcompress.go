@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"cmp"
 	"math"
+	"slices"
 
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -48,8 +50,8 @@ func (s *Server) compressesQuickly() bool {
 
 // compressQuickly is policy.run by level or along courses. It chooses and compresses at once, since
 // what a sequence is asked for does not depend on what others lose. Without a limit the order does
-// not matter; with one, it is the line's. It tells of the work, and with Batch of each compression
-// in the order in which they are done.
+// not matter; with one, it is the line's. It tells of the work, and with Batch of each compression,
+// in the order of admission as policy.run does.
 func (s *Server) compressQuickly(step *Step) (err error) {
 	p := &s.policy
 	p.prefilled, p.decodes, p.newTokens = false, 0, 0
@@ -97,6 +99,7 @@ func (s *Server) compressLine(step *Step) error {
 		l.build(&s.running)
 	}
 	l.chosen = l.chosen[:0]
+	first := len(step.Compression)
 	at := l.start(p.rounds)
 	for q, left := at.next(), p.MaxKVPerCompression; q != nil; q = at.next() {
 		limit := left
@@ -118,6 +121,15 @@ func (s *Server) compressLine(step *Step) error {
 		}
 		left -= slots
 		l.chosen = append(l.chosen, q)
+	}
+	if s.Batch {
+		admitted := make(map[kv.SeqID]int, len(l.chosen))
+		for _, q := range l.chosen {
+			admitted[q.id] = q.order
+		}
+		slices.SortFunc(step.Compression[first:], func(a, b Compression) int {
+			return cmp.Compare(admitted[a.Seq], admitted[b.Seq])
+		})
 	}
 	if len(l.chosen) > 0 {
 		p.rounds++
