@@ -28,8 +28,8 @@ type Engine struct {
 	observe func(ref.Event)
 
 	seqs map[kv.SeqID]*sequence
-	used []bool // rows that a sequence has, from the state's first on
-	held int    // blocks
+	used []bool // rows in use, from the state's firstRow on
+	held int    // blocks in use
 
 	broken error // why the cache is undefined, or nil
 }
@@ -98,11 +98,11 @@ func (e *Engine) Config() ref.Config { return e.cfg }
 // sequence that is still in the cache.
 func (e *Engine) Close() error { return errors.Join(e.inputs.Close(), e.state.close()) }
 
-// Place makes the cache the end of a larger one, so that kernels get larger numbers of blocks and of
-// sequences' rows. blocks is the number of blocks in front of it, a multiple of 32, and rows the number of
-// sequences' rows; both count as taken. To the caller, blocks are numbered from 0 as before. It is for tests of
-// what a small cache does not show, such as offsets beyond 2 GiB; the memory before is allocated, and never
-// touched. The cache has to be empty.
+// Place places the cache at the end of a larger one, so that kernels get larger block and row numbers. blocks
+// is the number of blocks in front of it, a multiple of 32, and rows the number of rows in front of its
+// sequences' rows; none of them is ever free. For the caller, blocks are still numbered from 0. It is for tests
+// of what a small cache does not reach, such as offsets beyond 2 GiB; the memory in front is allocated but never
+// accessed. The cache must be empty.
 func (e *Engine) Place(blocks, rows int) error {
 	s := e.state
 	if blocks < 0 || blocks%32 != 0 || len(e.seqs) > 0 || blocks > math.MaxInt32/e.cfg.BlockSize-e.cfg.Blocks {

@@ -108,7 +108,7 @@ func (s *state) reserveLists(rows, tokens int) error {
 	return err
 }
 
-// moveLists makes the page lists anew, when no sequence is in the cache, for the state's rows.
+// moveLists allocates the page lists again for the state's rows. The cache must be empty.
 func (s *state) moveLists() error {
 	z := s.packing
 	if z == nil {

@@ -180,9 +180,8 @@ func (e *Engine) writeTables(seq *kv.Sequence) error {
 	return s.dev.Write(s.tablesOf(e.seqs[seq.ID].row), encode(tables))
 }
 
-// Poison overwrites every slot that no head's KV is in with NaN, its position with
-// [kv.PoisonPosition], and every entry of a block table past its head's last block with −1: a
-// kernel that reads one is found out.
+// Poison fills every slot that no head holds with NaN, its position with [kv.PoisonPosition], and every block
+// table past its head's last block with −1, so that a kernel that reads one of them is found.
 func (e *Engine) Poison() error {
 	var seqs []*kv.Sequence
 	for id := range e.seqs {

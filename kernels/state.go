@@ -29,10 +29,10 @@ type state struct {
 
 	packing *packing // nil if the method has no page formats of its own
 
-	first     int // blocks before the cache's own: see [Engine.Place]
-	firstRow  int // rows before those that sequences get
-	rows      int // sequences that have room, those before included
-	maxBlocks int // blocks that a head's table has room for
+	first     int // number of blocks before the cache's own: see [Engine.Place]
+	firstRow  int // number of rows before those of sequences
+	rows      int // number of rows, including those before firstRow
+	maxBlocks int // number of blocks that a head's table has room for
 
 	keys, values device.Ptr   // [N·B, D] in the cache's format
 	data         []device.Ptr // [N·B, Width] float32, by column

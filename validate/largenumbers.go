@@ -12,14 +12,13 @@ import (
 	"kvcompress/trace"
 )
 
-// laterTokens are how many tokens an OpLater has come and gone: past a word of 32 positions, past those of
-// one warp's words, of four, of eight, past 16 bits.
+// laterTokens are the tokens of an OpLater: beyond a word of 32 positions, beyond the words of one, four and
+// eight warps, and beyond 16 bits.
 var laterTokens = []int{31, 1100, 5000, 8200, 1<<16 - 3, 1<<16 + 40}
 
-// edgeOfNumbers makes the i-th small pipeline in which numbers are large: positions, options, block
-// numbers, offsets in the arrays that have a number for each slot, and rows of the block tables. Those of
-// five times as many numbers in a row as there are methods have every method and format. It is nil if the
-// method has none such.
+// edgeOfNumbers makes the i-th small pipeline with large numbers: positions, options, block numbers, offsets
+// in arrays with a number for each slot, and rows of the block tables. Five times as many consecutive i as there
+// are methods cover every method and format. It is nil if no such pipeline of the method is valid.
 func edgeOfNumbers(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
 	n := len(methods)
 	m, format := methods[i%n], edgeFormats[(i%n+i/n)%len(edgeFormats)]
@@ -54,12 +53,12 @@ func edgeOfNumbers(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, erro
 	return nil, nil
 }
 
-// grownTokens are how many KVs an OpGrow has added: past what a block of threads does in one round, past what
-// one block of them does, past 16 bits.
+// grownTokens are the KVs of an OpGrow: more than a thread block processes in one round, more than one thread
+// block processes at all, and more than 16 bits.
 var grownTokens = []int{4200, 1<<16 + 40, 1100, 8300, 600, 2100}
 
-// edgeOfGrowth makes the i-th pipeline of long heads: those of as many numbers in a row as there are methods
-// have every method. It is nil if the method has none such.
+// edgeOfGrowth makes the i-th pipeline with long heads. As many consecutive i as there are methods cover every
+// method. It is nil if no such pipeline of the method is valid.
 func edgeOfGrowth(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
 	for range maxEdgeDraws {
 		p := &Pipeline{
@@ -89,7 +88,7 @@ func edgeOfGrowth(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error
 	return nil, nil
 }
 
-// largeOptions adds 2¹⁶ to some of the options that are whole numbers, as far as the method takes it.
+// largeOptions adds 2¹⁶ to some of the integer options, if the configuration stays valid.
 func (p *Pipeline) largeOptions(r *rand.Rand) {
 	for _, key := range slices.Sorted(maps.Keys(p.Config.Set)) {
 		var n int
@@ -109,7 +108,7 @@ func (p *Pipeline) largeOptions(r *rand.Rand) {
 	}
 }
 
-// comeLater puts an OpLater before one or two of the operations behind the first prefill.
+// comeLater inserts an OpLater before one or two of the operations after the first prefill.
 func (p *Pipeline) comeLater(r *rand.Rand) {
 	for range 1 + r.IntN(2) {
 		at := 1 + r.IntN(len(p.Operations)-1)

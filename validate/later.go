@@ -8,19 +8,18 @@ import (
 	"kvcompress/ref"
 )
 
-// Operations that pipelines alone have, and that make at once what takes many tokens.
+// Operations of pipelines that have the effect of many decode steps.
 const (
-	// OpLater leaves a sequence as if Tokens more tokens had entered and been evicted again, between two
-	// of those that it holds, behind its sinks. Positions then are large, and far apart, in heads that
-	// hold few KVs.
+	// OpLater changes a sequence as if Tokens more tokens had entered and been evicted, between two of the
+	// tokens that it holds, after its sinks. Heads then hold few KVs with large positions that are far apart.
 	OpLater = "later"
-	// OpGrow adds Tokens KVs to each head of a sequence: the newest half of those that it holds, again and
-	// again, at the positions that follow. Many cost the same then.
+	// OpGrow appends Tokens KVs to each head of a sequence, at the next positions: copies of the newest half
+	// of the KVs that it holds, so that many have equal costs.
 	OpGrow = "grow"
 )
 
-// later carries out an OpLater on the reference, and gives the engine under test its state. It
-// returns whether it did: not where the method does not evict.
+// later applies an OpLater to the reference, and restores the engine under test from it. It reports whether
+// it did: not if the method does not evict.
 func (p *Pipeline) later(pair *Pair, op Operation) (bool, error) {
 	id := op.Sequences[0]
 	cache := pair.reference.Cache()
@@ -47,8 +46,8 @@ func (p *Pipeline) later(pair *Pair, op Operation) (bool, error) {
 	return true, pair.test.Restore(cache)
 }
 
-// grow carries out an OpGrow on the reference, and gives the engine under test its state. It returns
-// whether it did: not where a head holds nothing or there are too few blocks, or the method has pages of its own.
+// grow applies an OpGrow to the reference, and restores the engine under test from it. It reports whether it
+// did: not if a head is empty, there are too few blocks, or the method keeps all KVs.
 func (p *Pipeline) grow(pair *Pair, op Operation) (bool, error) {
 	id := op.Sequences[0]
 	cache := pair.reference.Cache()
