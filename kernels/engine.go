@@ -28,7 +28,7 @@ type Engine struct {
 	observe func(ref.Event)
 
 	seqs map[kv.SeqID]*sequence
-	used []bool // rows in use
+	used []bool // rows in use, from the state's firstRow on
 	held int    // blocks in use
 
 	broken error // why the cache is undefined, or nil
@@ -87,7 +87,7 @@ func newEngine(dev device.Device, cfg ref.Config, method ref.Method, open func(k
 		inputs:  ref.NewInputs(cfg, s.watched, open),
 		observe: observe,
 		seqs:    map[kv.SeqID]*sequence{},
-		used:    make([]bool, s.rows),
+		used:    make([]bool, s.rows-s.firstRow),
 	}, nil
 }
 
@@ -98,14 +98,18 @@ func (e *Engine) Config() ref.Config { return e.cfg }
 // sequence that is still in the cache.
 func (e *Engine) Close() error { return errors.Join(e.inputs.Close(), e.state.close()) }
 
-// Place places the cache at the end of a larger one, so that kernels get larger block numbers. before is the
-// number of blocks in front of it, a multiple of 32, which are never free. For the caller, blocks are still
-// numbered from 0. It is for tests of what a small cache does not reach, such as offsets beyond 2 GiB; the
-// memory in front is allocated but never accessed. The cache must be empty.
-func (e *Engine) Place(before int) error {
+// Place places the cache at the end of a larger one, so that kernels get larger block and row numbers. blocks
+// is the number of blocks in front of it, a multiple of 32, and rows the number of rows in front of its
+// sequences' rows; none of them is ever free. For the caller, blocks are still numbered from 0. It is for tests
+// of what a small cache does not reach, such as offsets beyond 2 GiB; the memory in front is allocated but never
+// accessed. The cache must be empty.
+func (e *Engine) Place(blocks, rows int) error {
 	s := e.state
-	if before < 0 || before%32 != 0 || len(e.seqs) > 0 || before > math.MaxInt32/e.cfg.BlockSize-e.cfg.Blocks {
-		return fmt.Errorf("kernels: a cache with %d sequences cannot be placed after %d blocks", len(e.seqs), before)
+	if blocks < 0 || blocks%32 != 0 || len(e.seqs) > 0 || blocks > math.MaxInt32/e.cfg.BlockSize-e.cfg.Blocks {
+		return fmt.Errorf("kernels: a cache with %d sequences cannot be placed after %d blocks", len(e.seqs), blocks)
+	}
+	if rows < 0 || rows > math.MaxInt32/2 {
+		return fmt.Errorf("kernels: a cache cannot be placed after %d rows", rows)
 	}
 	arrays := []*device.Ptr{&s.tables, &s.lengths, &s.owners, &s.free}
 	for _, a := range s.slotArrays() {
@@ -117,8 +121,9 @@ func (e *Engine) Place(before int) error {
 		}
 		*p = 0
 	}
-	s.first = before
-	if err := errors.Join(s.allocate(), s.dev.Fill(s.tables, 0xff, s.tableBytes())); err != nil {
+	s.rows += rows - s.firstRow
+	s.first, s.firstRow = blocks, rows
+	if err := errors.Join(s.allocate(), s.clearTables(), s.moveLists()); err != nil {
 		return e.fail(err)
 	}
 	return nil
@@ -160,7 +165,7 @@ func (e *Engine) enter(id kv.SeqID, row, n int) {
 	s := &sequence{row: row, prompt: n, tokens: n, lengths: slices.Repeat([]int{n}, e.state.heads())}
 	s.retained = make([]int, 2*e.state.packing.pairs()*e.cfg.Shape.KVHeads)
 	e.seqs[id] = s
-	e.used[row] = true
+	e.use(row, true)
 	e.held += e.blocks(s)
 }
 
@@ -168,7 +173,7 @@ func (e *Engine) enter(id kv.SeqID, row, n int) {
 func (e *Engine) leave(id kv.SeqID) error {
 	s := e.seqs[id]
 	e.held -= e.blocks(s)
-	e.used[s.row] = false
+	e.use(s.row, false)
 	delete(e.seqs, id)
 	release := e.state.release
 	if e.state.packing != nil {
@@ -196,12 +201,15 @@ func (e *Engine) takeRow(tokens int) (int, error) {
 	if row < 0 {
 		row, rows = rows, 2*rows
 	}
-	if err := e.state.reserve(rows, tokens); err != nil {
+	if err := e.state.reserve(e.state.firstRow+rows, tokens); err != nil {
 		return 0, e.fail(err)
 	}
 	e.used = append(e.used, make([]bool, rows-len(e.used))...)
-	return row, nil
+	return e.state.firstRow + row, nil
 }
+
+// use notes whether a sequence has the row.
+func (e *Engine) use(row int, has bool) { e.used[row-e.state.firstRow] = has }
 
 // tensors are inputs on the device.
 type tensors struct{ q, k, v device.Ptr }

@@ -260,14 +260,14 @@ func TestPoison(t *testing.T) {
 	}
 }
 
-// TestPlace: a cache behind blocks that nobody touches holds the same as one by itself, under
+// TestPlace: a cache behind blocks and rows that nobody touches holds the same as one by itself, under
 // the same numbers, and goes on from a copy.
 func TestPlace(t *testing.T) {
 	cfg := ref.Default()
 	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 256}
 	cfg.BlockSize, cfg.Blocks, cfg.Compression.MaxCacheTokens = 32, 50, 1
 	var caches [2]*kv.Cache
-	for i, before := range []int{0, 1<<17 + 32} {
+	for i, before := range [][2]int{{0, 0}, {1<<17 + 32, 1 << 25}} {
 		e, err := New(checked(t, 0), cfg, func(kv.SeqID) (trace.Tensors, error) { return tokens(120), nil }, nil, Options{FreshBuffers: true})
 		if err != nil {
 			t.Fatal(err)
@@ -278,7 +278,7 @@ func TestPlace(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		must(e.Place(before))
+		must(e.Place(before[0], before[1]))
 		must(e.Prefill(0, 100))
 		must(e.Poison())
 		must(e.Decode([]kv.SeqID{0}))
@@ -291,7 +291,7 @@ func TestPlace(t *testing.T) {
 		must(e.Decode([]kv.SeqID{0}))
 		caches[i], err = e.Cache()
 		must(err)
-		if err := e.Place(32); err == nil {
+		if err := e.Place(32, 0); err == nil {
 			t.Error("a cache is placed elsewhere that is not empty")
 		}
 		must(e.Close())

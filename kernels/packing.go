@@ -91,7 +91,8 @@ func (s *state) reserveLists(rows, tokens int) error {
 		return nil
 	}
 	all := s.rowLists()
-	lists, err := s.grown("pages of their own", z.lists, 0xff, items{had * all, 4 * z.pages}, items{rows * all, 4 * pages})
+	first := s.firstRow
+	lists, err := s.grown("pages of their own", z.lists, 0xff, first*all, items{had * all, 4 * z.pages}, items{rows * all, 4 * pages})
 	if err != nil {
 		return err
 	}
@@ -100,25 +101,44 @@ func (s *state) reserveLists(rows, tokens int) error {
 		return nil
 	}
 	each := 8 * s.heads()
-	if z.held, err = s.grown("retained KVs", z.held, 0, items{had, each}, items{rows, each}); err != nil {
+	if z.held, err = s.grown("retained KVs", z.held, 0, first, items{had, each}, items{rows, each}); err != nil {
 		return err
 	}
-	z.limits, err = s.grown("limits of distances", z.limits, 0, items{had, each}, items{rows, each})
+	z.limits, err = s.grown("limits of distances", z.limits, 0, first, items{had, each}, items{rows, each})
 	return err
+}
+
+// moveLists allocates the page lists again for the state's rows. The cache must be empty.
+func (s *state) moveLists() error {
+	z := s.packing
+	if z == nil {
+		return nil
+	}
+	for _, p := range []*device.Ptr{&z.lists, &z.held, &z.limits} {
+		if *p == 0 {
+			continue
+		}
+		if err := s.dev.Free(*p); err != nil {
+			return err
+		}
+		*p = 0
+	}
+	z.pages = 0
+	return s.reserveLists(s.rows, s.maxBlocks*s.cfg.BlockSize)
 }
 
 // items is the extent of an array: n items of size bytes.
 type items struct{ n, size int }
 
-// grown returns an array that has the items of an old one, which it frees, and is filled beyond them. If the array cannot
-// be made, the old one stays; if the old one cannot be freed, the device is of no more use.
-func (s *state) grown(name string, old device.Ptr, fill byte, was, now items) (device.Ptr, error) {
+// grown returns an array that has the items of an old one from first on, which it frees, and is filled beyond them. If
+// the array cannot be made, the old one stays; if the old one cannot be freed, the device is of no more use.
+func (s *state) grown(name string, old device.Ptr, fill byte, first int, was, now items) (device.Ptr, error) {
 	p, err := s.dev.Alloc(name, int64(now.n)*int64(now.size))
 	if err != nil {
 		return old, err
 	}
-	err = s.dev.Fill(p, fill, int64(now.n)*int64(now.size))
-	for i := 0; i < was.n && err == nil; i++ {
+	err = s.dev.Fill(p+device.Ptr(first*now.size), fill, int64(now.n-first)*int64(now.size))
+	for i := first; i < was.n && err == nil; i++ {
 		err = s.dev.Copy(p+device.Ptr(i*now.size), old+device.Ptr(i*was.size), int64(was.size))
 	}
 	if err != nil {

@@ -157,7 +157,8 @@ func (e *Engine) restoreSequence(c *kv.Cache, seq *kv.Sequence) error {
 	if known.row, err = e.takeRow(max(seq.Len, e.inputs.Length(seq.ID))); err != nil {
 		return err
 	}
-	e.seqs[seq.ID], e.used[known.row] = known, true
+	e.seqs[seq.ID] = known
+	e.use(known.row, true)
 	e.held += e.blocks(known)
 	return errors.Join(e.writeTables(seq), s.dev.Write(s.lengthsOf(known.row), encode(lengths)))
 }
@@ -179,8 +180,8 @@ func (e *Engine) writeTables(seq *kv.Sequence) error {
 	return s.dev.Write(s.tablesOf(e.seqs[seq.ID].row), encode(tables))
 }
 
-// Poison fills every slot that no head holds with NaN, its position with −1, and every block table past its
-// head's last block with invalid blocks, so that a kernel that reads one of them is found.
+// Poison fills every slot that no head holds with NaN, its position with [kv.PoisonPosition], and every block
+// table past its head's last block with −1, so that a kernel that reads one of them is found.
 func (e *Engine) Poison() error {
 	var seqs []*kv.Sequence
 	for id := range e.seqs {
@@ -191,7 +192,7 @@ func (e *Engine) Poison() error {
 		seqs = append(seqs, seq)
 	}
 	s := e.state
-	errs := []error{s.dev.Fill(s.tables, 0xff, s.tableBytes())}
+	errs := []error{s.clearTables()}
 	for _, seq := range seqs {
 		errs = append(errs, e.writeTables(seq))
 	}
@@ -206,9 +207,23 @@ func (e *Engine) Poison() error {
 			continue
 		}
 		for _, a := range s.slotArrays() {
-			errs = append(errs, s.dev.Fill(s.own(*a.at, e.cfg.BlockSize*a.size)+device.Ptr(first*a.size), 0xff, int64(n*a.size)))
+			at := s.own(*a.at, e.cfg.BlockSize*a.size) + device.Ptr(first*a.size)
+			if a.at == &s.positions {
+				errs = append(errs, s.dev.Write(at, encode(poisonPositions(first, n))))
+			} else {
+				errs = append(errs, s.dev.Fill(at, 0xff, int64(n*a.size)))
+			}
 		}
 		first += n
 	}
 	return errors.Join(errs...)
+}
+
+// poisonPositions returns the positions of n slots from first on that no head holds.
+func poisonPositions(first, n int) []int32 {
+	all := make([]int32, n)
+	for i := range all {
+		all[i] = kv.PoisonPosition(first + i)
+	}
+	return all
 }

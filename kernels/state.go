@@ -30,7 +30,8 @@ type state struct {
 	packing *packing // nil if the method has no page formats of its own
 
 	first     int // number of blocks before the cache's own: see [Engine.Place]
-	rows      int // number of sequences with room in the tables
+	firstRow  int // number of rows before those of sequences
+	rows      int // number of rows, including those before firstRow
 	maxBlocks int // number of blocks that a head's table has room for
 
 	keys, values device.Ptr   // [N·B, D] in the cache's format
@@ -85,7 +86,7 @@ func newState(dev device.Device, cfg ref.Config, method ref.Method, rows, tokens
 		return nil, errors.Join(err, s.close())
 	}
 	if err := errors.Join(
-		dev.Fill(s.tables, 0xff, s.tableBytes()),
+		s.clearTables(),
 		s.reserveLists(rows, s.maxBlocks*cfg.BlockSize),
 	); err != nil {
 		return nil, errors.Join(err, s.close())
@@ -212,7 +213,7 @@ func (s *state) reserve(rows, tokens int) error {
 	if rows <= s.rows && blocks == s.maxBlocks {
 		return nil
 	}
-	larger := &state{cfg: s.cfg, dev: s.dev, rows: max(rows, s.rows), maxBlocks: blocks}
+	larger := &state{cfg: s.cfg, dev: s.dev, firstRow: s.firstRow, rows: max(rows, s.rows), maxBlocks: blocks}
 	if err := larger.takeTables(s); err != nil {
 		return errors.Join(err, larger.close())
 	}
@@ -232,19 +233,24 @@ func (s *state) takeTables(from *state) error {
 	if s.lengths, err = s.dev.Alloc("lengths", 4*int64(s.rows)*int64(heads)); err != nil {
 		return err
 	}
-	if err := s.dev.Fill(s.tables, 0xff, s.tableBytes()); err != nil {
+	if err := s.clearTables(); err != nil {
 		return err
 	}
-	if err := s.dev.Copy(s.lengths, from.lengths, 4*int64(from.rows)*int64(heads)); err != nil {
+	if err := s.dev.Copy(s.lengthsOf(s.firstRow), from.lengthsOf(s.firstRow), 4*int64(from.rows-s.firstRow)*int64(heads)); err != nil {
 		return err
 	}
-	for head := range from.rows * heads {
+	for head := s.firstRow * heads; head < from.rows*heads; head++ {
 		to, old := device.Ptr(4*head*s.maxBlocks), device.Ptr(4*head*from.maxBlocks)
 		if err := s.dev.Copy(s.tables+to, from.tables+old, 4*int64(from.maxBlocks)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// clearTables fills the block tables that sequences get with −1.
+func (s *state) clearTables() error {
+	return s.dev.Fill(s.tablesOf(s.firstRow), 0xff, s.tableBytes()-4*int64(s.firstRow)*int64(s.heads())*int64(s.maxBlocks))
 }
 
 // tableBytes returns the bytes of all block tables.

@@ -35,8 +35,12 @@ func (c *Config) Held(seqs []*Sequence) []bool {
 	return held
 }
 
+// PoisonPosition returns the position of an unused slot: one that a KV could have, as what a slot held
+// before it was freed could.
+func PoisonPosition(slot int) int32 { return int32(slot % 64) }
+
 // Poison fills unused memory with values that are always wrong, so that reading it shows: unused slots with
-// NaN in K, V and columns and −1 as position, and the unused ends of pages that are not plain with 0xff.
+// NaN in K, V and columns and [PoisonPosition], and the unused ends of pages that are not plain with 0xff.
 func (c *Cache) Poison() {
 	seqs := make([]*Sequence, 0, len(c.seqs))
 	for _, s := range c.seqs {
@@ -66,7 +70,9 @@ func (c *Cache) Poison() {
 			width := c.columns[i].Width
 			fill(data[slot*width:][:n*width], math.Float32frombits(0xffffffff))
 		}
-		fill(c.Positions[slot:][:n], -1)
+		for i := range n {
+			c.Positions[slot+i] = PoisonPosition(slot + i)
+		}
 		slot += n - 1
 	}
 }

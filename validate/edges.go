@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"encoding/json"
 	"math/rand/v2"
 	"slices"
 
@@ -60,7 +61,7 @@ const (
 	maxEdgeWork = 1e7
 )
 
-// EdgePipelines makes the edge pipelines of a seed, three to six of them, of those of the methods that have what
+// EdgePipelines makes the edge pipelines of a seed, three to eight of them, of those of the methods that have what
 // lies at an edge: those of 163 seeds in a row have every combination of format, head size
 // and way of reading, and 64 all of edgeLong.
 func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
@@ -92,8 +93,26 @@ func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
 		func(r *rand.Rand) (*Pipeline, error) { return of(r, own) },
 		func(r *rand.Rand) (*Pipeline, error) { return edgeOfPages(r, i, own) },
 		func(r *rand.Rand) (*Pipeline, error) { return edgeOfMerging(r, i, own) },
+		func(r *rand.Rand) (*Pipeline, error) {
+			if i%2 == 0 {
+				return nil, nil
+			}
+			return edgeOfNumbers(r, i/2, methods)
+		},
+		func(r *rand.Rand) (*Pipeline, error) {
+			if i%2 == 1 || len(others) == 0 {
+				return nil, nil
+			}
+			return edgeOfGrowth(r, i/2, others)
+		},
+		func(r *rand.Rand) (*Pipeline, error) {
+			if i%2 == 0 {
+				return nil, nil
+			}
+			return edgeOfRounds(r, i/2, own)
+		},
 	} {
-		if k < 3 && len(others) == 0 || k >= 3 && len(own) == 0 {
+		if k < 3 && len(others) == 0 || 3 <= k && k < 6 && len(own) == 0 || len(methods) == 0 {
 			continue
 		}
 		r := rand.New(rand.NewPCG(seed, 1<<61+uint64(k)))
@@ -103,7 +122,9 @@ func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
 		}
 		if p != nil {
 			p.Config.KVScale = draw.Scale(r, p.Config.DType, p.Shape.Layers)
-			p.hardInputs(r)
+			if k < 6 { // the others are hard in another way
+				p.hardInputs(r)
+			}
 			p.hardScores(r)
 			all = append(all, *p)
 		}
@@ -120,9 +141,9 @@ func (p *Pipeline) hardInputs(r *rand.Rand) {
 	in := &p.Inputs
 	kind := r.IntN(12)
 	if o := p.observation(); o != nil && o.Scorer != nil { // it goes by more than attention's scores
-		kind %= 6
+		kind %= 9
 	}
-	in.Integers = in.Integers && (kind == 0 || kind > 5)
+	in.Integers = in.Integers && (kind == 0 || kind > 8)
 	switch kind {
 	case 0:
 		in.Mirror = true
@@ -138,12 +159,17 @@ func (p *Pipeline) hardInputs(r *rand.Rand) {
 		if in.Edges = p.Config.DType == dtype.F16; !in.Edges {
 			in.Scale = 0x1p40 // beyond all bounds of what is counted
 		}
+	case 6, 7, 8:
+		in.Spread = true
 	}
 	if p.quantizes() && r.IntN(2) == 0 {
-		in.Integers, in.Edges, in.Grid = false, false, true
+		in.Integers, in.Edges, in.Spread, in.Grid = false, false, false, true
 	}
 	if r.IntN(3) == 0 {
 		p.placeFar()
+	}
+	if r.IntN(3) == 0 {
+		p.placeRowsFar()
 	}
 }
 
@@ -248,7 +274,7 @@ func edgeOf(r *rand.Rand, i, layers int, format dtype.DType, size, round int, re
 		if err != nil || !found {
 			return nil, err
 		}
-		p.fillEdges(r, pick(r, edgePrompts...), pick(r, 0, pick(r, edgePrompts...)))
+		p.fillEdges(r, p.rounds(r), pick(r, edgePrompts...), pick(r, 0, pick(r, edgePrompts...)))
 		if p.work() <= maxWork {
 			return p, nil
 		}
@@ -256,15 +282,16 @@ func edgeOf(r *rand.Rand, i, layers int, format dtype.DType, size, round int, re
 	return nil, nil
 }
 
-// edgeWords are the options of methods that watch a window of the prompt, and their values:
+// edgeWords are options of methods that score the prompt, and their values:
 // the edge pipelines of a method have every combination of them in turn.
 var edgeWords = []struct {
 	key    string
 	values []string
 }{
-	{"group", []string{"sum", "mean", "max"}},
-	{"order", []string{"before", "after"}},
-	{"pooling", []string{"avg", "max"}},
+	{"group", []string{`"sum"`, `"mean"`, `"max"`}},
+	{"order", []string{`"before"`, `"after"`}},
+	{"pooling", []string{`"avg"`, `"max"`}},
+	{"cross", []string{"true", "false"}},
 }
 
 // edgeOfMethod makes the i-th pipeline of a method on prompts of several partitions, with heads
@@ -292,14 +319,14 @@ func edgeOfMethod(r *rand.Rand, i int, m *draw.Method) (*Pipeline, error) {
 		word := i
 		for _, w := range edgeWords {
 			if slices.ContainsFunc(m.Options(), func(o ref.Option) bool { return o.Key == w.key }) {
-				p.set(w.key, w.values[word%len(w.values)])
+				p.set(w.key, json.RawMessage(w.values[word%len(w.values)]))
 			}
 			word /= len(w.values)
 		}
 		if cfg := p.config(); cfg.Validate() != nil {
 			continue
 		}
-		p.fillEdges(r, pick(r, 129, 130, 130, 200, 200, 257, 257, 300, 513, 1100), pick(r, 0, 0, pick(r, edgePrompts...)))
+		p.fillEdges(r, p.rounds(r), pick(r, 129, 130, 130, 200, 200, 257, 257, 300, 513, 1100), pick(r, 0, 0, pick(r, edgePrompts...)))
 		if p.work() <= maxEdgeWork {
 			return p, nil
 		}
@@ -324,7 +351,7 @@ func edgeOfLength(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error
 		if err != nil || !found {
 			return nil, err
 		}
-		p.fillEdges(r, pick(r, 4097, 4100, 4161, 5000), 0)
+		p.fillEdges(r, p.rounds(r), pick(r, 4097, 4100, 4161, 5000), 0)
 		if p.work() <= maxLongWork {
 			return p, nil
 		}
@@ -359,7 +386,7 @@ func edgeOfHeads(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error)
 		c := &p.Config.Compression
 		*c = ref.Compression{MaxCacheTokens: 2 + r.IntN(8), ProtectedWindow: r.IntN(3), HeadBias: c.HeadBias, BiasWeight: c.BiasWeight}
 		c.Uniform, c.EvenLayers = i%3 == 1, i%3 == 2
-		p.fillEdges(r, 20+r.IntN(20))
+		p.fillEdges(r, p.rounds(r), 20+r.IntN(20))
 		if cfg := p.config(); cfg.Validate() == nil && p.work() <= maxEdgeWork {
 			return p, nil
 		}
@@ -424,14 +451,18 @@ func (p *Pipeline) newMethod() ref.Method {
 	return m
 }
 
-// fillEdges draws a cache that has room for one or two prompts, a second of 0 is none, and
-// what is done: each is compressed between decode steps.
-func (p *Pipeline) fillEdges(r *rand.Rand, prompts ...int) {
-	cfg := &p.Config
-	rounds := 5
+// rounds draws how many times the sequences of an edge pipeline are decoded and compressed.
+func (p *Pipeline) rounds(r *rand.Rand) int {
 	if p.quantizes() && r.IntN(2) == 0 {
-		rounds = 50 // tokens of several pages
+		return 50 // tokens of several pages
 	}
+	return 5
+}
+
+// fillEdges draws a cache that has room for one or two prompts, a second of 0 is none, and
+// what is done: each is compressed between decode steps, of which there are that many rounds.
+func (p *Pipeline) fillEdges(r *rand.Rand, rounds int, prompts ...int) {
+	cfg := &p.Config
 	var all []kv.SeqID
 	blocks := 0
 	for i, n := range prompts {

@@ -17,8 +17,8 @@ type Engine interface {
 	// It reports no event.
 	Restore(*kv.Cache) error
 
-	// Poison fills every slot that no head holds with NaN, and its position with −1, so that reading it
-	// shows.
+	// Poison fills every slot that no head holds with NaN, and its position with [kv.PoisonPosition], so that
+	// reading it shows.
 	Poison() error
 }
 

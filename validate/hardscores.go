@@ -36,12 +36,7 @@ func (p *Pipeline) hardScores(r *rand.Rand) {
 func (p *Pipeline) score(pair *Pair, id kv.SeqID, n int) error {
 	cache := pair.reference.Cache()
 	s := cache.Sequence(id)
-	cfg := p.config()
-	with, err := cfg.With(pair.own[id])
-	if err != nil {
-		return err
-	}
-	method, err := with.NewMethod()
+	method, err := p.methodOf(pair, id)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 
 	"kvcompress/internal/splitmix"
 	"kvcompress/kv"
@@ -24,13 +25,17 @@ type Pipeline struct {
 	Own        []Own       `json:"own,omitempty"` // sequences with options of their own
 	Operations []Operation `json:"operations"`    // operations that do not apply are skipped
 
-	// Before is the number of blocks placed before the cache, if the engine is a [Placer].
-	Before int `json:"before,omitempty"`
+	// Before is how many blocks come before the cache's own, and BeforeRows how many sequences, in an engine that
+	// is a [Placer].
+	Before     int `json:"before,omitempty"`
+	BeforeRows int `json:"before_rows,omitempty"`
 }
 
-// Placer is an engine whose cache can be placed after a number of other blocks, which are never accessed:
-// [kernels.Engine.Place].
-type Placer interface{ Place(before int) error }
+// Placer is an engine whose cache can be placed behind a number of other blocks and of other sequences, which
+// are never touched: [kernels.Engine.Place].
+type Placer interface {
+	Place(blocks, sequences int) error
+}
 
 // Own is a sequence with options of its own, in place of the configuration's.
 type Own struct {
@@ -45,6 +50,8 @@ type Inputs struct {
 	Integers bool    `json:"integers,omitempty"` // integers −4 to 4, with exact and often equal sums; otherwise −Scale to Scale
 	Edges    bool    `json:"edges,omitempty"`    // values at the edges of a cache's formats
 	Mirror   bool    `json:"mirror,omitempty"`   // every other token is the negative of the one before it, so that sums become 0
+	Alike    bool    `json:"alike,omitempty"`    // two layers in a row differ by 1/16 of what they have in common
+	Spread   bool    `json:"spread,omitempty"`   // of all bits and of magnitudes down to 2⁻¹⁶·Scale, so that sums and differences are rounded
 	Grid     bool    `json:"grid,omitempty"`     // halves from 0 to 3 times a constant, whose quotients lie halfway between two codes
 	Scale    float32 `json:"scale,omitempty"`
 }
@@ -68,7 +75,7 @@ func (p Pipeline) String() string {
 // maxPipelineBytes bounds the cache of a pipeline, and maxBeforeBytes the blocks before it.
 const (
 	maxPipelineBytes = 1 << 30
-	maxBeforeBytes   = 5 << 30
+	maxBeforeBytes   = 40 << 30
 )
 
 // check returns an error if the pipeline cannot be run. It may come from an untrusted file.
@@ -82,6 +89,9 @@ func (p Pipeline) check() error {
 	}
 	if p.Before < 0 || p.Before%32 != 0 || p.Before > maxBeforeBytes/cfg.BlockBytes() {
 		return fmt.Errorf("before %d: not a multiple of 32 blocks of up to %d GiB", p.Before, maxBeforeBytes>>30)
+	}
+	if p.BeforeRows < 0 || p.BeforeRows > farBytes/4/(p.Shape.Layers*p.Shape.KVHeads)+1 {
+		return fmt.Errorf("before_rows %d: more lengths than %d GiB", p.BeforeRows, farBytes>>30)
 	}
 	if s := p.Inputs.Scale; !(s >= 0 && s <= trace.MaxMagnitude) {
 		return fmt.Errorf("inputs: scale %v is not from 0 to 2⁵⁶", s)
@@ -100,7 +110,8 @@ func (p Pipeline) check() error {
 		}
 	}
 	for i, op := range p.Operations {
-		if err := op.check(); err != nil && !(op.Kind == OpScores && len(op.Sequences) == 1) {
+		made := op.Kind == OpScores || (op.Kind == OpLater || op.Kind == OpGrow) && op.Tokens >= 0 && op.Tokens <= trace.MaxTokens
+		if err := op.check(); err != nil && !(made && len(op.Sequences) == 1) {
 			return fmt.Errorf("operations[%d]: %w", i, err)
 		}
 		for _, id := range op.Sequences {
@@ -130,8 +141,8 @@ func (p Pipeline) Run(ctx context.Context, test NewEngine, tolerance Tolerance) 
 	}
 	defer func() { err = errors.Join(err, pair.Close()) }()
 
-	if placer, ok := pair.test.(Placer); ok && p.Before > 0 {
-		if err := placer.Place(p.Before); err != nil {
+	if placer, ok := pair.test.(Placer); ok && (p.Before > 0 || p.BeforeRows > 0) {
+		if err := placer.Place(p.Before, p.BeforeRows); err != nil {
 			return o, err
 		}
 	}
@@ -152,6 +163,21 @@ func (p Pipeline) Run(ctx context.Context, test NewEngine, tolerance Tolerance) 
 				return o, err
 			}
 			o.Operations++
+			continue
+		}
+		if op.Kind == OpLater || op.Kind == OpGrow {
+			do := p.later
+			if op.Kind == OpGrow {
+				do = p.grow
+			}
+			did, err := do(pair, op)
+			if err != nil {
+				return o, err
+			}
+			if did {
+				tokens[op.Sequences[0]] += op.Tokens
+				o.Operations++
+			}
 			continue
 		}
 		if op.Kind == OpPrefill {
@@ -210,6 +236,9 @@ func (p Pipeline) fitting(op Operation, tokens map[kv.SeqID]int) (Operation, boo
 		}
 		op.Sequences = batch
 		return op, len(batch) > 0
+	case OpLater, OpGrow:
+		n, in := tokens[op.Sequences[0]]
+		return op, in && n+op.Tokens <= p.Inputs.Tokens[op.Sequences[0]]
 	default:
 		_, in := tokens[op.Sequences[0]]
 		return op, in
@@ -260,28 +289,40 @@ func (m *madeUp) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 		if m.inputs.Mirror {
 			token, sign = token&^1, float32(1-2*(token&1))
 		}
-		for _, x := range []uint64{uint64(m.id), uint64(t), uint64(layer), uint64(token)} {
-			key = splitmix.Next(key ^ x)
+		of := func(layer int) uint64 {
+			key := key
+			for _, x := range []uint64{uint64(m.id), uint64(t), uint64(layer), uint64(token)} {
+				key = splitmix.Next(key ^ x)
+			}
+			return key
 		}
+		own, common := of(layer), of(layer|1)
 		for j := range row {
-			dst[i*row+j] = sign * times * m.inputs.value(splitmix.Next(key^uint64(j)))
+			x := m.inputs.value(splitmix.Next(own ^ uint64(j)))
+			if m.inputs.Alike && own != common {
+				x = m.inputs.value(splitmix.Next(common^uint64(j))) + x/16
+			}
+			dst[i*row+j] = sign * times * x
 		}
 	}
 	return nil
 }
 
-// value makes a value from random bits.
-func (in *Inputs) value(bits uint64) float32 {
+// value makes a value of the random bits of x.
+func (in *Inputs) value(x uint64) float32 {
 	switch {
 	case in.Integers:
-		return float32(int(bits>>32%9) - 4)
+		return float32(int(x>>32%9) - 4)
 	case in.Edges:
-		return edge(bits)
+		return edge(x)
 	case in.Grid:
-		return float32(bits>>32%7) / 2 * math.Float32frombits(uint32(in.Seed)&0x7fffff|127<<23) // halves times a constant from 1 to 2
-	case bits&0x3f == 0:
+		return float32(x>>32%7) / 2 * math.Float32frombits(uint32(in.Seed)&0x7fffff|127<<23) // times 1 to 2
+	case x&0x3f == 0:
 		return float32(math.Copysign(0, -1))
+	case in.Spread:
+		smaller := bits.TrailingZeros64(x>>6 | 1<<16)
+		return math.Float32frombits(uint32(x>>32)&0x807fffff|uint32(127-smaller)<<23) * in.Scale
 	default:
-		return float32(int64(bits)>>40) / (1 << 23) * in.Scale
+		return float32(int64(x)>>40) / (1 << 23) * in.Scale
 	}
 }

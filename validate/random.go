@@ -124,8 +124,8 @@ func randomPipeline(r *rand.Rand, u unusual) Pipeline {
 	if u.shape != nil {
 		p.Shape = *u.shape
 	}
-	p.Inputs.Edges = u.edges
-	p.Inputs.Integers = p.Inputs.Integers && !u.edges && u.scale == 0
+	p.Inputs.Edges, p.Inputs.Spread = u.edges, u.spread
+	p.Inputs.Integers = p.Inputs.Integers && !u.edges && !u.spread && u.scale == 0
 	p.Inputs.Scale = cmp.Or(u.scale, p.Inputs.Scale)
 	cfg := ref.Default()
 	cfg.BlockSize = cmp.Or(u.blockSize, pick(r, kv.BlockSizes()...))

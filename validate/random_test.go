@@ -293,7 +293,7 @@ func TestRandomPipelines(t *testing.T) {
 			"scales": p.Config.KVScale != nil, "scales of each layer": p.Config.KVScale != nil && len(p.Config.KVScale.K) > 1,
 			"2¹⁶ blocks": s.Heads()*p.Inputs.Tokens[0] > 1<<16, "more heads than threads": s.Heads() > 256, "many layers": s.Layers > 32, "many sequences": len(p.Inputs.Tokens) > 8, "many KVs": p.Inputs.Tokens[0] > 4096,
 			"edges": p.Inputs.Edges, "subnormal": p.Inputs.Scale == 0x1p-128, "scores far apart": p.Inputs.Scale == 12,
-			"positions past 16 bits": p.Inputs.Tokens[0] > 1<<16-12, "beyond 2 GiB": p.Before > 0, "many bias bins": c.HeadBias != nil && len(c.HeadBias.Bins) > 4,
+			"positions past 16 bits": p.Inputs.Tokens[0] > 1<<16-12, "beyond 2 GiB": p.Before > 0, "rows beyond 2 GiB": p.BeforeRows > 0, "many magnitudes": p.Inputs.Spread, "many bias bins": c.HeadBias != nil && len(c.HeadBias.Bins) > 4,
 			"costs nearly the same": slices.ContainsFunc(p.Operations, func(op Operation) bool { return op.Kind == OpScores }),
 			p.Config.DType.String(): true,
 		} {

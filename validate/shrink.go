@@ -177,6 +177,7 @@ func (p Pipeline) plainer() []func(*Pipeline) {
 		}
 	}
 	where(p.Before > 0, func(p *Pipeline) { p.Before = 0 })
+	where(p.BeforeRows > 0, func(p *Pipeline) { p.BeforeRows = 0 })
 	where(c.HeadBias != nil, func(p *Pipeline) { p.Config.Compression.HeadBias, p.Config.Compression.BiasWeight = nil, 0 })
 	where(c.Random, func(p *Pipeline) { p.Config.Compression.Random = false })
 	where(c.EvenLayers, func(p *Pipeline) { p.Config.Compression.EvenLayers, p.Config.Compression.ControlLayers = false, nil })

@@ -3,8 +3,10 @@ package validate
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"kvcompress/kv"
+	"kvcompress/ref"
 	"kvcompress/ref/draw"
 )
 
@@ -15,11 +17,12 @@ type unusual struct {
 	blockSize int       // 0 for any
 	prompts   []int     // of the sequences; nil for any
 	edges     bool      // values at the edges of the cache's formats
+	spread    bool      // values of many magnitudes
 	scale     float32   // of the values; 0 for any
 }
 
 // randomUnusual draws what is unusual about a seed's pipeline: in a quarter of all cases something is large,
-// and in a quarter values are hard.
+// and in half of all values are hard.
 func randomUnusual(seed, refused uint64) unusual {
 	r := rand.New(rand.NewPCG(seed, 1<<62+refused))
 	u := randomLarge(r)
@@ -30,6 +33,8 @@ func randomUnusual(seed, refused uint64) unusual {
 		u.scale = 12 // scores differ by 87 to 104, where e^x is subnormal
 	case 3:
 		u.scale = 0x1p-128 // most values are subnormal
+	case 4, 5, 6:
+		u.spread = true
 	}
 	return u
 }
@@ -97,23 +102,44 @@ func (p *Pipeline) harden(seed, refused uint64) {
 	if c := &p.Config.Compression; c.HeadBias != nil && r.IntN(2) == 0 {
 		c.HeadBias = draw.HeadBias(r, p.Shape, pick(r, 5, 8, 17, 40))
 	}
+	if r.IntN(4) == 0 {
+		p.placeRowsFar()
+	}
 }
 
 const (
-	farBytes  = 1 << 31 // of keys, and of values, before a far cache
+	farBytes  = 1 << 31 // of an array, before what of it is far
 	farBlocks = 1 << 16
 	mostFar   = 1 << 19 // blocks before a far cache, to bound the free list
 )
 
-// placeFar places the cache where byte offsets exceed 31 bits and block numbers 16, if its blocks are large
-// enough.
+// placeFar places the cache where numbers of blocks do not fit in 16 bits, and, if its blocks are large enough for
+// that, offsets of keys and values not in 31.
 func (p *Pipeline) placeFar() {
 	cfg := p.config()
-	before := max(farBlocks, (farBytes/(cfg.BlockSize*cfg.RowBytes())+31)/32*32)
-	if before > mostFar || before > maxBeforeBytes/cfg.BlockBytes() {
-		return
+	p.Before = max(farBlocks, (farBytes/(cfg.BlockSize*cfg.RowBytes())+31)/32*32)
+	if p.Before > mostFar {
+		p.Before = farBlocks
 	}
-	p.Before = before
+}
+
+// placeSlotsFar places the cache where offsets in arrays of a number for each slot do not fit in 31 bits either, if that
+// is not more than may come before a cache. The free list is long then.
+func (p *Pipeline) placeSlotsFar() {
+	cfg := p.config()
+	p.placeFar()
+	if blocks := farBytes / 4 / p.Config.BlockSize; blocks <= maxBeforeBytes/cfg.BlockBytes() {
+		p.Before = blocks
+	}
+}
+
+// placeRowsFar gives the sequences rows of the block tables whose offsets do not fit in 31 bits.
+func (p *Pipeline) placeRowsFar() {
+	blocks := (slices.Max(p.Inputs.Tokens) + p.Config.BlockSize - 1) / p.Config.BlockSize
+	if m := p.newMethod(); m != nil && !ref.KeepsAll(m) { // a head's table has no more than there are
+		blocks = min(blocks, p.Config.Blocks)
+	}
+	p.BeforeRows = farBytes/(4*p.Shape.Layers*p.Shape.KVHeads*max(1, blocks)) + 1
 }
 
 // edge turns random bits into a value at an edge of a cache format: halfway between two of its numbers, next

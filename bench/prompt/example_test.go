@@ -42,7 +42,7 @@ func ExampleVocabulary_Generate() {
 	fmt.Println(text(t.Question))
 	fmt.Println(text(t.Answer()))
 	// Output:
-	// The code of lawere is 1684253.
-	// What is the code of lawere? The code of lawere is
+	// The code of laztoke is 1684253.
+	// What is the code of laztoke? The code of laztoke is
 	// 1684253
 }

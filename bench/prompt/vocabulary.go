@@ -135,9 +135,15 @@ func isWord(text string) bool {
 	return len(text) >= 2 && len(text) <= 12 && strings.Trim(text, "abcdefghijklmnopqrstuvwxyz") == ""
 }
 
+// fixedWords are the words of the fixed sentences of tasks: see facts.go.
+var fixedWords = []string{
+	"the", "code", "codes", "of", "is", "are", "and", "in", "order", "what", "which", "word", "with", "has",
+	"partner", "chapter", "chapters", "about", "kind", "kinds", "call", "returns",
+}
+
 // reserved reports whether a word occurs in the fixed sentences of tasks.
 func reserved(word string) bool {
-	return slices.Contains([]string{"the", "code", "of", "is", "partner", "what", "which", "word", "with", "has", "chapter", "about", "kind", "call", "returns"}, word)
+	return slices.Contains(fixedWords, word)
 }
 
 // encode returns the tokens of a text with the special tokens before it, but without those after

@@ -81,7 +81,7 @@ func TestExpectations(t *testing.T) {
 		if len(list[i].Why) < 20 || len(list[i].Files) == 0 {
 			t.Errorf("%+v", list[i])
 		}
-		old, err := list[i].stale(func(file string) ([]string, error) {
+		old, err := list[i].Stale(func(file string) ([]string, error) {
 			text, err := os.ReadFile("../cu/" + file)
 			return strings.Split(string(text), "\n"), err
 		})

@@ -84,8 +84,8 @@ func (r *Report) Unexpected() int {
 	return n
 }
 
-// stale returns the lines of an expectation whose text is not that of the source.
-func (e *Expectation) stale(source func(file string) ([]string, error)) ([]string, error) {
+// Stale returns the lines of an expectation whose text is not that of the source.
+func (e *Expectation) Stale(source func(file string) ([]string, error)) ([]string, error) {
 	var old []string
 	for _, f := range e.Files {
 		lines, err := source(f.File)

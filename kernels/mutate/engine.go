@@ -27,7 +27,7 @@ import (
 type Check struct {
 	Methods []*draw.Method
 	Seeds   int // whose pipelines are tried, from 1 on
-	Runs    int // of a mutant that notice nothing before it has survived
+	Runs    int // of a mutant that notice nothing before it has survived, besides those that show more of the kernel
 	// Progress, if it is not nil, is called as each mutant is done.
 	Progress func()
 
@@ -131,17 +131,23 @@ func EngineGroup(kernel string) string {
 }
 
 // batch is how many seeds' pipelines are looked at at a time.
-const batch = 4
+const batch = 8
 
-// cheapRuns is how many pipelines that execute little a mutant is run on; after those, on the
-// one of each batch that executes most.
-const cheapRuns = 6
+// cheapRuns is how many pipelines that execute little a mutant is run on first. After those, it is run on the one of
+// each batch that executes most, and on all, up to moreRuns, in which its kernel takes a direction of a branch that it
+// has not taken before.
+const (
+	cheapRuns = 6
+	moreRuns  = 40
+)
 
 // tried is a mutant that is checked.
 type tried struct {
 	*Mutant
 	noticed string
 	inputs  []*validate.Pipeline // that executed the instruction, and noticed nothing
+	plain   int                  // of them, that were not run for what they show
+	took    []uint8              // of the kernel's branches, by all of them: see ptx.Coverage.Took
 	err     error
 }
 
@@ -160,7 +166,7 @@ func (c *Check) Run(ctx context.Context, mutants []*Mutant) ([]Survivor, error) 
 		all[i] = &tried{Mutant: m}
 	}
 	left := slices.Clone(all)
-	done := func(t *tried) bool { return t.noticed != "" || t.err != nil || len(t.inputs) >= c.Runs }
+	done := func(t *tried) bool { return t.noticed != "" || t.err != nil }
 	for seed := 1; seed <= c.Seeds && len(left) > 0 && ctx.Err() == nil; seed += batch {
 		inputs, err := c.inputs(ctx, uint64(seed), min(batch, c.Seeds-seed+1), left)
 		if err != nil && ctx.Err() == nil {
@@ -169,12 +175,20 @@ func (c *Check) Run(ctx context.Context, mutants []*Mutant) ([]Survivor, error) 
 		each(len(left), func(i int) {
 			t := left[i]
 			reach := slices.DeleteFunc(slices.Clone(inputs), func(in *input) bool { return !in.covered.Reached(t.Kernel, t.Line) })
-			for len(reach) > 0 && !done(t) && ctx.Err() == nil {
-				if len(t.inputs) >= cheapRuns {
-					reach = reach[len(reach)-1:]
+			for k, in := range reach {
+				if done(t) || ctx.Err() != nil {
+					break
 				}
-				t.run(ctx, reach[0])
-				reach = reach[1:]
+				took := in.covered.Took(t.Kernel)
+				switch {
+				case t.plain < min(cheapRuns, c.Runs) || k == len(reach)-1 && t.plain < c.Runs:
+					t.plain++
+				case t.shows(took) && len(t.inputs)-t.plain < moreRuns:
+				default:
+					continue
+				}
+				t.see(took)
+				t.run(ctx, in)
 			}
 		})
 		n := len(left)
@@ -197,6 +211,16 @@ func (c *Check) Run(ctx context.Context, mutants []*Mutant) ([]Survivor, error) 
 	}
 	guesses := make([]Survivor, len(unnoticed))
 	each(len(unnoticed), func(i int) { guesses[i] = unnoticed[i].guess(ctx, &c.parsed) })
+	for i := range guesses {
+		s := &guesses[i]
+		why, err := s.argued()
+		if err != nil {
+			return nil, err
+		}
+		if why != "" && !s.Equivalent {
+			s.Equivalent, s.Why = true, "by an argument: "+why
+		}
+	}
 	survivors = append(survivors, guesses...)
 	return survivors, ctx.Err()
 }
@@ -251,18 +275,20 @@ const (
 	launchBudget = 1 << 22 // instructions of warps of a launch, as kvc validate --random has it
 	// passBytes has prompts take several launches: see kernels.Options.
 	passBytes = 256 << 10
-	maxMemory = 8 << 30
 )
 
 // run runs the pipeline on an engine of which some kernels are replaced. A difference from the
 // reference is an error. cost, which may be nil, is what it took.
 func (in *input) run(ctx context.Context, opt ptx.Options, replaced map[string]kernels.Replacement, cost *int64) (err error) {
 	defer work.Recover(&err) // the host believed what a wrong kernel wrote
-	opt.MemoryLimit, opt.Cache = maxMemory, in.parsed
+	opt.Cache = in.parsed
 	var dev *ptx.Device
+	engine := &watched{}
 	outcome, err := in.Pipeline.Run(ctx, func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
 		dev = ptx.New(opt)
-		return kernels.New(dev, cfg, open, observe, kernels.Options{Context: ctx, Kernels: replaced, PrefillBytes: passBytes, FreshBuffers: true})
+		var err error
+		engine.Engine, err = kernels.New(dev, cfg, open, observe, kernels.Options{Context: ctx, Kernels: replaced, PrefillBytes: passBytes, FreshBuffers: true})
+		return engine, err
 	}, validate.Tolerance{})
 	if dev != nil {
 		if cost != nil {
@@ -274,9 +300,34 @@ func (in *input) run(ctx context.Context, opt ptx.Options, replaced map[string]k
 		return nil
 	}
 	if outcome.Divergence != nil {
-		return outcome.Divergence
+		return errors.Join(outcome.Divergence, engine.failed)
 	}
 	return err
+}
+
+// watched is an engine that remembers the error of a kernel, of which a divergence has the text alone.
+type watched struct {
+	*kernels.Engine
+	failed error
+}
+
+func (w *watched) note(err error) error {
+	if report := (*ptx.Report)(nil); errors.As(err, &report) && w.failed == nil {
+		w.failed = report
+	}
+	return err
+}
+
+// Prefill is that of the engine, as are Decode and Compress.
+func (w *watched) Prefill(id kv.SeqID, n int) error { return w.note(w.Engine.Prefill(id, n)) }
+
+// Decode decodes.
+func (w *watched) Decode(batch []kv.SeqID) error { return w.note(w.Engine.Decode(batch)) }
+
+// Compress compresses.
+func (w *watched) Compress(id kv.SeqID) (ref.Compressed, error) {
+	result, err := w.Engine.Compress(id)
+	return result, w.note(err)
 }
 
 // run runs the mutant on an input.
@@ -291,6 +342,24 @@ func (t *tried) run(ctx context.Context, in *input) {
 		return
 	}
 	t.inputs = append(t.inputs, in.Pipeline)
+}
+
+// shows reports whether an input has the kernel take a direction that it has not taken before.
+func (t *tried) shows(took []uint8) bool {
+	for i, directions := range took {
+		if i >= len(t.took) || directions&^t.took[i] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// see notes what an input has the kernel take.
+func (t *tried) see(took []uint8) {
+	t.took = append(t.took, make([]uint8, max(0, len(took)-len(t.took)))...)
+	for i, directions := range took {
+		t.took[i] |= directions
+	}
 }
 
 // replaces returns what an engine runs to have a text's kernel in the place of its own.
@@ -336,7 +405,8 @@ func (t *tried) guess(ctx context.Context, parsed *ptx.Cache) Survivor {
 	case ctx.Err() != nil:
 		return s
 	case differs == nil && t.Kind == KindAddress32:
-		s.Equivalent, s.Why = true, fmt.Sprintf("32 bits held the offset wherever it was computed, in %d pipelines: only an array of more than 2 GiB would tell", len(inputs))
+		s.Why = fmt.Sprintf("32 bits held the offset wherever it was computed, in %d pipelines", len(inputs))
+		t.judgeOffset(ctx, parsed, inputs, &s)
 		return s
 	case differs == nil:
 		s.Equivalent, s.Why = true, fmt.Sprintf("its result was the same wherever it was executed, in %d pipelines", len(inputs))
@@ -358,6 +428,31 @@ func (t *tried) guess(ctx context.Context, parsed *ptx.Cache) Survivor {
 		s.Equivalent, s.Why = true, fmt.Sprintf("nothing uses the bits of its result that differ, in %d pipelines", len(inputs))
 	}
 	return s
+}
+
+// judgeOffset says whether an offset may need more than the 32 bits that held it: by the array that it is of.
+func (t *tried) judgeOffset(ctx context.Context, parsed *ptx.Cache, inputs []*validate.Pipeline, s *Survivor) {
+	astray := t.Astray()
+	if astray == nil {
+		return
+	}
+	used := t.runs(ctx, parsed, inputs, astray, ptx.Options{Budget: launchBudget})
+	name := array(used)
+	size, is := bounded[name]
+	switch {
+	case ctx.Err() != nil:
+	case used == nil:
+		s.Equivalent = true
+		s.Why += ", and nothing is accessed by it"
+	case is:
+		s.Equivalent = true
+		s.Why += fmt.Sprintf(": it is of %q, of less than 2 GiB: %s", name, size)
+	case strings.HasSuffix(name, " memory"):
+		s.Equivalent = true
+		s.Why += ": it is of " + name
+	default:
+		s.Why += fmt.Sprintf(": it is of %q, which may have more than 2 GiB", name)
+	}
 }
 
 // runs runs inputs with a text in the place of the mutant's kernel, until one ends with an error.

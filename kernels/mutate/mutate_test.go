@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -224,6 +225,46 @@ func TestTaint(t *testing.T) {
 		}
 		if (err != nil) != used {
 			t.Errorf("%s: %v, want a report: %t", rest, err, used)
+		}
+	}
+}
+
+// TestArguments: the lines of which an argument is are those of the sources.
+func TestArguments(t *testing.T) {
+	list, err := arguments()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range list {
+		a := &list[i]
+		old, err := a.Stale(func(file string) ([]string, error) {
+			text, err := os.ReadFile("../cu/" + file)
+			return strings.Split(string(text), "\n"), err
+		})
+		if err != nil || len(old) > 0 || a.Why == "" || a.Old == "" || a.New == "" {
+			t.Errorf("%q: %q, %v", a.Why, old, err)
+		}
+	}
+	m := &Mutant{Kernel: "lag_deviations", File: "scores.cu", SourceLine: 223, Old: "min.u32 %r34, %r6, 32;", New: "min.u32 %r34, %r6, 33;"}
+	if why, err := m.argued(); err != nil || why != list[0].Why {
+		t.Errorf("%q, %v", why, err)
+	}
+	m.SourceLine++
+	if why, err := m.argued(); err != nil || why != "" {
+		t.Errorf("%q, %v", why, err)
+	}
+}
+
+// TestArray: the report of a kernel that is out of bounds says of which array.
+func TestArray(t *testing.T) {
+	out := &ptx.Report{Kind: ptx.OutOfBounds, Space: "global", Allocation: "positions"}
+	for err, want := range map[error]string{
+		fmt.Errorf("joined: %w", out):                       "positions",
+		&ptx.Report{Kind: ptx.OutOfBounds, Space: "shared"}: "shared memory",
+		context.Canceled:                                    "",
+	} {
+		if got := array(err); got != want {
+			t.Errorf("%v: %q, want %q", err, got, want)
 		}
 	}
 }

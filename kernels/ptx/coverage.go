@@ -148,3 +148,29 @@ func (c *Coverage) Reached(kernel string, line int) bool {
 	}
 	return false
 }
+
+// Took says of each instruction of a kernel, in the order of its code, what warps did there: a bit for those
+// that executed it, and one for those whose guard skipped it; of a branch, its two directions. It is nil where the
+// kernel was not launched. Programs of the same kernel count together.
+func (c *Coverage) Took(kernel string) []uint8 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var took []uint8
+	for key, counted := range c.counts {
+		if key.name != kernel {
+			continue
+		}
+		if took == nil {
+			took = make([]uint8, len(counted)-1)
+		}
+		for i := range min(len(took), len(counted)-1) {
+			if counted[i].ran > 0 {
+				took[i] |= 1
+			}
+			if counted[i].skipped > 0 {
+				took[i] |= 2
+			}
+		}
+	}
+	return took
+}

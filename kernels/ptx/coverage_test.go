@@ -135,5 +135,13 @@ covered.ptx unused 0
 		if got := b.String(); got != want {
 			t.Errorf("checks %v: got\n%swant\n%s", checks, got, want)
 		}
+		// Of the instructions, one branch was never taken, and three others went both ways.
+		directions := map[uint8]int{}
+		for _, took := range c.Took("half") {
+			directions[took]++
+		}
+		if directions[2] != 1 || directions[3] < 3 || c.Took("unused") != nil {
+			t.Errorf("checks %v: %v, and of a kernel that was not launched %v", checks, directions, c.Took("unused"))
+		}
 	}
 }

@@ -35,7 +35,7 @@ type Options struct {
 	// Output receives what kernels print (by printf, which PTX calls vprintf), at most 1 MiB per launch; nil
 	// discards it.
 	Output io.Writer
-	// MemoryLimit bounds the allocated memory in bytes; 0 means 32 GiB.
+	// MemoryLimit bounds the allocated memory in bytes; 0 means 64 GiB.
 	MemoryLimit int64
 }
 
@@ -57,7 +57,7 @@ func New(opt Options) *Device {
 		opt.Budget = 1 << 34
 	}
 	if opt.MemoryLimit <= 0 {
-		opt.MemoryLimit = 32 << 30
+		opt.MemoryLimit = 64 << 30
 	}
 	d := &Device{opt: opt}
 	d.mem.limit = uint64(opt.MemoryLimit)

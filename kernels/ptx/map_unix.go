@@ -13,7 +13,7 @@ func mapMemory(size uint64) ([]byte, func(), error) {
 	if size > math.MaxInt {
 		return nil, nil, fmt.Errorf("more than the address space")
 	}
-	mem, err := syscall.Mmap(-1, 0, int(size), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	mem, err := syscall.Mmap(-1, 0, int(size), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_NORESERVE)
 	if err != nil {
 		return nil, nil, fmt.Errorf("mmap: %w", err)
 	}

@@ -1,0 +1,87 @@
+package mutate
+
+import (
+	"errors"
+	"fmt"
+
+	"kvcompress/kernels/ptx"
+)
+
+// bounded are the engine's arrays that have less than 2 GiB in a deployment of up to 256 sequences of 2¹⁷ tokens, of
+// models of up to 1,024 heads in all layers, 64 in one, 128 query heads of up to 256 elements, in 2³¹ slots: with their
+// size, in units of 4 bytes. All others, such as a number for each slot, may be larger: offsets in them need 64 bits.
+var bounded = map[string]string{
+	"lengths":                 "sequences × heads",
+	"batch rows":              "sequences",
+	"batch ids":               "sequences",
+	"batch positions":         "sequences",
+	"batch times":             "sequences",
+	"out":                     "sequences × query heads × elements",
+	"outputs":                 "sequences × query heads × elements",
+	"norms":                   "heads of a layer × tokens",
+	"score weights":           "query heads × tokens",
+	"covariances":             "query heads × elements²",
+	"sums over tokens":        "tokens/128 × query heads × elements",
+	"means over tokens":       "query heads × elements",
+	"angles":                  "tokens × elements",
+	"future angles":           "elements",
+	"directions":              "tokens × elements",
+	"decision's quotas":       "heads",
+	"decision's counts":       "heads × 2,048",
+	"decision's losses":       "heads × 4",
+	"shares":                  "heads",
+	"head bias":               "heads × bins",
+	"bias bins":               "bins",
+	"first moves":             "heads",
+	"full heads":              "sequences × heads",
+	"free":                    "blocks/32",
+	"free blocks":             "blocks/32",
+	"taken blocks":            "blocks of a prompt",
+	"hidden tokens":           "sequences × heads of a layer",
+	"tokens retained":         "heads",
+	"retained KVs":            "sequences × heads × 2",
+	"limits of distances":     "sequences × heads × 2",
+	"offsets of pairs":        "heads",
+	"stand-ins made":          "heads",
+	"k scales":                "layers",
+	"v scales":                "layers",
+	"prefill gains":           "query heads × tokens",
+	"partition maxima":        "sequences × query heads × tokens/128",
+	"partition sums":          "sequences × query heads × tokens/128",
+	"partition factors":       "sequences × query heads × tokens/128",
+	"decision's keys":         "heads × tokens",
+	"decision's list":         "heads × tokens",
+	"moves":                   "heads × tokens × 2",
+	"positions held":          "sequences × heads of a layer × tokens/32",
+	"positions held before":   "sequences × heads of a layer × tokens/32",
+	"distances":               "heads × tokens",
+	"list of retained tokens": "heads × tokens",
+	"zero":                    "1",
+	"position":                "1",
+}
+
+// far is by how much the address of Astray is off: farther than anything that is allocated.
+const far = 1 << 46
+
+// Astray returns the text of the kernel alone in which the result of the instruction is far off: who accesses
+// memory by it is out of bounds. It is nil where the instruction does not write one register of 64 bits.
+func (m *Mutant) Astray() []byte {
+	w := read(m.Old)
+	d := w.writes()
+	if w.guard != "" || d == "" || class(d) != "%rd" {
+		return nil
+	}
+	return m.alone(fmt.Sprintf("%s add.s64 %s, %s, %d;", w, d, d, int64(far)))
+}
+
+// array says which memory is accessed where something is out of bounds; "" if that is not known.
+func array(err error) string {
+	report := (*ptx.Report)(nil)
+	if !errors.As(err, &report) {
+		return ""
+	}
+	if report.Space == "shared" || report.Space == "local" {
+		return report.Space + " memory"
+	}
+	return report.Allocation
+}

@@ -1,0 +1,43 @@
+package validate
+
+import (
+	"math/rand/v2"
+	"slices"
+
+	"kvcompress/kv"
+	"kvcompress/ref"
+	"kvcompress/ref/draw"
+)
+
+// mergedHeadSizes have each number of rounds of a warp's lanes, 1 to 8.
+var mergedHeadSizes = []int{256, 8, 40, 96, 128, 160, 192, 224}
+
+// edgeOfRounds makes the i-th pipeline of MiniCache with two layers that become one, often nearly the same: those of 24
+// numbers in a row have every format and number of rounds. It is nil if MiniCache is none of the methods.
+func edgeOfRounds(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
+	k := slices.IndexFunc(methods, func(m *draw.Method) bool { return m.Name == "minicache" })
+	if k < 0 {
+		return nil, nil
+	}
+	for range maxEdgeDraws {
+		p := &Pipeline{
+			Shape:  kv.Shape{Layers: 2, KVHeads: 1 + r.IntN(2), HeadSize: mergedHeadSizes[i/pageFormats%len(mergedHeadSizes)], Group: pick(r, 1, 2)},
+			Inputs: Inputs{Seed: r.Uint64(), Scale: 1},
+		}
+		p.Config = ref.Default()
+		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), edgeFormats[i%pageFormats], 1
+		found, err := p.drawMethod(r, methods[k:k+1], anyReading)
+		if err != nil || !found {
+			return nil, err
+		}
+		if r.IntN(4) > 0 { // where both vectors count
+			p.set("t", 0.1+0.8*r.Float64())
+		}
+		p.Inputs.Alike, p.Inputs.Spread = r.IntN(2) == 0, r.IntN(2) == 0
+		p.fillEdges(r, 5, pick(r, edgePrompts...))
+		if cfg := p.config(); cfg.Validate() == nil && p.work() <= maxWork {
+			return p, nil
+		}
+	}
+	return nil, nil
+}
