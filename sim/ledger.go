@@ -395,7 +395,7 @@ func (l *Ledger) growingRuns(to []run) []run {
 	return to
 }
 
-// take takes n free blocks, of which there must be enough.
+// take takes n blocks. At least n must be free.
 func (l *Ledger) take(n int) {
 	l.used += n
 	if l.prefixes != nil {

@@ -38,7 +38,7 @@ func (s *Server) quietSteps(step *Step) int {
 		return 1
 	}
 	gap, each := at.minus(start), s.decodeStep(batch)
-	cost := func(steps int) Ticks { // of the first so many decode steps
+	cost := func(steps int) Ticks { // cost of the next steps decode steps
 		kvs, blocks := s.all.ReadAll(steps)
 		t := each.Times(uint64(steps)).Plus(s.rates.of(KVsRead, kvs))
 		t = t.Plus(s.rates.of(BlocksRead, blocks))

@@ -178,7 +178,7 @@ func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 		}
 		return t
 	}
-	if a.stage != nil && a.stage.tokens == tokens { // only a prefill of another sequence came between two compressions
+	if a.stage != nil && a.stage.tokens == tokens { // no token since the stage, as after a prefill
 		l.courses.add(a.stage, outcome{})
 	}
 	return nil

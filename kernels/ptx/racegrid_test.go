@@ -49,8 +49,8 @@ func TestCuts(t *testing.T) {
 	}
 }
 
-// TestNarrowPlaces lets two blocks, in turns, perform CTA-scope releases at the same address:
-// in its next turn, each block finds its own release.
+// TestNarrowPlaces lets two blocks, in turns, publish data to their own threads (CTA scope) by
+// atomics on the same address. In its next turn, each block synchronizes with its own only.
 func TestNarrowPlaces(t *testing.T) {
 	r, s, none := newRaces(), newRaceShadow(1<<20), newRaceShadow(0)
 	r.beginLaunch(2 * warpSize)

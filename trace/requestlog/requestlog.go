@@ -34,8 +34,8 @@ type Options struct {
 	// 0 is 4.
 	Tokenizer     Tokenizer
 	BytesPerToken float64
-	// PromptTokens and OutputTokens are the lengths of prompts and outputs whose length
-	// is not in the log; 0 makes such rows an error.
+	// PromptTokens and OutputTokens are used if the log does not have the length of a
+	// prompt or an output; 0 makes such rows an error.
 	PromptTokens, OutputTokens int
 
 	// Progress, if not nil, is called from time to time with the number of bytes of the

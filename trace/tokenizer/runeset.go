@@ -12,7 +12,7 @@ import (
 // runeRange is the runes from lo to hi, both included.
 type runeRange struct{ lo, hi rune }
 
-// runeSet is a set of runes: ranges in ascending order, none of which touches the next.
+// runeSet is a set of runes: disjoint, non-adjacent ranges in ascending order.
 type runeSet []runeRange
 
 // setOf returns the union of ranges, which may be in any order and overlap.

@@ -26,13 +26,13 @@ type Tokenizer interface {
 	// U+FFFD. A token that is not in the vocabulary is an error.
 	Decode(tokens []int) (string, error)
 
-	// VocabSize returns the number of tokens; those of the vocabulary are all
+	// VocabSize returns an upper bound of token ids: all ids of the vocabulary are
 	// smaller.
 	VocabSize() int
 }
 
-// maxFileSize bounds the files that are read. The largest tokenizer.json of a
-// published model of this family is a third of it.
+// maxFileSize is the largest size in bytes of a tokenizer file. The largest
+// tokenizer.json of a published model of this family has a third of it.
 const maxFileSize = 64 << 20
 
 // Load reads the tokenizer in the given file, which may be a llama2.c
