@@ -151,7 +151,7 @@ func TestShownOutputs(t *testing.T) {
 // TestTableOfValidate compares the table of kvc validate that README.md shows, but for times.
 func TestTableOfValidate(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it replays every bundled trace on the PTX machine: 40 s on two idle cores")
+		t.Skip("it replays every bundled trace on the PTX machine: 20 s on two idle cores")
 	}
 	page, err := os.ReadFile("../../README.md")
 	if err != nil {
