@@ -10,8 +10,8 @@ import (
 	"kvcompress/kv"
 )
 
-// eachList calls f for each list that a row has, with the segment of the head that it is of, or nil, and where the list's
-// entries are. A deeper layer's merged pages are those of the head H before.
+// eachList calls f for each packed segment of the heads, with the index in a row of the first entry of its page list. A
+// head of a deeper layer has the merged pages of the same head in the layer before.
 func (e *Engine) eachList(heads []kv.Head, f func(g *kv.Segment, at int)) {
 	z, segments, of := e.state.packing, e.state.packing.segments(), e.cfg.Shape.KVHeads
 	for i := range heads {
@@ -27,8 +27,8 @@ func (e *Engine) eachList(heads []kv.Head, f func(g *kv.Segment, at int)) {
 	}
 }
 
-// readLists completes the heads of a sequence as they are read back: what is in pages of their own, in
-// which, and where the plain segment begins.
+// readLists completes the heads of a sequence that were read from the device: it sets their packed segments with
+// page tables, and the beginning of the plain segment.
 func (e *Engine) readLists(known *sequence, heads []kv.Head) error {
 	s, z := e.state, e.state.packing
 	lists, err := download[int32](s, s.listsOf(known.row), s.rowLists()*z.pages)
@@ -62,7 +62,7 @@ func (e *Engine) readLists(known *sequence, heads []kv.Head) error {
 	return nil
 }
 
-// restoreLists takes over what is in pages of their own of a sequence.
+// restoreLists restores the packed segments of a sequence.
 func (e *Engine) restoreLists(c *kv.Cache, known *sequence, seq *kv.Sequence) error {
 	z, of := e.state.packing, e.cfg.Shape.KVHeads
 	known.retained = make([]int, 2*z.pairs()*of)
@@ -82,7 +82,7 @@ func (e *Engine) restoreLists(c *kv.Cache, known *sequence, seq *kv.Sequence) er
 	return nil
 }
 
-// restoreHead takes over what head i of a sequence has in pages of its own. Heads before it are done.
+// restoreHead restores the packed segments of head i of a sequence. The heads before it are restored already.
 func (e *Engine) restoreHead(c *kv.Cache, known *sequence, seq *kv.Sequence, i int) error {
 	z, of, h := e.state.packing, e.cfg.Shape.KVHeads, &seq.Heads[i]
 	if !z.has(i / of) {
@@ -119,7 +119,7 @@ func (e *Engine) restoreHead(c *kv.Cache, known *sequence, seq *kv.Sequence, i i
 	return nil
 }
 
-// checkList returns an error if the segments of a head's keys, or values, are not ones that the kernels make: segment k
+// checkList returns an error if the segments of a head's keys, or values, are not as the kernels make them: segment k
 // has formats[k], and the first has packed KVs.
 func checkList(c *kv.Cache, list []kv.Segment, formats []kv.Format, packed int, deep bool) error {
 	if len(list) > len(formats) {
@@ -143,7 +143,8 @@ func checkList(c *kv.Cache, list []kv.Segment, formats []kv.Format, packed int, 
 	return nil
 }
 
-// writeLists writes the lists of a sequence, and −1 past the end of each, and what else its segments say.
+// writeLists writes the page lists of a sequence to the device, with −1 after the end of each list. If the method merges,
+// it also writes the segments' limits and the numbers of retained KVs.
 func (e *Engine) writeLists(seq *kv.Sequence) error {
 	s, z, row := e.state, e.state.packing, e.seqs[seq.ID].row
 	lists := slices.Repeat([]int32{-1}, s.rowLists()*z.pages)
@@ -166,7 +167,7 @@ func (e *Engine) writeLists(seq *kv.Sequence) error {
 	return e.writeHeld(e.seqs[seq.ID])
 }
 
-// plainOf returns sequences without what is in pages of their own.
+// plainOf returns copies of sequences without their packed segments.
 func plainOf(seqs []*kv.Sequence) []*kv.Sequence {
 	plain := make([]*kv.Sequence, len(seqs))
 	for i, s := range seqs {
@@ -180,8 +181,8 @@ func plainOf(seqs []*kv.Sequence) []*kv.Sequence {
 	return plain
 }
 
-// eachPage calls f for each page of sequences that is not plain, as far as there is such a block, with the
-// bytes of it that units are in.
+// eachPage calls f for each page of the sequences' packed segments whose block is valid, with the number of bytes that
+// its units use. A page that layers share is visited once.
 func (e *Engine) eachPage(seqs []*kv.Sequence, f func(block, used int) error) error {
 	for _, s := range seqs {
 		for i := range s.Heads {
@@ -201,8 +202,7 @@ func (e *Engine) eachPage(seqs []*kv.Sequence, f func(block, used int) error) er
 	return nil
 }
 
-// readPages reads the pages of a snapshot's sequences that are not plain, as far as units are in them, and the indices
-// of KVs that are retained.
+// readPages reads the used bytes of the pages of a snapshot's packed segments, and the indices of retained KVs.
 func (e *Engine) readPages(snap *kv.Snapshot) error {
 	half := e.cfg.PageBytes() / 2
 	err := e.eachPage(snap.Sequences, func(block, used int) error {
@@ -226,7 +226,7 @@ func (e *Engine) readPages(snap *kv.Snapshot) error {
 	return err
 }
 
-// poisonPages overwrites the bytes of pages that are not plain and that no unit is in.
+// poisonPages overwrites the unused bytes of the pages of packed segments.
 func (e *Engine) poisonPages(seqs []*kv.Sequence) error {
 	half := e.cfg.PageBytes() / 2
 	fill := func(of device.Ptr, block, used int) error {

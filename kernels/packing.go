@@ -9,22 +9,22 @@ import (
 	"kvcompress/ref"
 )
 
-// packing is what the kernels of a method work with that moves keys and values into pages of their own: one that
-// quantizes, one that merges, or one that does both, of different layers.
+// packing is the device state of a method that packs, which means that it moves keys and values to pages of another
+// format: it quantizes, merges pairs of layers, or does both in different layers.
 type packing struct {
 	quantizer ref.Quantizer  // nil if the method does not quantize
 	merger    ref.Merger     // nil if it does not merge
-	quantized [2][]kv.Format // of keys, of values, in layers that are not merged: a segment's each
-	merged    [2][]kv.Format // likewise in layers that are merged
-	pages     int            // that a list has room for
-	lists     device.Ptr     // [rows, L·H, 2, segments, pages] blocks
+	quantized [2][]kv.Format // formats of the segments of keys and of values, in layers that are not merged
+	merged    [2][]kv.Format // the same in merged layers
+	pages     int            // entries of a page list
+	lists     device.Ptr     // [rows, L·H, 2, segments, pages] int32: block numbers
 
-	// Of a method that merges:
-	held   device.Ptr // [rows, L·H, 2] int32: keys and values that are retained
+	// Only for a method that merges:
+	held   device.Ptr // [rows, L·H, 2] int32: numbers of retained keys and values
 	limits device.Ptr // [rows, L·H, 2] float32, of shallower layers: see kv.Segment
 }
 
-// packingOf returns what a method has of it; nil if all its pages are plain.
+// packingOf returns the packing of a method; nil if all its pages are plain.
 func packingOf(m ref.Method) *packing {
 	if !ref.KeepsAll(m) {
 		return nil
@@ -41,14 +41,13 @@ func packingOf(m ref.Method) *packing {
 	return z
 }
 
-// segments returns how many segments the keys, or the values, of a head have at most.
+// segments returns the largest number of packed segments of a head's keys, or of its values.
 func (z *packing) segments() int { return max(len(z.quantized[0]), len(z.merged[0])) }
 
-// partStride returns how many entries the lists of a head's keys, or of its values, have room for.
+// partStride returns the number of entries of the page lists of a head's keys, or of its values.
 func (z *packing) partStride() int { return z.segments() * z.pages }
 
-// formats returns the formats of the segments that the keys, and the values, of a layer's heads can have in pages of
-// their own.
+// formats returns the formats of the packed segments that the keys, and the values, of a layer's heads can have.
 func (z *packing) formats(layer int) [2][]kv.Format {
 	if z == nil {
 		return [2][]kv.Format{}
@@ -59,10 +58,10 @@ func (z *packing) formats(layer int) [2][]kv.Format {
 	return z.quantized
 }
 
-// has reports whether a layer's heads can have pages of their own.
+// has reports whether a layer's heads can have packed segments.
 func (z *packing) has(layer int) bool { return len(z.formats(layer)[0]) > 0 }
 
-// room returns how many pages a list can hold for a sequence of at most tokens tokens.
+// room returns the number of entries that a page list needs for a sequence of at most tokens tokens.
 func (z *packing) room(cfg *kv.Config, tokens int) int {
 	n := 1
 	for part := range 2 {
@@ -73,7 +72,7 @@ func (z *packing) room(cfg *kv.Config, tokens int) int {
 	return min(n, cfg.Blocks)
 }
 
-// rowLists returns how many lists a row has.
+// rowLists returns the number of page lists of a row.
 func (s *state) rowLists() int { return 2 * s.packing.segments() * s.heads() }
 
 // reserveLists grows the page lists to rows rows, each for a sequence of at most tokens tokens.
@@ -127,11 +126,12 @@ func (s *state) moveLists() error {
 	return s.reserveLists(s.rows, s.maxBlocks*s.cfg.BlockSize)
 }
 
-// items is the extent of an array: n items of size bytes.
+// items is the size of an array: n items of size bytes each.
 type items struct{ n, size int }
 
-// grown returns an array that has the items of an old one from first on, which it frees, and is filled beyond them. If
-// the array cannot be made, the old one stays; if the old one cannot be freed, the device is of no more use.
+// grown allocates a larger array, copies the items from first on from the old array, fills the rest with fill, and frees
+// the old array. On an error before that, the old array is kept and returned. If the old array cannot be freed, the
+// device is unusable.
 func (s *state) grown(name string, old device.Ptr, fill byte, first int, was, now items) (device.Ptr, error) {
 	p, err := s.dev.Alloc(name, int64(now.n)*int64(now.size))
 	if err != nil {
@@ -150,7 +150,7 @@ func (s *state) grown(name string, old device.Ptr, fill byte, first int, was, no
 	return p, s.dev.Free(old)
 }
 
-// memory returns what has been allocated.
+// memory returns the allocated arrays.
 func (z *packing) memory() []device.Ptr {
 	if z == nil {
 		return nil
@@ -158,7 +158,7 @@ func (z *packing) memory() []device.Ptr {
 	return []device.Ptr{z.lists, z.held, z.limits}
 }
 
-// listsOf is where the lists of a row begin, and layerLists those of a layer in row 0.
+// listsOf returns the address of the page lists of a row, and layerLists that of a layer's lists in row 0.
 func (s *state) listsOf(row int) device.Ptr {
 	return s.packing.lists + device.Ptr(4*row*s.rowLists()*s.packing.pages)
 }
@@ -185,7 +185,7 @@ func (z *packing) pairs() int {
 	return z.merger.Merging().Pairs
 }
 
-// packed returns how many keys, and how many values, of each head of a layer a sequence has in pages of their own.
+// packed returns the numbers of packed keys and values of each head of a layer of a sequence.
 func (z *packing) packed(s *sequence, layer int) [2]int {
 	if merged, _ := z.merges(layer); merged {
 		return [2]int{s.merged, s.merged}
@@ -193,15 +193,15 @@ func (z *packing) packed(s *sequence, layer int) [2]int {
 	return s.quantized
 }
 
-// pairOf returns the number of the pair of heads that a head of a merged layer belongs to.
+// pairOf returns the index of the pair of heads that a head of a merged layer belongs to.
 func (z *packing) pairOf(head, heads int) int {
 	return (head/heads-z.merger.Merging().First)/2*heads + head%heads
 }
 
-// ownLists returns the segments of a head's keys, and of its values, in pages of their own.
+// ownLists returns the packed segments of a head's keys, and of its values.
 func ownLists(h *kv.Head) [2][]kv.Segment { return [2][]kv.Segment{h.Keys, h.Values} }
 
-// heads returns what the host knows of a sequence's heads: formats and lengths, and neither tables nor
+// heads returns a sequence's heads as the host knows them: with formats and lengths, but without block tables and
 // indices.
 func (e *Engine) heads(s *sequence) []kv.Head {
 	all, z, of := make([]kv.Head, len(s.lengths)), e.state.packing, e.cfg.Shape.KVHeads
@@ -226,7 +226,7 @@ func (e *Engine) heads(s *sequence) []kv.Head {
 	return all
 }
 
-// headBlocks returns the blocks of a head of which lengths are known.
+// headBlocks returns the number of blocks of a head, computed from its lengths. Merged pages count for the shallower layer.
 func (e *Engine) headBlocks(h *kv.Head) int {
 	n := e.blocksOf(h.Offset + h.Len)
 	for _, g := range slices.Concat(h.Keys, h.Values) {
@@ -237,7 +237,8 @@ func (e *Engine) headBlocks(h *kv.Head) int {
 	return n
 }
 
-// freeEntries frees the blocks of entries from to to−1 of heads' tables, which lie stride entries apart.
+// freeEntries frees the blocks in entries [from, to) of the tables of the given number of heads from first on. Tables are
+// stride entries apart.
 func (s *state) freeEntries(tables device.Ptr, first, heads, from, to, stride int) error {
 	if from >= to {
 		return nil
@@ -246,7 +247,7 @@ func (s *state) freeEntries(tables device.Ptr, first, heads, from, to, stride in
 		device.Pointer(tables), device.Pointer(s.free), device.Pointer(s.owners), number(first), number(from), number(to), number(stride))
 }
 
-// releasePacked is release of a sequence whose method has pages of their own.
+// releasePacked is release for a sequence whose method packs.
 func (e *Engine) releasePacked(seq *sequence) error {
 	s, most := e.state, 0
 	heads := e.heads(seq)

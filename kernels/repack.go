@@ -5,8 +5,8 @@ import (
 	"kvcompress/ref"
 )
 
-// repack is Compress by a method that moves keys and values into pages of their own. It quantizes first; then it merges
-// other layers.
+// repack is Compress for a method that moves keys and values to quantized or merged pages. It quantizes first, and then
+// merges layers that are not quantized.
 func (e *Engine) repack(id kv.SeqID, s *sequence, m ref.Method) (ref.Compressed, error) {
 	seq := &kv.Sequence{ID: id, Prompt: s.prompt, Len: s.tokens, Heads: e.heads(s)}
 	var plan ref.Plan
@@ -53,9 +53,9 @@ func (e *Engine) repack(id kv.SeqID, s *sequence, m ref.Method) (ref.Compressed,
 	return done, e.report(ref.Event{Stage: ref.StageMove, Seqs: []kv.SeqID{id}, Parts: []ref.Part{ref.MovesPart(nil)}})
 }
 
-// rounds carries out a plan for heads, or pairs of heads, by [ref.Rounds]: taken and freed are the blocks that each takes
-// and frees, and round does numbers first to last−1. update then sets the sequence's counts. It returns how many blocks
-// are taken.
+// rounds carries out a plan for heads, or pairs of heads, in rounds: see [ref.Rounds]. taken and freed are the numbers of
+// blocks that each allocates and frees; round processes first to last−1. update then sets the sequence's counts. It
+// returns the number of blocks allocated.
 func (e *Engine) rounds(s *sequence, taken, freed []int, round func(first, last int) error, update func()) (int, error) {
 	held := e.held - e.blocks(s)
 	if _, err := ref.Rounds(taken, freed, e.Free(), round); err != nil {

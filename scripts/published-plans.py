@@ -51,12 +51,12 @@ from torch import nn
 
 TOKENS, KEEP, KV_HEADS, GROUP, DIM = 4096, 1024, 8, 4, 128
 ROPE_BASE = 500000.0
-LEAST_SPEED = 10  # GFLOP/s of one thread: the reference BLAS has 2 to 4, optimized ones 30 and more
-CLOSE = 1e-5  # relative distance of two scores within which the rounding of sums in different orders may decide
+LEAST_SPEED = 10  # GFLOP/s of one thread: the reference BLAS has 2 to 4, an optimized BLAS 30 or more
+CLOSE = 1e-5  # relative difference of two scores that rounding may explain, if sums are in different orders
 
 
 def uniform(state, n):
-    """Return n numbers in [-1, 1), as the Go function of the same name."""
+    """Return n numbers in [-1, 1), the same as the Go function of this name."""
     x = np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(state)
     x = (x ^ x >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ x >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
@@ -65,7 +65,7 @@ def uniform(state, n):
 
 
 def angles(positions, dtype):
-    """Return the cosines and sines of rotary embedding, [positions, DIM]: pair i is of elements i and i + DIM/2."""
+    """Return the cosines and sines of RoPE, [positions, DIM]. Pair i has the elements i and i + DIM/2."""
     frequencies = ROPE_BASE ** (-torch.arange(0, DIM, 2, dtype=torch.float64) / DIM)
     theta = torch.outer(positions.to(torch.float64), frequencies).repeat(1, 2)
     return theta.cos().to(dtype), theta.sin().to(dtype)
@@ -77,7 +77,7 @@ def rotate_half(x):
 
 
 class Prompt:
-    """The layer's q, k and v, [1, heads, tokens, DIM], and what an attention module of transformers would have."""
+    """The layer's q, k and v, [1, heads, tokens, DIM], and a stand-in for an attention module of transformers."""
 
     def __init__(self):
         def heads(state, n):
@@ -111,13 +111,13 @@ class Prompt:
 
 
 class Sources:
-    """Definitions of published files, compiled without their packages."""
+    """Classes and functions of published files, compiled without importing their packages."""
 
     def __init__(self, folder):
         self.folder = folder
 
     def names(self, path, *names, **given):
-        """Return a namespace with the named classes and functions of a file; given are what they use beside torch."""
+        """Return a namespace with the named classes and functions of a file. given has other names that they use."""
         namespace = {"__name__": "published", "torch": torch, "nn": nn, "F": F, "math": math, "warnings": warnings,
                      "dataclass": dataclasses.dataclass, **{n: getattr(typing, n) for n in ("List", "Optional", "Tuple")},
                      "_debug_print": lambda *_: None, **given}
@@ -131,7 +131,7 @@ class Sources:
         return namespace
 
     def press(self, file, name, **given):
-        """Return a press of kvpress; the classes that it builds on are compiled, too."""
+        """Return a press class of kvpress. Its base classes are compiled, too."""
         folder = "kvpress/kvpress/"
         stub = {f"{model}Attention": type(model, (), {}) for model in ("Phi3", "Qwen3", "Gemma3")}
         query = self.names(folder + "utils.py", "get_prerope_query_states", **stub)["get_prerope_query_states"]
@@ -152,8 +152,8 @@ H2O = "H2O/h2o_hf/utils_real_drop/modify_llama.py"
 
 @dataclasses.dataclass
 class Case:
-    """A method as it is published: make returns a function of the attention weights, where they are given, which
-    returns the kept keys of every head, a list of [kept, DIM]."""
+    """A published method. make returns a function that takes the attention weights, or None if the method does not
+    use them, and returns the kept keys of every head, a list of [kept, DIM]."""
     method: str
     source: str
     make: typing.Callable
@@ -245,14 +245,14 @@ CASES = [
 
 
 def positions(kept, keys):
-    """Return the positions of the kept keys of one head among the prompt's: keys are told apart by two elements."""
+    """Return the positions in the prompt of the kept keys of one head. The first two elements identify a key."""
     of = {tuple(row): i for i, row in enumerate(keys[:, :2].tolist())}
     return sorted(of[tuple(row)] for row in kept[:, :2].tolist())
 
 
 def difference(kept, go):
-    """Say how what is kept here and in Go differs, [heads][positions] each. Where scores are tied, as those of a max-pool
-    are, or differ by the rounding of sums alone, either side may keep another position of as good a score."""
+    """Describe how the positions kept here and in Go differ, [heads][positions] each. If scores are equal, for example
+    after max pooling, or differ only by the rounding of sums, the two sides may keep different positions."""
     if [len(head) for head in kept] != [len(head) for head in go["kept"]]:
         return "DIFFERENT NUMBERS"
     exchanged, worse = 0, 0
@@ -272,7 +272,7 @@ def difference(kept, go):
 
 
 def timed(f):
-    """Return f's result and the milliseconds of processor time that it took."""
+    """Return f's result and its processor time in milliseconds."""
     start = time.process_time()
     result = f()
     return result, (time.process_time() - start) * 1e3
@@ -289,7 +289,7 @@ class Published:
         self.kept = None  # after a run
 
     def run(self):
-        """Run once; return the milliseconds of the attention weights that it is given, and of itself."""
+        """Run once. Return the milliseconds for computing the attention weights, and those of the method itself."""
         weights, given = timed(self.prompt.attention) if self.case.weights else (None, 0.0)
         kept, own = timed(lambda: quietly(lambda: self.step(weights)))
         if self.kept is None:
@@ -298,13 +298,13 @@ class Published:
         return given, own
 
     def round(self):
-        """Return the means of a round."""
+        """Return the mean times of a round, as from run."""
         runs = [self.run() for _ in range(self.case.runs)]
         return tuple(statistics.mean(r[i] for r in runs) for i in (0, 1))
 
 
 def go_round(binary, case):
-    """Return the milliseconds of observe, plan and compress."""
+    """Return the milliseconds of Go's observe, plan and compress."""
     out = subprocess.run(
         [binary, "-test.run", "^$", "-test.bench", f"^BenchmarkMethods$/^{case.method}$", "-test.benchtime", f"{case.runs}x"],
         env=dict(os.environ, GOMAXPROCS="1"), stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -313,7 +313,7 @@ def go_round(binary, case):
 
 
 def go_kept(binary, cases):
-    """Return what Go keeps, by method."""
+    """Return the positions that Go keeps, by method."""
     methods = "|".join(c.method for c in cases)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "kept.json")
@@ -324,7 +324,7 @@ def go_kept(binary, cases):
 
 
 def least(rounds):
-    """Return the round of the least sum."""
+    """Return the round with the least total time."""
     return min(rounds, key=sum)
 
 
@@ -333,7 +333,7 @@ def milliseconds(x):
 
 
 def multiplication_speed():
-    """Return the GFLOP/s of a matrix product of 1,024, the best of five."""
+    """Return the GFLOP/s of a 1,024 × 1,024 matrix product, the best of five."""
     a = torch.rand(1024, 1024)
     return 2 * 1024**3 / min(timed(lambda: a @ a)[1] for _ in range(5)) / 1e6
 

@@ -19,7 +19,7 @@ FACTS, LINKS, HEADINGS, EXAMPLES, PASSKEY = 12, 3, 8, 3, 5
 
 
 class Random:
-    """SplitMix64. Python's own generator need not draw the same sample in another version."""
+    """SplitMix64. Python's own generator may draw another sample in another version of Python."""
 
     def __init__(self, seed):
         self.state = seed
@@ -44,7 +44,7 @@ class Random:
 
 
 def records(random):
-    """Return the records in the order in which they stand in the context, and the headings among them."""
+    """Return the records in the order of the context, and the headings among them."""
     keys, values = iter(random.shuffled(KEYS)), iter(random.shuffled(VALUES))
     out = [[next(keys), next(values), next(values)] for _ in range(FACTS)]
     for _ in range(LINKS):
@@ -64,7 +64,7 @@ def records(random):
 
 
 def prompt(random, tokens):
-    """Return a prompt of so many tokens, and its headings with their positions."""
+    """Return a prompt with the given number of tokens, and its headings with their positions."""
     question = [SUM, HEAD]
     items, headings = records(random)
     free = tokens - len(question) - 1 - sum(map(len, items))

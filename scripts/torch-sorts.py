@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Times the sorts that the published KV-Compress does for an eviction decision, in
-PyTorch, on keys that the decision here was measured on.
+"""Time the PyTorch sorts of an eviction decision of the published KV-Compress, on the
+keys on which this project's eviction decision was measured.
 
     torch-sorts.py MEASURED.md KEYS.npy...
 
-The published path sorts all KVs by metric and then, stable, by head; it does the
-same again with one key for each block. Prints a table in Markdown.
+The published code sorts all KVs by metric and then, with a stable sort, by head. Then it
+does the same with one key per block. The output is a table in Markdown.
 """
 import re
 import statistics
@@ -18,7 +18,7 @@ REPEAT = 20
 
 
 def read(path):
-    """Returns the float32 array [heads, KVs] of a .npy file."""
+    """Return the float32 array [heads, KVs] of a .npy file."""
     with open(path, "rb") as f:
         data = bytearray(f.read())
     begin = 10 + int.from_bytes(data[8:10], "little")
@@ -27,20 +27,20 @@ def read(path):
 
 
 def by_metric_and_head(metrics, heads):
-    """Returns the order of heads, and in each of metric."""
+    """Return the indices of KVs sorted by head, and within a head by metric."""
     order = torch.sort(metrics).indices
     return order[torch.sort(heads[order], stable=True).indices]
 
 
 def sorts(metrics, heads, n_heads):
     order = by_metric_and_head(metrics, heads)
-    # A block's key is the metric of the last of its KVs, in that order.
+    # A block's key is the metric of the last of its KVs in this order.
     last = order.view(n_heads, -1)[:, BLOCK - 1 :: BLOCK].flatten()
     return by_metric_and_head(metrics[last], heads[last])
 
 
 def measure(path):
-    """Returns the number of keys, the median in ms, and the scratch bytes for each."""
+    """Return the number of keys, the median time in ms, and the scratch bytes per key."""
     keys = read(path)
     n_heads = keys.shape[0]
     metrics = keys.flatten().cuda()
@@ -62,7 +62,7 @@ def measure(path):
 
 
 def decisions(path):
-    """Returns the median of each decision in ms, by its number of KVs."""
+    """Return the median time of each decision in ms, by its number of KVs."""
     with open(path) as f:
         rows = re.findall(r"^\| eviction decision \| (\d+) KVs \|[^|]*\| ([\d.]+) ms \|", f.read(), re.M)
     return {int(n): float(ms) for n, ms in rows}

@@ -7,19 +7,19 @@ import (
 	"kvcompress/ref"
 )
 
-// asking is [Counting.asks] of all heads together, with everything worked out beforehand that does
-// not depend on the sequence.
+// asking computes [Counting.asks] for all heads together. It precomputes all that does not depend on
+// the sequence.
 type asking struct {
-	blocks  bool  // blocks are counted, and not KVs
-	keep    int   // blocks that a sequence keeps, where they are counted
-	kept    []int // KVs that a sequence keeps, by its tokens, as far as that is worked out
-	up      int   // KVs that are added before they are rounded down to blocks
+	blocks  bool  // blocks are counted, not KVs
+	keep    int   // blocks that a sequence keeps, if blocks are counted
+	kept    []int // KVs that a sequence keeps, by its number of tokens, as far as computed
+	up      int   // added to a number of KVs before it is rounded down to blocks
 	shift   uint  // log2 B
 	cfg     ref.Config
-	sampled int // tokens that count and have no KV yet
+	sampled int // counted tokens that have no KV yet
 }
 
-// mostKept bounds asking.kept.
+// mostKept is the maximum length of asking.kept.
 const mostKept = 1 << 16
 
 func newAsking(cfg *ref.Config, c Counting) asking {
@@ -34,8 +34,8 @@ func newAsking(cfg *ref.Config, c Counting) asking {
 	return a
 }
 
-// of returns the blocks that a sequence is asked for which has tokens in the cache, and holds
-// kvs KVs in blocks blocks.
+// of returns the number of blocks that a sequence is asked for. The sequence has tokens tokens in
+// the cache, and holds kvs KVs in blocks blocks.
 func (a *asking) of(tokens, kvs, blocks int) int {
 	if a.blocks {
 		return max(0, blocks-a.keep)
@@ -46,7 +46,7 @@ func (a *asking) of(tokens, kvs, blocks int) int {
 	return max(0, kvs-a.kept[tokens]+a.up) >> (a.shift & 63)
 }
 
-// beyond is of where it is not worked out yet what a sequence keeps.
+// beyond is of for a number of tokens that kept does not contain yet.
 func (a *asking) beyond(tokens, kvs int) int {
 	for n := min(2*tokens+1, mostKept); len(a.kept) < n; {
 		a.kept = append(a.kept, a.keeps(len(a.kept)))
@@ -54,7 +54,7 @@ func (a *asking) beyond(tokens, kvs int) int {
 	return max(0, kvs-a.keeps(tokens)+a.up) >> (a.shift & 63)
 }
 
-// keeps returns the KVs that a sequence of tokens keeps.
+// keeps returns the number of KVs that a sequence of tokens tokens keeps.
 func (a *asking) keeps(tokens int) int {
 	opt, b, heads := &a.cfg.Compression, a.cfg.BlockSize, a.cfg.Shape.Heads()
 	outside := tokens + a.sampled - ceilDiv(opt.ProtectedWindow, b)*b

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestAsking checks that what is worked out beforehand comes to what a counting asks for, by
-// budgets and rates, with sequences that are short and long.
+// TestAsking checks that asking agrees with Counting.asks, for budgets and rates, and for short
+// and long sequences.
 func TestAsking(t *testing.T) {
 	asked := map[Counting]int{}
 	for seed := range uint64(300) {

@@ -26,41 +26,41 @@ type Ledger struct {
 	patient  ref.Patient // the method, if it is one
 	spread   Spread
 	counting Counting
-	told     bool // the spread says what an engine did in the end, and has to be asked of every compression
+	told     bool // the spread replays an engine's compressions, so every compression must call it
 	heads    int  // L·H
 	shift    int  // log2 B
-	full     int  // heads that hold every token: all, without a layout
-	fixed    int  // blocks that a sequence has whatever its length: see Layout
+	full     int  // heads without a sliding window: all, without a layout
+	fixed    int  // blocks that a sequence has, independent of its length: see Layout
 	windows  windows
 
-	own   map[kv.SeqID]*compressor // of sequences with options of their own
+	own   map[kv.SeqID]*compressor // by sequence, for those with options of their own
 	seqs  accounts
-	spare []*account // closed ones, to be used again
+	spare []*account // released accounts, for reuse
 
-	packer    packer     // nil where the method has no pages of its own
+	packer    packer     // nil if the method does not pack
 	packing   packing    // of all sequences
-	selection *Selection // nil where queries read all that is held
+	selection *Selection // nil if queries read all KVs held
 	prefixes  *prefixes  // nil without prefix caching
-	reserved  int        // sequences that are
-	shared    int        // blocks that sequences have beside the first that has them: see Extend
-	batches   int        // that were decoded
-	courses   *courses   // nil where what compressions come to cannot be remembered
+	reserved  int        // number of reserved sequences
+	shared    int        // blocks counted for a second or later sequence that shares them: see Extend
+	batches   int        // number of batches decoded
+	courses   *courses   // nil if results of compressions cannot be cached
 	led       outcome    // scratch
-	levels    *levels    // nil where compressions do not go by level
+	levels    *levels    // nil if compressions do not go by level
 
 	steps       int         // decode steps so far, of all sequences at once
 	used        int         // blocks that are not free
-	tables      int         // entries of the block tables of all sequences; the same, but for shared and reserved blocks
+	tables      int         // entries of the block tables of all sequences; differs from used by shared and reserved blocks
 	kvs         int         // of all sequences
 	denseKVs    int         // Σ tokens·L·H
 	denseBlocks int         // Σ ⌈tokens/B⌉·L·H
 	growing     int         // heads that gain a KV in a decode step
-	phases      [maxB]int   // heads, by what their length was at step 0, modulo B
-	densePhases [maxB]int   // likewise, had nothing been evicted
+	phases      [maxB]int   // number of heads, by their length at step 0 modulo B
+	densePhases [maxB]int   // the same if nothing had been evicted
 	quotas      []ref.Quota // of the last compression
-	quotasOf    int         // what they share out
-	undone      int         // sequences of which every head, since the last decode step, lost a KV that was a block; far below 0 where sequences came or left
-	asked       Demand      // scratch, as are
+	quotasOf    int         // sum of the units of quotas
+	undone      int         // sequences whose heads each lost a single-KV block since the last decode step; far below 0 after an admission or release
+	asked       Demand      // scratch, like runs, lost and lengths
 	runs, lost  []Heads
 	lengths     []int
 }
@@ -71,31 +71,31 @@ const maxB = 256
 // account is one sequence's share of the cache.
 type account struct {
 	id      kv.SeqID
-	link    *account // the next of a chain: see accounts
-	prompt  int      // tokens that entered as the prompt
-	tokens  int      // its tokens as of step 0: its length is tokens + steps
-	runs    []run    // its heads, in order, but for one at a stage: see heads
+	link    *account // next in a hash chain: see accounts
+	prompt  int      // tokens of the prompt
+	tokens  int      // its number of tokens minus Ledger.steps
+	runs    []run    // its heads, in order; unused at a stage: see heads
 	stage   *stage
-	met     bool // though it is at no stage: no courses have its state
-	strayed int  // states in a row that it has come to and no courses had
-	asksAt  int  // with fewer tokens than this, its method asks for nothing
+	met     bool // its state has been looked up in courses; if stage is nil, it was not found
+	strayed int  // number of its last states in a row that were not found in courses
+	asksAt  int  // its method asks for nothing while it has fewer tokens than this
 
-	settled settled // by compressions by level
+	settled settled // set by compressions by level
 
-	// The last compression undid what the token before it had entered: with one token more
-	// than undoneAt it would come to undoneAs again. never is that it did not.
+	// If the last compression evicted exactly the KVs of the token before it, undoneAt is the
+	// number of tokens then: with one token more, the result is undoneAs again. Else it is never.
 	undoneAt int
 	undoneAs ref.Compressed
 
-	packed packed // in pages of the method's own
+	packed packed // KVs in quantized or merged pages
 
-	batch    int          // the last that it was decoded in, of those that were not of all sequences
-	reserved bool         // not admitted: it is in no sum but the blocks used
-	last     *prefixBlock // the last full one of its prompt; nil without prefix caching
+	batch    int          // the last batch that it was decoded in, except batches of all sequences
+	reserved bool         // not admitted yet: it counts only in used
+	last     *prefixBlock // the last full block of its prompt; nil without prefix caching
 	shared   int          // blocks of the cache in its prefix blocks
 }
 
-// never is the undoneAt of an account to which no number of tokens is one more.
+// never is an undoneAt that matches no number of tokens.
 const never = -1
 
 // run is a number of consecutive heads of a sequence, each of which has lost gone KVs.
@@ -139,7 +139,7 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 	_, told := spread.(interface{ Refined() })
 	packer := packerOf(&checked, method)
 	courses := newCourses(cfg, spread)
-	if packer != nil { // a state is more than the lengths
+	if packer != nil { // courses do not cover the packed state
 		courses = nil
 	}
 	return &Ledger{
@@ -165,8 +165,8 @@ const MaxLedgerHeads = 1 << 20
 // Blocks returns the total number of blocks.
 func (l *Ledger) Blocks() int { return l.cfg.Blocks }
 
-// Free returns the number of free blocks. Those of cached prefixes that no sequence
-// uses are free.
+// Free returns the number of free blocks. They include blocks of cached prefixes that no
+// sequence uses.
 func (l *Ledger) Free() int { return l.cfg.Blocks - l.used }
 
 // PrefillNeed returns the number of blocks that a prompt of n tokens takes.
@@ -316,7 +316,7 @@ func readSteps(held, tables, growing int, phases *[maxB]int, now, steps, size in
 	kvs = n*int64(held) + int64(growing)*(n*(n+1)/2)
 	blocks = n * int64(tables)
 	if n <= b {
-		taken := 0 // blocks that the steps so far took
+		taken := 0 // blocks taken by the steps so far
 		for k := range steps {
 			taken += phases[-(now+k)&(size-1)]
 			blocks += int64(taken)
@@ -363,7 +363,7 @@ func (l *Ledger) Release(id kv.SeqID) error {
 	l.seqs.remove(a)
 	delete(l.own, id)
 	a.leave()
-	l.undone = math.MinInt // it may have been one of them
+	l.undone = math.MinInt // the sequence may have been counted in undone
 	l.spare = append(l.spare, a)
 	return nil
 }
@@ -395,7 +395,7 @@ func (l *Ledger) growingRuns(to []run) []run {
 	return to
 }
 
-// take takes n free blocks, of which there must be enough.
+// take takes n blocks. At least n must be free.
 func (l *Ledger) take(n int) {
 	l.used += n
 	if l.prefixes != nil {

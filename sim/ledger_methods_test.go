@@ -53,7 +53,7 @@ func pipeline(t *testing.T, m *draw.Method, seed uint64, wrap func(*sim.Ledger) 
 func TestLedgerOfEveryMethod(t *testing.T) {
 	pipelines, replays := testsize.Of(3, 6, 12), testsize.Of(1, 1, 2)
 	names := slices.DeleteFunc(traces.Names(), func(name string) bool {
-		return name == "by-request" // whose requests have options of KV-Compress: see TestLedgerIsTheEngine
+		return name == "by-request" // its requests have options of KV-Compress: see TestLedgerIsTheEngine
 	})
 	for i, m := range drawn(t) {
 		t.Run(m.Name, func(t *testing.T) {

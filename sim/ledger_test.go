@@ -14,9 +14,8 @@ import (
 	"kvcompress/traces"
 )
 
-// both is a reference engine and a ledger that get the same calls. Everything that a
-// scheduler sees has to be equal. After the ledger's first different answer all operations
-// return an error.
+// both is a reference engine and a ledger that get the same calls. All results that a
+// scheduler sees must be equal. After the first difference, all operations return an error.
 type both struct {
 	*ref.Engine
 	ledger counting
@@ -31,7 +30,8 @@ type counting interface {
 	Lengths(to []int, id kv.SeqID) []int
 }
 
-// newBoth returns a maker of engines with ledgers that evict the same as the engine. wrap, which may be nil, plants a bug in a ledger.
+// newBoth returns a function that makes an engine and a ledger that evicts the same KVs. If wrap is
+// not nil, it plants a bug in the ledger.
 func newBoth(moved *[2]int, wrap func(*sim.Ledger) counting) func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (*both, error) {
 	return func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (*both, error) {
 		recording := sim.NewRecording()
@@ -115,8 +115,8 @@ func (b *both) Release(id kv.SeqID) error {
 	return b.do(func(c sim.Cache) error { return c.Release(id) })
 }
 
-// do carries out an operation on engine and ledger, and compares their contents. Only the
-// engine can refuse a value that does not fit the cache's format.
+// do performs an operation on engine and ledger, and compares their state. Only the engine
+// can return an error for a value that the cache's format cannot represent.
 func (b *both) do(operation func(sim.Cache) error) error {
 	err := operation(b.Engine)
 	var value *ref.ValueError

@@ -9,9 +9,9 @@ import (
 	"kvcompress/ref"
 )
 
-// Repeats reports whether a decode step of all sequences followed by a compression of each would return
-// to the current state, again and again. That is so if the last step and compression did, in which every
-// head lost the KV that it had gained, and if no decision depends on the number of tokens of a sequence.
+// Repeats reports whether a decode step of all sequences followed by a compression of each leaves all
+// lengths as they are, however often it is repeated. That is so if every head lost in the last compression
+// the KV that it had gained, and if no decision depends on the number of tokens of a sequence.
 func (l *Ledger) Repeats() bool {
 	switch {
 	case l.undone != l.seqs.len():
@@ -25,8 +25,8 @@ func (l *Ledger) Repeats() bool {
 	return ok
 }
 
-// Repeat takes times steps at once, each of which is a compression of every sequence and then a decode
-// step. It is called after the decode step that follows Repeats.
+// Repeat executes times steps at once. Each is a compression of every sequence and then a decode step. It is
+// called after the decode step that follows a Repeats that returned true.
 func (l *Ledger) Repeat(times int) {
 	l.denseKVs += times * l.growing
 	l.denseBlocks += crossings(&l.densePhases, l.growing, l.cfg.BlockSize, l.steps, times)

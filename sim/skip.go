@@ -5,9 +5,9 @@ import "sort"
 // mostSkipped is the largest number of steps taken at once, so that no sum overflows.
 const mostSkipped = 1 << 12
 
-// quietSteps returns the number of decode steps before the next event: a sequence finishes, a
-// request arrives, a compression is due, or the blocks run out. There are enough blocks for the
-// first step.
+// quietSteps returns the number of decode steps until the next event: a sequence finishes, a
+// request arrives, a compression is due, or there are too few free blocks. There are enough
+// blocks for the first step.
 func (s *Server) quietSteps(step *Step) int {
 	batch := s.running.len()
 	n := min(mostSkipped, s.running.nextFinish()-s.decodes)
@@ -23,7 +23,7 @@ func (s *Server) quietSteps(step *Step) int {
 	if free := s.cache.Free() - s.inReserve; s.all.NeedAll(n) > free {
 		n = max(1, sort.Search(n, func(i int) bool { return s.all.NeedAll(i+1) > free }))
 	}
-	due, any := s.source.due() // peeked at in arrive
+	due, any := s.source.due() // arrive has already peeked at the next request
 	if !any {
 		return n
 	}
@@ -38,7 +38,7 @@ func (s *Server) quietSteps(step *Step) int {
 		return 1
 	}
 	gap, each := at.minus(start), s.decodeStep(batch)
-	cost := func(steps int) Ticks { // of the first steps
+	cost := func(steps int) Ticks { // cost of the next steps decode steps
 		kvs, blocks := s.all.ReadAll(steps)
 		t := each.Times(uint64(steps)).Plus(s.rates.of(KVsRead, kvs))
 		t = t.Plus(s.rates.of(BlocksRead, blocks))
@@ -67,7 +67,7 @@ func (s *Server) quietSteps(step *Step) int {
 	return 1 + low + sort.Search(high-low-1, func(i int) bool { return !cost(low + i + 1).Less(gap) })
 }
 
-// decodeStep returns the time of a decode step of a batch without the reading of KVs.
+// decodeStep returns the time of a decode step of a batch without the time to read KVs.
 func (s *Server) decodeStep(batch int) Ticks {
 	if batch >= len(s.decodeSteps) {
 		s.decodeSteps = append(s.decodeSteps, make([]Ticks, batch+1-len(s.decodeSteps))...)
@@ -88,8 +88,9 @@ func (s *Server) costOfDecode(batch int) Ticks {
 	return t
 }
 
-// repeat takes at once all steps equal to this one, in which every sequence lost the KVs that the
-// step before had appended, and then got a token, until a sequence finishes or a request arrives.
+// repeat executes at once the following steps if they equal this one: a compression evicts the
+// KVs that the previous step appended, and every sequence gets a token. It stops when a sequence
+// finishes or a request arrives.
 func (s *Server) repeat(step *Step) {
 	n := min(mostSkipped, s.running.nextFinish()-s.decodes)
 	if s.source.waits() {
@@ -106,7 +107,7 @@ func (s *Server) repeat(step *Step) {
 	}
 	if due, any := s.source.due(); any {
 		at := TicksOf(due)
-		n = sort.Search(n-1, func(i int) bool { // whether it has arrived after i+1 steps
+		n = sort.Search(n-1, func(i int) bool { // whether the request has arrived after i+1 steps
 			w := times(i + 1)
 			return !s.clock.Plus(s.rates.Cost(&w)).Plus(s.Products.ticks(&w, i+1)).Less(at)
 		}) + 1

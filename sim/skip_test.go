@@ -20,7 +20,7 @@ type served struct {
 	work          Work
 	clock         Ticks
 	steps, tokens int
-	usages        map[int]kv.Usage      // after each step that was told of
+	usages        map[int]kv.Usage      // after each reported step
 	compressions  map[int][]Compression // by step, if batches are reported
 	calls         int
 	err           string
@@ -75,7 +75,7 @@ func serveOn(t *testing.T, ledger *Ledger, cfg *ref.Config, schedule Schedule, l
 	return out
 }
 
-// randomServing is a small configuration, and requests, of any kind.
+// randomServing returns a random small configuration and random requests.
 func randomServing(seed uint64) (*ref.Config, Schedule, Limits, []trace.Request, *Rates) {
 	rng := rand.New(rand.NewPCG(seed, 3))
 	cfg := ref.Default()
@@ -162,8 +162,8 @@ func compressOften(cfg *ref.Config, schedule *Schedule, seed uint64) {
 	schedule.UntilFree = rng.IntN(3) == 0
 }
 
-// repeatPrompts gives the requests of some seeds, except a few, one of two prompt lengths, so that
-// remembered compressions of one sequence can be used for another.
+// repeatPrompts gives most requests of some seeds one of two prompt lengths, so that cached
+// compressions of one sequence can be used for another.
 func repeatPrompts(reqs []trace.Request, seed uint64) {
 	if seed%4 == 0 {
 		return
@@ -298,7 +298,7 @@ func randomMethod(cfg *ref.Config, name string, seed uint64) {
 	}
 	for _, o := range e.Options() {
 		switch o.Key {
-		case "from": // of whatever layers there are
+		case "from": // depends on the number of layers
 			set("from", fmt.Sprint(min(0, cfg.Shape.Layers-2)))
 		case "group":
 			if e.OwnPages {

@@ -9,9 +9,9 @@ import (
 	"kvcompress/ref"
 )
 
-// compressWithin compresses a sequence if it is asked for anything and holds at most most blocks.
-// It returns how many it held, 0 if it is asked for nothing, and what Compress would have returned,
-// which is valid until the next call; nil if it was not compressed.
+// compressWithin compresses a sequence if it holds at most most blocks. held is the number of
+// blocks before the compression, or 0 if the method asks the sequence for nothing. done is the
+// result of Compress, nil if the sequence was not compressed; it is valid until the next call.
 func (l *Ledger) compressWithin(id kv.SeqID, a *account, most int) (held int, done *ref.Compressed, err error) {
 	if a.settled.level > 0 {
 		done = &l.led.done
@@ -43,15 +43,15 @@ func (l *Ledger) compressWithin(id kv.SeqID, a *account, most int) (held int, do
 	return held, &t.done, err
 }
 
-// compressesQuickly reports whether compressions go by level or along courses.
+// compressesQuickly reports whether the server compresses by level or along courses.
 func (s *Server) compressesQuickly() bool {
 	return s.Skip && s.ledger != nil && (s.ledger.courses != nil || s.ledger.levels != nil)
 }
 
-// compressQuickly is policy.run by level or along courses. It chooses and compresses at once, since
-// what a sequence is asked for does not depend on what others lose. Without a limit the order does
-// not matter; with one, it is the line's. It tells of the work, and with Batch of each compression,
-// in the order of admission as policy.run does.
+// compressQuickly is policy.run by level or along courses. It chooses and compresses sequences in
+// one pass, because the demand on a sequence does not depend on what other sequences lose. Without
+// a limit, the order does not matter; with one, it is the order of the line. As policy.run, it adds
+// to the step's work and, with Batch, appends each compression in the order of admission.
 func (s *Server) compressQuickly(step *Step) (err error) {
 	p := &s.policy
 	p.prefilled, p.decodes, p.newTokens = false, 0, 0
@@ -67,8 +67,8 @@ func (s *Server) compressQuickly(step *Step) (err error) {
 	return err
 }
 
-// compressOne compresses a sequence if it is asked for anything, and returns how many slots
-// it held. If they are more than a limit, it is left as it is.
+// compressOne compresses a sequence unless it holds more slots than limit. It returns the number
+// of slots before the compression, or 0 if the method asks the sequence for nothing.
 func (s *Server) compressOne(step *Step, q *sequence, limit int) (slots int, err error) {
 	if q.compressedAt == s.steps {
 		return 0, nil
@@ -91,7 +91,7 @@ func (s *Server) compressOne(step *Step, q *sequence, limit int) (slots int, err
 	return slots, nil
 }
 
-// compressLine compresses along the line, as far as the limit of slots goes.
+// compressLine compresses sequences in the order of the line, up to the limit of slots.
 func (s *Server) compressLine(step *Step) error {
 	p := &s.policy
 	l := &p.line

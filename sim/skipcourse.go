@@ -8,75 +8,74 @@ import (
 	"kvcompress/ref"
 )
 
-// Servers compress the same lengths over and over: sequences with equal prompts, after equally
-// many tokens of output. courses remembers what compressions came to.
+// Servers perform the same compressions again and again, on sequences with prompts of equal length
+// after equal numbers of output tokens. courses is a cache of their results.
 //
-// That is exact because a compression is a function of the sequence's state alone: of its
-// prompt's length, its tokens and what its heads have lost, by the ledger's one method,
-// configuration and counting, and by a spread that is [ByDemand]. A stage is such a state, and
-// an outcome what [Ledger.Compress] did to it, after some tokens more. Decode steps need nothing
-// remembered: they add a token to every head, and what heads have lost stays. Sequences with options of their own, and
-// spreads that are not ByDemand, have no courses.
+// The cache is exact because a compression is a function of the sequence's state: the length of its
+// prompt, its number of tokens, and the KVs that each head has lost. Method, configuration and
+// counting are the ledger's, and the spread must be [ByDemand]. A stage is such a state, and an
+// outcome is the result of [Ledger.Compress] on it after some more tokens. Decode steps need no
+// outcomes: they add a token to every head and do not change the KVs lost. Sequences with options
+// of their own, and spreads that are not ByDemand, do not use the cache.
 //
-// States do not come together again: where a sequence was compressed at another time than others,
-// its heads keep to unequal levels. So where compressions go by level, one that was compressed
-// twice without a token in between, as after a prefill, or has come to mostStrayed new states in a
-// row, leaves the courses. The others of its kind still get to know a course, as many states
-// further with each of them.
+// Different states do not become equal later: if a sequence was compressed at another time than
+// others, the levels of its heads stay different. So if compressions go by level, a sequence stops
+// using the cache when it was compressed twice without a token in between, as after a prefill, or
+// when mostStrayed states in a row were new. Before that, each such sequence adds up to mostStrayed
+// states to the cache, so later sequences with the same history find more of them.
 //
-// Only states that are met a second time become stages. States are compared as a whole, not by
-// their hashes. When the stages fill maxCourseBytes, all are forgotten but those that sequences
-// are at.
+// A state becomes a stage when it occurs for the second time. States are compared as a whole, not
+// only by their hashes. When the stages exceed maxCourseBytes, the cache is cleared; sequences keep
+// the stages that they are at.
 type courses struct {
 	met   [courseStates]metState
 	bytes uintptr
 }
 
-// metState is the last state that was met of those that share a place.
+// metState is an entry of the hash table: the last state that was looked up there.
 type metState struct {
 	hash  uint64
-	stage *stage // nil for a state that was met once
+	stage *stage // nil for a state that occurred once
 }
 
-// courseStates is how many places there are, a power of two; maxCourseBytes bounds the memory of
-// stages and outcomes.
+// courseStates is the number of entries of the hash table, a power of two; maxCourseBytes bounds
+// the memory of stages and outcomes.
 const (
 	courseStates   = 1 << 15
 	maxCourseBytes = 24 << 20
 	mostStrayed    = 4
 )
 
-// ByDemand is a [Spread] of which what heads lose depends on the demand alone, but not on
-// whose it is: Demand.Seq.
+// ByDemand is a [Spread] whose result depends only on the demand, and not on Demand.Seq.
 type ByDemand interface {
 	Spread
 	ByDemand()
 }
 
-// stage is a state of sequences.
+// stage is a state that sequences share.
 type stage struct {
 	prompt, tokens int
-	outcomes       *outcome // that are known, the latest first
-	runs           []run    // which are never changed
+	outcomes       *outcome // known outcomes, the latest first
+	runs           []run    // never modified
 }
 
-// outcome is the compression of a sequence that was at a stage and has got some tokens since.
+// outcome is the compression of a sequence that was at a stage, some tokens later.
 type outcome struct {
-	after  int // tokens
+	after  int // tokens since the stage
 	to     *stage
-	held   int            // blocks before
-	refill int            // heads whose last block had one KV, and is full now
-	done   ref.Compressed // what Compress says
-	phases []phase        // of other heads, what changes
-	count  int            // what Count says: with 0 it is not compressed
-	undone bool           // it counts for Repeats
-	next   *outcome       // of the stage
+	held   int            // blocks before the compression
+	refill int            // heads that lose a block of one KV, so their last block is full
+	done   ref.Compressed // result of Compress
+	phases []phase        // changes of Ledger.phases, if refill does not describe them
+	count  int            // result of Count; 0 if the sequence is not compressed
+	undone bool           // the compression is counted in Ledger.undone
+	next   *outcome       // of the same stage
 }
 
 // phase is a change of the number of heads whose length is rest modulo B.
 type phase struct{ rest, heads int }
 
-// newCourses returns an empty memory for a ledger with a spread; nil if it can have none.
+// newCourses returns an empty cache; nil if the spread is not ByDemand or nothing is compressed.
 func newCourses(cfg *ref.Config, spread Spread) *courses {
 	if _, ok := spread.(ByDemand); !ok || !cfg.Compresses() {
 		return nil
@@ -84,8 +83,8 @@ func newCourses(cfg *ref.Config, spread Spread) *courses {
 	return &courses{}
 }
 
-// meet returns the stage of a state; nil for one that is met for the first time, or as if it
-// were because others took its place.
+// meet returns the stage of a state. It returns nil if the state occurs for the first time, or if
+// another state has replaced it in the hash table since.
 func (c *courses) meet(prompt, tokens int, runs []run) *stage {
 	hash := mix(uint64(prompt), uint64(tokens))
 	for _, r := range runs {
@@ -107,7 +106,7 @@ func (c *courses) meet(prompt, tokens int, runs []run) *stage {
 	return m.stage
 }
 
-// add has a stage know an outcome.
+// add adds an outcome to a stage.
 func (c *courses) add(s *stage, t outcome) *outcome {
 	c.take(unsafe.Sizeof(t) + uintptr(len(t.phases))*unsafe.Sizeof(phase{}))
 	t.next = s.outcomes
@@ -115,7 +114,7 @@ func (c *courses) add(s *stage, t outcome) *outcome {
 	return &t
 }
 
-// take counts memory, and forgets all stages when there is too much.
+// take counts bytes of memory, and clears the cache when there are too many.
 func (c *courses) take(bytes uintptr) {
 	c.bytes += bytes
 	if c.bytes > maxCourseBytes {
@@ -124,7 +123,7 @@ func (c *courses) take(bytes uintptr) {
 	}
 }
 
-// outcome returns the known compression after that many tokens; nil if there is none.
+// outcome returns the known outcome after the given number of tokens; nil if there is none.
 func (s *stage) outcome(after int) *outcome {
 	t := s.outcomes
 	for t != nil && t.after != after {
@@ -133,7 +132,7 @@ func (s *stage) outcome(after int) *outcome {
 	return t
 }
 
-// leave has an account know its own runs, which may be changed.
+// leave detaches an account from its stage: it gets its own copy of the runs, which may be modified.
 func (a *account) leave() {
 	a.met, a.settled.level = false, 0
 	if a.stage != nil {
@@ -141,7 +140,7 @@ func (a *account) leave() {
 	}
 }
 
-// heads returns the runs of an account, which are not to be changed.
+// heads returns the runs of an account. They must not be modified.
 func (a *account) heads() []run {
 	if a.stage != nil {
 		return a.stage.runs
@@ -149,8 +148,9 @@ func (a *account) heads() []run {
 	return a.runs
 }
 
-// ahead returns what Compress would do to a sequence; nil, or with a count of 0, if it is asked for nothing. It is valid
-// until the next call. If it is not known yet, it says no more than count and held.
+// ahead returns the outcome of compressing a sequence now. It returns nil, or an outcome with a count of 0, if the
+// method asks the sequence for nothing. If the outcome is not in the cache, only its count and held are set. The result
+// is valid until the next call.
 func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 	tokens := a.tokens + l.steps
 	if tokens < a.asksAt {
@@ -178,13 +178,14 @@ func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 		}
 		return t
 	}
-	if a.stage != nil && a.stage.tokens == tokens { // a prefill came between two compressions
+	if a.stage != nil && a.stage.tokens == tokens { // no token since the stage, as after a prefill
 		l.courses.add(a.stage, outcome{})
 	}
 	return nil
 }
 
-// along does what an outcome says, which ahead has just returned.
+// along compresses a sequence, given the outcome that ahead has just returned. It returns the
+// complete outcome.
 func (l *Ledger) along(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
 	if t.to == nil {
 		return l.lead(id, a)
@@ -209,8 +210,8 @@ func (l *Ledger) along(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
 	return t, nil
 }
 
-// lead compresses a sequence that is not on a course that is known, as ahead has just said, and
-// notes what that comes to for those that follow.
+// lead compresses a sequence whose outcome is not in the cache, right after ahead, and adds the
+// outcome to the cache.
 func (l *Ledger) lead(id kv.SeqID, a *account) (t *outcome, err error) {
 	tokens := a.tokens + l.steps
 	t = &l.led
@@ -245,7 +246,7 @@ func (l *Ledger) lead(id kv.SeqID, a *account) (t *outcome, err error) {
 	return l.courses.add(from, known), nil
 }
 
-// changed returns which phases are not as before.
+// changed returns the changes of l.phases.
 func (l *Ledger) changed(before *[maxB]int) (phases []phase) {
 	for rest := range l.cfg.BlockSize {
 		at := (rest - l.steps) & (l.cfg.BlockSize - 1)
@@ -256,8 +257,8 @@ func (l *Ledger) changed(before *[maxB]int) (phases []phase) {
 	return phases
 }
 
-// refill returns how many heads change their phase from 1 to 0, if none changes otherwise;
-// else 0.
+// refill returns the number of heads whose phase changes from 1 to 0, or 0 if any other phase
+// changes.
 func refill(phases []phase) int {
 	heads := 0
 	for _, p := range phases {

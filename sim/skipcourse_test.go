@@ -9,8 +9,8 @@ import (
 	"kvcompress/ref"
 )
 
-// CoursesWith does the same at random to two ledgers, of which one compresses by level or along
-// courses, and compares what compressions come to, what heads hold and all sums.
+// CoursesWith performs the same random operations on two ledgers, one of which compresses by level
+// or along courses. It compares the results of compressions, the lengths of heads and all sums.
 func CoursesWith(t *testing.T, spread Spread) {
 	known, compressed := 0, 0
 	for seed := range uint64(200) {
@@ -60,7 +60,7 @@ func CoursesWith(t *testing.T, spread Spread) {
 						t.Fatalf("seed %d, %d: it is asked for %d, not %d", seed, op, quick.Count(id), count)
 					}
 					var want ref.Compressed
-					most := count * held // more than it holds, or nothing
+					most := count * held // allows compressWithin to compress the sequence, or not
 					if op%5 == 0 {
 						most = held - 1
 					}
@@ -112,8 +112,8 @@ func TestCourses(t *testing.T) {
 	CoursesWith(t, &shares{[]float64{0.5}, [][]int32{weights}})
 }
 
-// TestCoursesForget checks that the memory of what compressions came to stays bounded where no
-// sequence is as another.
+// TestCoursesForget checks that the memory of cached compressions stays bounded if no two
+// sequences have equal states.
 func TestCoursesForget(t *testing.T) {
 	cfg, _, _ := llama8B()
 	cfg.Compression = ref.Compression{Rate: 0.25}

@@ -2,42 +2,43 @@ package sim
 
 import "kvcompress/ref"
 
-// ByLevel is a [Spread] that cuts heads down to a common level of blocks, as [Even] does, but for
-// spared ones, which lose nothing as long as the others can lose all that is asked for.
+// ByLevel is a [Spread] that shortens heads to a common level, a number of blocks, as [Even] does.
+// It may spare some heads: they lose nothing as long as the others can lose all that is asked for.
 type ByLevel interface {
 	ByDemand
 
-	// Spares reports whether heads are spared. After the first compression those are that hold
-	// every token.
+	// Spares reports whether heads are spared. After the first compression of a sequence, the
+	// spared heads are those that hold every token.
 	Spares() bool
 
-	// SparedAtFirst returns how many of a sequence's heads, of units blocks each, its first
-	// compression spares, which asks for asked blocks. They are the first in (layer, head) order.
+	// SparedAtFirst returns the number of heads that a sequence's first compression spares: the
+	// first in (layer, head) order. Each head has units blocks; asked blocks are asked for.
 	SparedAtFirst(heads, units, asked int) int
 }
 
-// levels is how a ledger compresses by level: it surveys a sequence's runs, and cuts them. What
-// follows from the last compression is not surveyed again: see settled.
+// levels is the state of compression by level: the ledger counts the blocks of a sequence's runs
+// (survey) and shortens them to a level. If the result follows from the last compression, the
+// survey is omitted: see settled.
 //
-// Where sinks and the window take p blocks of a head, it can lose all others. So heads can be cut
-// to any level from p on.
+// If sinks and the window take p blocks of a head, the head can lose all its other blocks. So heads
+// can be shortened to any level from p on.
 type levels struct {
 	spread ByLevel
 	spares bool
 	asks   asking
-	floor  int  // blocks that sinks and the window take
-	settle bool // settled applies: a block has several KVs, and so many and one more, evicted of a head, all count as moved
+	floor  int  // blocks of a head that sinks and the window take
+	settle bool // settled can be used: B > 1, and window > B, so if a head loses up to B + 1 KVs, as many KVs move
 
-	// Of the last sequence that was surveyed.
-	units []int // blocks of each head, by run; 0 where heads lose nothing
-	top   int   // the most of them
+	// Of the sequence surveyed last:
+	units []int // blocks of each head, by run; 0 for spared heads
+	top   int   // the maximum of units
 
-	runs   []run  // scratch: what the next sequence that is cut becomes
-	parted [2]run // likewise: one whose heads all hold every token
+	runs   []run  // scratch: the next sequence's runs after compression
+	parted [2]run // scratch: the runs of a sequence whose heads all hold every token
 }
 
-// newLevels returns nil where a ledger does not compress by level: where the method asks for
-// anything but blocks of all heads together.
+// newLevels returns nil if a ledger does not compress by level. It does if the spread is ByLevel
+// and the method asks for blocks of all heads together.
 func newLevels(cfg *ref.Config, blocks bool, spread Spread) *levels {
 	by, ok := spread.(ByLevel)
 	if opt := &cfg.Compression; !ok || !blocks || opt.EvenLayers || opt.Uniform {
@@ -48,7 +49,7 @@ func newLevels(cfg *ref.Config, blocks bool, spread Spread) *levels {
 	return v
 }
 
-// countLike has compressions count as a version of KV-Compress does.
+// countLike sets how compressions count: see Counting.
 func (v *levels) countLike(cfg *ref.Config, c Counting) {
 	v.asks = newAsking(cfg, c)
 	window := c.window(cfg.Compression.ProtectedWindow)
@@ -56,8 +57,8 @@ func (v *levels) countLike(cfg *ref.Config, c Counting) {
 	v.settle = cfg.BlockSize > 1 && window > cfg.BlockSize
 }
 
-// survey finds the blocks of each head of a sequence, and returns what the sequence holds and
-// what it is asked for, as Count does.
+// survey sets v.units and v.top for a sequence, and returns the number of blocks that it holds and
+// the number that it is asked for, the result of Count.
 func (l *Ledger) survey(a *account) (held, asked int) {
 	v, tokens := l.levels, a.tokens+l.steps
 	runs, shift := a.heads(), uint(l.shift)&63
@@ -81,17 +82,17 @@ func (l *Ledger) survey(a *account) (held, asked int) {
 	return held, v.asks.of(tokens, kvs, held)
 }
 
-// protected returns how many of a sequence's tokens sinks and the window protect.
+// protected returns the number of a sequence's tokens that sinks and the window protect.
 func (l *Ledger) protected(tokens int) int {
 	return min(tokens, l.cfg.Compression.Sinks+l.counting.window(l.cfg.Compression.ProtectedWindow))
 }
 
-// compressByLevel is Compress of a sequence that has just been surveyed and is asked for asked
-// blocks, and says in c what it did. It returns false, with nothing changed, where it does not
-// apply: where the heads that are not spared cannot lose what is asked for.
+// compressByLevel is Compress for a sequence that has just been surveyed and is asked for asked
+// blocks. It sets c to the result. If the heads that are not spared cannot lose as many blocks, it
+// changes nothing and returns false.
 //
-// As with Even, heads are cut to the lowest level at which no more than the asked blocks are
-// evicted, and the first of those that would lose one more at the next lower level lose it.
+// As with Even, heads are shortened to the lowest level at which no more than asked blocks are
+// evicted. Then the first heads with that many blocks lose one more, until asked blocks are evicted.
 func (l *Ledger) compressByLevel(a *account, asked int, c *ref.Compressed) bool {
 	v := l.levels
 	runs, tokens := a.heads(), a.tokens+l.steps
@@ -121,7 +122,7 @@ func (l *Ledger) compressByLevel(a *account, asked int, c *ref.Compressed) bool 
 		}
 		cut.keep(r.heads, r.gone)
 	}
-	*l.phase(0) += cut.losers // their last blocks are full
+	*l.phase(0) += cut.losers // their last blocks are full now
 	if a.stage == nil {
 		v.runs = a.runs
 	} else {
@@ -137,13 +138,14 @@ func (l *Ledger) compressByLevel(a *account, asked int, c *ref.Compressed) bool 
 	l.used -= c.Freed
 	l.tables -= c.Freed
 	l.kvs -= c.Evicted
-	if cut.losers == l.heads && c.Freed == l.heads && c.Evicted == l.heads { // each lost a block, of one KV
+	if cut.losers == l.heads && c.Freed == l.heads && c.Evicted == l.heads { // each head lost a block with a single KV
 		l.undone++
 	}
 	return true
 }
 
-// part surveys heads of units blocks that all hold every token: the first of them are spared.
+// part surveys a sequence whose heads all hold every token, in units blocks each. The first of them
+// are spared.
 func (v *levels) part(heads, units, asked int) []run {
 	spared := v.spread.SparedAtFirst(heads, units, asked)
 	v.parted = [2]run{{spared, 0}, {heads - spared, 0}}
@@ -152,14 +154,14 @@ func (v *levels) part(heads, units, asked int) []run {
 	return v.parted[:]
 }
 
-// lowest returns the lowest level, not below floor, at which no more than the asked blocks are
-// evicted, and how many are left to evict; a negative level where the heads have fewer above
-// floor.
+// lowest returns the lowest level, at least floor, at which no more than asked blocks are evicted,
+// and the number of blocks still to evict. The level is negative if the heads have fewer than asked
+// blocks above floor.
 func (v *levels) lowest(runs []run, asked, floor int) (at, left int) {
 	units := v.units[:len(runs)]
 	left = asked
 	for at = v.top; at > floor; {
-		heads, next := 0, floor // heads that would lose a block at the next lower level; the highest level that others have
+		heads, next := 0, floor // number of heads with at least at blocks; the largest number of blocks of the others
 		for i, r := range runs {
 			if units[i] >= at {
 				heads += r.heads
@@ -180,16 +182,16 @@ func (v *levels) lowest(runs []run, asked, floor int) (at, left int) {
 	return at, 0
 }
 
-// cutting is a sequence while it is cut.
+// cutting is a sequence during compressByLevel.
 type cutting struct {
 	ledger                    *Ledger
 	tokens, protected, window int
-	runs                      []run // that it is to have
-	losers                    int   // heads that lost blocks
+	runs                      []run // after the compression
+	losers                    int   // number of heads that lost blocks
 	done                      ref.Compressed
 }
 
-// lower has heads of units blocks keep level full ones.
+// lower adds heads that are shortened from units blocks to level full blocks.
 func (c *cutting) lower(heads, gone, units, level int) {
 	l := c.ledger
 	n, kept := c.tokens-gone, level<<l.shift
@@ -201,7 +203,7 @@ func (c *cutting) lower(heads, gone, units, level int) {
 	c.keep(heads, c.tokens-kept)
 }
 
-// keep adds heads to the end.
+// keep adds heads that lose nothing.
 func (c *cutting) keep(heads, gone int) {
 	if n := len(c.runs); n > 0 && c.runs[n-1].gone == gone {
 		c.runs[n-1].heads += heads

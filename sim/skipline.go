@@ -1,19 +1,18 @@
 package sim
 
-// line is the order in which [policy.choose] looks at the running sequences, kept from one
-// compression to the next: first those that most compressions since their last have left out, of
-// equal ones the latest to arrive.
+// line is the order in which [policy.choose] visits the running sequences, maintained from one
+// compression to the next: the sequence with the most rounds since its last compression first; of
+// equal ones, the latest to arrive first. A round is a compression of running sequences.
 //
-// A compression of running sequences is a round. Sorted by the round of their last compression,
-// earliest first, sequences stay in order while rounds pass. Only those never compressed do not:
-// they count as if compressed in the last round, whichever that is. So there are two lists: old,
-// by round and then by arrival, the latest first, and never, by arrival, the latest first. choose
-// takes old up to the last round, and from there both in order of arrival. Sequences that can
-// never be chosen again are in neither list.
+// Sorted by the round of their last compression, sequences stay in order as rounds pass, except
+// those never compressed: they count as compressed in the latest round. So there are two lists:
+// old, by round and then by arrival, the latest first, and never, by arrival, the latest first. The
+// order is all of old before the latest round, and then the rest of both lists merged by arrival.
+// Sequences that can never be chosen again are in neither list.
 type line struct {
 	old, never lineList
 	built      bool
-	chosen     []*sequence // scratch, as are
+	chosen     []*sequence // scratch, like merged
 	merged     []*sequence
 }
 
@@ -26,7 +25,7 @@ type linePlace struct {
 	prev, next *sequence
 }
 
-// insert puts a sequence behind another, or at the front if after is nil.
+// insert inserts a sequence after another, or at the front if after is nil.
 func (l *lineList) insert(q, after *sequence) {
 	next := l.first
 	if after != nil {
@@ -43,7 +42,7 @@ func (l *lineList) insert(q, after *sequence) {
 	q.line = linePlace{l, after, next}
 }
 
-// leaveLine takes a sequence out of the list that it is in, if any.
+// leaveLine removes a sequence from its list, if it is in one.
 func (q *sequence) leaveLine() {
 	at := q.line
 	if at.list == nil {
@@ -62,7 +61,7 @@ func (q *sequence) leaveLine() {
 	q.line = linePlace{}
 }
 
-// join puts a running sequence into its place in its list.
+// join inserts a running sequence into its list, in order.
 func (l *line) join(q *sequence) {
 	switch {
 	case q.once && q.attempted:
@@ -81,7 +80,7 @@ func (l *line) join(q *sequence) {
 	}
 }
 
-// build puts all running sequences into the lists.
+// build inserts all running sequences into the lists.
 func (l *line) build(running *runningList) {
 	for q := running.head; q != nil; q = q.next {
 		l.join(q)
@@ -92,7 +91,7 @@ func (l *line) build(running *runningList) {
 // cursor is a position in a line.
 type cursor struct {
 	old, never *sequence
-	round      int // the last
+	round      int // the latest round
 }
 
 func (l *line) start(round int) cursor { return cursor{l.old.first, l.never.first, round} }
@@ -110,7 +109,7 @@ func (c *cursor) next() *sequence {
 	return q
 }
 
-// moveUp moves the sequences chosen in the latest round to their new places.
+// moveUp moves the sequences chosen in the given round to their new places.
 func (l *line) moveUp(round int) {
 	l.sortChosen()
 	for _, q := range l.chosen {

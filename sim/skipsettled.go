@@ -7,12 +7,12 @@ import (
 	"kvcompress/ref"
 )
 
-// settled is how a compression by level left a sequence. From it follows what the next one does,
-// without a look at the heads that it does not change.
+// settled is the state of a sequence after a compression by level. It determines the next
+// compression, without a visit to the heads that this does not change.
 //
-// A compression cuts heads down to a level of blocks, and the first heads that reach the level to
-// one block less. So of the heads that can lose, none is longer than one behind it. With B tokens a
-// block they are, in this order,
+// A compression shortens heads to a level in blocks, and the first heads that reach the level to
+// one block less. So of the heads that can lose KVs, none is longer than a later one. With B tokens
+// per block they are, in this order,
 //
 //   - low: less than (level − 1)·B KVs,
 //   - full: (level − 1)·B KVs, in one run,
@@ -24,22 +24,22 @@ import (
 //   - If fewer blocks are asked for than there are high heads, only these lose: the level rises by
 //     one (rise).
 //   - Otherwise the level stays. Each high head loses the KV that it has gained, and then the first
-//     full heads theirs (undo). What is asked for beyond that, the first mid heads lose, and then
-//     high ones (shorten). Without a token in between, these lose all that is asked for.
-//   - If that is at least one block of each of them, the level goes down, and the sequence is
-//     surveyed.
+//     full heads lose theirs (undo). If more blocks are asked for, the first mid heads and then the
+//     high heads lose one block each (shorten). Without a token since the last compression, only
+//     shorten applies.
+//   - If each of these heads would lose a block, the level goes down, and the sequence is surveyed.
 type settled struct {
-	level           int // in blocks; 0 where heads are not known to be so
+	level           int // in blocks; 0 if the heads are not known to have this form
 	tokens          int // of the sequence when it was compressed
-	first           int // of the runs of full, mid and high heads
+	first           int // index of the first run of full, mid or high heads
 	full, mid, high int // heads
-	below           int // blocks of the low heads, and of those that lose nothing
-	until           int // the tokens up to which that number stays
-	joins           int // the tokens with which low heads become full, or mid ones high
+	below           int // blocks of the low heads and the spared heads
+	until           int // number of tokens up to which below is valid
+	joins           int // number of tokens at which low heads become full, or mid heads high
 	gone            int // KVs that all heads have lost
 }
 
-// settle notes how a compression to a level left a sequence.
+// settle sets the state of a sequence after a compression to a level.
 func (s *settled) settle(runs []run, tokens, level int, spares bool, shift uint) {
 	*s = settled{tokens: tokens, until: tokens, joins: math.MaxInt, first: len(runs)}
 	lower, upper := (level-1)<<shift, level<<shift
@@ -64,7 +64,7 @@ func (s *settled) settle(runs []run, tokens, level int, spares bool, shift uint)
 	s.level = level
 }
 
-// renew counts the blocks below anew before a compression, and says how long they stay.
+// renew recomputes below, until and joins before a compression.
 func (s *settled) renew(runs []run, tokens int, shift uint) {
 	s.below, s.until, s.joins = 0, math.MaxInt, math.MaxInt
 	for _, r := range runs[:s.first] {
@@ -72,7 +72,7 @@ func (s *settled) renew(runs []run, tokens int, shift uint) {
 		s.below += r.heads * blocks
 		s.until = min(s.until, r.gone+blocks<<shift)
 		if r.gone > 0 {
-			s.joins = r.gone + (s.level-1)<<shift // the last of them first
+			s.joins = r.gone + (s.level-1)<<shift // the last run of low heads is the first to become full
 		}
 	}
 	if s.mid > 0 {
@@ -80,7 +80,7 @@ func (s *settled) renew(runs []run, tokens int, shift uint) {
 	}
 }
 
-// lastMid returns the last run of mid heads, of which there are some.
+// lastMid returns the index of the last run of mid heads. There is at least one.
 func (s *settled) lastMid(runs []run) int {
 	if s.high > 0 {
 		return len(runs) - 2
@@ -88,7 +88,7 @@ func (s *settled) lastMid(runs []run) int {
 	return len(runs) - 1
 }
 
-// join counts low heads that have become full as such, and mid ones that have become high.
+// join reclassifies low heads that have become full, and mid heads that have become high.
 func (s *settled) join(runs []run, shift uint) []run {
 	if i := s.first - 1; i >= 0 && s.tokens-runs[i].gone == (s.level-1)<<shift && runs[i].gone > 0 {
 		s.below -= runs[i].heads * (s.level - 1)
@@ -110,9 +110,9 @@ func (s *settled) join(runs []run, shift uint) []run {
 	return runs
 }
 
-// goOn returns what a sequence holds and is asked for. If it is asked for anything and holds at
-// most most blocks, goOn compresses it and sets c as Compress would. It returns false, with nothing
-// done, where the sequence has to be surveyed.
+// goOn returns the number of blocks that a sequence holds, and the number that it is asked for. If
+// asked is positive and held at most most, goOn compresses the sequence and sets c to the result of
+// Compress. It returns false, and changes no counts, if the sequence has to be surveyed.
 func (l *Ledger) goOn(a *account, most int, c *ref.Compressed) (held, asked int, known bool) {
 	s, tokens := &a.settled, a.tokens+l.steps
 	since := tokens - s.tokens
@@ -124,7 +124,7 @@ func (l *Ledger) goOn(a *account, most int, c *ref.Compressed) (held, asked int,
 		s.renew(a.runs, tokens, uint(l.shift)&63)
 	}
 	held = s.below + s.level*(s.full+s.mid+s.high)
-	down := s.mid + s.high // with as many blocks the level goes down
+	down := s.mid + s.high // if at least as many blocks are asked for, the level goes down
 	if since == 1 {
 		held += s.high
 		down += s.full + s.high
@@ -140,9 +140,9 @@ func (l *Ledger) goOn(a *account, most int, c *ref.Compressed) (held, asked int,
 	}
 	runs, left, evicted := a.runs, asked, 0
 	s.tokens = tokens
-	*l.phase(0) += asked // heads whose last blocks are full now
+	*l.phase(0) += asked // the last blocks of these heads are full now
 	if since > 0 {
-		one := asked // heads that lose the KV that they have gained
+		one := asked // number of heads that lose only the KV that they have gained
 		if asked < s.high {
 			runs = s.rise(runs, asked)
 		} else {
@@ -165,15 +165,15 @@ func (l *Ledger) goOn(a *account, most int, c *ref.Compressed) (held, asked int,
 	l.used -= asked
 	l.tables -= asked
 	l.kvs -= evicted
-	if asked == l.heads && evicted == asked { // each head lost a block, of one KV
+	if asked == l.heads && evicted == asked { // each head lost a block with a single KV
 		l.undone++
 	}
 	c.Asked, c.Freed, c.Evicted, c.Moved = asked, asked, evicted, evicted
 	return held, asked, true
 }
 
-// rise has the first lose of the high heads lose the KV that they have gained, and raises the level
-// by one. There are more high heads than that.
+// rise removes the KV that they have gained from the first lose high heads, fewer than there are,
+// and raises the level by one.
 func (s *settled) rise(runs []run, lose int) []run {
 	s.below += s.level * (s.full + s.mid)
 	s.first = len(runs) - 1
@@ -186,8 +186,8 @@ func (s *settled) rise(runs []run, lose int) []run {
 	return runs
 }
 
-// undo has all high heads and the first lose of the full ones lose the KV that they have gained. The
-// other full heads are mid heads then.
+// undo removes the KV that they have gained from all high heads and from the first lose full heads.
+// The other full heads become mid heads.
 func (s *settled) undo(runs []run, lose, block int) []run {
 	if s.high > 0 {
 		runs[len(runs)-1].gone++
@@ -208,11 +208,11 @@ func (s *settled) undo(runs []run, lose, block int) []run {
 	return runs
 }
 
-// shorten cuts the first mid and high heads to what the full ones hold, and returns how many KVs
-// they lose.
+// shorten shortens the first heads of the mid and high heads to the length of the full heads. It
+// returns the number of KVs evicted.
 func (l *Ledger) shorten(s *settled, runs []run, heads int) (_ []run, evicted int) {
 	lower := (s.level - 1) << (uint(l.shift) & 63)
-	first := s.first // of mid heads
+	first := s.first // first run of mid heads
 	if s.full > 0 {
 		first++
 	}

@@ -12,9 +12,9 @@ import (
 	"kvcompress/trace"
 )
 
-// The axes along which edge pipelines go one by one, where random ones hit by chance: a
-// kernel is compiled anew for each format, and has loops for each kind of head size and
-// number of queries.
+// The parameters whose values edge pipelines enumerate, while random pipelines draw them. A
+// kernel is compiled for each format, and has different loops for different head sizes and
+// numbers of queries per KV head.
 var (
 	edgeFormats   = []dtype.DType{dtype.F32, dtype.F16, dtype.BF16, dtype.E4M3, dtype.E5M2}
 	edgeHeadSizes = []int{8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 128, 192, 256}
@@ -22,36 +22,36 @@ var (
 	edgePrompts   = []int{1, 2, 3, 5, 31, 32, 33, 34, 35, 63, 65, 127, 128, 129, 130, 131, 160, 257}
 )
 
-// edgeReadings are the ways in which methods have KVs read: what a pipeline's method has
-// to be.
+// edgeReadings are predicates on methods, one for each way in which attention reads KVs
+// under a method.
 var edgeReadings = []func(m ref.Method) bool{
-	func(m ref.Method) bool { // as they are
+	func(m ref.Method) bool { // KVs are read unchanged
 		_, hides := m.(ref.Masker)
 		_, turns := m.(ref.Rerotator)
 		_, folds := m.(ref.Folder)
 		return !hides && !turns && !folds
 	},
-	func(m ref.Method) bool { // it hides KVs
+	func(m ref.Method) bool { // some KVs are hidden
 		_, ok := m.(ref.Masker)
 		return ok
 	},
-	func(m ref.Method) bool { // it turns keys
+	func(m ref.Method) bool { // keys are rotated to their position in the cache
 		r, ok := m.(ref.Rerotator)
 		return ok && r.ByCachePosition()
 	},
-	func(m ref.Method) bool { // its entries stand for several KVs
+	func(m ref.Method) bool { // a KV may stand in for several KVs
 		f, ok := m.(ref.Folder)
 		return ok && f.StandIns().Weight != ref.None && f.StandIns().Keys == ref.None
 	},
-	func(m ref.Method) bool { // the same, and they take in more of them
+	func(m ref.Method) bool { // likewise, and further KVs can be folded into it
 		f, ok := m.(ref.Folder)
 		return ok && f.StandIns().Keys != ref.None
 	},
 }
 
-// edgeLong are methods whose decisions have a kernel of their own that counts a head's costs:
-// of a head of more than 4,096 KVs by several blocks of threads. Methods that watch all
-// queries of such a prompt take too long.
+// edgeLong are methods with a separate kernel that counts a head's costs. It uses several
+// thread blocks for a head of more than 4,096 KVs. Methods that observe all queries of such
+// a prompt would take too long.
 var edgeLong = []string{"random", "ada-snapkv"}
 
 const (
@@ -61,11 +61,11 @@ const (
 	maxEdgeWork = 1e7
 )
 
-// EdgePipelines makes the edge pipelines of a seed, three to eight of them, of those of the methods that have what
-// lies at an edge: those of 163 seeds in a row have every combination of format, head size
-// and way of reading, and 64 all of edgeLong.
+// EdgePipelines returns the edge pipelines of a seed, at most eight, with the given methods. The pipelines of 163
+// consecutive seeds cover every combination of format, head size and reading, as far as the methods do. Those of 64
+// consecutive seeds cover edgeLong.
 func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
-	var own, others []*draw.Method // with pages of their own, and without
+	var own, others []*draw.Method // methods with quantized or merged pages, and other methods
 	for _, m := range methods {
 		if m.OwnPages {
 			own = append(own, m)
@@ -122,7 +122,7 @@ func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
 		}
 		if p != nil {
 			p.Config.KVScale = draw.Scale(r, p.Config.DType, p.Shape.Layers)
-			if k < 6 { // the others are hard in another way
+			if k < 6 { // the later ones have hard inputs already
 				p.hardInputs(r)
 			}
 			p.hardScores(r)
@@ -132,15 +132,15 @@ func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
 	return all, nil
 }
 
-// subnormal are values of which most are subnormal in a format.
+// subnormal has, for each format, a scale at which most values are subnormal.
 var subnormal = map[dtype.DType]float32{dtype.F32: 0x1p-128, dtype.BF16: 0x1p-128, dtype.F16: 0x1p-19, dtype.E4M3: 0x1p-6, dtype.E5M2: 0x1p-14}
 
-// hardInputs gives half of the edge pipelines hard values, and a third, where blocks are
-// large, a place beyond 2 GiB.
+// hardInputs gives most edge pipelines hard values, and a third each a cache and block tables at
+// large offsets: see placeFar and placeRowsFar.
 func (p *Pipeline) hardInputs(r *rand.Rand) {
 	in := &p.Inputs
 	kind := r.IntN(12)
-	if o := p.observation(); o != nil && o.Scorer != nil { // it goes by more than attention's scores
+	if o := p.observation(); o != nil && o.Scorer != nil { // it does not use attention scores alone
 		kind %= 9
 	}
 	in.Integers = in.Integers && (kind == 0 || kind > 8)
@@ -152,12 +152,12 @@ func (p *Pipeline) hardInputs(r *rand.Rand) {
 	case 2:
 		in.Scale = 12 // scores differ by 87 to 104, where e^x is subnormal
 	case 3:
-		in.Scale = 0x1p-45 // norms are about as small as what they count as at least
+		in.Scale = 0x1p-45 // norms are about as small as their lower bound
 	case 4:
 		in.Scale = subnormal[p.Config.DType]
 	case 5:
 		if in.Edges = p.Config.DType == dtype.F16; !in.Edges {
-			in.Scale = 0x1p40 // beyond all bounds of what is counted
+			in.Scale = 0x1p40 // beyond the range that kernels count
 		}
 	case 6, 7, 8:
 		in.Spread = true
@@ -173,21 +173,21 @@ func (p *Pipeline) hardInputs(r *rand.Rand) {
 	}
 }
 
-// edgeAxes returns the indices of the i-th pipeline's format and head size, and how often all
-// of those have come before: with the size, that says which way of reading it has.
+// edgeAxes returns the indices of the i-th pipeline's format and head size, and the number of
+// times that all combinations of the two occurred before. Size and round determine the reading.
 func edgeAxes(i int) (format, size, round int) {
 	return i % len(edgeFormats), i / len(edgeFormats) % len(edgeHeadSizes), i / len(edgeFormats) / len(edgeHeadSizes)
 }
 
-// edgeOfReading makes the i-th pipeline of a format, a head size and a way of reading; nil if
-// there is none.
+// edgeOfReading returns the i-th pipeline that enumerates format, head size and reading; nil if
+// no method has the reading.
 func edgeOfReading(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
 	format, size, round := edgeAxes(i)
 	return edgeOf(r, i, 1, edgeFormats[format], size, round, edgeReadings[(size+round)%len(edgeReadings)], methods)
 }
 
-// edgeOfPages makes the i-th pipeline of a format that quantized pages may have, bits of a code
-// and a head size: 156 in a row have every combination.
+// edgeOfPages returns the i-th pipeline that enumerates the format of a cache with quantized pages,
+// the bits of a code and the head size: 156 consecutive i cover every combination.
 func edgeOfPages(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
 	format, bits := i%pageFormats, i/pageFormats%maxBits+1
 	size := i / pageFormats / maxBits
@@ -204,15 +204,15 @@ func edgeOfPages(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error)
 	return nil, nil
 }
 
-// edgeMerging are the methods that merge, with the layers of their edge pipelines: a pair, and where the method quantizes
-// too, one that is not merged.
+// edgeMerging are the methods that merge, with the number of layers of their edge pipelines: a merged pair, and if the
+// method also quantizes, a layer that is not merged.
 var edgeMerging = []struct {
 	name   string
 	layers int
 }{{"minicache", 2}, {"minicache+kivi", 3}}
 
-// edgeOfMerging makes the i-th pipeline of a method that merges: those of 78 numbers in a row have every
-// method, format and head size. It is nil if that method is none of the methods, or if that is too much work.
+// edgeOfMerging returns the i-th pipeline of a method that merges: 78 consecutive i cover every method, format and
+// head size. It is nil if the method is not among methods, or if no such pipeline was found.
 func edgeOfMerging(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
 	merging := edgeMerging[i%len(edgeMerging)]
 	k := slices.IndexFunc(methods, func(m *draw.Method) bool { return m.Name == merging.name })
@@ -229,7 +229,7 @@ func edgeOfMerging(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, erro
 		if p == nil {
 			continue
 		}
-		if r.IntN(4) > 0 { // a plan takes merged and retained pages before any plain ones come free
+		if r.IntN(4) > 0 { // a plan allocates merged and retained pages before it frees plain pages
 			p.Config.Blocks *= 2
 		}
 		return p, nil
@@ -237,21 +237,21 @@ func edgeOfMerging(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, erro
 	return nil, nil
 }
 
-// mergingDraws bounds the draws of edgeOfMerging for blocks that hold a group.
+// mergingDraws is the number of draws of edgeOfMerging until a page can hold a quantization group.
 const mergingDraws = 8
 
-// anyReading takes any method.
+// anyReading accepts every method.
 func anyReading(ref.Method) bool { return true }
 
-// pageFormats are the first of edgeFormats, of a cache with quantized pages: scales have no type in
-// one of fp8. Codes have up to maxBits.
+// Quantized pages are possible in a cache of the first pageFormats of edgeFormats: there is no type for
+// scales in an fp8 cache. Codes have 1 to maxBits bits.
 const (
 	pageFormats = 3
 	maxBits     = 4
 )
 
-// edgeOf makes the i-th pipeline of a number of layers, a format, a head size and methods that read in a way; nil if
-// there is none.
+// edgeOf returns a pipeline with the given layers, format, head size and reading, of one of the methods; nil if none was
+// found.
 func edgeOf(r *rand.Rand, i, layers int, format dtype.DType, size, round int, reading func(ref.Method) bool, methods []*draw.Method) (*Pipeline, error) {
 	for range maxEdgeDraws {
 		p := &Pipeline{
@@ -262,7 +262,7 @@ func edgeOf(r *rand.Rand, i, layers int, format dtype.DType, size, round int, re
 			Inputs: Inputs{Seed: r.Uint64(), Integers: r.IntN(8) == 0, Scale: 1},
 			Rope:   &trace.Rope{Base: 10000, RotarySize: edgeHeadSizes[size] / pick(r, 1, 1, 2), Pairing: pick(r, trace.Half, trace.Interleaved)},
 		}
-		if p.Shape.HeadSize == 8 { // the only one of which four queries have no more elements than a warp lanes
+		if p.Shape.HeadSize == 8 { // only here four queries have no more elements than a warp has lanes
 			p.Shape.Group = pick(r, 4, 12)
 			if round%2 == 1 {
 				p.Shape.Group = pick(r, 1, 2, 3)
@@ -282,8 +282,8 @@ func edgeOf(r *rand.Rand, i, layers int, format dtype.DType, size, round int, re
 	return nil, nil
 }
 
-// edgeWords are options of methods that score the prompt, and their values:
-// the edge pipelines of a method have every combination of them in turn.
+// edgeWords are options of methods that score the prompt, and their values. The edge
+// pipelines of a method enumerate all combinations.
 var edgeWords = []struct {
 	key    string
 	values []string
@@ -294,8 +294,8 @@ var edgeWords = []struct {
 	{"cross", []string{"true", "false"}},
 }
 
-// edgeOfMethod makes the i-th pipeline of a method on prompts of several partitions, with heads
-// of any size; nil if it is too much work.
+// edgeOfMethod returns the i-th pipeline of a method on prompts of several partitions, with a random
+// head size; nil if none was found.
 func edgeOfMethod(r *rand.Rand, i int, m *draw.Method) (*Pipeline, error) {
 	for range maxEdgeDraws {
 		d := pick(r, edgeHeadSizes...)
@@ -334,7 +334,7 @@ func edgeOfMethod(r *rand.Rand, i int, m *draw.Method) (*Pipeline, error) {
 	return nil, nil
 }
 
-// edgeOfLength makes the i-th pipeline of a head of more than 4,096 KVs; nil if there is none.
+// edgeOfLength returns the i-th pipeline with a head of more than 4,096 KVs; nil if none was found.
 func edgeOfLength(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
 	k := slices.IndexFunc(methods, func(m *draw.Method) bool { return m.Name == edgeLong[i%len(edgeLong)] })
 	if k < 0 {
@@ -359,13 +359,13 @@ func edgeOfLength(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error
 	return nil, nil
 }
 
-// manyHeads are layers and KV heads: more of them than a block of threads has threads, than the
-// first 64 quotas, than 1,024.
+// manyHeads are numbers of layers and of KV heads. Their products, or the numbers of layers, exceed the
+// threads of a thread block, 64 quotas, or 1,024.
 var manyHeads = [][2]int{{1, 257}, {65, 1}, {2, 513}, {3, 86}, {33, 8}}
 
-// edgeOfHeads makes the i-th pipeline of KV-Compress on many heads, of which some lose blocks
-// of equal cost: from all heads, from each alone, from the layers alike. It is nil if
-// KV-Compress is none of the methods.
+// edgeOfHeads returns the i-th pipeline of KV-Compress on many heads, some of them with blocks of
+// equal cost. Blocks are evicted from all heads together, from each head alike (Uniform), or from each
+// layer alike (EvenLayers). It is nil if KV-Compress is not among methods.
 func edgeOfHeads(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
 	k := slices.IndexFunc(methods, func(m *draw.Method) bool { return m.Name == ref.KVCompress })
 	if k < 0 {
@@ -394,15 +394,16 @@ func edgeOfHeads(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error)
 	return nil, nil
 }
 
-// maxEdgeDraws bounds the draws for one that is not too much work.
+// maxEdgeDraws is the number of draws until a pipeline is small enough.
 const maxEdgeDraws = 100
 
-// drawMethod draws a method, and options of it, that are as is says and compress.
+// drawMethod draws a method and options for which is returns true and that compress. It returns false
+// if it finds none.
 func (p *Pipeline) drawMethod(r *rand.Rand, methods []*draw.Method, is func(ref.Method) bool) (bool, error) {
 	for _, k := range r.Perm(len(methods)) {
 		m := methods[k]
 		if m.OwnPages && p.Config.DType.Size() == 1 {
-			continue // scales have no type in such a cache
+			continue // there is no type for scales in an fp8 cache
 		}
 		for range 30 {
 			model := p.config()
@@ -433,7 +434,7 @@ func (p *Pipeline) quantizes() bool {
 	return quantizes
 }
 
-// observation returns what the pipeline's method watches; nil if nothing.
+// observation returns what the pipeline's method observes; nil if nothing.
 func (p *Pipeline) observation() *ref.Observation {
 	if m := p.newMethod(); m != nil {
 		return m.Observe()
@@ -441,7 +442,7 @@ func (p *Pipeline) observation() *ref.Observation {
 	return nil
 }
 
-// newMethod returns the pipeline's method; nil if there is none such.
+// newMethod returns the pipeline's method; nil if its configuration is invalid.
 func (p *Pipeline) newMethod() ref.Method {
 	cfg := p.config()
 	m, err := cfg.NewMethod()
@@ -451,16 +452,16 @@ func (p *Pipeline) newMethod() ref.Method {
 	return m
 }
 
-// rounds draws how many times the sequences of an edge pipeline are decoded and compressed.
+// rounds draws the number of decode steps of an edge pipeline, each followed by a compression.
 func (p *Pipeline) rounds(r *rand.Rand) int {
 	if p.quantizes() && r.IntN(2) == 0 {
-		return 50 // tokens of several pages
+		return 50 // enough tokens for several pages
 	}
 	return 5
 }
 
-// fillEdges draws a cache that has room for one or two prompts, a second of 0 is none, and
-// what is done: each is compressed between decode steps, of which there are that many rounds.
+// fillEdges sets the operations of a pipeline and the number of blocks of its cache. Each prompt length
+// that is not 0 is a sequence. After the prefills, each round decodes all sequences and compresses one.
 func (p *Pipeline) fillEdges(r *rand.Rand, rounds int, prompts ...int) {
 	cfg := &p.Config
 	var all []kv.SeqID

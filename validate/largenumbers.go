@@ -12,11 +12,11 @@ import (
 	"kvcompress/trace"
 )
 
-// laterTokens are the tokens of an OpLater: beyond a word of 32 positions, beyond the words of one, four and
-// eight warps, and beyond 16 bits.
+// laterTokens are the tokens of an OpLater: they exceed a word of 32 positions, the words of one, four and
+// eight warps, and 16 bits.
 var laterTokens = []int{31, 1100, 5000, 8200, 1<<16 - 3, 1<<16 + 40}
 
-// edgeOfNumbers makes the i-th small pipeline with large numbers: positions, options, block numbers, offsets
+// edgeOfNumbers returns the i-th small pipeline with large numbers: positions, options, block numbers, offsets
 // in arrays with a number for each slot, and rows of the block tables. Five times as many consecutive i as there
 // are methods cover every method and format. It is nil if no such pipeline of the method is valid.
 func edgeOfNumbers(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
@@ -43,7 +43,7 @@ func edgeOfNumbers(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, erro
 		if cfg := p.config(); cfg.Validate() != nil || p.work() > maxEdgeWork {
 			continue
 		}
-		if !m.OwnPages { // those keep every token
+		if !m.OwnPages { // methods with quantized or merged pages keep every token
 			p.comeLater(r)
 		}
 		p.placeSlotsFar()
@@ -57,7 +57,7 @@ func edgeOfNumbers(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, erro
 // block processes at all, and more than 16 bits.
 var grownTokens = []int{4200, 1<<16 + 40, 1100, 8300, 600, 2100}
 
-// edgeOfGrowth makes the i-th pipeline with long heads. As many consecutive i as there are methods cover every
+// edgeOfGrowth returns the i-th pipeline with long heads. As many consecutive i as there are methods cover every
 // method. It is nil if no such pipeline of the method is valid.
 func edgeOfGrowth(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
 	for range maxEdgeDraws {
@@ -74,7 +74,7 @@ func edgeOfGrowth(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error
 		}
 		n := grownTokens[(i%len(methods)+i/len(methods))%len(grownTokens)]
 		if c := &p.Config.Compression; c.MaxCacheTokens > 0 && r.IntN(2) == 0 {
-			c.MaxCacheTokens += pick(r, n/2, n-40) // so that most are kept, too
+			c.MaxCacheTokens += pick(r, n/2, n-40) // large enough that most KVs are kept
 		}
 		p.fillEdges(r, 2, pick(r, edgePrompts...))
 		if cfg := p.config(); cfg.Validate() != nil {

@@ -18,8 +18,8 @@ const (
 	OpGrow = "grow"
 )
 
-// later applies an OpLater to the reference, and restores the engine under test from it. It reports whether
-// it did: not if the method does not evict.
+// later applies an OpLater to the reference, and restores the engine under test from it. It returns false,
+// and does nothing, if the method does not evict.
 func (p *Pipeline) later(pair *Pair, op Operation) (bool, error) {
 	id := op.Sequences[0]
 	cache := pair.reference.Cache()
@@ -46,8 +46,8 @@ func (p *Pipeline) later(pair *Pair, op Operation) (bool, error) {
 	return true, pair.test.Restore(cache)
 }
 
-// grow applies an OpGrow to the reference, and restores the engine under test from it. It reports whether it
-// did: not if a head is empty, there are too few blocks, or the method keeps all KVs.
+// grow applies an OpGrow to the reference, and restores the engine under test from it. It returns false, and
+// does nothing, if a head is empty, there are too few free blocks, or the method keeps all KVs.
 func (p *Pipeline) grow(pair *Pair, op Operation) (bool, error) {
 	id := op.Sequences[0]
 	cache := pair.reference.Cache()

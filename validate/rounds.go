@@ -9,11 +9,11 @@ import (
 	"kvcompress/ref/draw"
 )
 
-// mergedHeadSizes have each number of rounds of a warp's lanes, 1 to 8.
+// mergedHeadSizes are head sizes for which a warp needs 1 to 8 rounds, at 32 elements per round.
 var mergedHeadSizes = []int{256, 8, 40, 96, 128, 160, 192, 224}
 
-// edgeOfRounds makes the i-th pipeline of MiniCache with two layers that become one, often nearly the same: those of 24
-// numbers in a row have every format and number of rounds. It is nil if MiniCache is none of the methods.
+// edgeOfRounds returns the i-th pipeline of MiniCache with two merged layers, which are often nearly equal: 24
+// consecutive i cover every format and number of rounds. It is nil if MiniCache is not among methods.
 func edgeOfRounds(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
 	k := slices.IndexFunc(methods, func(m *draw.Method) bool { return m.Name == "minicache" })
 	if k < 0 {
@@ -30,7 +30,7 @@ func edgeOfRounds(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error
 		if err != nil || !found {
 			return nil, err
 		}
-		if r.IntN(4) > 0 { // where both vectors count
+		if r.IntN(4) > 0 { // between 0 and 1, so that both vectors have weight
 			p.set("t", 0.1+0.8*r.Float64())
 		}
 		p.Inputs.Alike, p.Inputs.Spread = r.IntN(2) == 0, r.IntN(2) == 0

@@ -10,7 +10,7 @@ import (
 	"kvcompress/ref/draw"
 )
 
-// unusual is what makes some random pipelines larger than others, or their values harder. It is drawn
+// unusual has the properties that make some random pipelines larger or their values harder. It is drawn
 // separately from the rest of a pipeline.
 type unusual struct {
 	shape     *kv.Shape // nil for any
@@ -21,8 +21,8 @@ type unusual struct {
 	scale     float32   // of the values; 0 for any
 }
 
-// randomUnusual draws what is unusual about a seed's pipeline: in a quarter of all cases something is large,
-// and in half of all values are hard.
+// randomUnusual draws the unusual properties of a seed's pipeline. In 5 of 16 pipelines on average a size is
+// large, and in 7 of 16 the values are hard.
 func randomUnusual(seed, refused uint64) unusual {
 	r := rand.New(rand.NewPCG(seed, 1<<62+refused))
 	u := randomLarge(r)
@@ -39,11 +39,11 @@ func randomUnusual(seed, refused uint64) unusual {
 	return u
 }
 
-// maxLarge is the number of draws after which large sizes are dropped, if all were too much work.
+// maxLarge is the number of draws after which large sizes are dropped, if all draws were too much work.
 const maxLarge = 50
 
-// after returns what is unusual after a number of draws that were too much work. A method that observes all
-// queries, for example, takes too long on long prompts; after maxLarge draws there are no large sizes.
+// after returns the unusual properties after a number of draws that were too much work. From maxLarge draws
+// on there are no large sizes: a method that observes all queries, for example, takes too long on long prompts.
 func (u unusual) after(draws int) unusual {
 	if draws >= maxLarge {
 		u.shape, u.blockSize, u.prompts = nil, 0, nil
@@ -108,13 +108,13 @@ func (p *Pipeline) harden(seed, refused uint64) {
 }
 
 const (
-	farBytes  = 1 << 31 // of an array, before what of it is far
+	farBytes  = 1 << 31 // offset in an array that does not fit in 31 bits
 	farBlocks = 1 << 16
 	mostFar   = 1 << 19 // blocks before a far cache, to bound the free list
 )
 
-// placeFar places the cache where numbers of blocks do not fit in 16 bits, and, if its blocks are large enough for
-// that, offsets of keys and values not in 31.
+// placeFar places the cache so that block numbers do not fit in 16 bits and, if blocks are large enough, offsets of
+// keys and values do not fit in 31 bits.
 func (p *Pipeline) placeFar() {
 	cfg := p.config()
 	p.Before = max(farBlocks, (farBytes/(cfg.BlockSize*cfg.RowBytes())+31)/32*32)
@@ -123,8 +123,8 @@ func (p *Pipeline) placeFar() {
 	}
 }
 
-// placeSlotsFar places the cache where offsets in arrays of a number for each slot do not fit in 31 bits either, if that
-// is not more than may come before a cache. The free list is long then.
+// placeSlotsFar is placeFar, but offsets in arrays with a number for each slot do not fit in 31 bits either, unless this
+// would exceed maxBeforeBytes before the cache. The free list is long then.
 func (p *Pipeline) placeSlotsFar() {
 	cfg := p.config()
 	p.placeFar()
@@ -133,10 +133,10 @@ func (p *Pipeline) placeSlotsFar() {
 	}
 }
 
-// placeRowsFar gives the sequences rows of the block tables whose offsets do not fit in 31 bits.
+// placeRowsFar gives the sequences such rows of the block tables that their offsets do not fit in 31 bits.
 func (p *Pipeline) placeRowsFar() {
 	blocks := (slices.Max(p.Inputs.Tokens) + p.Config.BlockSize - 1) / p.Config.BlockSize
-	if m := p.newMethod(); m != nil && !ref.KeepsAll(m) { // a head's table has no more than there are
+	if m := p.newMethod(); m != nil && !ref.KeepsAll(m) { // a head's table has at most all blocks
 		blocks = min(blocks, p.Config.Blocks)
 	}
 	p.BeforeRows = farBytes/(4*p.Shape.Layers*p.Shape.KVHeads*max(1, blocks)) + 1

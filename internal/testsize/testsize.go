@@ -1,4 +1,4 @@
-// Package testsize says how much a test tries: how many random cases, or how much of a range.
+// Package testsize selects the size of a test: its number of random cases, or the part of a range that it covers.
 package testsize
 
 import (
@@ -6,12 +6,11 @@ import (
 	"testing"
 )
 
-// Variable is the environment variable that has tests try all they can, if it is set to
-// "full": .ci/run sets it. The go command tests a package anew when its value has changed.
+// Variable is the environment variable that selects the full size if it is "full", as .ci/run sets it. The go
+// command does not use cached test results if its value has changed.
 const Variable = "KVC_TESTS"
 
-// Of returns how much a test tries: short with go test -short, full if [Variable] says so, and
-// else usual.
+// Of returns the size of a test: short with go test -short, full if [Variable] is "full", and else usual.
 func Of[T any](short, usual, full T) T {
 	switch {
 	case testing.Short():

@@ -224,7 +224,8 @@ func convert(to, from format, a uint64, r rounding) uint64 {
 	return to.round(x, false, r)
 }
 
-// satfinite converts to nearest, with the largest finite number for everything beyond it, including infinity.
+// satfinite converts to the nearest number. If that would exceed the largest finite number, or a is infinite, the
+// result is the largest finite number with the same sign.
 func satfinite(to, from format, a uint64) uint64 {
 	x := from.decode(a)
 	if x.nan {

@@ -1,10 +1,10 @@
 // Package conform tests a device that runs PTX against the PTX ISA manual, instruction by instruction.
 //
-// For every form of an instruction (add.rn.f32, shfl.sync.up.b32, …) there is a table of operands: the hard
-// ones (signed zeros, infinities, NaNs, subnormals, halfway cases, shifts beyond the width) and some hundreds
-// of random ones. A small kernel executes the instruction on each row, and an oracle computes the expected
-// results. The oracle is written only from the manual, with math/big, and rounds once, so it shares no
-// arithmetic with the devices that it tests. All results are compared bit by bit.
+// For every form of an instruction (add.rn.f32, shfl.sync.up.b32, …) there is a table of operands: hard cases
+// (signed zeros, infinities, NaNs, subnormals, halfway cases, shifts beyond the width) and some hundreds of
+// random ones. A small kernel executes the instruction on each row, and an oracle computes the expected
+// results. The oracle is written from the manual only, with math/big, and rounds once, so it shares no
+// arithmetic with the devices under test. All results are compared bit by bit.
 //
 // The same tables run on a GPU and on the PTX interpreter of package ptx, so the interpreter can be compared
 // with hardware.

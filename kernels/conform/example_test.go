@@ -7,7 +7,7 @@ import (
 	"kvcompress/kernels/ptx"
 )
 
-// One form of an instruction is tried on a device: the PTX machine here.
+// Test one form of an instruction on a device, here the PTX machine.
 func ExampleRun() {
 	var forms []*conform.Op
 	for _, o := range conform.Ops() {

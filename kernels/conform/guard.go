@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// guardedRows is how many rows of a form are run again under a guard.
+// guardedRows is the number of rows of a form that are run again under a guard.
 const guardedRows = 96
 
-// idle is the value of an output register if a guard skips the instruction; narrower registers have its low
-// bytes.
+// idle is the value of an output register if a guard skips the instruction. A narrower register has the low
+// bytes of idle.
 const idle = 0x5aa5_3cc3_6996_0ff0
 
 // guarded returns a form whose threads execute o only if their predicate is true: a guard for a single
 // instruction, a branch for several. Other threads keep their registers' values. Every form without
-// communication between threads has such a twin, since a device may use different code for a full warp and
-// for some of its lanes.
+// communication between threads also has a guarded form, because a device may use different code for a full
+// warp and for some of its lanes.
 func guarded(o *Op) *Op {
 	g := len(o.in)
 	var b strings.Builder

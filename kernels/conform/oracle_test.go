@@ -10,15 +10,15 @@ import (
 	"kvcompress/dtype"
 )
 
-// The oracle is held here to what has been made by others: Go's floats, math/big's
-// roundings, and this module's own formats.
+// These tests compare the oracle with independent implementations: Go's floats, the
+// rounding of math/big, and package dtype.
 
 func bitsOf32(f float32) uint64 { return uint64(math.Float32bits(f)) }
 func float32Of(b uint64) float32 {
 	return math.Float32frombits(uint32(b))
 }
 
-// same32 says whether the oracle's bits are Go's number; all NaNs are one.
+// same32 reports whether the oracle's bits equal Go's number; all NaNs are equal.
 func same32(b uint64, f float32) bool {
 	return f32.isNaN(b) && f != f || b == bitsOf32(f)
 }
@@ -80,8 +80,8 @@ var bigModes = map[rounding]big.RoundingMode{
 	nearest: big.ToNearestEven, toZero: big.ToZero, down: big.ToNegativeInf, up: big.ToPositiveInf,
 }
 
-// TestRoundingsAgainstBig holds each rounding to big.Float, on sums, products and
-// fused ones that are normal numbers: math/big has no others.
+// TestRoundingsAgainstBig compares each rounding mode with big.Float, on sums, products
+// and fused multiply-adds that are normal numbers: math/big has no subnormals.
 func TestRoundingsAgainstBig(t *testing.T) {
 	for r, mode := range bigModes {
 		for _, f := range []format{f16, bf16, f32, f64} {
@@ -127,7 +127,7 @@ func TestLimits(t *testing.T) {
 		name     string
 		got, exp uint64
 	}{
-		// The greatest number and a little more.
+		// The largest number and slightly more.
 		{"max+half ulp rn", f32.add(0x7f7fffff, 0x73000000, nearest), 0x7f800000},
 		{"max+less rn", f32.add(0x7f7fffff, 0x72ffffff, nearest), 0x7f7fffff},
 		{"max+max rz", f32.add(0x7f7fffff, 0x7f7fffff, toZero), 0x7f7fffff},
@@ -150,8 +150,8 @@ func TestLimits(t *testing.T) {
 		{"fma -0*1+0", f32.fma(0x80000000, 0x3f800000, 0, nearest), 0},
 		{"sqrt -0", f32.sqrt(0x80000000, down), 0x80000000},
 		{"1/-0", f32.rcp(0x80000000, nearest), 0xff800000},
-		// Half a unit of 1 + 2^-23, less 2^-46 of that: below the middle, where a
-		// double-precision fma sees a tie.
+		// Slightly less than half a unit in the last place of 1 + 2^-23, relatively by
+		// 2^-46: a double-precision fma would see a tie.
 		{"fma below the middle", f32.fma(0x33800001, 0x3f7ffffe, 0x3f800001, nearest), 0x3f800001},
 		// The smaller of zeros.
 		{"min(+0,-0)", f32.minNum(0, 0x80000000), 0x80000000},

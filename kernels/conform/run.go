@@ -105,8 +105,8 @@ func (res *Result) note(o *Op, fails []Failure, rows int) {
 	res.Failures = append(res.Failures, fails...)
 }
 
-// Try runs one form on the given rows: each has Inputs values, of which a register takes its low bits, and
-// their number must be a multiple of the form's group.
+// Try runs one form on the given rows. A row has Inputs values; a register gets the low bits of its value. The
+// number of rows must be a multiple of the form's group.
 func (o *Op) Try(dev device.Device, rows [][]uint64) ([]Failure, error) {
 	if len(rows) == 0 || len(rows)%o.group != 0 {
 		return nil, fmt.Errorf("conform: %s: %d rows are no whole groups of %d", o.Name, len(rows), o.group)

@@ -92,8 +92,8 @@ func TestMet(t *testing.T) {
 	}
 }
 
-// A broken device runs nothing: what is read is what memory was filled with. It refuses modules that hold
-// the word in refuse, and launches of the kernel fail.
+// A broken device runs no kernel: reads return what memory was filled with. It refuses modules that contain
+// the word in refuse, and launches of kernels whose name contains fail.
 type broken struct {
 	refuse, fail string
 	live         int
@@ -146,8 +146,8 @@ func chapter(name string) (ops []*Op) {
 	return ops
 }
 
-// TestRunNotices: on a device that does nothing every form fails, and what is
-// refused or fails is told apart from what is wrong.
+// TestRunNotices: on a device that does nothing, every form fails. Refused modules and
+// failed launches are reported differently from wrong results.
 func TestRunNotices(t *testing.T) {
 	ops := Ops()
 	dev := &broken{refuse: "popc.b64", fail: "op_clz_b32"}

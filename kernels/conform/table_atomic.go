@@ -5,12 +5,12 @@ import (
 	"math/rand/v2"
 )
 
-// An update is an atomic operation: what it makes of the value in memory and its
-// operands.
+// An update is an atomic operation. eval computes the new value in memory from the
+// old value and the operands.
 type update struct {
 	op    string
 	types []atomType
-	n     int // operands beside the address
+	n     int // number of operands besides the address
 	eval  func(t atomType, sp space, old, b, c uint64) want
 }
 
@@ -18,7 +18,7 @@ type update struct {
 type atomType struct {
 	name string
 	t    integer
-	f    format // of a float
+	f    format // for floating-point types
 	reg  string
 }
 
@@ -81,9 +81,9 @@ func updates() []update {
 	}
 }
 
-// atomicSum is add of floats, to nearest. The manual: atom.add.f32 on global memory
-// flushes subnormal inputs and results to a zero of their sign; on shared memory
-// it does not.
+// atomicSum is floating-point add, rounded to nearest. By the manual, atom.add.f32 on
+// global memory flushes subnormal inputs and results to a zero of the same sign; on
+// shared memory it does not.
 func atomicSum(t atomType, sp space, old, b, _ uint64) want {
 	f := t.f
 	flush := func(v uint64) uint64 { return v }
@@ -98,7 +98,7 @@ func atomicSum(t atomType, sp space, old, b, _ uint64) want {
 	return want{flush(f.add(flush(old), flush(b), nearest)), f.like()}
 }
 
-// atomicOps are atom and red.
+// atomicOps returns the forms of atom and red.
 func atomicOps() []*Op {
 	var ops []*Op
 	for _, u := range updates() {
@@ -114,7 +114,7 @@ func atomicOps() []*Op {
 			}
 		}
 	}
-	// The ordering and the scope change nothing that one thread sees.
+	// Ordering and scope do not affect the results of a single thread.
 	add := updates()[0]
 	for _, form := range []string{"atom.relaxed.gpu.global", "atom.acquire.cta.global", "atom.release.sys.global", "atom.acq_rel.gpu.global", "atom.gpu.global"} {
 		ops = append(ops, atom(add, add.types[0], spaces[0], form))
@@ -129,7 +129,8 @@ func atomicOps() []*Op {
 	return append(append(ops, immediateAtomics()), contended()...)
 }
 
-// halfSums are add.noftz on halves, one and two. They flush nothing.
+// halfSums returns add.noftz on one or two half-precision numbers. It does not flush
+// subnormals.
 func halfSums(f format, sp space) []*Op {
 	target := ""
 	if f.name == "bf16" {
@@ -159,7 +160,7 @@ func halfSums(f format, sp space) []*Op {
 	return ops
 }
 
-// immediateAtomics are atom with a constant, and with no result.
+// immediateAtomics returns atom with an immediate operand, and without a result.
 func immediateAtomics() *Op {
 	return &Op{
 		Name: "atom with a constant and a sink", in: []string{"b32"}, out: []string{"b32", "b32"},
@@ -174,8 +175,8 @@ func immediateAtomics() *Op {
 	}
 }
 
-// values are operands of an atomic: often equal to the value in memory, or next to
-// it.
+// values returns operands of an atomic. They are often equal to the value in memory, or
+// differ from it by 1.
 func (u update) values(t atomType) table {
 	d := wholeNumbers(t.t.bits)
 	if t.f.man != 0 {
@@ -192,7 +193,7 @@ func (u update) values(t atomType) table {
 	})
 }
 
-// underflows are pairs of small numbers whose sum may be subnormal.
+// underflows returns pairs of small numbers whose sum may be subnormal.
 func (f format) underflows() table {
 	return func(r *rand.Rand) [][]uint64 {
 		t := make([][]uint64, 2*randomRows)
@@ -203,8 +204,8 @@ func (f format) underflows() table {
 	}
 }
 
-// atom is one atomic on a word of the thread's own: the value before, and the value
-// after.
+// atom returns an atomic on a word that only one thread accesses. The results are the
+// values before and after.
 func atom(u update, t atomType, sp space, instruction string) *Op {
 	args := "%a1"
 	if u.n == 2 {
@@ -229,7 +230,7 @@ func atom(u update, t atomType, sp space, instruction string) *Op {
 	}
 }
 
-// placed tells generic forms apart.
+// placed returns a suffix for the names of forms with generic addresses.
 func placed(sp space) string {
 	if sp.suffix == "" {
 		return ", " + sp.name
@@ -237,7 +238,7 @@ func placed(sp space) string {
 	return ""
 }
 
-// red is the same without the value before.
+// red returns red on a word that only one thread accesses. The result is the value after.
 func red(u update, t atomType, sp space) *Op {
 	plain := fmt.Sprintf("b%d", t.t.bits)
 	name := "red" + sp.suffix + "." + u.op + "." + t.name
@@ -252,8 +253,8 @@ func red(u update, t atomType, sp space) *Op {
 	}
 }
 
-// contended are atomics of all threads of a block on one word; what comes out does
-// not depend on their order.
+// contended returns atomics of all threads of a block on one word. The results do not
+// depend on the order of the threads.
 func contended() []*Op {
 	const group, start = 96, 0xfedcba98
 	var ops []*Op
@@ -274,13 +275,13 @@ func contended() []*Op {
 			bound := func(r *rand.Rand) [][]uint64 {
 				var rows [][]uint64
 				for range 6 {
-					same := r.Uint64N(150) // inc counts to the same bound in all threads
+					same := r.Uint64N(150) // inc wraps at the same bound in all threads
 					for range group {
 						v := r.Uint64() & mask(32)
 						switch u.op {
 						case "inc":
 							v = same
-						case "and": // so that some bits stay
+						case "and": // likely bits, so some remain set
 							v |= r.Uint64N(1<<32) | r.Uint64N(1<<32) | r.Uint64N(1<<32) | r.Uint64N(1<<32)
 						case "min":
 							v |= 1 << 28

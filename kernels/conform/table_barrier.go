@@ -5,11 +5,11 @@ import (
 	"math/rand/v2"
 )
 
-// unstored is a result of a thread that has left before it stores one.
+// unstored is the result of a thread that exits before it stores one.
 const unstored = untouched * 0x0101010101010101
 
-// exits are collectives over a mask some of whose lanes have exited: those are not
-// waited for, and do not count.
+// exits returns warp collectives with a mask that contains exited lanes. These lanes are
+// not waited for, and do not affect the result.
 func exits() []*Op {
 	gone := func(group [][]uint64, f func(left []int) [][]want) [][]want {
 		all := make([][]want, warp)
@@ -70,7 +70,7 @@ func exits() []*Op {
 	}}
 }
 
-// barriers are bar.red, bar.sync, bar.arrive and bar.warp.sync.
+// barriers returns the forms of bar.red, bar.sync, bar.arrive and bar.warp.sync.
 func barriers() []*Op {
 	const group = 96
 	var ops []*Op
@@ -115,7 +115,8 @@ func barriers() []*Op {
 		}
 		return rows
 	}
-	// exchange is a block whose threads read what others have stored before a barrier.
+	// exchange adds a form in which threads of a block read, after a barrier, values that
+	// other threads stored before it.
 	exchange := func(name, sync string, from func(i int) int, body string) {
 		ops = append(ops, &Op{
 			Name: name, group: group, in: []string{"b32"}, out: []string{"b32"}, rows: words,
@@ -146,7 +147,7 @@ func barriers() []*Op {
 	exchange("barrier.sync and an exchange", "barrier.sync 3;", reversed, reverse)
 	exchange("barrier.cta.sync.aligned and an exchange", "barrier.cta.sync.aligned 15, 96;", reversed, reverse)
 	exchange("bar.warp.sync and an exchange", "bar.warp.sync 0xffffffff;", func(i int) int { return i ^ 5 }, "xor.b32 %t, %t, 5;")
-	// The first two warps arrive and go on; the third waits for them and reads.
+	// The first two warps arrive without waiting; the third waits for them and reads.
 	exchange("bar.arrive and bar.sync", `setp.lt.u32 %p, %t, 64;
 		@%p bra ARRIVE;
 		bar.sync 1, 96;

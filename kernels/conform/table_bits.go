@@ -2,7 +2,7 @@ package conform
 
 import "fmt"
 
-// bitOps are the instructions that count, find, reverse and move bits.
+// bitOps returns the instructions that count, find, reverse and move bits.
 func bitOps() []*Op {
 	var ops []*Op
 	for _, n := range []int{32, 64} {
@@ -38,7 +38,7 @@ func bitOps() []*Op {
 		}, t.reg())
 		for _, signed := range []bool{false, true} {
 			name := map[bool]string{false: "u", true: "s"}[signed] + fmt.Sprint(n)
-			find := func(a uint64) int { // the most significant bit that is no sign, or −1
+			find := func(a uint64) int { // the most significant bit that differs from the sign, or −1
 				if signed && a>>(n-1)&1 == 1 {
 					a = ^a
 				}
@@ -63,8 +63,8 @@ func bitOps() []*Op {
 	return append(ops, findNth())
 }
 
-// singleBits is the domain of whole numbers with those of one bit, of all bits but
-// one, and of runs.
+// singleBits is the domain of integers, with all numbers that have one bit set, all bits
+// but one, or a run of bits.
 func singleBits(n int) domain {
 	d := wholeNumbers(n)
 	for i := range n {
@@ -73,8 +73,8 @@ func singleBits(n int) domain {
 	return d
 }
 
-// fieldRows are operands for a bit field: values, positions and lengths around each
-// other, so that fields begin and end at, before and past the last bit.
+// fieldRows returns operands for bit fields: values, positions and lengths, such that
+// fields begin and end before, at and after the last bit.
 func fieldRows(values int, n int) table {
 	ds := append(repeat(wholeNumbers(n), values), amounts(n), amounts(n))
 	inside := domain{[]uint64{0, 1, 8, uint64(n) - 1, uint64(n), uint64(n) + 1}, amounts(n).random}
@@ -123,7 +123,7 @@ func insert(t integer) *Op {
 	}
 }
 
-// findNth is fns. A base past 31 is undefined.
+// findNth is fns. A base above 31 is undefined.
 func findNth() *Op {
 	bases := domain{[]uint64{0, 1, 5, 30, 31}, amounts(28).random}
 	offsets := domain{[]uint64{0, 1, 2, 7, 32, 33, 0xffffffff, 0xfffffffe, 0xffffffe0, 0xffffffdf, 0x7fffffff, 0x80000001}, wholeNumbers(4).random}
@@ -142,7 +142,7 @@ func findNth() *Op {
 			if offset < 0 {
 				step, offset = -1, -offset
 			}
-			if offset == 0 { // the base itself or nothing
+			if offset == 0 { // the bit at the base, or none
 				if m>>base&1 == 1 {
 					return []want{{bits: uint64(base)}}
 				}

@@ -9,9 +9,9 @@ import (
 // A comparison is a relational operator of setp and set.
 type comparison struct {
 	name string
-	// holds says whether it does for the ordering of a and b: −1, 0 or 1.
+	// holds reports the result for an ordering of a and b: −1, 0 or 1.
 	holds func(order int) bool
-	// nan is its result where an operand is a NaN.
+	// nan is the result if an operand is a NaN.
 	nan bool
 }
 
@@ -24,8 +24,8 @@ var (
 	isGe = func(o int) bool { return o >= 0 }
 )
 
-// ordered serve signed and unsigned integers and floats, plain serve bits, lower serve
-// unsigned integers, and unordered serve floats, with the ordered ones.
+// The operators by type: plain for bits, ordered for integers and floats, lower in
+// addition for unsigned integers, and unordered in addition for floats.
 var (
 	plain     = []comparison{{"eq", isEq, false}, {"ne", isNe, false}}
 	ordered   = append(plain[:2:2], comparison{"lt", isLt, false}, comparison{"le", isLe, false}, comparison{"gt", isGt, false}, comparison{"ge", isGe, false})
@@ -36,7 +36,7 @@ var (
 	}
 )
 
-// A compared is a type that setp and set compare.
+// A compared is an operand type of setp and set.
 type compared struct {
 	name   string
 	reg    string
@@ -80,7 +80,7 @@ func comparables() []compared {
 	return append(types, b)
 }
 
-// combine is a Boolean operator.
+// combine applies a Boolean operator.
 func combine(op string, t, c bool) bool {
 	switch op {
 	case "and":
@@ -93,12 +93,12 @@ func combine(op string, t, c bool) bool {
 	return t
 }
 
-// compareOps are set, setp, selp and slct.
+// compareOps returns the forms of set, setp, selp and slct.
 func compareOps() []*Op {
 	var ops []*Op
 	for _, t := range comparables() {
 		half := t.name == "f16" || t.name == "bf16"
-		// Equal operands are rare in a product of domains.
+		// Equal operands are rare in the product of two domains.
 		same := func(r *rand.Rand) [][]uint64 {
 			var rows [][]uint64
 			for _, v := range t.d.hard {
@@ -128,7 +128,7 @@ func compareOps() []*Op {
 			}
 			ops = append(ops, setForms(t, c, pairs)...)
 		}
-		// The Boolean operators, with the comparison lt where there is one.
+		// The Boolean operators, with the comparison lt if the type has it.
 		c := t.ops[min(2, len(t.ops)-1)]
 		for _, op := range []string{"and", "or", "xor"} {
 			for _, not := range []string{"", "!"} {
@@ -174,7 +174,7 @@ func compareOps() []*Op {
 	return append(ops, selects()...)
 }
 
-// setValue is what set writes for true and false.
+// setValue returns the value that set writes for true or false.
 func setValue(dtype string, p bool) uint64 {
 	switch {
 	case !p:
@@ -189,7 +189,7 @@ func setValue(dtype string, p bool) uint64 {
 	return mask(32)
 }
 
-// setForms are set with one comparison, into each type.
+// setForms returns set with one comparison, for each type of result.
 func setForms(t compared, c comparison, pairs table) []*Op {
 	var ops []*Op
 	dtypes := []string{"u32", "s32", "f32"}
@@ -216,7 +216,8 @@ func setForms(t compared, c comparison, pairs table) []*Op {
 	return ops
 }
 
-// packedCompare compares the halves of two registers, each into a predicate.
+// packedCompare returns a comparison of the halves of two registers, with a predicate as
+// result for each half.
 func packedCompare(f format, boolOp, target string) *Op {
 	c := floatCompared(f)
 	o := &Op{
@@ -247,7 +248,8 @@ func packedCompare(f format, boolOp, target string) *Op {
 	return o
 }
 
-// packedSets compare the halves of two registers, each into a half of a register.
+// packedSets returns comparisons of the halves of two registers, with a half of a register
+// as result for each half.
 func packedSets(f format, target string) []*Op {
 	var ops []*Op
 	t := floatCompared(f)
@@ -270,7 +272,7 @@ func packedSets(f format, target string) []*Op {
 	return ops
 }
 
-// sinks are setp with _ in place of a result, and with immediate operands.
+// sinks returns setp with _ in place of a result, and with immediate operands.
 func sinks() *Op {
 	return &Op{
 		Name: "setp with sinks and immediates", in: []string{"b32", "f32"}, out: repeat("pred", 4),
@@ -287,7 +289,7 @@ func sinks() *Op {
 	}
 }
 
-// selects are selp and slct.
+// selects returns the forms of selp and slct.
 func selects() []*Op {
 	var ops []*Op
 	for _, t := range []struct{ name, reg string }{
@@ -317,7 +319,7 @@ func selects() []*Op {
 			Name: "slct." + t.name + ".f32", in: []string{t.reg, t.reg, "f32"}, out: []string{t.reg},
 			body: "slct." + t.name + ".f32 " + operands(3) + ";", rows: rows(d, d, f32.numbers()),
 			eval: exact(func(a []uint64) uint64 {
-				// −0 is no less than 0; a NaN selects b.
+				// −0 ≥ 0 holds, so −0 selects a; a NaN selects b.
 				if x := f32.decode(a[2]); !x.nan && (!x.neg || x.zero()) {
 					return a[0]
 				}

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// convertOps are cvt: each type into each.
+// convertOps returns the forms of cvt, from each type to each.
 func convertOps() []*Op {
 	ops := integerConversions()
 	ops = append(ops, floatFromInteger()...)
@@ -17,9 +17,9 @@ func convertOps() []*Op {
 
 var allIntegers = []integer{u8, u16, u32, u64, s8, s16, s32, s64}
 
-// integerConversions are cvt between integers: cut off or extended, or limited with
-// .sat. A register wider than its type holds the value extended to it; of a wider
-// source only the type's bits count.
+// integerConversions returns cvt between integers: truncated or extended, or with .sat
+// clamped. A destination register wider than its type gets the value extended to its
+// width; of a wider source register only the type's bits are used.
 func integerConversions() []*Op {
 	var ops []*Op
 	add := func(name string, from, to string, d domain, f func(a uint64) uint64, typed string) {
@@ -54,8 +54,8 @@ func integerConversions() []*Op {
 	return ops
 }
 
-// convertible are the integers that convert to and from a format. Beside bf16 no
-// register may be wider than its type, and there are none of 8 bits.
+// convertible returns the integer types that convert to and from a format. With bf16, no
+// register may be wider than its type, and there are no 8-bit types.
 func convertible(f format) []integer {
 	if f.name != bf16.name {
 		return allIntegers
@@ -63,7 +63,7 @@ func convertible(f format) []integer {
 	return slices.DeleteFunc(slices.Clone(allIntegers), func(t integer) bool { return t.bits == 8 })
 }
 
-// floatFromInteger are cvt to floats, rounded each way.
+// floatFromInteger returns cvt from integers to floats, in each rounding mode.
 func floatFromInteger() []*Op {
 	var ops []*Op
 	for _, f := range []format{f16, f32, f64, bf16} {
@@ -85,8 +85,8 @@ func floatFromInteger() []*Op {
 	return ops
 }
 
-// roundingIntegers are those at and beside the middle between two neighbours of the
-// format.
+// roundingIntegers returns integers halfway between two adjacent numbers of the format,
+// and next to halfway.
 func roundingIntegers(f format, t integer) table {
 	return func(r *rand.Rand) [][]uint64 {
 		var rows [][]uint64
@@ -104,7 +104,8 @@ func roundingIntegers(f format, t integer) table {
 	}
 }
 
-// integerFromFloat are cvt to integers, rounded each way, limited to the range.
+// integerFromFloat returns cvt from floats to integers, in each rounding mode, clamped to
+// the range.
 func integerFromFloat() []*Op {
 	var ops []*Op
 	for _, f := range []format{f16, f32, f64, bf16} {
@@ -124,7 +125,7 @@ func integerFromFloat() []*Op {
 			}
 		}
 	}
-	// Limiting is the default: .sat changes nothing.
+	// Clamping is the default: .sat has no effect.
 	for _, t := range []integer{u8, u32, s32, s64} {
 		name := "cvt.rni.sat." + t.name + ".f32"
 		ops = append(ops, &Op{
@@ -136,7 +137,7 @@ func integerFromFloat() []*Op {
 	return ops
 }
 
-// floatFromFloat are cvt between floats and within one.
+// floatFromFloat returns cvt between floating-point formats, and within one.
 func floatFromFloat() []*Op {
 	var ops []*Op
 	add := func(name, target string, to, from format, t table, like likeness, f func(a uint64) uint64) {
@@ -178,7 +179,8 @@ func floatFromFloat() []*Op {
 	wider(f32, bf16, "")
 	wider(f64, bf16, "sm_90")
 
-	// A half in a register of 32 bits: only its own bits count, and zeros are put above.
+	// A half-precision number in a 32-bit register: the upper bits of a source are ignored,
+	// and those of a destination are set to zero.
 	ops = append(ops, &Op{
 		Name: "cvt.rn.f16.f32 into 32 bits", in: []string{"f32"}, out: []string{"b32"},
 		body: "cvt.rn.f16.f32 %d0, %a0;", rows: rows(f32.numbers()).and(halves(f16, f32)),
@@ -207,8 +209,8 @@ func floatFromFloat() []*Op {
 	return ops
 }
 
-// packedConversions are cvt of two single-precision numbers into one register: the
-// first operand into its upper half; and cvt with .relu, of one and of two.
+// packedConversions returns cvt of two single-precision numbers to one register, with
+// the first operand in the upper half; and cvt with .relu, of one and two numbers.
 func packedConversions() []*Op {
 	var ops []*Op
 	for _, f := range []format{f16, bf16} {
@@ -241,7 +243,7 @@ func packedConversions() []*Op {
 	return ops
 }
 
-// fp8Conversions are cvt to and from pairs of 8-bit floats.
+// fp8Conversions returns cvt to and from pairs of 8-bit floats.
 func fp8Conversions() []*Op {
 	var ops []*Op
 	for _, f := range []format{e4m3, e5m2} {
@@ -295,7 +297,7 @@ func fp8Conversions() []*Op {
 	return ops
 }
 
-// around are numbers of from about as large as those of f.
+// around returns numbers of format from with exponents around the range of f.
 func (f format) around(from format) table {
 	return func(r *rand.Rand) [][]uint64 {
 		t := make([][]uint64, 2*randomRows)

@@ -5,8 +5,8 @@ import (
 	"math/big"
 )
 
-// extendedOps are the instructions with a carry: sums and products of several words,
-// each a chain in one kernel.
+// extendedOps returns the instructions with a carry: sums and products of numbers with
+// several words, each as a chain of instructions in one kernel.
 func extendedOps() []*Op {
 	var ops []*Op
 	for _, t := range []integer{u32, s32, u64, s64} {
@@ -18,7 +18,7 @@ func extendedOps() []*Op {
 	return append(ops, madChain())
 }
 
-// joined is the number whose words, lowest first, are given.
+// joined returns the number with the given words, lowest first.
 func joined(words []uint64, bits int) *big.Int {
 	v := new(big.Int)
 	for i := len(words) - 1; i >= 0; i-- {
@@ -28,7 +28,7 @@ func joined(words []uint64, bits int) *big.Int {
 	return v
 }
 
-// split is the lowest n words of v modulo 2^(n·bits).
+// split returns the n words of v modulo 2^(n·bits), lowest first.
 func split(v *big.Int, n, bits int) []uint64 {
 	words := make([]uint64, n)
 	for i := range words {
@@ -37,8 +37,8 @@ func split(v *big.Int, n, bits int) []uint64 {
 	return words
 }
 
-// chain adds or subtracts numbers of four words; the fifth result is the carry or
-// the borrow out.
+// chain returns an addition or subtraction of numbers with four words. The fifth result
+// is the carry or borrow out.
 func chain(op string, t integer) *Op {
 	cc := fmt.Sprintf("%s.cc.%s", op, t.name)
 	body := fmt.Sprintf("%s %%d0, %%a0, %%a4;\n", cc)
@@ -59,8 +59,7 @@ func chain(op string, t integer) *Op {
 	}
 }
 
-// carrying is a domain of words through which a carry runs oftener than through
-// random ones.
+// carrying is a domain of words that propagate a carry more often than random words.
 func carrying(bits int) domain {
 	d := wholeNumbers(bits)
 	d.hard = append(d.hard, repeat(mask(bits), len(d.hard)/2)...)
@@ -68,8 +67,8 @@ func carrying(bits int) domain {
 	return d
 }
 
-// madCarry is mad.cc and then madc on the same operands: a product's half plus an
-// addend, with the carry out of it.
+// madCarry returns mad.cc followed by madc on the same operands: half of a product plus
+// an addend, and the carry out.
 func madCarry(t integer, half string) *Op {
 	n := t.name
 	body := fmt.Sprintf(`mad.%[1]s.cc.%[2]s %%d0, %%a0, %%a1, %%a2;
@@ -97,9 +96,9 @@ func madCarry(t integer, half string) *Op {
 	}
 }
 
-// longProduct multiplies two numbers of two words each, by the steps that the manual
-// shows under madc. The words are unsigned; the one addition of carries alone is of
-// the type that is named.
+// longProduct returns a product of two numbers with two words each, as in the manual's
+// example for madc. The words are unsigned. The type in the name is that of the
+// instruction that adds only a carry.
 func longProduct(name string, bits int) *Op {
 	unsigned := fmt.Sprintf("u%d", bits)
 	body := fmt.Sprintf(`mul.lo.%[1]s %%d0, %%a0, %%a2;
@@ -121,7 +120,7 @@ func longProduct(name string, bits int) *Op {
 	}
 }
 
-// madChain interrupts a chain by instructions that leave the carry alone.
+// madChain returns a chain interrupted by instructions that do not change the carry.
 func madChain() *Op {
 	return &Op{
 		Name: "add.cc, then what leaves the carry alone", in: repeat("b32", 4), out: repeat("b32", 3),

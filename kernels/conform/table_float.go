@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// reg is the register type of a format.
+// reg returns the register type of a format.
 func (f format) reg() string {
 	switch f.name {
 	case "f32", "f64":
@@ -14,15 +14,15 @@ func (f format) reg() string {
 	return "b16"
 }
 
-// like is how a result of the format is compared where a NaN may be any NaN.
+// like returns how a result of the format is compared if any NaN matches a NaN.
 func (f format) like() likeness {
 	return map[string]likeness{"f16": likeF16, "bf16": likeBF16, "f32": likeF32, "f64": likeF64}[f.name]
 }
 
-// arithmetic is a result of the format. A NaN of double precision may carry any
-// payload. In single precision an operation on a NaN yields 0x7fffffff; so does one
-// that makes a NaN of numbers, except in div, rcp and sqrt, which are subroutines
-// and of which that is not said.
+// arithmetic returns the expected result d of an operation. A double-precision NaN may
+// have any payload. In single precision, an operation on a NaN yields 0x7fffffff. So does
+// an operation on numbers that yields a NaN, except div, rcp and sqrt: these are
+// subroutines, and their NaN is not specified.
 func (f format) arithmetic(op string, a []uint64, d uint64) want {
 	subroutine := slices.Contains([]string{"div", "rcp", "sqrt"}, op)
 	if f.name == f32.name && (!subroutine || slices.ContainsFunc(a, f.isNaN)) {
@@ -31,7 +31,7 @@ func (f format) arithmetic(op string, a []uint64, d uint64) want {
 	return want{d, f.like()}
 }
 
-// floatOps are the instructions on single and double precision.
+// floatOps returns the instructions on single and double precision.
 func floatOps() []*Op {
 	var ops []*Op
 	for _, f := range []format{f32, f64} {
@@ -84,7 +84,7 @@ func floatOps() []*Op {
 	return ops
 }
 
-// anywhere are numbers of every exponent.
+// anywhere returns numbers with all exponents.
 func (f format) anywhere() table {
 	return func(r *rand.Rand) [][]uint64 {
 		t := make([][]uint64, 2*randomRows)
@@ -95,8 +95,8 @@ func (f format) anywhere() table {
 	}
 }
 
-// saturated is an operation with .sat: limited to [0, 1], NaNs to +0. The sign of a
-// zero is not said.
+// saturated returns an operation with .sat: clamped to [0, 1], with +0 for a NaN. The
+// sign of a zero is not specified.
 func saturated(f format, op string, r rounding, n int, t table, eval func(a []uint64) uint64) *Op {
 	name := op + "." + string(r) + ".sat." + f.name
 	return &Op{
@@ -106,7 +106,8 @@ func saturated(f format, op string, r rounding, n int, t table, eval func(a []ui
 	}
 }
 
-// minMax is min or max. A NaN gives way to a number; two make a NaN.
+// minMax returns min or max. If one operand is a NaN, the result is the other; if both
+// are, it is a NaN.
 func minMax(f format, typ, reg, op string) *Op {
 	g := f.minNum
 	if op == "max" {
@@ -120,7 +121,7 @@ func minMax(f format, typ, reg, op string) *Op {
 	}
 }
 
-// minMaxNaN is min.NaN or max.NaN: the canonical NaN if there is a NaN.
+// minMaxNaN returns min.NaN or max.NaN: the canonical NaN if an operand is a NaN.
 func minMaxNaN(f format, typ, reg, op string) *Op {
 	name := op + ".NaN." + typ
 	return &Op{
@@ -130,7 +131,7 @@ func minMaxNaN(f format, typ, reg, op string) *Op {
 	}
 }
 
-// magnitudes are min and max with .xorsign.abs.
+// magnitudes returns min and max with .xorsign.abs.
 func magnitudes(f format) []*Op {
 	var ops []*Op
 	for _, op := range []string{"min", "max"} {
@@ -154,7 +155,7 @@ func magnitudes(f format) []*Op {
 	return ops
 }
 
-// strict is min or max with the canonical NaN if there is a NaN.
+// strict is min or max, or the canonical NaN if an operand is a NaN.
 func (f format) strict(op string, a, b uint64) uint64 {
 	switch {
 	case f.isNaN(a) || f.isNaN(b):
@@ -165,7 +166,7 @@ func (f format) strict(op string, a, b uint64) uint64 {
 	return f.maxNum(a, b)
 }
 
-// signs are abs and neg. A NaN yields an unspecified NaN.
+// signs returns abs and neg. A NaN yields an unspecified NaN.
 func signs(f format, typ, reg string, like likeness, t table) []*Op {
 	var ops []*Op
 	elements := regBits(reg) / f.width()
@@ -193,7 +194,7 @@ func signs(f format, typ, reg string, like likeness, t table) []*Op {
 	return ops
 }
 
-// tests are testp. A zero counts as normal.
+// tests returns the forms of testp. A zero counts as normal.
 func tests(f format) []*Op {
 	var ops []*Op
 	for _, t := range []struct {

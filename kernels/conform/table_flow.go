@@ -2,8 +2,8 @@ package conform
 
 import "math/rand/v2"
 
-// flowOps are guards and branches: small kernels whose threads go different ways,
-// each beside the same thing in Go.
+// flowOps returns guards and branches: small kernels with divergent threads, each with
+// the same computation in Go as its oracle.
 func flowOps() []*Op {
 	small := domain{[]uint64{0, 1, 2, 3, 4, 5, 7, 8, 31, 32, 33}, func(r *rand.Rand) uint64 { return r.Uint64N(40) }}
 	word := wholeNumbers(32)
@@ -141,7 +141,7 @@ func flowOps() []*Op {
 	}, {
 		Name: "threads that leave early", in: []string{"b32"}, out: []string{"b32"},
 		declare: ".reg .b32 %k;\n.reg .pred %p;",
-		// Each leaves a loop by ret or exit in its own turn.
+		// Each thread leaves a loop by ret or exit in its own iteration.
 		body: `mov.b32 %k, 0;
 			TURN:
 			setp.eq.u32 %p, %k, %a0;
@@ -200,7 +200,7 @@ func flowOps() []*Op {
 		},
 	}, {
 		Name: "two halves of a warp in different collectives", group: warp, in: []string{"pred", "b32", "b32"}, out: []string{"b32"},
-		// The lanes of a mask and those of its complement each shuffle among themselves.
+		// The lanes of a mask shuffle among themselves, and so do the lanes of its complement.
 		declare: ".reg .b32 %others, %sum;",
 		body: `not.b32 %others, %a1;
 			@%a0 bra MINE;
@@ -234,7 +234,8 @@ func flowOps() []*Op {
 		},
 	}, {
 		Name: "branches into one another's blocks", in: []string{"b32", "pred", "pred"}, out: []string{"b32"},
-		// Two ways into one block, and a way past it: not what if and else make.
+		// Two branches into one basic block, and a branch past it: not the control flow of
+		// an if with else.
 		body: `mov.b32 %d0, %a0;
 			@%a1 bra LEFT;
 			add.u32 %d0, %d0, 1;

@@ -1,9 +1,9 @@
 package conform
 
-// Half-precision instructions return an unspecified NaN, so the manual; .NaN alone
-// asks for the canonical one.
+// According to the manual, half-precision instructions return an unspecified NaN; only
+// .NaN returns the canonical NaN.
 
-// halfOps are the instructions on f16 and bf16, alone and two in a register.
+// halfOps returns the instructions on f16 and bf16, with one or two numbers in a register.
 func halfOps() []*Op {
 	var ops []*Op
 	for _, f := range []format{f16, bf16} {
@@ -14,14 +14,14 @@ func halfOps() []*Op {
 	return ops
 }
 
-// halfArithmetic are the instructions on a format, on one number or on two.
+// halfArithmetic returns the instructions on a format, with one or two numbers.
 func halfArithmetic(f format, two bool) []*Op {
 	typ, reg, like := f.name, f.reg(), f.like()
 	if two {
 		typ, reg = f.name+"x2", "b32"
 		like = map[string]likeness{"f16": likeF16x2, "bf16": likeBF16x2}[f.name]
 	}
-	// lift applies an operation to each half where there are two.
+	// lift returns an operation on each half of the registers if there are two numbers.
 	lift := func(g func(a []uint64) uint64) func(a []uint64) uint64 {
 		if !two {
 			return g
@@ -65,7 +65,7 @@ func halfArithmetic(f format, two bool) []*Op {
 		}
 		t := rows(repeat(f.numbers(), o.n)...).and(o.rows)
 		add(o.op+".rn."+typ, target, o.n, t, like, o.eval)
-		// The sign of a zero is not said with .sat and .relu.
+		// The sign of a zero is not specified with .sat and .relu.
 		zero := eitherZero
 		if two {
 			zero = eitherZeroF16x2

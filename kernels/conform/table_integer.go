@@ -9,13 +9,13 @@ import (
 // wholes are the integer types of arithmetic.
 var wholes = []integer{u16, u32, u64, s16, s32, s64}
 
-// reg is the register type of an integer.
+// reg returns the register type of an integer.
 func (t integer) reg() string { return fmt.Sprintf("b%d", max(t.bits, 16)) }
 
 func (t integer) domain() domain { return wholeNumbers(t.bits) }
 
-// calc is the oracle of a form all of whose operands are numbers of type t, and
-// whose result is f of them modulo 2^bits.
+// calc returns the oracle of a form with operands a of type t and the result
+// f(a) mod 2^bits.
 func calc(t integer, bits int, f func(a []*big.Int) *big.Int) oracle {
 	return exact(func(a []uint64) uint64 {
 		v := make([]*big.Int, len(a))
@@ -36,11 +36,11 @@ func repeat[T any](v T, n int) []T {
 
 func zInt() *big.Int { return new(big.Int) }
 
-// integerOps are the instructions of the manual's chapter Integer Arithmetic, those on
-// bit fields apart.
+// integerOps returns the instructions of the manual's chapter Integer Arithmetic, except
+// those on bit fields.
 func integerOps() []*Op {
 	var ops []*Op
-	// simple adds a form of n operands of type t with a result of the same.
+	// simple adds a form with n operands and a result of type t.
 	simple := func(name string, t integer, n int, f func(a []*big.Int) *big.Int) {
 		ops = append(ops, &Op{
 			Name: name, in: repeat(t.reg(), n), out: []string{t.reg()},
@@ -114,9 +114,9 @@ func integerOps() []*Op {
 	return append(ops, saturatingOps()...)
 }
 
-// quotient is div or rem. What a division by zero yields is not specified. The
-// manual leaves a remainder's sign to the machine and says nothing of MININT / −1;
-// on every GPU the quotient is cut towards zero, and taken modulo 2^bits.
+// quotient is div or rem. The result of a division by zero is not specified. According
+// to the manual, the sign of a remainder is machine-dependent; MININT / −1 is not
+// mentioned. On every GPU the quotient is truncated towards zero and taken modulo 2^bits.
 func (t integer) quotient(op string, a, b uint64) want {
 	x, y := t.value(a), t.value(b)
 	if y.Sign() == 0 {
@@ -138,7 +138,7 @@ func operands(n int) string {
 	return s
 }
 
-// saturatingOps are those that limit their result, those on 24 bits, and the dot product.
+// saturatingOps returns the saturating instructions, those on 24 bits, and the dot product.
 func saturatingOps() []*Op {
 	var ops []*Op
 	t := s32
@@ -162,9 +162,9 @@ func saturatingOps() []*Op {
 		return t.clamp(zInt().Add(zInt().Rsh(zInt().Mul(a[0], a[1]), 32), a[2]))
 	})
 
-	// The operands of mul24 are numbers of 24 bits in registers of 32; what other
-	// numbers give is not said, so there are none in the rows, and the oracle takes
-	// anything for them.
+	// The operands of mul24 are 24-bit numbers in 32-bit registers. The result for other
+	// numbers is not specified, so the rows have none, and the oracle accepts any result
+	// for them.
 	for _, t := range []integer{u32, s32} {
 		narrow := integer{bits: 24, signed: t.signed}
 		d := domain{random: func(r *rand.Rand) uint64 { return narrow.extend(r.Uint64()>>r.IntN(24)) & mask(32) }}

@@ -2,7 +2,7 @@ package conform
 
 import "fmt"
 
-// logicOps are the bitwise instructions, the shifts, and prmt.
+// logicOps returns the bitwise instructions, the shifts, and prmt.
 func logicOps() []*Op {
 	var ops []*Op
 	for _, n := range []int{16, 32, 64} {
@@ -32,8 +32,8 @@ func logicOps() []*Op {
 	return append(ops, permutes()...)
 }
 
-// shifts are shl and shr of a width, by a register and by constants, to and past the
-// width.
+// shifts returns shl and shr of a width, by a register and by constants, up to and
+// beyond the width.
 func shifts(n int) []*Op {
 	var ops []*Op
 	for _, t := range []integer{
@@ -46,7 +46,7 @@ func shifts(n int) []*Op {
 			return a << by & mask(n)
 		}
 		right := func(a, by uint64) uint64 {
-			// One bit at a time, as often as there are bits: more changes nothing.
+			// One bit at a time, at most n times: further shifts have no effect.
 			for range min(by, uint64(n)) {
 				top := uint64(0)
 				if t.signed {
@@ -79,7 +79,7 @@ func shifts(n int) []*Op {
 	return ops
 }
 
-// predicateLogic is a bitwise instruction on predicates.
+// predicateLogic returns a bitwise instruction on predicates.
 func predicateLogic(op string) *Op {
 	in := 2
 	if op == "not" {
@@ -102,8 +102,8 @@ func predicateLogic(op string) *Op {
 	}
 }
 
-// lookup is lop3 with one table of truth: bit 4a+2b+c of it is the result of the bits
-// a, b and c.
+// lookup returns lop3 with a truth table: bit 4a+2b+c is the result for the bits a, b
+// and c.
 func lookup(lut uint8) *Op {
 	return &Op{
 		Name: fmt.Sprintf("lop3.b32 %#02x", lut), in: repeat("b32", 3), out: []string{"b32"},
@@ -120,7 +120,7 @@ func lookup(lut uint8) *Op {
 	}
 }
 
-// funnels are the shifts of two words joined.
+// funnels returns the funnel shifts, shf.
 func funnels() []*Op {
 	var ops []*Op
 	for _, dir := range []string{"l", "r"} {
@@ -154,9 +154,8 @@ func funnels() []*Op {
 	return ops
 }
 
-// permutes are prmt in all its modes. The tables give, for each value of the two low
-// bits of the selector, the source of the bytes 3, 2, 1 and 0, as the manual
-// writes them.
+// permutes returns prmt in all its modes. As in the manual, the tables have, for each
+// value of the two low bits of the selector, the sources of the bytes 3, 2, 1 and 0.
 func permutes() []*Op {
 	modes := []struct {
 		name  string
@@ -182,7 +181,7 @@ func permutes() []*Op {
 			for i := range 4 {
 				sel := a[2] >> (4 * i) & 15
 				b := byteOf(a, int(sel&7))
-				if sel&8 != 0 { // the byte's sign in every bit
+				if sel&8 != 0 { // replicate the byte's sign bit
 					b = b >> 7 * 255
 				}
 				d |= b << (8 * i)

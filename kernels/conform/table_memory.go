@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// A memory type is what one register of a load or store is in memory.
+// A memType is the type in memory of one register of a load or store.
 type memType struct {
 	name   string
 	t      integer
 	reg    string
-	offset int // where in a slot of 8 bytes the tables put it
+	offset int // in bytes, within a slot of 8 bytes
 }
 
-// memTypes are the types of ld and st.
+// memTypes returns the types of ld and st.
 func memTypes() []memType {
 	var all []memType
 	for _, t := range allIntegers {
@@ -27,8 +27,8 @@ func memTypes() []memType {
 	return append(all, memType{"f32", u32, "f32", 4}, memType{"f64", u64, "f64", 0})
 }
 
-// A space is a way to reach memory: how a thread gets the address of 32 bytes of
-// its own, into %p, and what loads and stores there are called.
+// A space is a way to access memory: the code by which a thread gets the address of 32
+// bytes of its own in %p, and the suffix of loads and stores.
 type space struct {
 	name     string // for people
 	suffix   string // of ld and st: ".global", or none for generic addresses
@@ -37,9 +37,9 @@ type space struct {
 	generate string
 }
 
-// Every thread of a block of up to 128 has its own 32 bytes. Those in global memory
-// are its row of results, written over when the kernel ends; a form that wants all
-// 32 has four results.
+// Every thread of a block of up to 128 has its own 32 bytes. In global memory they are
+// its row of results, which is overwritten at the end of the kernel; a form that needs
+// all 32 bytes has four results.
 var spaces = []space{
 	{"global", ".global", ".reg .b64 %p;", true, "mov.b64 %p, %rout;"},
 	{"shared", ".shared", sharedBuffer, true, sharedAddress},
@@ -59,7 +59,7 @@ const (
 		add.u64 %p, %p, %q;`
 )
 
-// memoryOps are the instructions that move data.
+// memoryOps returns the instructions that move data.
 func memoryOps() []*Op {
 	var ops []*Op
 	for _, m := range memTypes() {
@@ -78,8 +78,8 @@ func memoryOps() []*Op {
 	return append(ops, parameters(), fences())
 }
 
-// loads are ld.global of one type, from an offset within a slot, into a register of
-// its size and into wider ones: sign-extended if signed, else zero-extended.
+// loads returns ld.global of one type, from an offset within a slot, to a register of
+// its size and to wider ones: sign-extended if signed, else zero-extended.
 func loads(m memType) []*Op {
 	var ops []*Op
 	regs := []string{m.reg}
@@ -105,8 +105,8 @@ func loads(m memType) []*Op {
 	return ops
 }
 
-// storeAndLoad stores a value amid other bytes, from a register that is wider where
-// the type allows, and loads it, and all around it, again.
+// storeAndLoad returns a store of a value between other bytes, from a wider register if
+// the type allows that. The results are the value and all bytes around it, loaded again.
 func storeAndLoad(m memType, sp space) *Op {
 	reg := m.reg
 	if m.t.bits < 32 {
@@ -128,7 +128,7 @@ func storeAndLoad(m memType, sp space) *Op {
 	}
 }
 
-// vectors are st and ld of two and four elements, stored in one order and loaded in
+// vectors returns st and ld of two and four elements, stored in one order and loaded in
 // another.
 func vectors() []*Op {
 	var ops []*Op
@@ -169,7 +169,7 @@ func vectors() []*Op {
 	return ops
 }
 
-// sparse is a small table of operands that only have to be told apart.
+// sparse is a small table of operands, for forms in which the values only have to differ.
 func sparse(bits, n int) table {
 	return func(r *rand.Rand) [][]uint64 {
 		t := make([][]uint64, 150)
@@ -182,7 +182,7 @@ func sparse(bits, n int) table {
 	}
 }
 
-// cacheOperators are ld and st with what only hints at caches, or orders accesses.
+// cacheOperators returns ld and st with cache hints, or with memory ordering and scope.
 func cacheOperators() []*Op {
 	var ops []*Op
 	for _, ld := range []string{
@@ -215,8 +215,8 @@ func cacheOperators() []*Op {
 	return ops
 }
 
-// pointer is the register to give an instruction: the generic address where it
-// names no space.
+// pointer returns the address register for an instruction: the generic address if the
+// instruction names no space.
 func pointer(instruction string) string {
 	if strings.Contains(instruction, "global") {
 		return "%rin"

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// parameters reads a kernel's parameter whole and in parts.
+// parameters returns loads of a kernel's parameter, whole and in parts.
 func parameters() *Op {
 	return &Op{
 		Name: "ld.param", in: []string{"b32"}, out: []string{"pred", "b32"},
@@ -29,7 +29,7 @@ func parameters() *Op {
 	}
 }
 
-// fences executes what orders memory, which one thread cannot see.
+// fences returns the memory fences. They have no effect that one thread can observe.
 func fences() *Op {
 	return &Op{
 		Name: "fences", in: []string{"b32"}, out: []string{"b32"},
@@ -47,7 +47,7 @@ func fences() *Op {
 	}
 }
 
-// packs are mov between a register and the parts of one.
+// packs returns mov between a register and a vector of smaller registers.
 func packs() []*Op {
 	var ops []*Op
 	for _, p := range []struct {
@@ -112,7 +112,7 @@ func packs() []*Op {
 	})
 }
 
-// constants are loads from variables that the module initialises.
+// constants returns loads from variables with initializers.
 func constants() []*Op {
 	values := []uint64{1, 0xffffffff, 0x12345678, 0x80000000, 0, 7, 0x3fc00000, 0xcafebabe}
 	return []*Op{{
@@ -152,7 +152,7 @@ func constants() []*Op {
 	}}
 }
 
-// addresses are cvta there and back, isspacep, and the address of a variable.
+// addresses returns cvta in both directions, isspacep, and the address of a variable.
 func addresses() []*Op {
 	var ops []*Op
 	for _, sp := range spaces[:3] {
@@ -191,7 +191,8 @@ func addresses() []*Op {
 	})
 }
 
-// shortCopy is cp.async of fewer bytes than it writes: zeros fill the rest.
+// shortCopy returns cp.async with fewer bytes in the source than in the destination: the
+// rest is filled with zeros.
 func shortCopy() *Op {
 	return &Op{
 		Name: "cp.async of a size", in: []string{"b64", "b64", "b32"}, out: []string{"b64", "b64"}, declare: sharedBuffer,
@@ -209,7 +210,7 @@ func shortCopy() *Op {
 			return t
 		},
 		eval: each(func(a []uint64) []want {
-			if a[2] > 16 { // more than it writes: undefined
+			if a[2] > 16 { // a source larger than the destination: undefined
 				return []want{{like: anything}, {like: anything}}
 			}
 			n := int(a[2])
@@ -218,7 +219,7 @@ func shortCopy() *Op {
 	}
 }
 
-// asyncCopies are cp.async from global to shared memory, of each size.
+// asyncCopies returns cp.async from global to shared memory, of each size.
 func asyncCopies() []*Op {
 	var ops []*Op
 	for _, n := range []int{4, 8, 16} {

@@ -2,9 +2,8 @@ package conform
 
 import "math/big"
 
-// operandOps are instructions whose operands are not plain registers of the usual
-// types: constants in each place, and registers declared with other types of their
-// size.
+// operandOps returns instructions with unusual operands: constants in each place, and
+// registers declared with another type of the same size.
 func operandOps() []*Op {
 	return []*Op{{
 		Name: "constants for operands", in: []string{"b32", "b64", "b16", "f32", "f64", "pred"},

@@ -8,19 +8,19 @@ import (
 
 const warp = 32
 
-// A lane's row of the forms below begins with whether it takes part, and the mask of
-// all that do, which is the same in every lane that does.
+// In the forms below, a lane's row begins with a predicate, whether the lane takes part,
+// and with the mask of all lanes that take part, which is equal in all of these.
 const (
 	colMember = iota
 	colMask
-	colValue // the first column that a form has for itself
+	colValue // the first column of the form's own operands
 )
 
-// member are the columns of a warp's lanes who takes part.
+// member has the types of the first two columns.
 var member = []string{"pred", "b32"}
 
-// warpRows are warps of every kind: whole ones first, then with random members. Fill
-// draws the remaining columns of the i-th warp, whose members are those of a mask.
+// warpRows returns the rows of n warps: full warps first, then warps with random members.
+// fill draws the remaining columns of the i-th warp, with the members in mask m.
 func warpRows(n int, fill func(r *rand.Rand, i int, m uint64) [][]uint64) table {
 	return func(r *rand.Rand) [][]uint64 {
 		var all [][]uint64
@@ -43,7 +43,7 @@ func warpRows(n int, fill func(r *rand.Rand, i int, m uint64) [][]uint64) table 
 	}
 }
 
-// members are the lanes of a warp that take part.
+// members returns the lanes of a warp that take part.
 func members(group [][]uint64) (lanes []int) {
 	for lane, row := range group {
 		if row[colMember] != 0 {
@@ -53,9 +53,8 @@ func members(group [][]uint64) (lanes []int) {
 	return lanes
 }
 
-// partly is the kernel of a form that only the members of a warp execute. The
-// others skip it: by a branch, or by a guard. Their results are those of before: all
-// 0, or false.
+// partly returns the body of a form that only the members of a warp execute. Other lanes
+// skip the instruction, by a branch or by a guard, and their results are 0 or false.
 func partly(branch bool, out []string, instruction string) string {
 	var s string
 	for k, t := range out {
@@ -71,7 +70,7 @@ func partly(branch bool, out []string, instruction string) string {
 	return s + "@%a0 " + instruction
 }
 
-// collective makes the two forms, by a branch and by a guard, of an instruction.
+// collective returns two forms of an instruction: skipped by a branch, and by a guard.
 func collective(name string, in, out []string, instruction string, t table, eval func(group [][]uint64, lanes []int) [][]want) []*Op {
 	var ops []*Op
 	for _, branch := range []bool{true, false} {
@@ -95,7 +94,7 @@ func collective(name string, in, out []string, instruction string, t table, eval
 	return ops
 }
 
-// warpOps are what the lanes of a warp, and the warps of a block, do together.
+// warpOps returns the collective instructions of a warp or a block.
 func warpOps() []*Op {
 	ops := shuffles()
 	ops = append(ops, votes()...)
@@ -106,7 +105,7 @@ func warpOps() []*Op {
 	return append(ops, masks()...)
 }
 
-// shuffles are shfl.sync: the columns are the value, b and c.
+// shuffles returns the forms of shfl.sync. The columns are the value, b and c.
 func shuffles() []*Op {
 	var ops []*Op
 	for _, mode := range []string{"up", "down", "bfly", "idx"} {
@@ -134,8 +133,8 @@ func shuffles() []*Op {
 			return j, in
 		}
 		fill := func(r *rand.Rand, i int, m uint64) [][]uint64 {
-			// Segments of 1, 2, 4, … lanes with the clamp that belongs to them, for the whole
-			// warp; and now and then whatever there is, in each lane.
+			// Segments of 1, 2, 4, … lanes with the matching clamp, equal in the whole warp;
+			// in some warps random values in each lane.
 			width := uint64(1) << r.IntN(6)
 			c := (32-width)<<8 | 31
 			if mode == "up" {
@@ -152,7 +151,7 @@ func shuffles() []*Op {
 				case 6:
 					b, c = r.Uint64()&31, r.Uint64()&0x1f1f
 				}
-				// What a lane gets from one that takes no part is undefined: then from itself.
+				// The value from a lane that takes no part is undefined: read the own lane then.
 				own := b
 				if j, _ := source(lane, b, c); m>>j&1 == 0 {
 					if own = 0; mode == "idx" {
@@ -175,7 +174,7 @@ func shuffles() []*Op {
 		ops = append(ops, collective("shfl.sync."+mode+".b32", repeat("b32", 3), []string{"b32", "pred"},
 			"shfl.sync."+mode+".b32 %d0|%d1, %a2, %a3, %a4, %a1;", warpRows(64, fill), eval)...)
 
-		// The forms that compilers write: constants, and a whole warp.
+		// The forms that compilers emit: constants, and a full warp.
 		for _, k := range []struct{ b, c uint64 }{{1, 31}, {16, 31}, {4, 0x181f}, {2, 0x1c00}, {0, 0}} {
 			name := fmt.Sprintf("shfl.sync.%s.b32 by %d, %#x", mode, k.b, k.c)
 			ops = append(ops, &Op{
@@ -196,7 +195,7 @@ func shuffles() []*Op {
 	return ops
 }
 
-// flags are warps of predicates: none, all, and any.
+// flags returns predicates for a warp: all false, all true, or random.
 func flags(r *rand.Rand, i int, _ uint64) [][]uint64 {
 	word := r.Uint64() & mask(32)
 	switch i / 4 % 3 {
@@ -215,7 +214,7 @@ func flags(r *rand.Rand, i int, _ uint64) [][]uint64 {
 	return rows
 }
 
-// votes are vote.sync, of a predicate and of its complement.
+// votes returns vote.sync on a predicate and on its complement.
 func votes() []*Op {
 	var ops []*Op
 	for _, not := range []string{"", "!"} {
@@ -246,7 +245,7 @@ func votes() []*Op {
 	return ops
 }
 
-// few draws a value of each lane from a handful, in some warps from one.
+// few draws the value of each lane from a few values, in some warps from a single one.
 func few(bits int) func(r *rand.Rand, i int, m uint64) [][]uint64 {
 	return func(r *rand.Rand, i int, _ uint64) [][]uint64 {
 		some := make([]uint64, 1+i%5)
@@ -254,7 +253,7 @@ func few(bits int) func(r *rand.Rand, i int, m uint64) [][]uint64 {
 			some[k] = r.Uint64() & mask(bits)
 		}
 		if len(some) > 1 {
-			some[1] = some[0] ^ 1<<(bits-1) // equal but for the top bit
+			some[1] = some[0] ^ 1<<(bits-1) // differs only in the top bit
 		}
 		rows := make([][]uint64, warp)
 		for lane := range rows {
@@ -264,7 +263,7 @@ func few(bits int) func(r *rand.Rand, i int, m uint64) [][]uint64 {
 	}
 }
 
-// matches are match.any and match.all.
+// matches returns match.any and match.all.
 func matches() []*Op {
 	var ops []*Op
 	for _, n := range []int{32, 64} {
@@ -300,7 +299,7 @@ func matches() []*Op {
 	return ops
 }
 
-// reductions are redux.sync.
+// reductions returns the forms of redux.sync.
 func reductions() []*Op {
 	var ops []*Op
 	values := func(r *rand.Rand, i int, _ uint64) [][]uint64 {
@@ -311,7 +310,7 @@ func reductions() []*Op {
 			switch i % 3 {
 			case 0:
 				rows[lane][0] = d.hard[r.IntN(len(d.hard))]
-			case 1: // all alike but for some bits
+			case 1: // all equal except for some bits
 				rows[lane][0] = alike&mask(32) | 1<<r.IntN(32)
 			}
 		}
@@ -355,7 +354,7 @@ func reductions() []*Op {
 	return ops
 }
 
-// masks are activemask and the registers that number a warp's lanes.
+// masks returns activemask and the special registers with lane numbers and masks.
 func masks() []*Op {
 	bit := func(lane int) uint64 { return 1 << lane }
 	ops := []*Op{{
@@ -383,8 +382,7 @@ func masks() []*Op {
 	}}
 	return append(ops, &Op{
 		Name: "activemask.b32", group: warp, in: []string{"pred"}, out: []string{"b32", "b32"},
-		// A guard leaves lanes out at once; a branch would, too, but when they come
-		// together again is not said.
+		// A guard, not a branch: where lanes reconverge after a branch is not specified.
 		body: "activemask.b32 %d0;\nmov.b32 %d1, 0;\n@%a0 activemask.b32 %d1;",
 		rows: func(r *rand.Rand) [][]uint64 {
 			var rows [][]uint64

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// TestTeeth mistakes one form for another that is nearly the same: the rows of the
-// first must tell, several times over. Each line is a pattern and what stands for
-// its star in forms that are easily confused.
+// TestTeeth checks that rows distinguish similar forms: several rows of a form must have
+// different results if it is replaced by a similar form. Each line has a pattern and the
+// replacements of its star that give similar forms.
 func TestTeeth(t *testing.T) {
 	by := map[string]*Op{}
 	for _, o := range Ops() {
@@ -38,7 +38,7 @@ func TestTeeth(t *testing.T) {
 		{"div.*.f32", "rn rz rm rp"},
 		{"div.*.f64", "rn rz rm rp"},
 		{"rcp.*.f32", "rn rz rm rp"},
-		{"sqrt.*.f32", "rn rz rp"}, // down is towards zero
+		{"sqrt.*.f32", "rn rz rp"}, // a root is not negative, so rm equals rz
 		{"*.f32", "min max min.NaN max.NaN"},
 		{"*.bf16x2", "min max min.NaN max.NaN"},
 		{"testp.*.f32", "finite number normal subnormal"},
@@ -87,7 +87,7 @@ func TestTeeth(t *testing.T) {
 	}
 }
 
-// told counts the rows of a that tell it from b.
+// told counts the rows of a with different results for a and b.
 func told(a, b *Op) (n int) {
 	rows := a.Rows()
 	others := b.want(rows)

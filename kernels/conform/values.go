@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 )
 
-// A domain is where an operand comes from: values that are known to be hard, and
-// random ones.
+// A domain is a source of operands: values that are known to be hard cases, and random
+// values.
 type domain struct {
 	hard   []uint64
 	random func(*rand.Rand) uint64
@@ -15,14 +15,15 @@ type domain struct {
 // A table draws the rows of operands of an instruction.
 type table func(*rand.Rand) [][]uint64
 
-// The number of random rows of every form, and the most combinations of hard values.
+// The number of random rows of every form, and the largest number of combinations of
+// hard values.
 const (
 	randomRows = 150
 	hardRows   = 400
 )
 
-// rows is the table of independent operands: the hard values of each against
-// those of all others, or a sample of that, and random rows.
+// rows is the table of independent operands: all combinations of hard values, or a
+// sample of them, and random rows.
 func rows(ds ...domain) table {
 	return func(r *rand.Rand) [][]uint64 {
 		n := 1
@@ -70,12 +71,12 @@ func (t table) and(others ...table) table {
 	}
 }
 
-// literally is a table written out.
+// literally is a table of the given rows.
 func literally(rows ...[]uint64) table {
 	return func(*rand.Rand) [][]uint64 { return rows }
 }
 
-// every is the table of all numbers below n, each alone in its row.
+// every is the table of the numbers 0 to n−1, one in each row.
 func every(n int) table {
 	return func(*rand.Rand) [][]uint64 {
 		t := make([][]uint64, n)
@@ -86,8 +87,9 @@ func every(n int) table {
 	}
 }
 
-// wholeNumbers is the domain of integers of some bits: those around zero and around
-// the ends of each smaller type, runs of ones, and random ones of every magnitude.
+// wholeNumbers is the domain of integers with the given width: numbers around zero and
+// around the limits of each smaller type, runs of ones, and random numbers of all
+// magnitudes.
 func wholeNumbers(bits int) domain {
 	var hard []uint64
 	for _, v := range []uint64{0, 1, 2, 3, 7, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0x8000, 0xffff, 0x10000,
@@ -108,8 +110,8 @@ func wholeNumbers(bits int) domain {
 	}}
 }
 
-// amounts is the domain of shift amounts and bit positions around a width: up to
-// and past it, and far out.
+// amounts is the domain of shift amounts and bit positions for a width: below, at, above
+// and far above it.
 func amounts(width int) domain {
 	hard := []uint64{0, 1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 255, 256, 257, 0x10000, 0x7fffffff, 0x80000000, 0xffffffff}
 	return domain{hard, func(r *rand.Rand) uint64 { return r.Uint64N(uint64(width) * 9 / 8) }}
@@ -120,7 +122,7 @@ func truth() domain {
 	return domain{[]uint64{0, 1}, func(r *rand.Rand) uint64 { return r.Uint64N(2) }}
 }
 
-// numbers is the domain of a format.
+// numbers is the domain of numbers of a format.
 func (f format) numbers() domain {
 	var hard []uint64
 	lsb := uint64(1)
@@ -152,9 +154,8 @@ func (f format) numbers() domain {
 	}}
 }
 
-// near is a random number whose exponent field lies at most spread from one, with
-// a significand of which some are sparse, so that sums and products come out
-// exact or halfway now and then.
+// near returns a random number with an exponent field from field−spread to field+spread.
+// Some significands have few bits, so sums and products are sometimes exact or halfway.
 func (f format) near(r *rand.Rand, field, spread int) uint64 {
 	field += r.IntN(2*spread+1) - spread
 	field = min(max(field, 0), 1<<f.exp-2)
@@ -168,10 +169,10 @@ func (f format) near(r *rand.Rand, field, spread int) uint64 {
 	return r.Uint64()&1<<(f.exp+f.man) | uint64(field)<<f.man | man
 }
 
-// field is the exponent field of a number.
+// field returns the exponent field of a number.
 func (f format) field(a uint64) int { return int(a >> f.man & mask(f.exp)) }
 
-// sums are pairs whose exponents are near each other, and pairs that nearly cancel.
+// sums returns pairs with similar exponents, and pairs that nearly cancel.
 func (f format) sums() table {
 	return func(r *rand.Rand) [][]uint64 {
 		var t [][]uint64
@@ -187,8 +188,8 @@ func (f format) sums() table {
 	}
 }
 
-// products are pairs whose product lies anywhere in the range, and oftener where
-// it begins and ends.
+// products returns pairs whose product is anywhere in the range, more often near its
+// ends.
 func (f format) products() table {
 	return func(r *rand.Rand) [][]uint64 {
 		var t [][]uint64
@@ -200,7 +201,7 @@ func (f format) products() table {
 	}
 }
 
-// quotients are the same for a division.
+// quotients returns pairs likewise for the quotient.
 func (f format) quotients() table {
 	return func(r *rand.Rand) [][]uint64 {
 		var t [][]uint64
@@ -212,19 +213,19 @@ func (f format) quotients() table {
 	}
 }
 
-// target is the exponent field that a product or quotient is drawn for.
+// target draws the exponent field of a product or quotient.
 func (f format) target(r *rand.Rand) int {
 	switch r.IntN(3) {
-	case 0: // among the subnormals and just below them
+	case 0: // subnormal, or just below
 		return -r.IntN(f.man + 3)
-	case 1: // just about too large
+	case 1: // near overflow
 		return 1<<f.exp - 2
 	default:
 		return r.IntN(1 << f.exp)
 	}
 }
 
-// fused are triples a, b, c where c is near a·b, or all but cancels it.
+// fused returns triples a, b, c in which c is near a·b or nearly cancels it.
 func (f format) fused() table {
 	return func(r *rand.Rand) [][]uint64 {
 		var t [][]uint64
@@ -235,14 +236,15 @@ func (f format) fused() table {
 			case 0:
 				c = p ^ f.sign()
 			case 1:
-				// Half a unit of the product's last place, and a little beside it: what
-				// decides is lost if the product is rounded first.
+				// About half a unit in the last place of the product: the bits that decide the
+				// rounding are lost if the product is rounded first.
 				c = f.near(r, f.field(p)-f.man-1, 0)&^mask(f.man) + r.Uint64N(3)
 			}
 			t = append(t, []uint64{row[0], row[1], c})
 		}
-		// A product a very little below or above half a unit of c: rounded to a format of
-		// twice the width first, as a double-precision fma would, it is a tie.
+		// A product slightly below or above half a unit in the last place of c. If the sum is
+		// first rounded to a format of twice the width, as with a double-precision fma, it
+		// becomes a tie.
 		n := f.man / 2
 		for range randomRows / 2 {
 			i := uint64(r.IntN(8)) << f.man
@@ -250,7 +252,7 @@ func (f format) fused() table {
 			if r.IntN(2) == 0 {
 				a, b = f.one()+1<<(f.man-n), f.one()-1<<(f.man-n+1)+1<<(f.man-2*n+1) // 1 + 2^-n and 1 - 2^-n + 2^-2n
 			}
-			// The product is of c's sign or of the other, and lies in [1/2, 2) · 2^i.
+			// The product has the sign of c or the opposite one, and is in [1/2, 2) · 2^i.
 			c := (f.one()+i)&^mask(f.man) + uint64(f.man+1)<<f.man | r.Uint64()&mask(f.man)
 			if f.field(c) < 1<<f.exp-1 {
 				t = append(t, []uint64{a + i, b | r.Uint64()&1*f.sign(), c | r.Uint64()&1*f.sign()})
@@ -260,8 +262,8 @@ func (f format) fused() table {
 	}
 }
 
-// halves are the numbers of from that lie at, or next to, the middle between two
-// neighbours of to, and at its ends.
+// halves returns numbers of format from that are halfway between two adjacent numbers of
+// format to, or next to halfway, also at the ends of its range.
 func halves(to, from format) table {
 	return func(r *rand.Rand) [][]uint64 {
 		var t [][]uint64
@@ -277,21 +279,21 @@ func halves(to, from format) table {
 			if x.nan || x.inf || y.nan {
 				continue
 			}
-			if y.inf { // the number that would follow if there were room
+			if y.inf { // the next number if the exponent were unbounded
 				y = sumOf(x, num{m: big.NewInt(1), e: x.e}, nearest)
 			}
 			mid := sumOf(x, y, nearest)
 			mid.e--
 			m := from.round(mid, false, nearest)
-			m += r.Uint64N(3) - 1 // beside it, as often
+			m += r.Uint64N(3) - 1 // one below, at, or one above, equally often
 			t = append(t, []uint64{m&mask(from.width()-1) | r.Uint64()&1*from.sign()})
 		}
 		return t
 	}
 }
 
-// nearIntegers are the numbers at, next to and halfway between integers, and around
-// the ends of a type's range.
+// nearIntegers returns numbers at, next to and halfway between integers, and around the
+// ends of a type's range.
 func (f format) nearIntegers(t integer) table {
 	return func(r *rand.Rand) [][]uint64 {
 		var rows [][]uint64
@@ -320,7 +322,7 @@ func (f format) nearIntegers(t integer) table {
 	}
 }
 
-// pairs draws rows of several operands from tables of one.
+// pairs returns rows with several operands, each drawn from a table with one operand.
 func pairs(ts ...table) table {
 	return func(r *rand.Rand) [][]uint64 {
 		var all [][]uint64
@@ -334,8 +336,7 @@ func pairs(ts ...table) table {
 	}
 }
 
-// packed makes rows of operands of two halves each from the rows of two tables'
-// worth of single ones.
+// packed returns rows whose operands have two halves. Each row combines two rows of t.
 func packed(width int, t table) table {
 	return func(r *rand.Rand) [][]uint64 {
 		lo, hi := t(r), t(r)

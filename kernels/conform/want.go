@@ -1,35 +1,34 @@
 package conform
 
-// A want is what the oracle expects of one output: some bits, and how closely
-// they are to be met.
+// A want is the expected value of one output, and how a result is compared with it.
 type want struct {
 	bits uint64
 	like likeness
 }
 
-// A likeness says which results agree with the expected one.
+// A likeness says which results match the expected one.
 type likeness uint8
 
 const (
 	exactly    likeness = iota // the same bits
 	anything                   // the manual leaves the result open
-	eitherZero                 // the same bits, or a zero of either sign for a zero: the whole register
-	likeF16                    // the same bits, or any NaN for a NaN; so are those that follow,
-	likeBF16                   // element by element where there are two
+	eitherZero                 // the same bits, or for a zero, a zero of either sign; compares the whole register
+	likeF16                    // the same bits, or for a NaN, any NaN; likewise the following ones,
+	likeBF16                   // element by element if there are two
 	likeF32
 	likeF64
 	likeF16x2
 	likeBF16x2
 	likeE4M3x2
 	likeE5M2x2
-	// The same bits, or a zero of either sign for a zero, element by element. Only the
-	// width of the elements counts.
+	// The same bits, or for a zero, a zero of either sign, element by element. Only the
+	// width of the elements matters.
 	eitherZeroF16x2
 	eitherZeroE4M3x2
 )
 
-// likeElements gives the format of each element that a likeness compares, and
-// whether zeros are alike, and not NaNs.
+// likeElements has the format of the elements that a likeness compares, and whether
+// zeros, not NaNs, match each other.
 var likeElements = map[likeness]struct {
 	f     format
 	n     int
@@ -47,7 +46,7 @@ var likeElements = map[likeness]struct {
 	eitherZeroE4M3x2: {e4m3, 2, true},
 }
 
-// met says whether got, a register of some bits, is what w asks for.
+// met reports whether got, a register of the given width in bits, matches w.
 func (w want) met(got uint64, bits int) bool {
 	got, exp := got&mask(bits), w.bits&mask(bits)
 	if got == exp || w.like == anything {
@@ -75,7 +74,7 @@ func (w want) met(got uint64, bits int) bool {
 	return true
 }
 
-// show writes the expectation for people, as a register of a type.
+// show returns the expectation as text, as a register of a type.
 func (w want) show(t string) string {
 	bits := regBits(t)
 	switch {
@@ -92,7 +91,7 @@ func (w want) show(t string) string {
 	return showRegister(w.bits, t)
 }
 
-// mask has the lowest n bits set, 0 ≤ n ≤ 64.
+// mask returns a word with the lowest n bits set, 0 ≤ n ≤ 64.
 func mask(n int) uint64 {
 	if n >= 64 {
 		return ^uint64(0)

@@ -1,6 +1,5 @@
-// Package coverage says which instructions of kernels have been executed by the PTX
-// machine, and which directions of their branches: by kernel, and by line of the source
-// what has not.
+// Package coverage reports which instructions and branch directions of kernels the PTX
+// machine has executed: counts per kernel, and the source lines with missing ones.
 package coverage
 
 import (
@@ -15,7 +14,8 @@ import (
 	"kvcompress/kernels/ptx"
 )
 
-// AddEngine has a coverage list all kernels of the engine, those too that are never launched.
+// AddEngine adds all kernels of the engine to a coverage, so kernels that are never launched
+// are listed too.
 func AddEngine(c *ptx.Coverage) error {
 	for _, name := range kernels.Modules() {
 		text, err := kernels.PTX(name)
@@ -31,9 +31,8 @@ func AddEngine(c *ptx.Coverage) error {
 	return nil
 }
 
-// Count says how many instructions there are and have been executed by at least one
-// thread, and how many directions branches have and have been taken: two of each branch
-// with a guard.
+// Count counts instructions, instructions executed by at least one thread, branch
+// directions, and directions taken. A branch with a guard has two directions.
 type Count struct {
 	Instructions    int `json:"instructions"`
 	Executed        int `json:"executed"`
@@ -41,7 +40,7 @@ type Count struct {
 	DirectionsTaken int `json:"branch_directions_taken"`
 }
 
-// Add adds the counts of another.
+// Add adds another count.
 func (c *Count) Add(d Count) {
 	c.Instructions += d.Instructions
 	c.Executed += d.Executed
@@ -49,14 +48,14 @@ func (c *Count) Add(d Count) {
 	c.DirectionsTaken += d.DirectionsTaken
 }
 
-// Report is what has been executed of kernels.
+// Report is the coverage of kernels.
 type Report struct {
 	Count
 	Kernels []Kernel `json:"kernels"`
-	Lines   []Line   `json:"not_run"` // of the source, by file and line, of which something was not
+	Lines   []Line   `json:"not_run"` // source lines with a missing instruction or direction, by file and line
 }
 
-// Kernel is what has been executed of a kernel.
+// Kernel is the coverage of a kernel.
 type Kernel struct {
 	Module   string `json:"module"`
 	Kernel   string `json:"kernel"`
@@ -64,20 +63,20 @@ type Kernel struct {
 	Count
 }
 
-// Line is a line of the source of which something has not been executed.
+// Line is a source line with an instruction or branch direction that has not been executed.
 type Line struct {
-	File     string   `json:"file"` // of the source; where the PTX does not say, of the PTX
+	File     string   `json:"file"` // of the source, or of the PTX if it has no line information
 	Line     int      `json:"line"`
-	Kernels  []string `json:"kernels"` // of which something is missing
+	Kernels  []string `json:"kernels"` // with a missing instruction or direction
 	PTXLines []int    `json:"ptx_lines"`
 	Count             // of these kernels
-	// Expected is why what is missing cannot run, or does not: "" if that is not known.
+	// Expected is the reason why the missing instructions are not executed; "" if none is known.
 	Expected string `json:"expected,omitempty"`
 
-	instructionsMissing []string // kernels of which an instruction is, and not only a direction
+	instructionsMissing []string // kernels with a missing instruction, not only a missing direction
 }
 
-// Of makes the report of what a coverage has counted.
+// Of returns the report of a coverage.
 func Of(c *ptx.Coverage) *Report {
 	r := &Report{Kernels: []Kernel{}, Lines: []Line{}}
 	for _, k := range c.Kernels() {
@@ -118,7 +117,7 @@ func (c *Count) missing() bool {
 
 func countOf(in *ptx.InstructionCoverage) Count {
 	c := Count{Instructions: 1}
-	if in.Ran > 0 || in.Branch && in.Skipped > 0 { // a branch that is not taken has been executed
+	if in.Ran > 0 || in.Branch && in.Skipped > 0 { // a branch counts as executed even if it was never taken
 		c.Executed = 1
 	}
 	if in.Branch {
@@ -144,7 +143,7 @@ func placeOf(module string, in *ptx.InstructionCoverage) place {
 	return place{path.Clean(in.File), in.SourceLine}
 }
 
-// add adds a kernel's line.
+// add adds a line of a kernel.
 func (r *Report) add(l *Line, kernel string) {
 	i := slices.IndexFunc(r.Lines, func(m Line) bool { return m.File == l.File && m.Line == l.Line })
 	if i < 0 {
@@ -160,8 +159,8 @@ func (r *Report) add(l *Line, kernel string) {
 	m.Add(l.Count)
 }
 
-// Write prints the report: a table of the kernels, those of several formats of the cache
-// in one row, and the lines of which something has not been executed.
+// Write prints the report: a table of kernels, with one row for a kernel in all formats of
+// the cache, and the lines with missing instructions or directions.
 func (r *Report) Write(w io.Writer) {
 	type row struct {
 		name string
@@ -199,7 +198,7 @@ func (r *Report) Write(w io.Writer) {
 	}
 }
 
-// what says what is missing.
+// what describes what is missing.
 func (l *Line) what() string {
 	var parts []string
 	if n := l.Instructions - l.Executed; n > 0 {
@@ -211,7 +210,7 @@ func (l *Line) what() string {
 	return strings.Join(parts, " and ")
 }
 
-// withoutFormat is the name of a kernel without the cache's format, if it has one.
+// withoutFormat returns the name of a kernel without the cache's format.
 func withoutFormat(kernel string) string {
 	name, format := kernel, ""
 	if i := strings.LastIndexByte(kernel, '_'); i > 0 {
@@ -223,7 +222,7 @@ func withoutFormat(kernel string) string {
 	return kernel
 }
 
-// kernelsText names kernels: "costs", "append_tokens (f16, bf16)".
+// kernelsText lists kernels: "costs", "append_tokens (f16, bf16)".
 func kernelsText(names []string) string {
 	var text []string
 	for i := 0; i < len(names); {

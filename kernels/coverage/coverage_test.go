@@ -33,7 +33,7 @@ L:
 	ret; }
 `
 
-// TestReport counts what a launch executes, and lists by line what it does not.
+// TestReport counts the instructions that a launch executes, and lists the lines with missing ones.
 func TestReport(t *testing.T) {
 	c := new(ptx.Coverage)
 	dev := ptx.New(ptx.Options{Coverage: c})
@@ -70,8 +70,7 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// TestExpectations: the lines of which something is expected not to be executed are those of
-// the sources.
+// TestExpectations: the lines in expected.json match the sources.
 func TestExpectations(t *testing.T) {
 	list, err := Expectations()
 	if err != nil {

@@ -9,18 +9,17 @@ import (
 	"strings"
 )
 
-// Expectation says why instructions of the engine's kernels are not executed by the bundled
-// traces and the first random pipelines.
+// Expectation is a reason why instructions of the engine's kernels are not executed by the
+// bundled traces and the first random pipelines.
 type Expectation struct {
 	Why   string `json:"why"`
 	Files []struct {
 		File string `json:"file"`
-		// Lines are of the source; a text beside each is part of the line, so that a line
-		// that has moved is noticed.
+		// Lines maps the number of a source line to a part of its text, by which Stale
+		// detects that the line has moved.
 		Lines map[string]string `json:"lines"`
 	} `json:"files"`
-	// Kernels are those of which it holds, without the cache's format; of all where there
-	// are none.
+	// Kernels are the kernels that it applies to, without the cache's format; empty for all.
 	Kernels []string `json:"kernels,omitempty"`
 }
 
@@ -37,7 +36,7 @@ func Expectations() ([]Expectation, error) {
 	return list, nil
 }
 
-// Expect notes in the report's lines why what is missing was expected to be.
+// Expect sets Expected in the report's lines.
 func (r *Report) Expect() error {
 	list, err := Expectations()
 	if err != nil {
@@ -54,7 +53,8 @@ func (r *Report) Expect() error {
 	return nil
 }
 
-// covers reports whether the expectation is of a line, in all kernels that miss something.
+// covers reports whether the expectation applies to a line, in all kernels that miss an
+// instruction of it.
 func (e *Expectation) covers(l *Line) bool {
 	for _, f := range e.Files {
 		if _, ok := f.Lines[strconv.Itoa(l.Line)]; !ok || f.File != l.File {
@@ -67,13 +67,13 @@ func (e *Expectation) covers(l *Line) bool {
 	return false
 }
 
-// Holds reports whether the expectation is of a line of the source in a kernel.
+// Holds reports whether the expectation applies to a source line in a kernel.
 func (e *Expectation) Holds(file string, line int, kernel string) bool {
 	return e.covers(&Line{File: file, Line: line, instructionsMissing: []string{kernel}})
 }
 
-// Unexpected returns how many instructions were not executed on lines of which no
-// expectation says why.
+// Unexpected returns the number of instructions that were not executed, on lines without an
+// expectation.
 func (r *Report) Unexpected() int {
 	n := 0
 	for i := range r.Lines {
@@ -84,7 +84,7 @@ func (r *Report) Unexpected() int {
 	return n
 }
 
-// Stale returns the lines of an expectation whose text is not that of the source.
+// Stale returns the lines of an expectation whose text is not in the source line.
 func (e *Expectation) Stale(source func(file string) ([]string, error)) ([]string, error) {
 	var old []string
 	for _, f := range e.Files {

@@ -16,17 +16,17 @@ import (
 // ArchiveFile is the archive of this package's mutants.
 const ArchiveFile = "testdata/mutants.tar.zst"
 
-// Archive is the PTX of mutants, by the digest of the source that it was built from.
+// Archive has the PTX of mutants by the digest of their sources: see [Source.Digest].
 type Archive map[string][]byte
 
-// Bounds of what is read: an archive is some 10 MB of PTX.
+// Bounds on reading an archive. An archive has about 10 MB of PTX.
 const (
 	maxPTX    = 4 << 20
 	maxWindow = 64 << 20
 )
 
-// ReadArchive reads an archive file: a tar, compressed with Zstandard, of files that
-// have the digests as names.
+// ReadArchive reads an archive: a tar file, compressed with Zstandard. Its entries are
+// named by digest.
 func ReadArchive(name string) (Archive, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -55,10 +55,11 @@ func ReadArchive(name string) (Archive, error) {
 	}
 }
 
-// Bytes returns the archive as a file. Equal archives have equal bytes.
+// Bytes returns the contents of the archive file. Equal archives have equal bytes.
 func (a Archive) Bytes() ([]byte, error) {
 	var file bytes.Buffer
-	// A module's mutants have most of their text in common, so the window holds them all.
+	// The mutants of a module share most of their text, so the window is large enough
+	// for all of them.
 	z, err := zstd.NewWriter(&file, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(maxWindow))
 	if err != nil {
 		return nil, err

@@ -15,17 +15,18 @@ import (
 	"strings"
 )
 
-// Source is what the PTX of a mutant is built from.
+// Source has the files that the PTX of a mutant is built from.
 type Source struct {
 	module string
-	files  map[string]string // the module, the headers and the build script, with the bug in them
+	files  map[string]string // the module, the headers and the build script, after the mutant's edit
 }
 
-// entriesOf matches a line that makes a module's kernels for one format of the cache:
-// "ENTRIES(bf16)".
+// entriesOf matches a line that instantiates a module's kernels for one format of the
+// cache: "ENTRIES(bf16)".
 var entriesOf = regexp.MustCompile(`(?m)^[A-Z_]+\((f32|f16|bf16|e4m3|e5m2)\)\n`)
 
-// Source plants the bug in the kernels' sources, which are the files of cu.
+// Source returns the mutant's sources. cu has the kernels' original sources. Kernels are
+// instantiated only for the mutant's format of the cache.
 func (m *Mutant) Source(cu fs.FS) (*Source, error) {
 	names, err := fs.Glob(cu, "*.cuh")
 	if err != nil {
@@ -46,7 +47,7 @@ func (m *Mutant) Source(cu fs.FS) (*Source, error) {
 		if strings.HasSuffix(line, "("+m.format()+")\n") {
 			return line
 		}
-		return "\n" // so that other lines keep their numbers
+		return "\n" // an empty line, so line numbers do not change
 	})
 	return s, nil
 }
@@ -60,7 +61,7 @@ func (s *Source) Digest() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// Build returns the source's PTX. It needs clang-19.
+// Build compiles the source to PTX with clang-19.
 func (s *Source) Build(ctx context.Context) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "mutant")
 	if err != nil {

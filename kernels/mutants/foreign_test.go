@@ -11,8 +11,8 @@ import (
 
 var foreign = flag.String("foreign", "", "a JSON `file` of bugs that others planted: see TestForeign")
 
-// foreignBug is a bug as others wrote it down: edits of a source file, and the module that is
-// built.
+// foreignBug is a bug from a file that is not part of this package: edits of a source file, and
+// the module to build.
 type foreignBug struct {
 	Name   string      `json:"name"`
 	File   string      `json:"file"`
@@ -21,8 +21,8 @@ type foreignBug struct {
 	Edits  [][2]string `json:"edits"`
 }
 
-// TestForeign looks for what notices bugs that others planted, and says it. It needs clang-19,
-// and takes minutes: go test ./kernels/mutants -run Foreign -v -foreign FILE.
+// TestForeign runs the validation on bugs from a file, and logs what detects each. It needs
+// clang-19, and takes minutes: go test ./kernels/mutants -run Foreign -v -foreign FILE.
 func TestForeign(t *testing.T) {
 	if *foreign == "" {
 		t.Skip("no -foreign FILE")

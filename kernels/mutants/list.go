@@ -1,6 +1,6 @@
 package mutants
 
-// All returns the bugs, by the file that they are in.
+// All returns all mutants, grouped by the part of the engine that has the bug.
 func All() []Mutant {
 	return []Mutant{
 		// Allocation.
@@ -97,7 +97,7 @@ func All() []Mutant {
 			Old: "__nvvm_ff2bf16x2_rn(high, low)", New: "__nvvm_ff2bf16x2_rz(high, low)",
 		},
 
-		// The decision.
+		// Eviction decisions.
 		{
 			Name: "protected-of-others", File: "decide.cu",
 			Bug: "the protected entries of earlier sequences are counted against a later one, as in the published implementation: it loses too little",
@@ -243,7 +243,7 @@ func All() []Mutant {
 			Old: "return x < -104 ? 0 : scaled;", New: "return x < -104 ? 0 * scaled : __nvvm_ex2_approx_f(x * log2e);",
 		},
 
-		// Stand-ins, hidden KVs and keys that are turned.
+		// Stand-ins, hidden KVs and rotated keys.
 		{
 			Name: "from-the-rounded-mean", File: "edits.cu", Method: "razor",
 			Bug: "a stand-in takes in KVs from its mean as the cache has rounded it",
@@ -471,7 +471,7 @@ func All() []Mutant {
 			Old: "  if (cross) return;\n  block_barrier();\n", New: "  if (cross) return;\n\n",
 		},
 
-		// Planted by others.
+		// Mutants by other authors.
 		{
 			Name: "count-free-off", File: "allocate.cu",
 			Bug: "count_free: a chunk that is wholly free counts one too few",
@@ -548,7 +548,7 @@ func All() []Mutant {
 			Old: "  if (b.whole) return;\n  const quota q = quotas[block_x()];", New: "  if (b.whole || block_x() > 63) return;\n  const quota q = quotas[block_x()];",
 		},
 
-		// Places that none of those are in.
+		// Code that the mutants above do not cover.
 		{
 			Name: "taken-beyond", File: "allocate.cu",
 			Bug: "blocks are taken beyond those that are needed",

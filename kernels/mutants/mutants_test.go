@@ -22,14 +22,14 @@ const (
 	page        = "../../docs/planted-bugs.md"
 )
 
-// noticed is by what a bug is noticed, and in which input.
+// noticed is the check that detects a bug, and the input in which it does.
 type noticed struct {
 	Input string `json:"input"`
 	By    string `json:"by"`
 }
 
-// TestEveryBugIsNoticed plants each bug, or with -short a quarter of them, and runs the input that notices it, by the record
-// in testdata. With -update it looks for such an input, first of all in that one.
+// TestEveryBugIsNoticed plants each bug, or with -short a quarter of them, and runs the input that detects it according to
+// the record in testdata. With -update it searches for such an input, beginning with the recorded one.
 func TestEveryBugIsNoticed(t *testing.T) {
 	archive, err := ReadArchive(ArchiveFile)
 	if err != nil {
@@ -86,7 +86,7 @@ func TestNothingElseIsNoticed(t *testing.T) {
 	}
 	tried := map[string]bool{}
 	for _, n := range readRecord(t) {
-		if tried[n.Input] || strings.HasPrefix(n.Input, "trace ") { // of traces, kvc validate sees to it
+		if tried[n.Input] || strings.HasPrefix(n.Input, "trace ") { // kvc validate runs the bundled traces without a bug
 			continue
 		}
 		tried[n.Input] = true
@@ -99,7 +99,7 @@ func TestNothingElseIsNoticed(t *testing.T) {
 	}
 }
 
-// notice runs inputs on engines that have a bug, until one notices it.
+// notice runs inputs on engines with a bug until the bug is detected.
 func notice(t *testing.T, m *Mutant, archive Archive, inputs []string) noticed {
 	replaced := m.Kernels(ptxOf(t, m, archive))
 	format := ""
@@ -125,8 +125,8 @@ func notice(t *testing.T, m *Mutant, archive Archive, inputs []string) noticed {
 	return noticed{}
 }
 
-// ptxOf returns the PTX of a mutant: that of the archive, or if its source has changed
-// since then what clang-19 makes of it.
+// ptxOf returns the PTX of a mutant from the archive or, if its source has changed since
+// then, compiled by clang-19.
 func ptxOf(t *testing.T, m *Mutant, archive Archive) []byte {
 	source, err := m.Source(os.DirFS("../cu"))
 	if err != nil {
@@ -160,7 +160,7 @@ func readRecord(t *testing.T) map[string]noticed {
 	return record
 }
 
-// same checks that a file is as the test makes it, or with -update writes it.
+// same checks that a file has the contents that the test computes, or with -update writes it.
 func same(t *testing.T, name string, want []byte) {
 	if *update {
 		if err := os.WriteFile(name, want, 0o644); err != nil {
@@ -177,7 +177,7 @@ func same(t *testing.T, name string, want []byte) {
 	}
 }
 
-// pageOf is docs/planted-bugs.md.
+// pageOf returns the contents of docs/planted-bugs.md.
 func pageOf(all []Mutant, found []noticed) []byte {
 	var b bytes.Buffer
 	b.WriteString(introduction)

@@ -18,18 +18,18 @@ import (
 	"kvcompress/validate"
 )
 
-// seeds is how many seeds are tried, from 1 on, as kvc validate --random does.
+// seeds is the number of seeds that are tried, from 1 on, as by kvc validate --random.
 const seeds = 200
 
-// randomBudget bounds the instructions of a launch in a random pipeline, so that a bug that
-// loops for ever is noticed. passBytes has prompts take several launches. Both are as kvc
-// validate --random has them.
+// randomBudget bounds the instructions of a launch in a random pipeline, so that an infinite
+// loop is detected. passBytes is so small that prompts take several launches. Both are the
+// values of kvc validate --random.
 const (
 	randomBudget = 1 << 22
 	passBytes    = 256 << 10
 )
 
-// inputs returns the names of what a bug is looked for in, the cheap ones first.
+// inputs returns the names of the inputs on which a bug is tried, the cheap ones first.
 func inputs(m *Mutant) []string {
 	var all []string
 	of := ""
@@ -45,7 +45,7 @@ func inputs(m *Mutant) []string {
 	return all
 }
 
-// planted makes engines that have a bug, or none, and keeps what a checker has reported.
+// planted makes engines with a bug, or without one, and stores the reports of the checks.
 type planted struct {
 	kernels map[string]kernels.Replacement
 	format  string // of the caches whose kernels have the bug; empty for all
@@ -53,7 +53,7 @@ type planted struct {
 	refused error // why a kernel did not load
 }
 
-// run runs an input, and returns by what the bug is noticed in it, or nothing.
+// run runs an input, and returns the check that detects the bug, or nothing.
 func (p *planted) run(input string) (string, error) {
 	if name, ok := strings.CutPrefix(input, "trace "); ok {
 		return p.replay(name)
@@ -112,15 +112,15 @@ func (p *planted) replay(name string) (string, error) {
 	return p.found(result.Divergence, err)
 }
 
-// has reports whether the kernels for such a cache may have the bug.
+// has reports whether the kernels for a cache of this format may have the bug.
 func (p *planted) has(cfg ref.Config) bool {
 	return p.format == "" || p.format == strings.TrimPrefix(cfg.DType.String(), "fp8_")
 }
 
-// parsed is of all devices: the modules of bugs are few, and the others the same.
+// parsed is shared by all devices: they have the same modules except for those with a bug.
 var parsed ptx.Cache
 
-// engine makes engines that have the bug, each on a device of its own under all checks.
+// engine makes engines with the bug, each on a device of its own with all checks.
 func (p *planted) engine(opt ptx.Options) validate.NewEngine {
 	opt.Checks, opt.Cache = ptx.AllChecks(), &parsed
 	return func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
@@ -139,8 +139,8 @@ func (p *planted) on(dev device.Device, cfg ref.Config, open func(kv.SeqID) (tra
 	return &watched{e, p}, nil
 }
 
-// found says by what the bug was noticed in a run that ended with a divergence, an error,
-// or neither. A pipeline that the engine refuses to run notices nothing.
+// found returns the check that detected the bug in a run that ended with a divergence, an
+// error, or neither. A pipeline that the engine refuses to run detects nothing.
 func (p *planted) found(d *validate.Divergence, err error) (string, error) {
 	switch unsupported := (*ref.UnsupportedError)(nil); {
 	case errors.As(err, &unsupported):
@@ -159,7 +159,7 @@ func (p *planted) found(d *validate.Divergence, err error) (string, error) {
 	return fmt.Sprintf("diff at %s: %s", d.Stage, strings.Join(parts, ", ")), nil
 }
 
-// watched is an engine whose checker's reports are kept.
+// watched is an engine that stores the reports of its checks.
 type watched struct {
 	*kernels.Engine
 	planted *planted

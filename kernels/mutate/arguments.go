@@ -10,11 +10,11 @@ import (
 	"kvcompress/kernels/coverage"
 )
 
-// argument says why faults of some lines of the engine's kernels, if nothing notices them, make no
-// difference to what the kernels compute.
+// argument is a reason why mutants of some lines of the engine's kernels, if undetected, are
+// equivalent to the original.
 type argument struct {
 	coverage.Expectation
-	// Old and New are regular expressions of the instruction, and of what takes its place.
+	// Old and New are regular expressions that match the instruction and its replacement.
 	Old string `json:"old"`
 	New string `json:"new"`
 }
@@ -22,7 +22,7 @@ type argument struct {
 //go:embed arguments.json
 var argumentsJSON []byte
 
-// arguments returns those that there are.
+// arguments returns the arguments in arguments.json.
 func arguments() ([]argument, error) {
 	var list []argument
 	if err := json.Unmarshal(argumentsJSON, &list); err != nil {
@@ -31,7 +31,7 @@ func arguments() ([]argument, error) {
 	return list, nil
 }
 
-// argued returns why a mutant that nothing notices is equivalent by an argument; "" if there is none.
+// argued returns why an undetected mutant is equivalent; "" if no argument applies.
 func (m *Mutant) argued() (string, error) {
 	list, err := arguments()
 	if err != nil {

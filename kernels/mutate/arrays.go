@@ -7,9 +7,10 @@ import (
 	"kvcompress/kernels/ptx"
 )
 
-// bounded are the engine's arrays that have less than 2 GiB in a deployment of up to 256 sequences of 2¹⁷ tokens, of
-// models of up to 1,024 heads in all layers, 64 in one, 128 query heads of up to 256 elements, in 2³¹ slots: with their
-// size, in units of 4 bytes. All others, such as a number for each slot, may be larger: offsets in them need 64 bits.
+// bounded has the engine's arrays that are smaller than 2 GiB in any deployment of up to 256 sequences of 2¹⁷ tokens,
+// models of up to 1,024 KV heads in all layers and 64 in one, 128 query heads of up to 256 elements, and 2³¹ slots. The
+// value is the array's size in units of 4 bytes. Other arrays, such as one number per slot, may be larger, and offsets
+// in them need 64 bits.
 var bounded = map[string]string{
 	"lengths":                 "sequences × heads",
 	"batch rows":              "sequences",
@@ -60,11 +61,11 @@ var bounded = map[string]string{
 	"position":                "1",
 }
 
-// far is by how much the address of Astray is off: farther than anything that is allocated.
+// far is the offset in bytes that Astray adds to an address. It is larger than all allocated memory.
 const far = 1 << 46
 
-// Astray returns the text of the kernel alone in which the result of the instruction is far off: who accesses
-// memory by it is out of bounds. It is nil where the instruction does not write one register of 64 bits.
+// Astray returns the text of the kernel alone with far added to the result of the instruction, so an access
+// whose address depends on the result is out of bounds. It is nil unless the instruction writes a single 64-bit register.
 func (m *Mutant) Astray() []byte {
 	w := read(m.Old)
 	d := w.writes()
@@ -74,7 +75,7 @@ func (m *Mutant) Astray() []byte {
 	return m.alone(fmt.Sprintf("%s add.s64 %s, %s, %d;", w, d, d, int64(far)))
 }
 
-// array says which memory is accessed where something is out of bounds; "" if that is not known.
+// array returns the allocation or memory of an out-of-bounds access; "" if it is not known.
 func array(err error) string {
 	report := (*ptx.Report)(nil)
 	if !errors.As(err, &report) {

@@ -11,15 +11,16 @@ import (
 	"time"
 )
 
-// Command is a shell command that checks a PTX file: it exits with 0 where nothing is wrong
-// with it. The file's name stands for {}.
+// Command is a shell command that checks a PTX file: it exits with 0 if it finds no error.
+// {} in Text is replaced by the file's name.
 type Command struct {
 	Text  string
-	Limit time.Duration // a mutant for which it takes longer is noticed
+	Limit time.Duration // on the time for one file; a mutant that takes longer counts as detected
 }
 
-// Run runs the command on a text, which gets the name of its module's file, in a folder of
-// its own. failed says how it ended, if not well; the error is that it could not be run.
+// Run writes a text to a file of the given name in a temporary folder and runs the command on
+// it. failed says how the command failed, "" if it did not. The error is set if the command
+// could not be run.
 func (c *Command) Run(ctx context.Context, name string, text []byte) (failed string, _ error) {
 	dir, err := os.MkdirTemp("", "mutant")
 	if err != nil {
@@ -46,7 +47,7 @@ func (c *Command) Run(ctx context.Context, name string, text []byte) (failed str
 		return "", nil
 	case !errors.As(err, &exit):
 		return "", err
-	case exit.ExitCode() == 126 || exit.ExitCode() == 127: // of a shell that finds no such command
+	case exit.ExitCode() == 126 || exit.ExitCode() == 127: // the shell did not find the command, or cannot execute it
 		return "", fmt.Errorf("%q cannot be run: %s", c.Text, lastLine(out))
 	}
 	if said := lastLine(out); said != "" {
@@ -55,18 +56,18 @@ func (c *Command) Run(ctx context.Context, name string, text []byte) (failed str
 	return exit.Error(), nil
 }
 
-// lastLine returns the last line of an output that is not empty.
+// lastLine returns the last line of an output, without trailing white space.
 func lastLine(out []byte) string {
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	return lines[len(lines)-1]
 }
 
-// quote is a word for a shell.
+// quote quotes a word for a shell.
 func quote(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
 
-// Check runs the command on every mutant of a module. One that it does not notice has
-// survived; whether it is equivalent, nothing says. The error is also that of a command that
-// fails without a fault. progress, which may be nil, is called as each is done.
+// Check runs the command on mutants of a module and returns those for which it succeeds. It
+// does not tell whether they are equivalent. It is an error if the command fails on the
+// original module. progress, if not nil, is called after each mutant.
 func (c *Command) Check(ctx context.Context, m *Module, mutants []*Mutant, progress func()) ([]Survivor, error) {
 	failed, err := c.Run(ctx, m.Name, m.text)
 	if err != nil {

@@ -4,5 +4,5 @@ package mutate
 
 import "os/exec"
 
-// endTogether does nothing where there are no groups of processes.
+// endTogether does nothing on systems without process groups.
 func endTogether(*exec.Cmd) {}

@@ -21,47 +21,47 @@ import (
 	"kvcompress/validate"
 )
 
-// Check says how the engine's mutants are checked: on random and edge pipelines that execute
-// the instruction with the fault, under all checks of the PTX machine, held against the
-// reference.
+// Check has the options for checking mutants of the engine's kernels. A mutant is run on
+// random and edge pipelines that execute the mutated instruction, with all checks of the PTX
+// machine, and the results are compared with the reference.
 type Check struct {
 	Methods []*draw.Method
-	Seeds   int // whose pipelines are tried, from 1 on
-	Runs    int // of a mutant that notice nothing before it has survived, besides those that show more of the kernel
-	// Progress, if it is not nil, is called as each mutant is done.
+	Seeds   int // pipelines of the seeds 1 to Seeds are tried
+	Runs    int // a mutant survives after this many pipelines, not counting those run for new branch directions
+	// Progress, if not nil, is called after each mutant.
 	Progress func()
 
-	parsed ptx.Cache // of all devices
+	parsed ptx.Cache // shared by all devices
 }
 
-// Survivor is a mutant that nothing noticed.
+// Survivor is an undetected mutant.
 type Survivor struct {
 	*Mutant
 	Runs int `json:"runs"` // pipelines that executed the instruction
-	// Equivalent is a guess, and Why what it rests on.
+	// Equivalent says that the mutant is probably equivalent to the original. Why gives the reason for the guess.
 	Equivalent bool   `json:"equivalent"`
 	Why        string `json:"why"`
 }
 
-// KindCount says how many mutants of a kind there were, and how many were noticed.
+// KindCount counts the mutants of a kind, and those that were detected.
 type KindCount struct {
 	Kind       string `json:"kind"`
 	Mutants    int    `json:"mutants"`
 	Noticed    int    `json:"noticed"`
-	Equivalent int    `json:"equivalent"` // of the others, by the guess
+	Equivalent int    `json:"equivalent"` // undetected and probably equivalent
 }
 
-// Result is what mutants have shown of a check.
+// Result is the result of mutation testing.
 type Result struct {
 	Seed       uint64      `json:"seed"`
 	Mutants    int         `json:"mutants"`
 	Noticed    int         `json:"noticed"`
-	Equivalent int         `json:"equivalent"` // of those that were not, by the guess
+	Equivalent int         `json:"equivalent"` // undetected and probably equivalent
 	Kinds      []KindCount `json:"kinds"`
 	Survivors  []Survivor  `json:"survivors"`
 }
 
-// Part returns the part of the mutants that are not guessed to be equivalent which was noticed.
+// Part returns the mutation score: detected mutants as a fraction of those that are not considered equivalent.
 func (r *Result) Part() float64 {
 	if r.Mutants == r.Equivalent {
 		return 1
@@ -69,7 +69,7 @@ func (r *Result) Part() float64 {
 	return float64(r.Noticed) / float64(r.Mutants-r.Equivalent)
 }
 
-// NewResult counts mutants, of which some have survived.
+// NewResult counts mutants. survivors are the undetected ones among them.
 func NewResult(seed uint64, mutants []*Mutant, survivors []Survivor) *Result {
 	r := &Result{Seed: seed, Kinds: []KindCount{}, Survivors: []Survivor{}}
 	for _, m := range mutants {
@@ -84,7 +84,7 @@ func NewResult(seed uint64, mutants []*Mutant, survivors []Survivor) *Result {
 	return r
 }
 
-// add counts a mutant; survived is nil for one that was noticed.
+// add counts a mutant. survived is nil if it was detected.
 func (r *Result) add(m *Mutant, survived *Survivor) {
 	i := slices.IndexFunc(r.Kinds, func(k KindCount) bool { return k.Kind == m.Kind })
 	if i < 0 {
@@ -105,7 +105,7 @@ func (r *Result) add(m *Mutant, survived *Survivor) {
 	r.Survivors = append(r.Survivors, *survived)
 }
 
-// EngineModules returns the engine's modules to plant faults in.
+// EngineModules returns the engine's PTX modules.
 func EngineModules() ([]*Module, error) {
 	var list []*Module
 	for _, name := range kernels.Modules() {
@@ -122,7 +122,7 @@ func EngineModules() ([]*Module, error) {
 	return list, nil
 }
 
-// EngineGroup is a kernel's name without the cache's format: see Sample.
+// EngineGroup returns a kernel's name without the cache's format. It is a group function for Sample.
 func EngineGroup(kernel string) string {
 	if i := strings.LastIndexByte(kernel, '_'); i > 0 && kernels.IsKernel(kernel, kernel[:i]) {
 		return kernel[:i]
@@ -130,32 +130,31 @@ func EngineGroup(kernel string) string {
 	return kernel
 }
 
-// batch is how many seeds' pipelines are looked at at a time.
+// batch is the number of seeds whose pipelines are tried together.
 const batch = 8
 
-// cheapRuns is how many pipelines that execute little a mutant is run on first. After those, it is run on the one of
-// each batch that executes most, and on all, up to moreRuns, in which its kernel takes a direction of a branch that it
-// has not taken before.
+// A mutant is first run on cheapRuns pipelines with few instructions. Then it is run on the pipeline with the most
+// instructions of each batch, and on up to moreRuns pipelines in which its kernel takes a new branch direction.
 const (
 	cheapRuns = 6
 	moreRuns  = 40
 )
 
-// tried is a mutant that is checked.
+// tried is a mutant being checked.
 type tried struct {
 	*Mutant
 	noticed string
-	inputs  []*validate.Pipeline // that executed the instruction, and noticed nothing
-	plain   int                  // of them, that were not run for what they show
-	took    []uint8              // of the kernel's branches, by all of them: see ptx.Coverage.Took
+	inputs  []*validate.Pipeline // that executed the instruction without detecting the mutant
+	plain   int                  // number of inputs that were not run for a new branch direction
+	took    []uint8              // branch directions of the kernel that inputs took: see ptx.Coverage.Took
 	err     error
 }
 
-// input is a pipeline, and what it executes.
+// input is a pipeline with its coverage and cost.
 type input struct {
 	*validate.Pipeline
 	covered ptx.Coverage
-	cost    int64 // instructions of threads
+	cost    int64 // thread instructions
 	parsed  *ptx.Cache
 }
 
@@ -233,13 +232,13 @@ func (c *Check) progress(n int) {
 	}
 }
 
-// each calls f for 0 to n−1, side by side.
+// each calls f for 0 to n−1 in parallel.
 func each(n int, f func(int)) {
 	work.Each(work.Workers(n), n, func(_, i int) { f(i) })
 }
 
-// inputs returns the pipelines of n seeds, from first on, whose cache has the format of a
-// mutant's kernel; those that execute least first.
+// inputs returns the pipelines of n seeds from first on, except those whose cache has a format that
+// no mutant's kernel is for. Pipelines with the fewest instructions come first.
 func (c *Check) inputs(ctx context.Context, first uint64, n int, mutants []*tried) ([]*input, error) {
 	var list []*input
 	for seed := first; seed < first+uint64(n) && ctx.Err() == nil; seed++ {
@@ -272,15 +271,15 @@ func (c *Check) inputs(ctx context.Context, first uint64, n int, mutants []*trie
 }
 
 const (
-	launchBudget = 1 << 22 // instructions of warps of a launch, as kvc validate --random has it
-	// passBytes has prompts take several launches: see kernels.Options.
+	launchBudget = 1 << 22 // warp instructions of a launch, as in kvc validate --random
+	// passBytes is so small that prompts take several launches: see kernels.Options.PrefillBytes.
 	passBytes = 256 << 10
 )
 
-// run runs the pipeline on an engine of which some kernels are replaced. A difference from the
-// reference is an error. cost, which may be nil, is what it took.
+// run runs the pipeline on an engine with some kernels replaced. A difference from the
+// reference is an error. If cost is not nil, it is set to the number of thread instructions.
 func (in *input) run(ctx context.Context, opt ptx.Options, replaced map[string]kernels.Replacement, cost *int64) (err error) {
-	defer work.Recover(&err) // the host believed what a wrong kernel wrote
+	defer work.Recover(&err) // the host may panic on data written by a wrong kernel
 	opt.Cache = in.parsed
 	var dev *ptx.Device
 	engine := &watched{}
@@ -305,7 +304,7 @@ func (in *input) run(ctx context.Context, opt ptx.Options, replaced map[string]k
 	return err
 }
 
-// watched is an engine that remembers the error of a kernel, of which a divergence has the text alone.
+// watched is an engine that stores the last error of a kernel. The error of a divergence has only its text.
 type watched struct {
 	*kernels.Engine
 	failed error
@@ -318,13 +317,13 @@ func (w *watched) note(err error) error {
 	return err
 }
 
-// Prefill is that of the engine, as are Decode and Compress.
+// Prefill calls the engine's Prefill and stores its error.
 func (w *watched) Prefill(id kv.SeqID, n int) error { return w.note(w.Engine.Prefill(id, n)) }
 
-// Decode decodes.
+// Decode calls the engine's Decode and stores its error.
 func (w *watched) Decode(batch []kv.SeqID) error { return w.note(w.Engine.Decode(batch)) }
 
-// Compress compresses.
+// Compress calls the engine's Compress and stores its error.
 func (w *watched) Compress(id kv.SeqID) (ref.Compressed, error) {
 	result, err := w.Engine.Compress(id)
 	return result, w.note(err)
@@ -335,7 +334,7 @@ func (t *tried) run(ctx context.Context, in *input) {
 	opt := ptx.Options{Checks: ptx.AllChecks(), Budget: min(launchBudget, 2*in.cost+1e5)}
 	err := in.run(ctx, opt, t.replaces(t.Alone()), nil)
 	if ctx.Err() != nil {
-		return // the error may be of the context
+		return // the error may be the context's
 	}
 	if err != nil {
 		t.noticed = err.Error()
@@ -344,7 +343,7 @@ func (t *tried) run(ctx context.Context, in *input) {
 	t.inputs = append(t.inputs, in.Pipeline)
 }
 
-// shows reports whether an input has the kernel take a direction that it has not taken before.
+// shows reports whether an input takes a branch direction of the kernel that no earlier input took.
 func (t *tried) shows(took []uint8) bool {
 	for i, directions := range took {
 		if i >= len(t.took) || directions&^t.took[i] != 0 {
@@ -354,7 +353,7 @@ func (t *tried) shows(took []uint8) bool {
 	return false
 }
 
-// see notes what an input has the kernel take.
+// see records the branch directions that an input took.
 func (t *tried) see(took []uint8) {
 	t.took = append(t.took, make([]uint8, max(0, len(took)-len(t.took)))...)
 	for i, directions := range took {
@@ -362,20 +361,20 @@ func (t *tried) see(took []uint8) {
 	}
 }
 
-// replaces returns what an engine runs to have a text's kernel in the place of its own.
+// replaces returns the replacement of the engine's kernel by the one in a PTX text.
 func (t *tried) replaces(text []byte) map[string]kernels.Replacement {
 	return map[string]kernels.Replacement{t.Kernel: {File: t.module.Name, PTX: text, Entry: t.Kernel}}
 }
 
-// format returns the cache's format that a mutant's kernel is for: "" of any.
+// format returns the format of the cache that a mutant's kernel is for; "" for any.
 func (t *tried) format() string {
 	return strings.TrimPrefix(strings.TrimPrefix(t.Kernel, EngineGroup(t.Kernel)), "_")
 }
 
-// maxProbes bounds the inputs on which it is looked whether a fault gives another result.
+// maxProbes is the largest number of inputs on which guess compares the instruction's results.
 const maxProbes = 40
 
-// guess guesses whether a mutant that nothing noticed is equivalent.
+// guess guesses whether an undetected mutant is equivalent.
 func (t *tried) guess(ctx context.Context, parsed *ptx.Cache) Survivor {
 	s := Survivor{Mutant: t.Mutant, Runs: len(t.inputs)}
 	if len(t.inputs) == 0 {
@@ -430,7 +429,7 @@ func (t *tried) guess(ctx context.Context, parsed *ptx.Cache) Survivor {
 	return s
 }
 
-// judgeOffset says whether an offset may need more than the 32 bits that held it: by the array that it is of.
+// judgeOffset decides from the array that is accessed whether an offset may need more than 32 bits.
 func (t *tried) judgeOffset(ctx context.Context, parsed *ptx.Cache, inputs []*validate.Pipeline, s *Survivor) {
 	astray := t.Astray()
 	if astray == nil {
@@ -455,7 +454,7 @@ func (t *tried) judgeOffset(ctx context.Context, parsed *ptx.Cache, inputs []*va
 	}
 }
 
-// runs runs inputs with a text in the place of the mutant's kernel, until one ends with an error.
+// runs runs inputs with the mutant's kernel replaced by the one in a text, until one returns an error.
 func (t *tried) runs(ctx context.Context, parsed *ptx.Cache, inputs []*validate.Pipeline, text []byte, opt ptx.Options) error {
 	for _, p := range inputs {
 		in := &input{Pipeline: p, parsed: parsed}

@@ -6,7 +6,7 @@ import (
 	"kvcompress/kernels/mutate"
 )
 
-// All faults that are planted in a kernel of two instructions.
+// List all faults of a small kernel.
 func ExampleModule_Mutants() {
 	m, err := mutate.Parse("double.ptx", []byte(`
 .version 7.8

@@ -1,6 +1,6 @@
-// Package mutate plants small faults in PTX, one at a time, as mutation testing does: a
-// check is worth what it notices of them. It works on the text, so that what has a fault
-// can be run on anything that takes PTX.
+// Package mutate does mutation testing on PTX: it plants small faults, one at a time, and
+// measures a check by the fraction that it detects. It edits the PTX text, so a mutant runs
+// on anything that accepts PTX.
 package mutate
 
 import (
@@ -14,16 +14,17 @@ import (
 	"kvcompress/kernels/ptx"
 )
 
-// Mutant is a text with one fault.
+// Mutant is a PTX text with one fault.
 type Mutant struct {
 	Kernel string `json:"kernel"` // or function
 	Kind   string `json:"kind"`
 	Line   int    `json:"ptx_line"`
-	// File and SourceLine are where the source is; "" and 0 where the PTX does not say.
+	// File and SourceLine are the instruction's place in the CUDA source; "" and 0 if the PTX
+	// has no line information.
 	File       string `json:"file,omitempty"`
 	SourceLine int    `json:"line,omitempty"`
 	Old        string `json:"old"` // the instruction
-	New        string `json:"new"` // what takes its place
+	New        string `json:"new"` // its replacement
 
 	module *Module
 	at     place
@@ -32,7 +33,7 @@ type Mutant struct {
 
 type place struct{ function, statement int }
 
-// Where says where the fault is: "decide.cu:344", or a line of the PTX.
+// Where returns the place of the fault: "decide.cu:344", or a line of the PTX.
 func (m *Mutant) Where() string {
 	if m.File == "" {
 		return fmt.Sprintf("%s:%d", m.module.Name, m.Line)
@@ -40,14 +41,14 @@ func (m *Mutant) Where() string {
 	return fmt.Sprintf("%s:%d", m.File, m.SourceLine)
 }
 
-// Module is a PTX text in which faults are planted.
+// Module is a PTX text to be mutated.
 type Module struct {
 	Name      string
 	text      []byte
 	functions []ptx.Function
 }
 
-// Parse reads a PTX text. The error is that of ptx.Parse.
+// Parse parses a PTX text. Its errors are those of ptx.Parse.
 func Parse(name string, text []byte) (*Module, error) {
 	functions, err := ptx.Statements(name, text)
 	if err != nil {
@@ -94,10 +95,10 @@ func (m *Module) Mutants(kernel string) []Mutant {
 
 func clean(file string) string { return strings.TrimPrefix(file, "./") }
 
-// Sample returns n mutants: of a kernel that is drawn, one that is drawn, so that small
-// kernels have as many as large ones. Kernels that group maps to the same name count as
-// one. Those that a PTX machine would refuse are drawn again; there may be fewer than n, and
-// are once ctx is done.
+// Sample returns up to n random mutants. It draws a kernel, then one of its mutants, so each
+// kernel is as likely as any other, whatever its size. Kernels of a module that group maps to
+// the same name count as one. Mutants that the PTX machine would refuse are drawn again. The
+// result has fewer than n if there are not enough, or if ctx is done.
 func Sample(ctx context.Context, modules []*Module, n int, seed uint64, group func(kernel string) string) []*Mutant {
 	type kernel struct {
 		module *Module
@@ -132,7 +133,7 @@ func Sample(ctx context.Context, modules []*Module, n int, seed uint64, group fu
 		if len(all) == 0 {
 			continue
 		}
-		m := all[r.IntN(len(all))] // a copy of its own
+		m := all[r.IntN(len(all))] // a copy
 		key := fmt.Sprint(k.module.Name, m.at, m.New)
 		if taken[key] {
 			continue
@@ -145,8 +146,9 @@ func Sample(ctx context.Context, modules []*Module, n int, seed uint64, group fu
 	return list
 }
 
-// Sample returns n mutants of the module, or of one of its kernels where one is named: each
-// as likely as any other; fewer once ctx is done. The error names the kernels that there are.
+// Sample returns up to n random mutants of the module, or of one kernel if kernel is not "".
+// Each mutant is as likely as any other. The result has fewer than n if there are not enough,
+// or if ctx is done. For an unknown kernel, the error lists the module's kernels.
 func (m *Module) Sample(ctx context.Context, kernel string, n int, seed uint64) ([]*Mutant, error) {
 	one := *m
 	if kernel != "" {
@@ -179,7 +181,7 @@ func (m *Module) Sample(ctx context.Context, kernel string, n int, seed uint64) 
 	return list, nil
 }
 
-// loads reports whether the PTX machine takes the text with the fault.
+// loads reports whether the PTX machine accepts the mutant.
 func (m *Mutant) loads() bool {
 	p, err := ptx.Parse(m.module.Name, m.Alone(), true)
 	return err == nil && (!m.isKernel() || runs(p, m.Kernel))
@@ -252,10 +254,9 @@ func unlinked(text []byte, start int) int {
 	}
 }
 
-// Taint returns the text of the kernel alone in which the bits that the fault would give
-// another value are not defined, and all else is as without a fault: a checker of what is
-// undefined reports who uses them. It is nil where Probe is, and for a fault in 32 bits of an
-// address.
+// Taint returns the text of the original kernel alone, except that the bits of the result that
+// the fault would change are undefined. A check for undefined values then reports the first
+// use of such a bit. It is nil where Probe is nil, and for [KindAddress32].
 func (m *Mutant) Taint() []byte {
 	w := read(m.Old)
 	d := w.writes()
@@ -272,8 +273,8 @@ func (m *Mutant) Taint() []byte {
 		t, w.operand(0, "%mutant_a"), m.result.operand(0, "%mutant_b"), bits, d))
 }
 
-// Probe returns the text of the kernel alone with a trap where the fault would first give
-// another result; nil if there is no telling, for an instruction that writes other than one
+// Probe returns the text of the original kernel alone, with a trap after the instruction if
+// the fault would change its result. It is nil if the instruction does not write a single
 // register.
 func (m *Mutant) Probe() []byte {
 	w := read(m.Old)

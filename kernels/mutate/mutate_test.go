@@ -14,7 +14,7 @@ import (
 	"kvcompress/ref/draw"
 )
 
-// small has an instruction of each kind that faults are planted in.
+// small is PTX with an instruction for each kind of fault.
 const small = `.version 7.8
 .target sm_80
 .address_size 64
@@ -46,7 +46,7 @@ L:
 }
 `
 
-// TestMutants lists the mutants of a kernel: each can be read, and has one fault.
+// TestMutants lists the mutants of a kernel: each can be parsed, and has one fault.
 func TestMutants(t *testing.T) {
 	m, err := Parse("small.ptx", []byte(small))
 	if err != nil {
@@ -105,7 +105,7 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// TestSample: equal seeds give equal mutants, others others, and every kind comes.
+// TestSample: equal seeds give equal mutants, different seeds different ones, and every kind occurs.
 func TestSample(t *testing.T) {
 	modules, err := EngineModules()
 	if err != nil {
@@ -124,7 +124,7 @@ func TestSample(t *testing.T) {
 	}
 }
 
-// TestCheck plants faults in the engine's kernels: most are noticed.
+// TestCheck plants faults in the engine's kernels: most are detected.
 func TestCheck(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it runs some dozens of pipelines")
@@ -155,7 +155,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// FuzzMutants plants faults in any text: what comes of it can be read, or is refused.
+// FuzzMutants plants faults in any text: each mutant can be parsed, or is refused with an error.
 func FuzzMutants(f *testing.F) {
 	f.Add([]byte(small), uint64(0))
 	f.Fuzz(func(t *testing.T, text []byte, seed uint64) {
@@ -173,8 +173,8 @@ func FuzzMutants(f *testing.F) {
 	})
 }
 
-// TestTaint: a fault in bits that are masked away, or in a number that is not selected, is used
-// by nobody; one in others is.
+// TestTaint: a fault in bits that are masked out, or in a value that is not selected, is not
+// used; a fault in other bits is.
 func TestTaint(t *testing.T) {
 	const kernel = `.version 7.8
 .target sm_80
@@ -229,7 +229,7 @@ func TestTaint(t *testing.T) {
 	}
 }
 
-// TestArguments: the lines of which an argument is are those of the sources.
+// TestArguments: the lines in arguments.json match the sources.
 func TestArguments(t *testing.T) {
 	list, err := arguments()
 	if err != nil {
@@ -255,7 +255,7 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-// TestArray: the report of a kernel that is out of bounds says of which array.
+// TestArray: array names the array of an out-of-bounds access.
 func TestArray(t *testing.T) {
 	out := &ptx.Report{Kind: ptx.OutOfBounds, Space: "global", Allocation: "positions"}
 	for err, want := range map[error]string{

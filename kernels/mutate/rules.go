@@ -27,22 +27,22 @@ func Kinds() []string {
 	return []string{KindOperand, KindConstant, KindEdge, KindSense, KindRounding, KindType, KindWidth, KindFused, KindBarrier, KindAtomic, KindStore, KindAddress32}
 }
 
-// fault is one that can be planted in an instruction.
+// fault is a replacement of an instruction.
 type fault struct {
 	kind string
-	text string // what takes the instruction's place
-	// result is the instruction with the fault where it is one that writes one register; then
-	// the two results can be compared.
+	text string // the replacement
+	// result is the faulty instruction if it is a single one that writes one register. Then its
+	// result can be compared with the original's.
 	result written
 }
 
-// preceding is what is known where an instruction stands.
+// preceding has facts about the instructions before the current one.
 type preceding struct {
-	last     map[string]string  // the register of each class that was written last
-	products map[string]written // mul.rn by the register that they wrote, while nothing else has been
+	last     map[string]string  // the last register written, by class
+	products map[string]written // mul instructions by destination, while destination and operands have not been overwritten
 }
 
-// faults returns the faults of an instruction.
+// faults returns all faults of an instruction.
 func (c *preceding) faults(w written) []fault {
 	var list []fault
 	add := func(kind string, changed ...written) {
@@ -114,7 +114,7 @@ func (c *preceding) faults(w written) []fault {
 	return list
 }
 
-// writes returns the register that an instruction writes, if that is all that it does.
+// writes returns the register that an instruction writes; "" if it has any other effect.
 func (w written) writes() string {
 	switch w.parts()[0] {
 	case "st", "red", "atom", "cp", "bar", "barrier", "shfl", "vote", "redux", "ldmatrix", "mma", "ld":
@@ -126,7 +126,7 @@ func (w written) writes() string {
 	return w.operands[0]
 }
 
-// rounded returns the instruction with another rounding.
+// rounded returns the instruction with another rounding mode.
 func (w written) rounded() []written {
 	for _, r := range [][2]string{{"rn", "rz"}, {"rz", "rn"}, {"rni", "rzi"}, {"rzi", "rni"}, {"rmi", "rni"}, {"rpi", "rni"}} {
 		if w.has(r[0]) {
@@ -136,8 +136,8 @@ func (w written) rounded() []written {
 	return nil
 }
 
-// signed returns the instruction with a signed type for an unsigned one and the other way
-// round, where that makes a difference.
+// signed returns the instruction with a signed type replaced by an unsigned one, or the
+// reverse, if the result may differ.
 func (w written) signed() []written {
 	parts := w.parts()
 	switch parts[0] {
@@ -167,7 +167,7 @@ func (w written) signed() []written {
 	return []written{w.with(t, other)}
 }
 
-// narrower returns the load or store with half as many bits.
+// narrower returns a load or store with half the width.
 func (w written) narrower() []written {
 	parts := w.parts()
 	if parts[0] != "ld" && parts[0] != "st" || w.has("param") || w.has("v2") || w.has("v4") {
@@ -182,8 +182,8 @@ func (w written) narrower() []written {
 	return nil
 }
 
-// constants returns the instruction with a constant one larger; an element further of an
-// address.
+// constants returns the instruction with one constant increased by 1, or the offset of an
+// address by one element.
 func (w written) constants() []written {
 	var list []written
 	parts := w.parts()
@@ -220,7 +220,8 @@ func (w written) constants() []written {
 	return list
 }
 
-// sizeOf returns the bytes of an access's element, by the last word of its opcode.
+// sizeOf returns the size of an access's element in bytes, from the last part of the opcode;
+// 0 if it has none.
 func sizeOf(parts []string) int {
 	t := parts[len(parts)-1]
 	if len(t) < 2 {
@@ -233,8 +234,8 @@ func sizeOf(parts []string) int {
 	return n / 8
 }
 
-// others returns the instruction with operands exchanged where their order counts, and with
-// the register that was written last in the place of one.
+// others returns the instruction with two operands exchanged, if their order matters, and with
+// one operand replaced by the last register written.
 func (c *preceding) others(w written) []written {
 	var list []written
 	op := w.parts()[0]
@@ -260,7 +261,7 @@ func (c *preceding) others(w written) []written {
 	}
 	first := 1
 	if w.writes() == "" && op == "st" {
-		first = 1 // what is stored; the address is another kind
+		first = 1 // the stored value; a wrong address is another kind
 	}
 	for i := first; i < len(w.operands); i++ {
 		o := w.operands[i]
@@ -275,7 +276,7 @@ func (c *preceding) others(w written) []written {
 	return list
 }
 
-// fused returns an addition of a product as one instruction.
+// fused returns an fma in place of an addition of a product.
 func (c *preceding) fused(w written) (written, bool) {
 	parts := w.parts()
 	t := parts[len(parts)-1]
@@ -290,7 +291,7 @@ func (c *preceding) fused(w written) (written, bool) {
 	return w, false
 }
 
-// note takes notice of an instruction that stands before others.
+// note updates the facts after an instruction. labeled says that it has a label.
 func (c *preceding) note(w written, labeled bool) {
 	if labeled || w.parts()[0] == "bra" {
 		clear(c.products)
@@ -315,8 +316,8 @@ func (c *preceding) note(w written, labeled bool) {
 	}
 }
 
-// notAtomic returns an atomic as a load, an operation and a store; "" if it is none that has
-// such.
+// notAtomic returns an atomic operation as a load, an operation and a store; "" if it cannot
+// be written so.
 func (w written) notAtomic() string {
 	parts := w.parts()
 	if parts[0] != "atom" && parts[0] != "red" || w.guard != "" {

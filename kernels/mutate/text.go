@@ -4,14 +4,14 @@ import (
 	"strings"
 )
 
-// written is an instruction as it is written: @guard opcode operands ;
+// written is the text of an instruction: @guard opcode operands ;
 type written struct {
-	guard    string // "@%p1", "@!%p1" or nothing
+	guard    string // "@%p1", "@!%p1" or ""
 	op       string // "add.rn.f32"
 	operands []string
 }
 
-// read takes a statement's text apart: comments and line ends are lost.
+// read splits a statement's text into its parts. Comments and line ends are dropped.
 func read(text string) written {
 	text = strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(uncommented(text)), ";"))
 	var w written
@@ -93,10 +93,10 @@ func (w written) String() string {
 	return b.String() + ";"
 }
 
-// parts returns the opcode's words: "add", "rn", "f32".
+// parts returns the parts of the opcode: "add", "rn", "f32".
 func (w written) parts() []string { return strings.Split(w.op, ".") }
 
-// has reports whether one of the opcode's words is this one.
+// has reports whether the opcode has the given part.
 func (w written) has(word string) bool {
 	for _, p := range w.parts() {
 		if p == word {
@@ -106,8 +106,7 @@ func (w written) has(word string) bool {
 	return false
 }
 
-// with returns the instruction with a word of its opcode, the n-th of those that are it,
-// replaced.
+// with returns the instruction with the last occurrence of a part of its opcode replaced.
 func (w written) with(word, by string) written {
 	parts := w.parts()
 	for i := len(parts) - 1; i > 0; i-- { // the type stands at the end
@@ -134,12 +133,12 @@ func (w written) swapped(i, j int) written {
 	return w
 }
 
-// isRegister reports whether an operand is a register by itself, not a special one.
+// isRegister reports whether an operand is a single register that is not a special register.
 func isRegister(s string) bool {
 	return len(s) > 2 && s[0] == '%' && class(s) != "" && !strings.ContainsAny(s, ".+-|[{")
 }
 
-// class is what a register's name begins with before its number: "%rd" of "%rd12".
+// class returns a register's name without its number: "%rd" for "%rd12".
 func class(register string) string {
 	name := strings.TrimRight(register, "0123456789")
 	if name == register || len(name) < 2 {
@@ -148,5 +147,5 @@ func class(register string) string {
 	return name
 }
 
-// types are what registers of a class hold, as clang and nvcc name them.
+// types has the register type of each class, by the naming of clang and nvcc.
 var types = map[string]string{"%p": ".pred", "%rs": ".b16", "%h": ".b16", "%r": ".b32", "%f": ".f32", "%rd": ".b64", "%fd": ".f64"}

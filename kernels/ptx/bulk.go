@@ -7,16 +7,16 @@ import (
 )
 
 // cp.async.bulk from global to shared memory; an mbarrier counts the bytes. As with cp.async, a copy is
-// performed when it is waited for: when a thread tests the barrier, all arrivals of the phase have happened,
-// and the bytes of the issued copies are all that the phase still expects. For the checkers it is then a
-// store by the thread that issued it, and its effect on the barrier is a releasing atomic.
+// performed as late as possible: when a thread tests the barrier, all arrivals of the phase have happened,
+// and the issued copies have as many bytes as the phase still expects. To the checks, the copy is a store by
+// the thread that issued it, and its effect on the barrier is an atomic with release semantics.
 
 // bulkUnit is the alignment in bytes of the size and of both addresses of a copy.
 const bulkUnit = 16
 
 // bulkOp has the operands of cp.async.bulk other than the two addresses.
 type bulkOp struct {
-	size   uint32 // a row of 4 bytes
+	size   uint32 // offset of a 4-byte register
 	bar    memOp
 	barImm uint64
 }
@@ -90,8 +90,9 @@ func (c *bulkCopy) look() (whole bool, err error) {
 	return true, nil
 }
 
-// land performs the copies of a barrier if a thread waits for its phase, and their bytes are all that the
-// phase still expects. complete reports whether the barrier's word has the phase that the thread waits for.
+// land performs the copies of a barrier if no arrival is pending and the copies have as many bytes as the
+// phase still expects. complete reports whether the phase that the thread waits for is complete according to
+// the barrier's word; land then does nothing.
 func (b *block) land(bar uint64, complete func(word uint64) bool) error {
 	if len(b.bulk) == 0 || bar+8 > uint64(len(b.shared)) || bar%8 != 0 {
 		return nil
@@ -110,7 +111,7 @@ func (b *block) land(bar uint64, complete func(word uint64) bool) error {
 		}
 	}
 	if left > 0 {
-		return nil // not all are issued yet
+		return nil // some copies are not issued yet
 	}
 	for i := range b.bulk {
 		if c := &b.bulk[i]; c.bar == bar {
@@ -148,7 +149,8 @@ func (c *bulkCopy) arrive() error {
 	return nil
 }
 
-// overlaps reports whether n bytes at an address overlap the copy's source, or else its destination.
+// overlaps reports whether n bytes at an address overlap the copy's source or, if source is false, its
+// destination.
 func (c *bulkCopy) overlaps(at, n uint64, source bool) bool {
 	first := c.to
 	if source {
@@ -157,7 +159,7 @@ func (c *bulkCopy) overlaps(at, n uint64, source bool) bool {
 	return first < at+n && at < first+c.size
 }
 
-// decodeBulk decodes cp.async.bulk, after the words of its name.
+// decodeBulk decodes cp.async.bulk. The words of its name have been read.
 func (d *decoder) decodeBulk() error {
 	if d.take("tensor") {
 		return d.errorf("%s: tensor copies are not supported", d.in.op)

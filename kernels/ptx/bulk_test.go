@@ -8,8 +8,8 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// bulkKernel fills the array with the threads' numbers, copies it to shared memory in two
-// parts, and turns it round: in element 64 + i is 63 − i.
+// bulkKernel fills the array with thread indices, copies it to shared memory in two parts,
+// and stores it in reverse order: element 64 + i is 63 − i.
 const bulkKernel = `
 .shared .align 8 .b8 bar[8];
 setp.ne.u32 %p1, %r20, 0; mov.u32 %r7, 128;
@@ -87,7 +87,7 @@ func TestBulk(t *testing.T) {
 	}
 }
 
-// TestBulkUndefined takes along what of the source is not defined.
+// TestBulkUndefined checks that a copy of undefined bytes is undefined.
 func TestBulkUndefined(t *testing.T) {
 	text := strings.Replace(bulkKernel, "READY: st.global.u32 [%rd3], %r20;", "READY:", 1)
 	for _, written := range []int{256, 252} {

@@ -19,13 +19,13 @@ import (
 // not counted.
 const (
 	multiprocessors   = 132
-	residentBlocks    = 32 // of a multiprocessor
+	residentBlocks    = 32 // per multiprocessor
 	residentWarps     = 64
 	residentShared    = 228 << 10
 	sharedOfTheSystem = 1 << 10
 )
 
-// workspaceSize is the size in bytes of a grid's workspace: its size and a barrier, of 4 bytes each.
+// workspaceSize is the size in bytes of a grid's workspace: a 4-byte size and a 4-byte barrier.
 const workspaceSize = 8
 
 // howCooperative says how a launch is made cooperative.
@@ -37,7 +37,7 @@ const maxPolls int32 = 32
 // errYield ends a warp's turn.
 var errYield = errors.New("the turn ends")
 
-// Cooperative returns the kernel with launches that are cooperative, as by
+// Cooperative returns the kernel for cooperative launches, as with
 // cudaLaunchCooperativeKernel.
 func (k *kernel) Cooperative() device.BytesKernel {
 	c := *k
@@ -81,8 +81,8 @@ func (e *entry) readsWorkspace() bool {
 	return false
 }
 
-// allocWorkspace allocates the workspace of a cooperative launch, by which its blocks synchronize, if the
-// kernel reads its address. free frees it.
+// allocWorkspace allocates the workspace of a cooperative launch if the kernel reads its address. Blocks
+// synchronize by it. free frees it.
 func (l *launch) allocWorkspace() (free func(), err error) {
 	if !l.cooperative || !l.entry.readsWorkspace() {
 		return func() {}, nil
@@ -101,7 +101,7 @@ func (l *launch) allocWorkspace() (free func(), err error) {
 	return func() { d.mem.free(d.mem.find(uint64(p))) }, nil
 }
 
-// runTogether executes the blocks in turns.
+// runTogether executes the blocks of a cooperative launch in turns.
 func (l *launch) runTogether(number func(i uint64) uint64) error {
 	blocks := make([]*block, l.blocks())
 	for i := range blocks {
@@ -129,8 +129,8 @@ func (l *launch) runTogether(number func(i uint64) uint64) error {
 	return nil
 }
 
-// takeTurn executes a turn of a block, and reports whether it needs another. The block's memory is allocated
-// for its first turn.
+// takeTurn executes a turn of a block, and reports whether the block needs another turn. The block's memory
+// is allocated for its first turn.
 func (l *launch) takeTurn(b *block) (more bool, err error) {
 	if b.begun {
 		if l.checks != nil {

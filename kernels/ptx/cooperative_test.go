@@ -18,11 +18,11 @@ type gridCase struct {
 	grid     device.Dim
 	block    int
 	args     []any
-	kind     Kind   // of what is reported
-	at, with string // a text of the line of either access, in any order
+	kind     Kind   // of the expected report
+	at, with string // texts in the lines of the two accesses, in any order
 }
 
-// gridRounds is what the rounds of testdata/grid compute.
+// gridRounds computes the expected results of the rounds of testdata/grid.
 func gridRounds(blocks, threads, n int) []uint32 {
 	sums := sequence(blocks, func(b int) uint32 { return uint32(b) })
 	for range n {
@@ -101,7 +101,7 @@ func (c *gridCase) run(opt Options) error {
 	return k.run(opt)
 }
 
-// lineOfGrid returns where a text stands in grid.cu, which has it once.
+// lineOfGrid returns the line of a text that occurs once in grid.cu.
 func lineOfGrid(t *testing.T, text string) string {
 	source, err := os.ReadFile("testdata/grid/grid.cu")
 	if err != nil {
@@ -114,14 +114,14 @@ func lineOfGrid(t *testing.T, text string) string {
 	return fmt.Sprint("grid.cu:", 1+strings.Count(before, "\n"))
 }
 
-// TestCooperative runs kernels whose blocks wait for each other, in several orders, and the
-// same with a fault, which is reported in all of them.
+// TestCooperative runs kernels with blocks that wait for each other, in several orders of the
+// blocks. Kernels with a fault must be reported in every order.
 func TestCooperative(t *testing.T) {
 	line := func(a *Access) string { return fmt.Sprint(path.Base(a.File), ":", a.Line) }
 	for _, c := range gridCases() {
 		t.Run(fmt.Sprintf("%s/%v×%d", c.entry, c.grid, c.block), func(t *testing.T) {
 			on := AllChecks()
-			on.Uninit = c.kind != Race // what nobody has written so far is read in a race
+			on.Uninit = c.kind != Race // in a race, a thread may read memory that is not written yet
 			for _, seed := range []uint64{0, 1, 2, 3} {
 				err := c.run(Options{Checks: on, Shuffle: seed, Budget: 1 << 24})
 				if c.kind == noReport {
@@ -156,7 +156,7 @@ func TestCooperative(t *testing.T) {
 	}
 }
 
-// TestWhoWasNotAwaited names the block that the others do not wait for.
+// TestWhoWasNotAwaited checks that the report names the block that the others do not wait for.
 func TestWhoWasNotAwaited(t *testing.T) {
 	for _, c := range gridCases() {
 		if c.entry != "change_last__no_first_fence" {
@@ -172,7 +172,7 @@ func TestWhoWasNotAwaited(t *testing.T) {
 	}
 }
 
-// TestCooperativeErrors checks what a launch says that cannot be, or does not end.
+// TestCooperativeErrors checks the errors of launches that are invalid or do not end.
 func TestCooperativeErrors(t *testing.T) {
 	flag := []any{changes(make([]uint32, 1), nil)}
 	rounds := []any{changes(make([]uint32, 1<<20), nil), changes(make([]uint32, 1<<16), nil), device.U32(1)}
@@ -199,7 +199,7 @@ func TestCooperativeErrors(t *testing.T) {
 	}
 }
 
-// TestWorkspaceFreed checks that a launch leaves no memory behind, however it ends.
+// TestWorkspaceFreed checks that a launch frees its workspace, however it ends.
 func TestWorkspaceFreed(t *testing.T) {
 	for _, args := range [][]any{
 		{changes(make([]uint32, 64), nil), changes(make([]uint32, 4), nil), device.U32(2)},
@@ -220,8 +220,8 @@ func TestWorkspaceFreed(t *testing.T) {
 	}
 }
 
-// TestWorkspace reads where the workspace of the grid is in the two ways in which that is
-// written, and meets there as nvcc has it.
+// TestWorkspace reads the address of the grid's workspace in the two ways in which PTX can, and
+// synchronizes by it with the code that nvcc generates.
 func TestWorkspace(t *testing.T) {
 	const text = `.version 7.8
 .target sm_80

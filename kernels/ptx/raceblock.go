@@ -25,11 +25,11 @@ func (b *blockTime) begin(now stamp) {
 }
 
 // own reports whether an access of this launch is by the running block. In a cooperative launch it is called
-// only for accesses to the block's shared memory, which always are.
+// only for accesses to the block's shared memory, so the result is always true.
 func (b *blockTime) own(e stamp) bool { return e >= b.block }
 
-// blockOf returns the linear index of the block of an access of this launch; in a cooperative launch, of an
-// access to shared memory.
+// blockOf returns the linear index of the block that performed an access of this launch. In a cooperative
+// launch it is called only for accesses to shared memory.
 func (r *races) blockOf(e stamp) uint64 {
 	if r.own(e) {
 		return r.number

@@ -1,15 +1,15 @@
 package ptx
 
-// cuts is an immutable set of accesses by block: a persistent tree with 16 children per node, by the
-// hexadecimal digits of the block's linear index, highest first. Sets derived from each other share most of
-// their nodes, so joining them visits only the nodes that differ.
+// cuts is an immutable map from blocks to sets of accesses: a persistent tree with 16 children per node,
+// indexed by the hexadecimal digits of the block's linear index, highest first. Maps derived from each other
+// share most of their nodes, so their union visits only the nodes that differ.
 type cuts struct {
-	height uint       // of the tree, which has the blocks below 16^height
+	height uint       // height of the tree; its blocks are below 16^height
 	kids   *[16]*cuts // nil at height 0
 	cut    *cut       // at height 0
 }
 
-// only returns a set of accesses of one block.
+// only returns a map with the accesses of one block.
 func only(block uint64, c *cut) *cuts {
 	n := &cuts{cut: c}
 	for ; block>>(4*n.height) != 0; n = n.above(block >> (4 * n.height) & 15) {
@@ -17,7 +17,7 @@ func only(block uint64, c *cut) *cuts {
 	return n
 }
 
-// above returns a node of the next height with n as its child at digit.
+// above returns a new parent of n, with n as its child at digit.
 func (n *cuts) above(digit uint64) *cuts {
 	up := &cuts{height: n.height + 1, kids: new([16]*cuts)}
 	up.kids[digit] = n
@@ -37,7 +37,7 @@ func (n *cuts) of(block uint64) *cut {
 	return n.cut
 }
 
-// union returns the union of two sets; one of them if that includes all of the other.
+// union returns the union of two maps. If one includes the other, that one is returned itself.
 func union(a, b *cuts) *cuts {
 	if a == nil || b == nil || a == b {
 		if a == nil {

@@ -9,15 +9,16 @@ import (
 // Races in a cooperative launch, where blocks take turns.
 
 // gridRaces is the state of the race check of a cooperative launch: the clocks and views of the blocks that
-// wait for their turn, and the accesses to global memory. Blocks are usually ordered there, so accesses of
-// every block are recorded; in other launches two accesses, as far apart as possible, are enough.
+// wait for their turn, and the accesses to global memory. Blocks of a cooperative launch usually synchronize,
+// so accesses of every block are recorded. In other launches two accesses are enough, of different blocks or
+// warps if possible.
 type gridRaces struct {
 	waiting map[uint64]*blockRaces // by the block's linear index
 	pages   map[historyKey]*historyPage
-	last    *historyPage // the page that was requested last, and its key
+	last    *historyPage // the page requested last; its key is lastKey
 	lastKey historyKey
 	held    int64 // approximate bytes of all pages
-	limit   int64 // of held
+	limit   int64 // all accesses are dropped when held reaches it
 }
 
 // blockRaces is the state of the race check of a block that waits for its turn.
@@ -28,8 +29,8 @@ type blockRaces struct {
 }
 
 // history has the accesses to some bytes that have always been accessed together: the last weak write, and
-// the later accesses that no newer one replaces. For each block, kind and strength two are kept, as far apart
-// as possible, as in a granule.
+// the later accesses that no newer one replaces. Per block, kind and strength it has at most two, of different
+// warps if possible, as a granule has.
 type history struct {
 	write         event
 	writes, reads []event // by block, ascending; an atomic is a write
@@ -41,13 +42,13 @@ type event struct {
 	block uint64
 }
 
-// historyKey identifies racePageBytes of memory.
+// historyKey identifies a page of racePageBytes of memory.
 type historyKey struct {
 	memory *raceShadow
 	index  uint64
 }
 
-// historyPage is the histories of racePageBytes of memory, each of 1<<shift bytes.
+// historyPage has the histories of a page, each of 1<<shift bytes.
 type historyPage struct {
 	shift  uint
 	places []history
@@ -58,14 +59,14 @@ const (
 	eventBytes   = 16
 )
 
-// beginTogether makes the started launch a cooperative one, whose blocks take turns.
+// beginTogether sets the state for a cooperative launch, in which blocks take turns. The launch has begun.
 func (r *races) beginTogether() {
 	r.grid = &gridRaces{
 		waiting: map[uint64]*blockRaces{}, pages: map[historyKey]*historyPage{}, limit: r.pool.limit * 32,
 	}
 }
 
-// leave ends the block's turn. shared is its shared memory.
+// leave ends the running block's turn. shared is the block's shared memory.
 func (r *races) leave(shared *raceShadow) {
 	r.catchUp(shared)
 	r.grid.waiting[r.number] = &blockRaces{r.blockTime, r.blockViews, r.deferred.loaded, r.deferred.written}
@@ -97,7 +98,7 @@ func (g *gridRaces) drop() {
 	g.last, g.held = nil, 0
 }
 
-// page returns the page of a key, with histories of at most 1<<shift bytes.
+// page returns the page of a key. Its histories are of at most 1<<shift bytes; a coarser page is split.
 func (g *gridRaces) page(key historyKey, shift uint) *historyPage {
 	if g.last != nil && g.lastKey == key && g.last.shift <= shift {
 		return g.last
@@ -131,11 +132,11 @@ func (r *races) places(s *raceShadow, a *raceAccess, lane int) []history {
 	return p.places[first : first+1<<(shift-p.shift)]
 }
 
-// checkGrid is check for global memory in a cooperative launch.
+// checkGrid is check for an access to global memory in a cooperative launch.
 func (r *races) checkGrid(s *raceShadow, a *raceAccess) (lane int, with stamp) {
 	writes, lanes := a.stamp.writes(), a.mask
 	if a.same && !writes && r.knowAlike(a.stamp.warp()) {
-		// All lanes read one place; recording two of them is enough.
+		// All lanes read the same address; recording two of them is enough.
 		two := lanes & (lanes - 1)
 		lanes = lanes&-lanes | two&-two
 	}
@@ -172,7 +173,7 @@ func (r *races) knowAlike(warp int) bool {
 	return r.warps[warp].lanes == nil && (warp >= len(r.apart) || !r.apart[warp])
 }
 
-// races reports whether an earlier access e and a lane's access s, one of them a write, are a race.
+// races reports whether an earlier access e and a lane's access s form a race. At least one is a write.
 func (r *races) races(e event, s stamp, lane int, a *raceAccess) bool {
 	switch {
 	case e.at < a.floor:
@@ -185,8 +186,8 @@ func (r *races) races(e event, s stamp, lane int, a *raceAccess) bool {
 	return !r.beforeIn(e.at, s, e.block) && !a.sameValue(e.at, s, lane)
 }
 
-// remember records an access in a history. Earlier accesses are ordered before it, or strong as it is, or
-// their race with it was reported.
+// remember records an access in a history. Each earlier access is ordered before it, is strong like it, or
+// its race with it has been reported.
 func (r *races) remember(h *history, s stamp) {
 	switch {
 	case s&stampStrong == 0 && s.kind() == accessStore:
@@ -198,12 +199,12 @@ func (r *races) remember(h *history, s stamp) {
 	}
 }
 
-// add adds an access of the running block to a list of its kind. It replaces those of the block
-// whose later races are races with it too, and two of its strength remain.
+// add adds an access of the running block to a list of its kind. It removes accesses of the block if any
+// later race with them is also a race with s. At most two accesses of the strength of s remain.
 func (r *races) add(list []event, s stamp) []event {
 	first, _ := slices.BinarySearchFunc(list, r.number, func(e event, block uint64) int { return cmp.Compare(e.block, block) })
 	last := first
-	var alike [2]int // indices of the accesses of its strength
+	var alike [2]int // indices of accesses with the strength of s
 	n := 0
 	for at := first; at < len(list) && list[at].block == r.number; at++ {
 		e := list[at].at

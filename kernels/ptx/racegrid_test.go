@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestCuts compares unions of sets of accesses with maps, of blocks whose numbers are near
-// each other and of such that are far apart.
+// TestCuts compares unions of cuts with Go maps, for blocks with indices that are close
+// together and far apart.
 func TestCuts(t *testing.T) {
 	for seed := range uint64(50) {
 		rng := rand.New(rand.NewPCG(3, seed))
@@ -49,8 +49,8 @@ func TestCuts(t *testing.T) {
 	}
 }
 
-// TestNarrowPlaces lets two blocks publish to their own threads alone, at one place, in
-// turns: each of them finds its own there when it comes back.
+// TestNarrowPlaces lets two blocks, in turns, publish data to their own threads (CTA scope) by
+// atomics on the same address. In its next turn, each block synchronizes with its own only.
 func TestNarrowPlaces(t *testing.T) {
 	r, s, none := newRaces(), newRaceShadow(1<<20), newRaceShadow(0)
 	r.beginLaunch(2 * warpSize)

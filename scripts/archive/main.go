@@ -2,8 +2,9 @@
 //
 //	go run ./scripts/archive FOLDER FILE TIME
 //
-// Equal folders give equal bytes on every system: files are in the order of their names, of
-// TIME (RFC 3339), of nobody, and may be executed where their owner may.
+// Equal folders give equal bytes on every system: files are sorted by name, have the
+// modification time TIME (RFC 3339) and no owner, and are executable if their owner can
+// execute them.
 package main
 
 import (
@@ -52,7 +53,7 @@ func run(args []string) error {
 
 // entry is a file of an archive.
 type entry struct {
-	name string // with slashes, from the folder's own name on
+	name string // slash-separated path that begins with the folder's name
 	mode fs.FileMode
 	size int64
 	path string

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// TestArchives: equal folders, made in another order at another time, are equal bytes, and unpack.
+// TestArchives: equal folders, created in another order and at another time, give equal bytes that can be unpacked.
 func TestArchives(t *testing.T) {
 	t.Chdir(t.TempDir())
 	const commit = "2024-05-06T07:08:09+02:00"

@@ -20,10 +20,10 @@ type checkpointHeader struct {
 
 const checkpointHeaderSize = 7 * 4
 
-// versionedMagic begins the checkpoints of llama2.c's later formats: "ak42".
+// versionedMagic is the magic number of llama2.c's later checkpoint formats: "ak42".
 const versionedMagic = 0x616b3432
 
-// checkpointField gives the names that llama2.c has for the fields of a Config.
+// checkpointField returns llama2.c's name for a field of Config.
 func checkpointField(field string) string {
 	names := map[string]string{
 		"Dim": "dim", "HiddenDim": "hidden_dim", "Layers": "n_layers", "QueryHeads": "n_heads",
@@ -32,7 +32,7 @@ func checkpointField(field string) string {
 	return names[field]
 }
 
-// config checks the header and returns what it says.
+// config checks the header and converts it to a Config.
 func (h checkpointHeader) config() (Config, error) {
 	if uint32(h.Dim) == versionedMagic {
 		return Config{}, fmt.Errorf("the magic number ak42 of a later format; only the legacy format, version 0, is supported")
@@ -63,8 +63,8 @@ func (h checkpointHeader) config() (Config, error) {
 }
 
 // ReadCheckpoint reads a llama2.c checkpoint of the given size in the legacy
-// format: the header, and then all weights in binary32. name is for errors.
-// Nothing is allocated before the size turns out to be what the header calls for.
+// format: the header, and then all weights in binary32. Errors mention name.
+// Nothing is allocated before size is compared with the size that the header implies.
 func ReadCheckpoint(r io.ReaderAt, size int64, name string) (*Model, error) {
 	m, err := readCheckpoint(r, size)
 	if err != nil {
@@ -109,8 +109,9 @@ func readCheckpoint(r io.ReaderAt, size int64) (*Model, error) {
 	return m, nil
 }
 
-// stretch is a part of a checkpoint: count tensors of rows × cols one after the
-// other, one for each layer or only one. set takes the i-th; nil skips them.
+// stretch is a run of consecutive tensors in a checkpoint: count tensors of
+// rows × cols, one per layer or a single one. set stores the i-th tensor; if set
+// is nil, the tensors are skipped.
 type stretch struct {
 	name              string
 	count, rows, cols int
@@ -141,7 +142,7 @@ func (s stretch) read(r io.ReaderAt, offset int64) error {
 	return nil
 }
 
-// checkpointPlan lists the stretches of a checkpoint in the order of the file.
+// checkpointPlan lists the stretches of a checkpoint in file order.
 func (m *Model) checkpointPlan(ownClassifier bool) []stretch {
 	c := &m.cfg
 	qDim, kvDim := c.QueryHeads*c.HeadSize, c.KVHeads*c.HeadSize

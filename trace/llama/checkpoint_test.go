@@ -12,7 +12,7 @@ import (
 	"kvcompress/trace/tokenizer"
 )
 
-// opening is what stories260K says greedily after "Once upon a time".
+// opening is the greedy continuation by stories260K of "Once upon a time".
 const opening = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball."
 
 func TestStories260K(t *testing.T) {
@@ -34,7 +34,7 @@ func TestStories260K(t *testing.T) {
 	}
 }
 
-// A classifier of its own that is the embedding changes nothing; another does.
+// A separate classifier that equals the embedding does not change the results; another does.
 func TestOwnClassifier(t *testing.T) {
 	c := randomCheckpoint(1)
 	logits := func() []float32 {

@@ -1,12 +1,13 @@
 package llama
 
-// lanes is the number of interleaved parts in which a dot product is summed: an
-// addition then need not wait for the one before it, and a vector register of
-// eight numbers does eight of them at a time.
+// lanes is the number of interleaved partial sums of a dot product. Additions to
+// different partial sums do not wait for each other, and one vector register of
+// eight numbers holds all partial sums.
 const lanes = 8
 
-// dot returns a·b: element i goes to part i mod 8, those beyond the last multiple
-// of eight to part 0, and then the parts are summed by halves.
+// dot returns a·b. Element i is added to partial sum i mod 8; the elements after the
+// last multiple of eight are added to partial sum 0. The partial sums are then added
+// pairwise, by halves.
 func dot(a, b []float32) float32 {
 	b = b[:len(a)]
 	var s [lanes]float32
@@ -15,8 +16,8 @@ func dot(a, b []float32) float32 {
 	return sumLanes(&s, a[whole:], b[whole:])
 }
 
-// dotLanes adds the products of a and b, of which there is a multiple of eight, to
-// their parts.
+// dotLanes adds the products of a and b to the partial sums. The length of a is a
+// multiple of eight.
 func dotLanes(s *[lanes]float32, a, b []float32) {
 	s0, s1, s2, s3, s4, s5, s6, s7 := s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]
 	for len(a) >= lanes && len(b) >= lanes {
@@ -33,8 +34,8 @@ func dotLanes(s *[lanes]float32, a, b []float32) {
 	*s = [lanes]float32{s0, s1, s2, s3, s4, s5, s6, s7}
 }
 
-// sumLanes adds the products of the rest of a dot product to part 0, and sums the
-// parts.
+// sumLanes adds the remaining products of a dot product to partial sum 0, and returns
+// the sum of the partial sums.
 func sumLanes(s *[lanes]float32, a, b []float32) float32 {
 	for i := range a {
 		s[0] += float32(a[i] * b[i])
@@ -42,7 +43,7 @@ func sumLanes(s *[lanes]float32, a, b []float32) float32 {
 	return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]))
 }
 
-// dots returns a·b for each of four b's, each of which is the same as dot's.
+// dots returns a·b for each of four vectors b. Each result has the same bits as dot's.
 func dots(a []float32, b *[4][]float32) [4]float32 {
 	var s [4][lanes]float32
 	whole := len(a) &^ (lanes - 1)
@@ -54,8 +55,8 @@ func dots(a []float32, b *[4][]float32) [4]float32 {
 	return sums
 }
 
-// dotsLanesPlain is dotLanes for each of four b's, of which only the first len(a)
-// elements count.
+// dotsLanesPlain is dotLanes for each of four vectors b. Only their first len(a)
+// elements are used.
 func dotsLanesPlain(s *[4][lanes]float32, a []float32, b *[4][]float32) {
 	for i := range b {
 		dotLanes(&s[i], a, b[i][:len(a)])

@@ -6,8 +6,7 @@ import "github.com/klauspost/cpuid/v2"
 
 var hasAVX2 = cpuid.CPU.Supports(cpuid.AVX2)
 
-// dotsLanesAVX2 does for n elements, a positive multiple of eight, what
-// dotsLanesPlain does.
+// dotsLanesAVX2 is dotsLanesPlain for n elements, a positive multiple of eight.
 //
 //go:noescape
 func dotsLanesAVX2(s *[4][lanes]float32, a, b0, b1, b2, b3 *float32, n int)

@@ -6,12 +6,11 @@ import (
 	"testing"
 )
 
-// Four dots at once are, to the bit, what one after the other is, and that is the
-// order that dot's doc comment states.
+// dots equals dot to the bit, and dot adds in the order of its doc comment.
 func TestDots(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
 	vector := func(n int) []float32 {
-		x := make([]float32, n+5) // what is beyond n must not count
+		x := make([]float32, n+5) // elements after n must not be used
 		for i := range x {
 			x[i] = float32(random.NormFloat64())
 		}

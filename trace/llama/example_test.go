@@ -7,7 +7,7 @@ import (
 	"kvcompress/trace/llama"
 )
 
-// A model goes on with a text greedily: each token is the likeliest one after those before.
+// A model continues a text greedily: each new token is the likeliest one.
 func ExampleSession() {
 	m, err := models.Load("recall-0") // llama.Load reads a folder or a checkpoint
 	if err != nil {

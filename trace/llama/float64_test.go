@@ -2,9 +2,9 @@ package llama_test
 
 import "math"
 
-// runFloat64 runs a llama2.c model the long way: all tokens at once, in float64,
-// with nothing kept from one token to the next. It returns q [Layers, heads, head
-// size], k and v of each token, and the logits of the last.
+// runFloat64 is a straightforward reference implementation of a llama2.c model: all
+// tokens at once, in float64, without a KV cache. It returns q [Layers, heads, head
+// size], k and v of each token, and the logits of the last token.
 func (c *checkpoint) runFloat64(tokens []int) (q, k, v [][]float64, logits []float64) {
 	n := len(tokens)
 	q, k, v = make([][]float64, n), make([][]float64, n), make([][]float64, n)

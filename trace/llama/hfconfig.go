@@ -12,7 +12,7 @@ import (
 	"kvcompress/trace"
 )
 
-// hfConfig is the part of a Hugging Face config.json that decides what a Llama
+// hfConfig is the part of a Hugging Face config.json that affects what a Llama
 // model computes.
 type hfConfig struct {
 	Architectures []string `json:"architectures"`
@@ -22,7 +22,7 @@ type hfConfig struct {
 	IntermediateSize  int     `json:"intermediate_size"`
 	HiddenLayers      int     `json:"num_hidden_layers"`
 	AttentionHeads    int     `json:"num_attention_heads"`
-	KeyValueHeads     *int    `json:"num_key_value_heads"` // null: as many as there are heads
+	KeyValueHeads     *int    `json:"num_key_value_heads"` // null: num_attention_heads
 	HeadDim           *int    `json:"head_dim"`            // null: hidden_size / num_attention_heads
 	VocabSize         int     `json:"vocab_size"`
 	MaxPositions      int     `json:"max_position_embeddings"`
@@ -38,8 +38,8 @@ type hfConfig struct {
 	LayerTypes       []string `json:"layer_types"`
 
 	RopeTheta      *float64        `json:"rope_theta"`
-	RopeScaling    *hfRope         `json:"rope_scaling"`    // the older spelling
-	RopeParameters *hfRope         `json:"rope_parameters"` // the newer one
+	RopeScaling    *hfRope         `json:"rope_scaling"`    // the older name
+	RopeParameters *hfRope         `json:"rope_parameters"` // the newer name
 	Quantization   json.RawMessage `json:"quantization_config"`
 	PartialRotary  *float64        `json:"partial_rotary_factor"`
 
@@ -47,10 +47,10 @@ type hfConfig struct {
 	EOS tokenIDs `json:"eos_token_id"`
 }
 
-// hfRope is a rotary embedding. Its fields are null where the file leaves them out.
+// hfRope is a rotary embedding. Fields that the file omits are nil.
 type hfRope struct {
 	RopeType       *string  `json:"rope_type"`
-	Type           *string  `json:"type"` // what rope_type was called before
+	Type           *string  `json:"type"` // the older name of rope_type
 	RopeTheta      *float64 `json:"rope_theta"`
 	Factor         *float64 `json:"factor"`
 	LowFreqFactor  *float64 `json:"low_freq_factor"`
@@ -66,21 +66,21 @@ type hfRope struct {
 	Truncate        *bool    `json:"truncate"`
 }
 
-// hfFamily is an architecture of Hugging Face's transformers: what its configuration class
-// takes where config.json leaves something out, and which switches it listens to.
+// hfFamily is an architecture of Hugging Face's transformers: the defaults of its configuration
+// class for fields that config.json omits, and the switches that it supports.
 type hfFamily struct {
 	defaults hfConfig
 
 	qkvBias  bool // q, k and v always have a bias
 	attnBias bool // attention_bias gives q, k, v and the output projection one
 	mlpBias  bool // mlp_bias gives the feed-forward layer one
-	qkNorm   bool // each query and key is normalized before it is turned
+	qkNorm   bool // each query and key is normalized before RoPE
 
-	window  bool // sliding_window is the window of every layer
-	windows bool // with use_sliding_window, that of the layers from max_window_layers on, or of those that layer_types names
+	window  bool // sliding_window applies to every layer
+	windows bool // with use_sliding_window, it applies to the layers from max_window_layers on, or to those listed in layer_types
 }
 
-// hfFamilies are the architectures that compute what this package does.
+// hfFamilies are the supported architectures.
 func hfFamilies() map[string]hfFamily {
 	number := func(n int) *int { return &n }
 	llama := hfConfig{
@@ -122,7 +122,7 @@ func (t *tokenIDs) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// hfField gives config.json's names for the fields of a Config.
+// hfField returns config.json's name for a field of Config.
 func hfField(field string) string {
 	names := map[string]string{
 		"Dim": "hidden_size", "HiddenDim": "intermediate_size", "Layers": "num_hidden_layers",
@@ -132,7 +132,7 @@ func hfField(field string) string {
 	return names[field]
 }
 
-// hfModel is what config.json says: the Config, and which weights there are.
+// hfModel is the content of config.json: the Config, and which weights the model has.
 type hfModel struct {
 	Config
 	tied    bool // the output layer is the embedding
@@ -223,7 +223,7 @@ func familyOf(architectures []string) (hfFamily, error) {
 	return family, nil
 }
 
-// supported refuses models that this package would silently compute wrong.
+// supported returns an error for models that this package would silently compute incorrectly.
 func (f *hfConfig) supported(family hfFamily) error {
 	switch {
 	case f.HiddenAct != "silu":
@@ -238,7 +238,8 @@ func (f *hfConfig) supported(family hfFamily) error {
 	return nil
 }
 
-// slidingWindows returns the window of each layer, 0 for none, or nil if none has one.
+// slidingWindows returns the attention window of each layer, 0 for no window; nil if no layer
+// has one.
 func (f *hfConfig) slidingWindows(family hfFamily) ([]int, error) {
 	windowed := func(layer int) bool { return family.window }
 	if family.windows {
@@ -271,8 +272,8 @@ func (f *hfConfig) slidingWindows(family hfFamily) ([]int, error) {
 	return windows, nil
 }
 
-// rope reads the rotary embedding. Where the older rope_scaling and the newer
-// rope_parameters are both there, the older one counts, and the newer one not at all.
+// rope reads the rotary embedding. If the file has both the older rope_scaling and the newer
+// rope_parameters, the newer one is ignored.
 func (f *hfConfig) rope(cfg *Config) error {
 	cfg.Rope = trace.Rope{Base: 10000, RotarySize: cfg.HeadSize, Pairing: trace.Half}
 	if f.RopeTheta != nil {
@@ -291,13 +292,12 @@ func (f *hfConfig) rope(cfg *Config) error {
 		return fmt.Errorf("rope_theta: %g is not a number from %d to %g", r.Base, trace.MinRopeBase, trace.MaxRopeBase)
 	}
 	if cfg.HeadSize > kv.MaxHeadSize {
-		return nil // a trace has no place for it, which its writer says
+		return nil // a trace cannot store such heads; its writer reports the error
 	}
 	return cfg.Rope.Check()
 }
 
-// read reads a rotary embedding into the Rope of a configuration, and how many positions it
-// makes.
+// read sets the Rope of a configuration, and MaxPositions if the scaling extends it.
 func (p *hfRope) read(cfg *Config) error {
 	r := &cfg.Rope
 	if p.RopeTheta != nil {
@@ -360,13 +360,14 @@ func (p *hfRope) dynamic(cfg *Config) error {
 	return nil
 }
 
-// extended returns how many positions a scaling makes of a model's.
+// extended returns the number of positions after scaling by a factor, at most maxPositions.
 func extended(positions int, factor float64) int {
 	return int(min(maxPositions, max(float64(positions), float64(positions)*factor)))
 }
 
-// yarnMagnitude returns the factor of queries and keys that is not stated: a tenth of the
-// logarithm of the scaling's factor, and 1.
+// yarnMagnitude returns the default YaRN attention factor, by which queries and keys are
+// multiplied: m(1) with m(s) = 0.1·s·ln(factor) + 1, or m(mscale)/m(mscale_all_dim) if the file
+// has both.
 func (p *hfRope) yarnMagnitude(factor float64) float64 {
 	of := func(scale float64) float64 {
 		if factor <= 1 {
@@ -380,7 +381,7 @@ func (p *hfRope) yarnMagnitude(factor float64) float64 {
 	return of(1)
 }
 
-// or returns *p, or otherwise where the file has none.
+// or returns *p, or otherwise if p is nil.
 func or[T any](p *T, otherwise T) T {
 	if p == nil {
 		return otherwise
@@ -388,7 +389,7 @@ func or[T any](p *T, otherwise T) T {
 	return *p
 }
 
-// nonzero returns *p, or otherwise where the file has none or a 0.
+// nonzero returns *p, or otherwise if p is nil or *p is 0.
 func nonzero(p *float64, otherwise float64) float64 {
 	if p == nil || *p == 0 {
 		return otherwise

@@ -11,7 +11,7 @@ import (
 	"kvcompress/trace"
 )
 
-// minimal is a config.json with what cannot be left out, and more.
+// minimal is a config.json with the required fields and more.
 func minimal(t testing.TB, more string) []byte {
 	t.Helper()
 	config := map[string]any{}
@@ -148,7 +148,7 @@ func TestParseConfigErrors(t *testing.T) {
 }
 
 func TestRotation(t *testing.T) {
-	// One head of four elements, two pairs, turned by a quarter and by nothing.
+	// One head with four elements: two pairs, one rotated by 90° and one not rotated.
 	r := rotation{cos: []float32{0, 1}, sin: []float32{1, 0}}
 	neighbours := []float32{1, 2, 3, 4}
 	r.apply(neighbours, trace.Rope{RotarySize: 4, Pairing: trace.Interleaved})

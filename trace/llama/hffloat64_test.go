@@ -10,10 +10,11 @@ import (
 	"kvcompress/dtype"
 )
 
-// forward runs a Hugging Face folder the long way, in float64, as the configuration classes
-// and modelling code of transformers describe it: every layer over all tokens, of which the
-// first calls[0] enter together, the next calls[1], and so on. It returns q, k and v of each
-// token, layer-major as a trace has them, and the logits of the last.
+// forward is a straightforward reference implementation of a model in a Hugging Face folder,
+// in float64, after the configuration classes and modelling code of transformers. Every layer
+// processes all tokens. The first calls[0] tokens are fed together, then the next calls[1],
+// and so on. It returns q, k and v of each token, layer-major as in a trace, and the logits
+// of the last token.
 func (f *folder) forward(tokens []int, calls []int) (q, k, v [][]float64, logits []float64) {
 	dim, heads, kvHeads := f.number("hidden_size"), f.number("num_attention_heads"), f.number("num_key_value_heads")
 	size := f.number("head_dim")
@@ -91,7 +92,7 @@ func (f *folder) norm(x []float64, weight []float32) []float64 {
 	return (&checkpoint{}).rms(x, weight) // ε is 1e-5 in both
 }
 
-// window is the window of a layer: f.windows, for these tests state it.
+// window returns the sliding window of a layer, which these tests state in f.windows.
 func (f *folder) window(layer int) int {
 	if f.windows == nil {
 		return 0
@@ -132,8 +133,8 @@ func (f *folder) frequencies(length int) (freqs []float64, magnitude float64) {
 	return freqs, magnitude
 }
 
-// randomFolder makes a small model of an architecture, with the tensors that its
-// configuration calls for.
+// randomFolder returns a small random model of an architecture, with the tensors that its
+// configuration requires.
 func randomFolder(seed uint64, architecture string, more map[string]any) *folder {
 	f := &folder{
 		config: map[string]any{
@@ -190,8 +191,8 @@ func randomFolder(seed uint64, architecture string, more map[string]any) *folder
 	return f
 }
 
-// Every architecture and rotary scaling computes what the long way does. Prompts are longer
-// than the windows and than a dynamic scaling's positions, and a token is fed alone after.
+// Every architecture and rotary scaling agrees with forward. Prompts are longer than the
+// windows and than the original positions of a dynamic scaling, and then one token is fed alone.
 func TestArchitectures(t *testing.T) {
 	scaling := func(text string) map[string]any {
 		var rope map[string]any

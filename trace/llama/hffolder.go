@@ -15,14 +15,14 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// maxJSON bounds the JSON files of a folder. The index of a model of a thousand
-// tensors takes about a hundred thousand bytes.
+// maxJSON is the largest size in bytes of a JSON file in a folder. The index of a
+// model with a thousand tensors has about a hundred thousand bytes.
 const maxJSON = 16 << 20
 
 // LoadFS reads a model from a Hugging Face folder: config.json, the weights in
 // model.safetensors or in the files that model.safetensors.index.json lists, and
-// the tokens that end a text from generation_config.json, if that is there. The files can
-// be read at any place, as those of package embed and of [os.DirFS] can.
+// the end-of-text tokens from generation_config.json, if it exists. The weight files must
+// implement io.ReaderAt, as those of package embed and of [os.DirFS] do.
 func LoadFS(dir fs.FS) (*Model, error) {
 	m, err := loadFolder(dir)
 	if err != nil {
@@ -60,8 +60,8 @@ func readJSON(dir fs.FS, name string) ([]byte, error) {
 	return data, nil
 }
 
-// readGenerationConfig takes the tokens that end a text from where chat models
-// list all of theirs.
+// readGenerationConfig reads the end-of-text tokens from generation_config.json, where
+// chat models list all of them.
 func readGenerationConfig(dir fs.FS, cfg *Config) error {
 	const name = "generation_config.json"
 	data, err := readJSON(dir, name)
@@ -116,7 +116,7 @@ func (s *shards) close() error {
 func (s *shards) open(dir fs.FS) error {
 	const single, indexName = "model.safetensors", "model.safetensors.index.json"
 	file, err := s.openFile(dir, single)
-	if err == nil { // it counts, even beside an index
+	if err == nil { // it takes precedence over an index
 		for _, name := range file.Names() {
 			s.tensors[name] = file
 		}
@@ -193,7 +193,7 @@ func (s *shards) model(cfg hfModel) (*Model, error) {
 	return m, r.err
 }
 
-// unused returns the tensors that have no place in the model, but for those that follow from
+// unused returns the tensors that the model does not use, except those that can be derived from
 // others.
 func (s *shards) unused(tied bool) []string {
 	var unused []string
@@ -278,9 +278,8 @@ func (r *reader) tensor(name string, rows, cols int, shape []int64) matrix {
 	return m
 }
 
-// matrix reads a tensor, whose shape must be the given one. The safetensors file
-// holds as many bytes as its header says, so that nothing is allocated that is
-// not there to be read.
+// matrix reads a tensor of the given shape. The file is known to have all the bytes that
+// its header lists, so no allocation exceeds the file's size.
 func (s shard) matrix(name string, rows, cols int, shape []int64) (matrix, error) {
 	info, _ := s.Tensor(name)
 	if !slices.Equal(info.Shape, shape) {

@@ -33,8 +33,8 @@ type folder struct {
 	tensors map[string]tensor
 }
 
-// halves reorders the rows of wq or wk from pairs of neighbours, as llama2.c turns
-// them, to pairs half a head apart.
+// halves reorders the rows of wq or wk from adjacent pairs, which llama2.c rotates, to
+// pairs half a head apart.
 func halves(w []float32, headSize, cols int) []float32 {
 	out := make([]float32, 0, len(w))
 	for head := range slices.Chunk(w, headSize*cols) {
@@ -47,7 +47,7 @@ func halves(w []float32, headSize, cols int) []float32 {
 	return out
 }
 
-// folder makes of a checkpoint what Hugging Face would.
+// folder converts a checkpoint to a Hugging Face folder.
 func (c *checkpoint) folder() *folder {
 	f := &folder{
 		config: map[string]any{
@@ -150,8 +150,8 @@ func (f *folder) write(t testing.TB, format dtype.DType, files int) string {
 	return dir
 }
 
-// The same model from both kinds of source says the same, in every number format
-// and from one file or two.
+// The same model from a checkpoint and from a folder generates the same tokens, in every
+// number format and from one file or two.
 func TestStories260KAsHuggingFace(t *testing.T) {
 	path := sharedModel(t, "stories260K.bin")
 	data, err := os.ReadFile(path)
@@ -172,7 +172,7 @@ func TestStories260KAsHuggingFace(t *testing.T) {
 		name   string
 		format dtype.DType
 		files  int
-		tokens int // of 300 that must agree: rounded weights take another turn somewhere
+		tokens int // of 300 that must agree: with rounded weights the texts diverge somewhere
 	}{
 		{"f32", dtype.F32, 1, 300},
 		{"f32 in two files", dtype.F32, 2, 300},
@@ -208,8 +208,8 @@ func TestFolderGivesTheCheckpointsTensors(t *testing.T) {
 	closeTo(t, "logits", 49, gotLogits, widen(wantLogits))
 }
 
-// A bias of zero changes nothing, another does what the same shift of the result
-// would.
+// A zero bias does not change the results. Another bias has the effect of adding it to the
+// product.
 func TestBias(t *testing.T) {
 	c := randomCheckpoint(5)
 	tokens := someTokens(10)
@@ -236,7 +236,7 @@ func TestBias(t *testing.T) {
 			t.Errorf("a bias of 0.5 moves element %d by %g", i, d)
 		}
 	}
-	// Qwen2 has the first three of these and does not say so.
+	// Qwen2 always has the first three of these, without a field in config.json.
 	f.config["architectures"] = []string{"Qwen2ForCausalLM"}
 	delete(f.config, "attention_bias")
 	for l := range c.layers {
@@ -264,7 +264,7 @@ func TestFolderDetails(t *testing.T) {
 	}
 }
 
-// What else a folder has does nothing, whatever it is, and is named.
+// Other tensors of a folder have no effect, whatever they are, and Unused names them.
 func TestFolderUnused(t *testing.T) {
 	f := randomCheckpoint(6).folder()
 	want, _ := rows(t, load(t, f.write(t, dtype.F32, 1)), someTokens(5), 5)
@@ -276,7 +276,7 @@ func TestFolderUnused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A format of 32 bits that is not known yet, at the place of the tensor's own.
+	// An unknown number format of 32 bits in place of the tensor's own.
 	at := bytes.Index(data, []byte(name))
 	data = slices.Concat(data[:at], bytes.Replace(data[at:], []byte(`"F32"`), []byte(`"Q32"`), 1))
 	if err := os.WriteFile(path, data, 0o600); err != nil {
@@ -289,7 +289,7 @@ func TestFolderUnused(t *testing.T) {
 	if got, _ := rows(t, m, someTokens(5), 5); !slices.EqualFunc(want, got, slices.Equal) {
 		t.Error("an unused tensor changes the numbers")
 	}
-	// A single file counts, whatever an index beside it says.
+	// A single file takes precedence over an index.
 	writeFile(t, dir, "model.safetensors.index.json", []byte(`{"weight_map": {"x": "none.safetensors"}}`))
 	load(t, dir)
 }

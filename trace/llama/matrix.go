@@ -8,8 +8,7 @@ import (
 )
 
 // matrix is a weight matrix in the number format of its file. Rows are decoded
-// as they are needed, except that binary32, which needs no decoding, is kept as
-// numbers.
+// when they are used; binary32 needs no decoding and is stored as []float32.
 type matrix struct {
 	rows, cols int
 	numbers    []float32 // if the format is F32, else nil
@@ -17,9 +16,9 @@ type matrix struct {
 	raw        []byte
 }
 
-// newMatrix takes over raw, which holds rows·cols numbers, little endian. It
-// refuses weights that are not finite: they would only show up much later, as
-// nonsense in a trace.
+// newMatrix takes ownership of raw, which holds rows·cols numbers, little endian.
+// Weights that are not finite are an error here, because otherwise they would only
+// show up much later, as NaNs in a trace.
 func newMatrix(rows, cols int, format dtype.DType, raw []byte) (matrix, error) {
 	m := matrix{rows: rows, cols: cols, format: format, raw: raw}
 	if format == dtype.F32 {
@@ -36,7 +35,7 @@ func newMatrix(rows, cols int, format dtype.DType, raw []byte) (matrix, error) {
 	return m, nil
 }
 
-// row returns row r, in buf if it had to be decoded.
+// row returns row r. If it has to be decoded, the result is in buf.
 func (m *matrix) row(r int, buf []float32) []float32 {
 	if m.numbers != nil {
 		return m.numbers[r*m.cols : (r+1)*m.cols]
@@ -59,15 +58,15 @@ func firstNotFinite(x []float32) int {
 // multiply sets dst[t] = m·x[t] (+ bias, if it is not nil) for each of n
 // vectors. dst is [n, rows], x is [n, cols].
 //
-// Each number is one dot, whose order of addition does not depend on n or on the
-// number of workers.
+// Each element of the result is one dot product. Its order of addition does not
+// depend on n or on the number of workers.
 func (w *workers) multiply(dst []float32, m *matrix, x, bias []float32, n int) {
 	w.each((m.rows+3)/4, 4*m.cols*n, func(worker, block int) {
 		first := 4 * block
 		buf := w.scratch(worker, 4*m.cols)
 		var rows [4][]float32
 		count := min(4, m.rows-first)
-		for i := range rows { // what is missing of the last four is a row again
+		for i := range rows { // the last block repeats its last row if it has fewer than four
 			rows[i] = m.row(first+min(i, count-1), buf[i*m.cols:(i+1)*m.cols])
 		}
 		for t := range n {

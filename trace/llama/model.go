@@ -1,15 +1,15 @@
-// Package llama runs language models of the Llama family on the CPU, in plain Go, and
-// returns the queries, keys and values of every token: the queries that attend to a KV
-// cache, and what the cache stores.
+// Package llama runs language models of the Llama family on the CPU, in Go, and
+// returns the queries, keys and values of every token, as attention with a KV cache
+// uses them.
 //
 // A model comes from a llama2.c checkpoint (one .bin file) or from a Hugging
 // Face folder (config.json and safetensors). Weights stay in memory in the
 // number format of their file, so a model needs about as much memory as its
 // file; the arithmetic is binary32.
 //
-// A model's numbers are always the same, on every platform: they depend neither on
-// the number of processors nor on how many tokens are fed at once. Products are rounded
-// before they are added, and exp and the sines are those of ref/NUMERICS.md.
+// Results are the same to the bit on every platform, for every number of processors and
+// every number of tokens fed at once. Products are rounded before they are added (no
+// fused multiply-add), and exp, sin and cos are defined in ref/NUMERICS.md.
 package llama
 
 import (
@@ -25,30 +25,29 @@ import (
 // Config describes a model.
 type Config struct {
 	Dim          int // elements of the hidden state
-	HiddenDim    int // elements of the feed-forward layer
+	HiddenDim    int // hidden elements of the feed-forward layer
 	Layers       int
 	QueryHeads   int
-	KVHeads      int // QueryHeads is a multiple of it
+	KVHeads      int // divides QueryHeads
 	HeadSize     int // elements of one head's query, key or value; even
 	Vocab        int
-	MaxPositions int     // tokens that one sequence may have
+	MaxPositions int     // maximum number of tokens of a sequence
 	NormEps      float32 // ε of the root mean square norms
 
-	// Rope turns queries and keys. Its RotarySize is HeadSize.
+	// Rope is the rotary embedding of queries and keys. Its RotarySize is HeadSize.
 	Rope trace.Rope
 
-	// Dynamic, unless nil, makes the base of Rope grow with the length of a sequence.
+	// Dynamic, if not nil, makes the base of Rope grow with the length of a sequence.
 	Dynamic *DynamicRope
 
-	// Windows has, for each layer, how many tokens a query attends to at most, its own
-	// included, or 0 if to all before it. nil is 0 for all.
+	// Windows has the sliding window of each layer in tokens, the query's own included;
+	// 0 is full causal attention. nil is 0 for all layers.
 	Windows []int
 
 	BOS int   // the token that begins a text, or −1
-	EOS []int // the tokens that end one
+	EOS []int // the tokens that end a text
 
-	// Format says where the model came from: "llama2.c" or the name of the
-	// Hugging Face architecture.
+	// Format is "llama2.c" or the name of the Hugging Face architecture.
 	Format string
 }
 
@@ -63,7 +62,7 @@ func (c Config) Shape() kv.Shape {
 }
 
 // The largest values of a Config's fields. They are far beyond any model, and
-// small enough that no product of the fields that occurs here overflows an int64.
+// small enough that no product of the fields in this package overflows an int64.
 const (
 	maxDim       = 1 << 20
 	maxHiddenDim = 1 << 22
@@ -71,11 +70,11 @@ const (
 	maxHeads     = 1 << 14
 	maxHeadSize  = 1 << 12
 	maxVocab     = 1 << 22
-	maxPositions = 1 << 24 // the angles that trace.Sincos takes
+	maxPositions = 1 << 24 // the largest position that trace.Sincos accepts
 )
 
-// validate checks everything that does not need the weights. name gives the
-// field's name as the file spells it.
+// validate checks everything that does not need the weights. name returns a
+// field's name in the file.
 func (c Config) validate(name func(field string) string) error {
 	for _, f := range []struct {
 		field string
@@ -116,7 +115,7 @@ type Model struct {
 	layers  []layer
 	norm    []float32 // [Dim]
 	head    matrix    // [Vocab, Dim]; the same as embed in most small models
-	invFreq []float32 // [HeadSize/2], of sequences that a dynamic rope leaves alone
+	invFreq []float32 // [HeadSize/2], of Rope without dynamic scaling
 	unused  []string
 }
 
@@ -135,12 +134,12 @@ type layer struct {
 // Config returns the model's description.
 func (m *Model) Config() Config { return m.cfg }
 
-// Unused returns the names of tensors that the model's files have and the model does not,
+// Unused returns the names of the tensors in the model's files that the model does not use,
 // sorted. As in Hugging Face's library, they have no effect.
 func (m *Model) Unused() []string { return slices.Clone(m.unused) }
 
-// Window returns how many tokens a query of a layer attends to at most, its own included, or
-// 0 if to all before it.
+// Window returns the sliding window of a layer in tokens, the query's own included, or 0 for
+// full causal attention.
 func (c Config) Window(layer int) int {
 	if c.Windows == nil {
 		return 0

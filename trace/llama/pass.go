@@ -7,14 +7,14 @@ import (
 	"kvcompress/ref/vec"
 )
 
-// pass is a forward pass through a model, but for its attention.
+// pass is a forward pass through a model, without its attention.
 type pass struct {
 	model   *Model
 	workers *workers
 }
 
-// frequencies returns the inverse frequencies of tokens that are fed when a sequence has
-// length tokens, themselves included.
+// frequencies returns the inverse RoPE frequencies for the tokens of one call to Feed or
+// Step. length is the number of tokens of the sequence, these included.
 func (m *Model) frequencies(length int) []float32 {
 	if m.cfg.Dynamic == nil {
 		return m.invFreq
@@ -53,7 +53,8 @@ func (p *pass) activations(n int) *activations {
 	}
 }
 
-// begin makes row t that of a token at a position, with the frequencies of its turns.
+// begin sets row t to the embedding of a token, and its rotation to that of a position
+// with inverse frequencies freqs.
 func (p *pass) begin(a *activations, t, token, position int, freqs []float32) {
 	dim := p.model.cfg.Dim
 	a.rotations[t] = newRotation(freqs, p.model.cfg.Rope.Magnitude(), position)
@@ -111,8 +112,8 @@ func (p *pass) logits(dst, x []float32) error {
 	return nil
 }
 
-// rmsNorm sets dst to each Dim elements of x over their root mean square, times
-// weight. dst may be x.
+// rmsNorm divides each group of len(weight) elements of x by its root mean square,
+// multiplies it by weight, and writes the result to dst. dst may be x.
 func (p *pass) rmsNorm(dst, x, weight []float32) {
 	dim := len(weight)
 	for ; len(x) > 0; x, dst = x[dim:], dst[dim:] {
@@ -124,7 +125,7 @@ func (p *pass) rmsNorm(dst, x, weight []float32) {
 	}
 }
 
-// silu returns x/(1 + exp(−x)), by the exponential of a number that is at most 0.
+// silu returns x/(1 + exp(−x)), computed from exp(−|x|), which cannot overflow.
 func silu(x float32) float32 {
 	e := vec.Exp(-float32(math.Abs(float64(x))))
 	if x < 0 {

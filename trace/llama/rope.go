@@ -6,19 +6,19 @@ import (
 	"kvcompress/trace"
 )
 
-// DynamicRope is the dynamic scaling of a rotary embedding (NTK-aware): tokens that are fed
-// when the sequence has n of them, themselves included, are turned with the base
+// DynamicRope is the dynamic (NTK-aware) scaling of a rotary embedding. If a sequence has n
+// tokens, those being fed included, these are rotated with the base
 //
 //	base · (Factor·n/OriginalPositions − (Factor − 1))^(d/(d−2))
 //
-// where d is the head size and n is above OriginalPositions. Keys stay as they were cached.
+// where d is the head size and n is above OriginalPositions. Cached keys are not rotated again.
 type DynamicRope struct {
 	Factor            float64
 	OriginalPositions int
 }
 
-// RopeOf returns the rotary embedding of tokens that are fed when the sequence has length
-// tokens, themselves included. Without a dynamic rope it is Rope for every length.
+// RopeOf returns the rotary embedding of the tokens being fed. length is the number of tokens
+// of the sequence, these included. Without dynamic scaling it is Rope for every length.
 func (c Config) RopeOf(length int) trace.Rope {
 	r := c.Rope
 	if c.Dynamic == nil || length <= c.Dynamic.OriginalPositions {
@@ -30,8 +30,8 @@ func (c Config) RopeOf(length int) trace.Rope {
 	return r
 }
 
-// RopeWithin returns the rotary embedding that all tokens of a sequence have which never grows
-// longer than length tokens, or nil if a dynamic rope changes it on the way.
+// RopeWithin returns the rotary embedding of all tokens of a sequence of at most length tokens,
+// or nil if dynamic scaling changes it within that length.
 func (c Config) RopeWithin(length int) *trace.Rope {
 	if c.Dynamic != nil && length > c.Dynamic.OriginalPositions {
 		return nil
@@ -39,7 +39,7 @@ func (c Config) RopeWithin(length int) *trace.Rope {
 	return &c.Rope
 }
 
-// rotation is the turn of every pair at one position, and what the result is multiplied by.
+// rotation is the rotation of every pair at one position. cos and sin include the magnitude.
 type rotation struct {
 	cos, sin []float32 // [HeadSize/2]
 }
@@ -54,7 +54,7 @@ func newRotation(freqs []float32, magnitude float32, position int) rotation {
 	return r
 }
 
-// apply turns each head of x, which is [heads, rope.RotarySize].
+// apply rotates each head of x, which is [heads, rope.RotarySize].
 func (r rotation) apply(x []float32, rope trace.Rope) {
 	step, partner := rope.Strides()
 	for ; len(x) > 0; x = x[rope.RotarySize:] {

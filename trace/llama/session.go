@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// feedBatch is the number of tokens that go through the layers together. A row
-// of weights is decoded once for all of them.
+// feedBatch is the number of tokens in a forward pass. A row of weights is decoded
+// once for all of them.
 const feedBatch = 32
 
 // Session is one sequence of tokens and its KV cache, which is dense and in
@@ -30,11 +30,11 @@ func (m *Model) NewSession() *Session {
 	}
 }
 
-// Fork returns a session that goes on from the same tokens on its own.
+// Fork returns an independent session that continues from the same tokens.
 func (s *Session) Fork() *Session {
 	f := s.pass.model.NewSession()
 	f.length = s.length
-	for l := range s.keys { // what either appends, it appends to a copy
+	for l := range s.keys { // clipped, so that appending to either copies
 		s.keys[l], s.values[l] = slices.Clip(s.keys[l]), slices.Clip(s.values[l])
 		f.keys[l], f.values[l] = s.keys[l], s.values[l]
 	}
@@ -45,8 +45,8 @@ func (s *Session) Fork() *Session {
 func (s *Session) Len() int { return s.length }
 
 // Feed runs tokens through the model, at the positions that follow those already
-// fed, and returns the logits [Vocab] for the token after the last of them. They
-// are valid until the next call.
+// fed, and returns the logits [Vocab] for the token after the last of them. The
+// logits are valid until the next call.
 //
 // For each token, in order, it calls visit, unless that is nil, with the token's
 // queries q [Layers, QueryHeads, HeadSize], keys k and values v
@@ -107,8 +107,8 @@ func (s *Session) feedBatch(tokens []int, freqs []float32, last bool, visit func
 	return s.visit(n, queries, visit)
 }
 
-// keepQueries copies the queries of a layer to their place among those of all, unless
-// that is nil.
+// keepQueries copies the queries of layer l to all, which is [n, layers, QueryHeads·HeadSize].
+// If all is nil, it does nothing.
 func keepQueries(all []float32, l, layers int, a *activations) {
 	if all == nil {
 		return
@@ -119,8 +119,8 @@ func keepQueries(all []float32, l, layers int, a *activations) {
 	}
 }
 
-// attention sets a.attended to what the heads of layer l read from the cache, after the
-// new keys and values went into it.
+// attention appends the new keys and values of layer l to the cache and sets a.attended to
+// the attention output.
 func (s *Session) attention(l int, a *activations) {
 	cfg := &s.pass.model.cfg
 	s.keys[l] = append(s.keys[l], a.k...)
@@ -133,8 +133,8 @@ func (s *Session) attention(l int, a *activations) {
 	})
 }
 
-// attend sets out = Σ softmax(q·k/√D) v over the keys at 0..position, or those of the
-// layer's window, of the KV head that the query head shares.
+// attend sets out = Σ softmax(q·k/√D) v over the keys at positions 0 to position, or those
+// in the layer's window, of the query head's KV head.
 func (s *Session) attend(l, worker, position, queryHead int, q, out []float32) {
 	cfg := &s.pass.model.cfg
 	kvDim := cfg.KVHeads * cfg.HeadSize
@@ -157,7 +157,7 @@ func (s *Session) attend(l, worker, position, queryHead int, q, out []float32) {
 	}
 }
 
-// visit hands out the tensors of the n tokens just fed.
+// visit calls the given function with the tensors of each of the n tokens just fed.
 func (s *Session) visit(n int, queries []float32, visit func(q, k, v []float32) error) error {
 	cfg := &s.pass.model.cfg
 	qRow, kvDim := cfg.Layers*cfg.QueryHeads*cfg.HeadSize, cfg.KVHeads*cfg.HeadSize
@@ -176,7 +176,7 @@ func (s *Session) visit(n int, queries []float32, visit func(q, k, v []float32) 
 	return nil
 }
 
-// Likeliest returns the token of the largest logit, of equal ones the first.
+// Likeliest returns the token with the largest logit; of equal ones, the first.
 func Likeliest(logits []float32) int {
 	best := 0
 	for i, x := range logits {

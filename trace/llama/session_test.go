@@ -22,8 +22,8 @@ func randomModel(t testing.TB, seed uint64) *llama.Model {
 	return m
 }
 
-// rows feeds tokens, at once or one by one, and returns all that visit saw and the
-// last logits.
+// rows feeds tokens, at once or one by one, and returns everything passed to visit and
+// the last logits.
 func rows(t *testing.T, m *llama.Model, tokens []int, at int) (seen [][]float32, logits []float32) {
 	t.Helper()
 	s := m.NewSession()
@@ -48,7 +48,8 @@ func someTokens(n int) []int {
 	return tokens
 }
 
-// How tokens are fed, and on how many processors, does not change a bit.
+// The results are equal to the bit for every division into calls of Feed and every number
+// of processors.
 func TestNumbersAreTheSameHoweverFed(t *testing.T) {
 	m := randomModel(t, 2)
 	tokens := someTokens(80)
@@ -68,8 +69,8 @@ func TestNumbersAreTheSameHoweverFed(t *testing.T) {
 	check(t, 80)
 }
 
-// What a session computes is what a plain float64 transcription of the model's
-// equations does, to within the rounding of binary32.
+// A session agrees with the float64 reference implementation to within the rounding of
+// binary32.
 func TestAgreesWithFloat64(t *testing.T) {
 	for seed := range uint64(3) {
 		c := randomCheckpoint(seed)

@@ -30,7 +30,7 @@ func load(t testing.TB, path string) *llama.Model {
 	return m
 }
 
-// greedy feeds tokens and then n of the likeliest next ones, and returns those.
+// greedy feeds tokens, generates n tokens greedily, and returns the generated tokens.
 func greedy(t testing.TB, m *llama.Model, tokens []int, n int) []int {
 	t.Helper()
 	s := m.NewSession()
@@ -47,7 +47,7 @@ func greedy(t testing.TB, m *llama.Model, tokens []int, n int) []int {
 	return out
 }
 
-// checkpoint is a llama2.c checkpoint taken apart.
+// checkpoint has the parts of a llama2.c checkpoint.
 type checkpoint struct {
 	dim, hidden, layers, heads, kvHeads, vocab, positions int
 
@@ -82,7 +82,7 @@ func (c *checkpoint) tensors() []struct {
 	}
 }
 
-// parse reads a checkpoint without a classifier of its own.
+// parse reads a checkpoint without a separate classifier.
 func parseCheckpoint(t testing.TB, data []byte) *checkpoint {
 	t.Helper()
 	var h [7]int
@@ -103,7 +103,7 @@ func parseCheckpoint(t testing.TB, data []byte) *checkpoint {
 	return c
 }
 
-// file puts a checkpoint together; with a classifier if it has one.
+// file returns the bytes of a checkpoint, with the classifier if it has one.
 func (c *checkpoint) file() []byte {
 	vocab := c.vocab
 	if c.classifier != nil {

@@ -2,28 +2,29 @@ package llama
 
 import "fmt"
 
-// Stepper runs a model one token of each of several sequences at a time, and leaves
-// attention to a cache elsewhere. A Stepper must not be used by two goroutines at once.
+// Stepper runs decode steps of a model for a batch of sequences, one token of each. The
+// caller computes attention, with a KV cache of its own. A Stepper must not be used by two
+// goroutines at once.
 type Stepper struct {
 	pass   pass
 	a      *activations
 	logits []float32
 }
 
-// NewStepper returns a stepper, which has no sequences of its own.
+// NewStepper returns a stepper. It holds no sequences.
 func (m *Model) NewStepper() *Stepper { return &Stepper{pass: pass{m, newWorkers()}} }
 
-// Attend is the attention of one layer for n tokens: it takes their keys and values
-// k and v [n, KVHeads, HeadSize] into the cache, and writes what the queries
-// q [n, QueryHeads, HeadSize] read there to out, which is like q. q and k are after RoPE.
-// The slices are valid during the call only.
+// Attend is the attention of one layer for n tokens. It appends their keys and values
+// k and v [n, KVHeads, HeadSize] to the cache, and writes the attention output of the
+// queries q [n, QueryHeads, HeadSize] to out, which has the shape of q. q and k are after
+// RoPE. The slices are valid during the call only.
 type Attend func(layer int, q, k, v, out []float32) error
 
-// Step runs the next token of each of n sequences, at the positions given, and returns
-// the logits [n, Vocab] for the tokens after them, which are valid until the next call.
+// Step runs the next token of each of n sequences, at the given positions, and returns
+// the logits [n, Vocab] for the tokens after them. The logits are valid until the next call.
 // attend is called once for each layer, in order; its error ends the step and is returned.
 //
-// With the attention of a [Session], the logits are a session's, to the bit.
+// If attend computes attention as a [Session] does, the logits equal the session's to the bit.
 func (s *Stepper) Step(tokens, positions []int, attend Attend) ([]float32, error) {
 	cfg := &s.pass.model.cfg
 	n := len(tokens)
@@ -56,5 +57,5 @@ func (s *Stepper) Step(tokens, positions []int, attend Attend) ([]float32, error
 	return s.logits, nil
 }
 
-// MaxPositions returns the tokens that one sequence may have.
+// MaxPositions returns the maximum number of tokens of a sequence.
 func (s *Stepper) MaxPositions() int { return s.pass.model.cfg.MaxPositions }

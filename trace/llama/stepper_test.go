@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A step whose attention is a session's gives a session's logits, whichever sequences are
-// stepped with it.
+// A step with the attention of a session returns the session's logits, whichever other
+// sequences are in the batch.
 func TestStepper(t *testing.T) {
 	m := tinyModel(t)
 	prompts := [][]int{{1, 2, 3, 4, 5}, {7, 3}}
@@ -43,7 +43,7 @@ func TestStepper(t *testing.T) {
 	}
 }
 
-// Sessions that were forked go on as if each had been fed all of its tokens.
+// A forked session continues as if it had been fed all its tokens itself.
 func TestFork(t *testing.T) {
 	m := tinyModel(t)
 	s := m.NewSession()
@@ -102,7 +102,7 @@ func TestSiLU(t *testing.T) {
 	}
 }
 
-// tinyModel is a llama2.c checkpoint with weights that follow from their index.
+// tinyModel is a llama2.c checkpoint with weights computed from their indices.
 func tinyModel(t *testing.T) *Model {
 	t.Helper()
 	h := checkpointHeader{Dim: 16, HiddenDim: 24, Layers: 2, Heads: 4, KVHeads: 2, Vocab: 11, SeqLen: 9}

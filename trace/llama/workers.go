@@ -6,8 +6,8 @@ import (
 	"kvcompress/internal/work"
 )
 
-// workers shares the rows of a loop among processors, and keeps a scratch buffer
-// for each.
+// workers distributes the iterations of a loop over processors, and has a scratch
+// buffer for each.
 type workers struct {
 	buffers [][]float32
 }
@@ -16,8 +16,8 @@ func newWorkers() *workers {
 	return &workers{buffers: make([][]float32, runtime.GOMAXPROCS(0))}
 }
 
-// inlineWork is the work, in multiplications, below which starting goroutines
-// takes longer than it saves.
+// inlineWork is the work, in multiplications, below which starting a goroutine costs
+// more time than it saves.
 const inlineWork = 1 << 16
 
 // each calls f(worker, i) for each i < n. Calls for one worker are sequential.
@@ -41,7 +41,7 @@ func (w *workers) each(n, cost int, f func(worker, i int)) {
 	group.Wait()
 }
 
-// scratch returns n numbers that the worker may use until its next call.
+// scratch returns a buffer of n numbers, which the worker may use until its next call.
 func (w *workers) scratch(worker, n int) []float32 {
 	if cap(w.buffers[worker]) < n {
 		w.buffers[worker] = make([]float32, n, n+n/2)

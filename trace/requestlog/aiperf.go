@@ -5,8 +5,8 @@ import (
 )
 
 // openAIPerf reads profile_export.jsonl of https://github.com/ai-dynamo/aiperf, which
-// has one request a line: when it was sent, in nanoseconds, and how many tokens went
-// in and came out. Requests of the warm-up are passed over like those that failed.
+// has one request per line: the time at which it was sent, in nanoseconds, and its
+// numbers of input and output tokens. Warm-up requests are skipped like failed ones.
 func openAIPerf(l *Log, f *file, o Options) (source, error) {
 	s := newJSONRows(f)
 	l.Calendar = true

@@ -2,7 +2,7 @@ package requestlog
 
 import "fmt"
 
-// columnSource reads logs with one request a record.
+// columnSource reads CSV logs with one request per record.
 type columnSource struct {
 	t                                *table
 	arrival, prompt, output, session field
@@ -36,8 +36,8 @@ func (c *columnSource) next() (row, error) {
 	return r, err
 }
 
-// openColumns opens a CSV by the names of its columns. Those of prompt and output have
-// to be there if they have a name; arrival and session may be missing.
+// openColumns opens a CSV with the named columns. The prompt and output columns must
+// exist unless their names are empty; the arrival and session columns may be missing.
 func openColumns(l *Log, f *file, c Fields) (*columnSource, error) {
 	t, err := newTable(f)
 	if err != nil {
@@ -72,8 +72,8 @@ func openAzure(l *Log, f *file, _ Options) (source, error) {
 	return s, needArrival(l, s, "TIMESTAMP")
 }
 
-// openBurstGPT reads the logs of https://github.com/HPMLL/BurstGPT, where a request
-// that failed has no response tokens.
+// openBurstGPT reads the logs of https://github.com/HPMLL/BurstGPT. A failed request
+// has no response tokens there.
 func openBurstGPT(l *Log, f *file, _ Options) (source, error) {
 	s, err := openColumns(l, f, Fields{Arrival: "Timestamp", Prompt: "Request tokens", Output: "Response tokens", Session: "Session ID"})
 	if err != nil {
@@ -82,8 +82,8 @@ func openBurstGPT(l *Log, f *file, _ Options) (source, error) {
 	return s, needArrival(l, s, "Timestamp")
 }
 
-// openVidur reads the processed traces of https://github.com/microsoft/vidur, some of
-// which have no times of arrival.
+// openVidur reads the processed traces of https://github.com/microsoft/vidur. Some
+// have no arrival times.
 func openVidur(l *Log, f *file, _ Options) (source, error) {
 	s, err := openColumns(l, f, Fields{Arrival: "arrived_at", Prompt: "num_prefill_tokens", Output: "num_decode_tokens"})
 	if err != nil {
@@ -93,8 +93,8 @@ func openVidur(l *Log, f *file, _ Options) (source, error) {
 }
 
 // openServingSimTSV reads the workloads of the first version of
-// https://github.com/casys-kaist/LLMServingSim, and openServingSimCSV what it writes of
-// each request. Times are in nanoseconds.
+// https://github.com/casys-kaist/LLMServingSim, and openServingSimCSV its results per
+// request. Times are in nanoseconds.
 func openServingSimTSV(l *Log, f *file, _ Options) (source, error) {
 	return openNanoseconds(l, f, Fields{Arrival: "arrival_time_ns", Prompt: "input_toks", Output: "output_toks"})
 }
@@ -112,8 +112,8 @@ func openNanoseconds(l *Log, f *file, c Fields) (source, error) {
 	return s, needArrival(l, s, c.Arrival)
 }
 
-// openMeasured reads logs of measured requests, whose columns have units in their
-// names: arrival_s, input_tokens, output_tokens, and what was measured.
+// openMeasured reads logs of measured requests with columns arrival_s, input_tokens,
+// output_tokens, and measurements, which are ignored.
 func openMeasured(l *Log, f *file, _ Options) (source, error) {
 	s, err := openColumns(l, f, Fields{Arrival: "arrival_s", Prompt: "input_tokens", Output: "output_tokens"})
 	if err != nil {
@@ -122,8 +122,8 @@ func openMeasured(l *Log, f *file, _ Options) (source, error) {
 	return s, needArrival(l, s, "arrival_s")
 }
 
-// openPlain reads a CSV by the columns that the user names. Its times are numbers of
-// a unit, or dates and times.
+// openPlain reads a CSV with columns named by the user. Times are numbers in a given
+// unit, or dates with a time of day.
 func openPlain(l *Log, f *file, o Options) (source, error) {
 	if err := o.Fields.check(o); err != nil {
 		return nil, fmt.Errorf("requestlog: %w", err)
@@ -159,7 +159,7 @@ func openPlain(l *Log, f *file, o Options) (source, error) {
 	return s, err
 }
 
-// needArrival is an error if there is no column of arrivals.
+// needArrival returns an error if there is no arrival column.
 func needArrival(l *Log, s *columnSource, name string) error {
 	if s.arrival >= 0 {
 		return nil

@@ -12,10 +12,10 @@ import (
 // byteOrderMark is U+FEFF in UTF-8.
 const byteOrderMark = "\xef\xbb\xbf"
 
-// asUTF8 returns the text of in as UTF-8, without the byte order marks that it begins
-// with. UTF-16 is told by its mark, or by the zero bytes of its first two characters.
+// asUTF8 returns the text of in as UTF-8, without leading byte order marks. UTF-16 is
+// recognized by its byte order mark, or by the zero bytes of its first two characters.
 func asUTF8(in *bufio.Reader) (*bufio.Reader, error) {
-	head, _ := in.Peek(4) // an error comes again when it is read
+	head, _ := in.Peek(4) // an error is returned again by the next read
 	starts := func(s string) bool { return bytes.HasPrefix(head, []byte(s)) }
 	ascii := func(i int) bool { return len(head) == 4 && head[i] > 0 && head[i] < 0x80 }
 	zero := func(i int) bool { return len(head) == 4 && head[i] == 0 }
@@ -38,7 +38,7 @@ func asUTF8(in *bufio.Reader) (*bufio.Reader, error) {
 		if string(mark) != byteOrderMark {
 			return in, nil
 		}
-		_, _ = in.Discard(len(mark)) // which are there
+		_, _ = in.Discard(len(mark)) // cannot fail: the mark is in the buffer
 	}
 }
 

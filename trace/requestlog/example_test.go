@@ -10,7 +10,7 @@ import (
 	"kvcompress/trace/requestlog"
 )
 
-// A log in the form of Azure's LLM inference traces is recognized by its columns, and read as
+// A log in the format of Azure's LLM inference traces is detected by its columns, and read as
 // a stream.
 func ExampleOpen() {
 	dir, err := os.MkdirTemp("", "requestlog")
@@ -36,7 +36,7 @@ func ExampleOpen() {
 	first := int64(-1)
 	for r, err := range l.Requests() {
 		if err != nil {
-			log.Fatal(err) // says the file, the line and the column
+			log.Fatal(err) // the error names the file, the line and the column
 		}
 		if first < 0 {
 			first = r.ArrivalNS

@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// Fields says which column of a CSV, or which member of the objects of a JSON log,
-// holds what. Arrival, Session and Hashes may be left empty. A member of a member is
-// given as in usage.prompt_tokens.
+// Fields has the names of the columns of a CSV log, or of the members of a JSON log's
+// objects. Arrival, Session and Hashes may be empty. A nested member is written as a
+// path: usage.prompt_tokens.
 type Fields struct {
 	Arrival, Prompt, Output, Session string
 	Hashes                           string // JSON only: an array of prefix hashes
-	Unit                             Unit   // of the arrival, if that is a number; 0 for seconds
+	Unit                             Unit   // of numeric arrivals; 0 for seconds
 }
 
 // ParseFields reads arrival=ts:ms,prompt=in,output=out,session=user,hashes=blocks.
-// The unit after the arrival, s, ms, us or ns, may be left out.
+// The unit after the arrival, s, ms, us or ns, is optional.
 func ParseFields(s string) (Fields, error) {
 	var f Fields
 	for part := range strings.SplitSeq(s, ",") {
@@ -42,8 +42,8 @@ func ParseFields(s string) (Fields, error) {
 	return f, nil
 }
 
-// check refuses fields without a prompt or an output, of which the log's name is the
-// one or the other unless all have the same length.
+// check returns an error if the prompt or the output has neither a name here nor a
+// fixed length in the options.
 func (f Fields) check(o Options) error {
 	if f.Prompt == "" && o.PromptTokens == 0 || f.Output == "" && o.OutputTokens == 0 {
 		return errors.New("say which fields hold the prompt and the output, as in prompt=in,output=out")

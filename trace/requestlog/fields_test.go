@@ -54,7 +54,7 @@ func TestFields(t *testing.T) {
 	}
 }
 
-// utf16 encodes ASCII and what Go's runes hold, behind a mark.
+// utf16 encodes a text as UTF-16 after a byte order mark.
 func utf16(s string, big bool, mark string) string {
 	var out []byte
 	unit := func(u rune) {

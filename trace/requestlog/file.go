@@ -12,10 +12,11 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// headSize is how much of a file is looked at to find out its format.
+// headSize is the number of bytes at the beginning of a file from which its format is
+// detected.
 const headSize = 64 << 10
 
-// file is an open log as a stream of text, whether it is compressed or not.
+// file is an open log as a stream of decompressed text.
 type file struct {
 	*bufio.Reader
 	path  string
@@ -25,9 +26,9 @@ type file struct {
 
 func (f *file) Close() error { return f.f.Close() }
 
-// head returns the beginning of the text, which is still to be read.
+// head returns the beginning of the text without consuming it.
 func (f *file) head() []byte {
-	head, _ := f.Peek(headSize) // an error comes again when it is read
+	head, _ := f.Peek(headSize) // an error is returned again by the next read
 	return head
 }
 
@@ -74,7 +75,7 @@ func decode(r io.Reader) (*bufio.Reader, error) {
 	return nil, errors.New("the file is empty")
 }
 
-// meter says how much was read, and ends when its context is done.
+// meter is a reader that reports its progress and stops when its context is done.
 type meter struct {
 	ctx         context.Context
 	r           io.Reader

@@ -12,31 +12,30 @@ import (
 	"kvcompress/strictjson"
 )
 
-// Format is a form of request log.
+// Format is a format of request logs.
 type Format struct {
 	Name  string // as users give it
 	Title string
 
-	// What tells it from others: columns of a CSV, all of them; or paths of members in
-	// JSON, all of one of the lists; or how a file begins.
+	// How the format is detected: a CSV has all of these columns; or a JSON text has all
+	// members of one of these lists; or a file begins with this prefix.
 	columns  []string
 	paths    [][]string
 	begins   string
-	anyUnit  bool // the times may be in another unit than its usual one
-	anyBlock bool // prefix hashes may stand for another number of tokens
+	anyUnit  bool // the user may state the unit of times
+	anyBlock bool // the user may state the number of tokens per prefix hash
 	runs     bool // a file may hold several runs
 	open     func(*Log, *file, Options) (source, error)
 }
 
-// The names of formats that options are for.
+// The names of formats that have options of their own.
 const (
 	traceV2Name = "tracev2"
 	plainCSV    = "csv"
 	plainJSON   = "jsonl"
 )
 
-// Formats returns the formats that can be read, in the order in which a file is held
-// against them.
+// Formats returns the supported formats, in the order in which detection tries them.
 func Formats() []Format {
 	return []Format{
 		{
@@ -82,8 +81,8 @@ func Formats() []Format {
 			columns: []string{"arrival_s", "input_tokens", "output_tokens"}, open: openMeasured,
 		},
 		{
-			// The lists may be too long to see more than one, or be missing, of which
-			// openVLLM has something to say.
+			// The beginning of the file may contain only one of the lists, if they are
+			// long, or none; openVLLM reports missing lists.
 			Name: "vllm", Title: "result of vLLM's benchmark_serving, or of vllm bench serve, JSON",
 			paths: [][]string{{"input_lens"}, {"output_lens"}, {"request_throughput", "total_input_tokens"}}, open: openVLLM,
 		},
@@ -121,7 +120,7 @@ func Formats() []Format {
 	}
 }
 
-// formatNames are the names, as errors list them.
+// formatNames returns the names of the formats as errors list them.
 func formatNames() string {
 	var names []string
 	for _, f := range Formats() {
@@ -130,8 +129,7 @@ func formatNames() string {
 	return strings.Join(names, ", ")
 }
 
-// findFormat returns the format that is asked for, or else the one that the file
-// looks like.
+// findFormat returns the format that the user states, or else the detected one.
 func findFormat(f *file, o Options) (Format, error) {
 	name := o.Format
 	start := bytes.TrimSpace(f.head())
@@ -156,12 +154,13 @@ func findFormat(f *file, o Options) (Format, error) {
 	return format, nil
 }
 
-// UnknownFormatError is of a file whose format, or columns, have to be said.
+// UnknownFormatError is the error for a file of undetected format. The user has to state
+// the format, or the columns.
 type UnknownFormatError struct{ why error }
 
 func (e *UnknownFormatError) Error() string { return e.why.Error() }
 
-// lookAt returns the format of a file that begins so.
+// lookAt detects the format of a file from its beginning.
 func lookAt(head []byte) (Format, error) {
 	start := bytes.TrimSpace(head)
 	if bytes.HasPrefix(start, []byte("{")) || bytes.HasPrefix(start, []byte("[")) {
@@ -188,7 +187,7 @@ func lookAt(head []byte) (Format, error) {
 	return Format{}, fmt.Errorf("it looks like no known log: say its format: %s", formatNames())
 }
 
-// lookAtJSON looks for the members that the formats have.
+// lookAtJSON detects a JSON format from the members at the beginning of a file.
 func lookAtJSON(start []byte) (Format, error) {
 	found := pathsOf(start)
 	hasAll := func(paths []string) bool {
@@ -217,7 +216,8 @@ func lookAtJSON(start []byte) (Format, error) {
 		list(names), formatNames())
 }
 
-// notLogs are files that are taken for logs, by the members that tell them.
+// notLogs are kinds of JSON files that users mistake for request logs, with the members
+// by which they are recognized.
 var notLogs = []struct {
 	paths []string
 	why   string
@@ -230,13 +230,13 @@ var notLogs = []struct {
 	{[]string{"data.payloads"}, "it is aiperf's inputs.json, which does not say when requests came: name profile_export.jsonl"},
 }
 
-// startsLine reports whether one of the first lines of a text, which may be
-// comments, starts so.
+// startsLine reports whether one of the first lines of a text begins with prefix; lines
+// before it may be comments.
 func startsLine(text []byte, prefix string) bool {
 	return bytes.HasPrefix(text, []byte(prefix)) || bytes.Contains(text[:min(len(text), 4096)], []byte("\n"+prefix))
 }
 
-// headerOf returns the columns that the first line of a CSV names.
+// headerOf returns the column names in the first line of a CSV.
 func headerOf(head []byte) []string {
 	r := csv.NewReader(bytes.NewReader(head))
 	r.Comma = delimiter(head)
@@ -250,8 +250,8 @@ func headerOf(head []byte) []string {
 	return header
 }
 
-// delimiter returns what separates the fields of the first line: a comma unless there
-// are more semicolons or tabs.
+// delimiter returns the separator of fields in the first line: a comma unless there are
+// more semicolons or tabs.
 func delimiter(head []byte) rune {
 	line, _, _ := bytes.Cut(bytes.TrimLeft(head, "\r\n"), []byte("\n"))
 	best, most := ',', bytes.Count(line, []byte(","))
@@ -272,8 +272,8 @@ func containsAll(header, names []string) bool {
 	return true
 }
 
-// find returns where in a header a column is, or -1. An exact match comes first. A
-// column without a name is not found.
+// find returns the index of a column in a header, or -1. An exact match takes precedence
+// over one that ignores case. An empty name is not found.
 func find(header []string, name string) int {
 	if name == "" {
 		return -1
@@ -290,7 +290,7 @@ func find(header []string, name string) int {
 	return folded
 }
 
-// list is a header as errors show it.
+// list returns a header as errors show it.
 func list(header []string) string {
 	const most = 30
 	more := ""

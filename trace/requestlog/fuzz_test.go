@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// inMemory opens a log that lies in memory.
+// inMemory opens a log that is in memory.
 func inMemory(data []byte, o Options) (*Log, error) {
 	text, err := decode(bytes.NewReader(data))
 	if err != nil {
@@ -17,8 +17,8 @@ func inMemory(data []byte, o Options) (*Log, error) {
 	return newLog(&file{Reader: bufio.NewReaderSize(text, headSize), path: "no/such/folder/fuzz"}, "no/such/folder/fuzz", o)
 }
 
-// check reads a log to its end, or its first error, and sees that what it gives is
-// what a trace may hold.
+// check reads a log to its end, or its first error, and checks that its requests are
+// valid in a trace.
 func check(t testing.TB, data []byte, o Options) {
 	l, err := inMemory(data, o)
 	if err != nil {

@@ -7,19 +7,19 @@ import (
 	"io"
 )
 
-// genAIPerf reads profile_export.json, which genai-perf has
-// https://github.com/triton-inference-server/perf_analyzer write: experiments with
-// requests, each with the time in nanoseconds when it was sent, what was sent
-// (request_inputs: payload, an OpenAI request, or text_input) and what came back
-// (response_outputs: response, a piece of a stream or an answer, or text_output). The
-// lengths are those of the texts, unless the server said how many tokens it used.
+// genAIPerf reads profile_export.json of genai-perf, which is written by
+// https://github.com/triton-inference-server/perf_analyzer: experiments with requests.
+// Each request has the time in nanoseconds at which it was sent, its inputs
+// (request_inputs: payload, an OpenAI request, or text_input) and its outputs
+// (response_outputs: response, a whole answer or a chunk of a stream, or text_output).
+// Lengths are those of the texts, unless the server reported its token usage.
 type genAIPerf struct {
 	*runs
 	o      Options
 	yield  func(row) error
 	prompt body
 	output *text
-	answer []byte // of the request that is read
+	answer []byte // of the current request
 }
 
 func openGenAIPerf(l *Log, f *file, o Options) (source, error) {
@@ -124,7 +124,7 @@ func (g *genAIPerf) outputTokens(r *row) error {
 	return nil
 }
 
-// inputs reads what was sent.
+// inputs reads request_inputs.
 func (g *genAIPerf) inputs(r *row) error {
 	if c, err := g.j.peek(); err != nil || c != '{' {
 		return cmpOr(err, g.j.skip)
@@ -158,7 +158,7 @@ func (g *genAIPerf) inputs(r *row) error {
 	})
 }
 
-// within reads JSON that lies in a text.
+// within reads JSON that is the content of a string.
 func (g *genAIPerf) within(s []byte, read func(*jsonReader) error) error {
 	j := newJSONReader(bytes.NewReader(s))
 	outer := g.prompt.text.j
@@ -166,14 +166,14 @@ func (g *genAIPerf) within(s []byte, read func(*jsonReader) error) error {
 	defer func() { g.prompt.text.j = outer }()
 	if c, err := j.space(); err != nil || c != '{' {
 		if err == io.EOF {
-			return nil // of an empty one
+			return nil // the string is empty
 		}
 		return cmpOr(err, func() error { return j.position().fail(fmt.Errorf("want '{', got %q", c)) })
 	}
 	return read(j)
 }
 
-// inside says where the text is in which something is wrong.
+// inside adds to an error in a string's JSON where the string is.
 func (p position) inside(name string, err error) error {
 	var in *Error
 	if errors.As(err, &in) {
@@ -182,10 +182,10 @@ func (p position) inside(name string, err error) error {
 	return err
 }
 
-// usage is what a server says that a request took.
+// usage is the number of tokens of a request as the server reported it.
 type usage struct{ prompt, output value }
 
-// response reads a piece of what came back.
+// response reads an element of response_outputs.
 func (g *genAIPerf) response(r *row, used *usage) error {
 	if c, err := g.j.peek(); err != nil || c != '{' {
 		return cmpOr(err, g.j.skip)
@@ -224,7 +224,7 @@ func (g *genAIPerf) response(r *row, used *usage) error {
 	})
 }
 
-// piece reads an answer, or a chunk of a streamed one.
+// piece reads an answer, or a chunk of a streamed answer.
 func (g *genAIPerf) piece(at position, j *jsonReader, used *usage) error {
 	choice := func(path []byte) (bool, error) {
 		switch string(path) {
@@ -257,7 +257,7 @@ func (g *genAIPerf) piece(at position, j *jsonReader, used *usage) error {
 	})
 }
 
-// said keeps a piece of the answer.
+// said appends a piece to the text of the answer.
 func (g *genAIPerf) said(at position, s []byte) error {
 	if len(s) > maxText-len(g.answer) {
 		return at.fail(fmt.Errorf("an answer of more than %d bytes", maxText))

@@ -6,8 +6,8 @@ import (
 )
 
 // openGuideLLM reads the benchmarks.json of https://github.com/vllm-project/guidellm,
-// from version 0.2 on: benchmarks, each with requests that were successful, errored or
-// incomplete. A request came when guidellm sent it.
+// from version 0.2 on: benchmarks, each with successful, errored and incomplete requests.
+// A request's arrival is the time at which guidellm sent it.
 func openGuideLLM(l *Log, f *file, o Options) (source, error) {
 	s := &runs{j: newJSONReader(f), l: l, take: o.Run}
 	l.Calendar = true

@@ -7,28 +7,28 @@ import (
 	"io"
 )
 
-// jsonReader reads JSON as a stream, value by value, and knows where it is. It holds
-// a piece of the text and never a whole value, so that a file may be one line of
-// gigabytes. What it passes over it reads loosely: brackets match and strings end,
-// and no more is checked. (Python writes NaN and Infinity, which no JSON has.)
+// jsonReader reads JSON as a stream, value by value, and tracks its line and column.
+// It buffers a piece of the text, never a whole value, so a file may be a single line
+// of gigabytes. In values that it skips it checks only that brackets match and strings
+// end: Python, for example, writes NaN and Infinity, which are not JSON.
 type jsonReader struct {
 	r     io.Reader
 	buf   []byte
-	at, n int // of buf: the next byte, and how many there are
+	at, n int // index of the next byte in buf, and number of bytes in buf
 	err   error
 
 	before    int64 // bytes before buf
 	line      int
 	lineStart int64
 	token     []byte // scratch
-	path      []byte // scratch of walk
+	path      []byte // scratch for walk
 }
 
 func newJSONReader(r io.Reader) *jsonReader {
 	return &jsonReader{r: r, buf: make([]byte, headSize), line: 1}
 }
 
-// position is where the next byte stands.
+// position is the place of a byte in the text.
 type position struct{ line, column int }
 
 func (j *jsonReader) position() position {
@@ -39,7 +39,7 @@ func (p position) fail(err error) error {
 	return &Error{Line: p.line, Column: p.column, Err: err}
 }
 
-// fill reads on when buf is used up. Its error is io.EOF at the end.
+// fill reads more of the text when all of buf is used. It returns io.EOF at the end.
 func (j *jsonReader) fill() error {
 	if j.at < j.n {
 		return nil
@@ -64,8 +64,8 @@ func (j *jsonReader) fill() error {
 
 var errEnds = errors.New("the file ends in the middle of a value")
 
-// space passes over white space and returns the byte after it, which is still to be
-// read. It returns io.EOF at the end of the file.
+// space skips white space and returns the next byte without consuming it. It returns
+// io.EOF at the end of the file.
 func (j *jsonReader) space() (byte, error) {
 	for {
 		if err := j.fill(); err != nil {
@@ -84,7 +84,7 @@ func (j *jsonReader) space() (byte, error) {
 	}
 }
 
-// peek is space where something has to follow.
+// peek is space, but the end of the file is an unexpected one.
 func (j *jsonReader) peek() (byte, error) {
 	c, err := j.space()
 	if err == io.EOF {
@@ -93,7 +93,7 @@ func (j *jsonReader) peek() (byte, error) {
 	return c, err
 }
 
-// expect reads one byte of a text's structure.
+// expect skips white space and reads one given byte, such as a bracket.
 func (j *jsonReader) expect(want byte) error {
 	c, err := j.peek()
 	if err != nil {
@@ -106,8 +106,8 @@ func (j *jsonReader) expect(want byte) error {
 	return nil
 }
 
-// object reads an object. visit is called with each name, with the reader at its
-// value, of which it reads all. The name is valid until it reads.
+// object reads an object. It calls visit with each name; visit must read the whole
+// value, at which the reader is. The name is valid until visit reads.
 func (j *jsonReader) object(visit func(name []byte) error) error {
 	if err := j.expect('{'); err != nil {
 		return err
@@ -136,8 +136,8 @@ func (j *jsonReader) object(visit func(name []byte) error) error {
 	}
 }
 
-// array reads an array. visit is called with the reader at each element, of which it
-// reads all.
+// array reads an array. It calls visit for each element; visit must read the whole
+// element, at which the reader is.
 func (j *jsonReader) array(visit func() error) error {
 	if err := j.expect('['); err != nil {
 		return err
@@ -159,7 +159,8 @@ func (j *jsonReader) array(visit func() error) error {
 	}
 }
 
-// more reads the comma before another element, or the bracket after the last.
+// more reads a comma, or the closing bracket end. It reports whether another element
+// follows.
 func (j *jsonReader) more(end byte) (bool, error) {
 	c, err := j.peek()
 	switch {
@@ -175,11 +176,11 @@ func (j *jsonReader) more(end byte) (bool, error) {
 	return false, j.position().fail(fmt.Errorf("want ',' or %q, got %q", end, c))
 }
 
-// maxString bounds the strings that are kept, in bytes.
+// maxString is the number of bytes that are kept of a string.
 const maxString = 4096
 
-// name reads a member's name. One that is long is cut short: it is none that means
-// anything.
+// name reads a member's name. A long name is truncated: it is not one of those used
+// here.
 func (j *jsonReader) name() ([]byte, error) {
 	at := j.position()
 	raw, _, err := j.quoted()
@@ -210,11 +211,11 @@ func (j *jsonReader) text() (string, error) {
 	return string(text), nil
 }
 
-// quoted reads a string and returns it as it stands, between the quotation marks. It
-// keeps maxString bytes and says whether these are all.
+// quoted reads a string and returns the bytes between the quotation marks, escapes
+// included. It keeps at most maxString bytes; whole reports whether these are all.
 func (j *jsonReader) quoted() (raw []byte, whole bool, err error) { return j.quotedUpTo(maxString) }
 
-// quotedUpTo is quoted with another bound on what is kept.
+// quotedUpTo is quoted with another bound on the bytes kept.
 func (j *jsonReader) quotedUpTo(most int) (raw []byte, whole bool, err error) {
 	if err := j.expect('"'); err != nil {
 		return nil, false, err
@@ -261,7 +262,7 @@ func (j *jsonReader) quotedUpTo(most int) (raw []byte, whole bool, err error) {
 	}
 }
 
-// unquote replaces the escapes in a string.
+// unquote decodes the escapes in a string.
 func unquote(raw []byte) ([]byte, error) {
 	for _, c := range raw {
 		if c == '\\' || c < ' ' || c >= 0x80 {
@@ -275,8 +276,8 @@ func unquote(raw []byte) ([]byte, error) {
 	return raw, nil
 }
 
-// literal reads a number, true, false or null, or whatever else is no string, array
-// or object. What it returns is valid until the next call.
+// literal reads a number, true, false or null, or any other word that is not a string,
+// array or object. The result is valid until the next call.
 func (j *jsonReader) literal() ([]byte, error) {
 	const most = 1024
 	start := j.position()
@@ -317,12 +318,12 @@ func isDelimiter(c byte) bool {
 	return false
 }
 
-// maxNesting is how deeply what is passed over may be nested.
+// maxNesting is the maximum nesting depth of skipped values.
 const maxNesting = 1000
 
-// skip reads a value and drops it.
+// skip skips a value.
 func (j *jsonReader) skip() error {
-	var open []byte // the brackets that are to be closed
+	var open []byte // the closing brackets still to come
 	for {
 		c, err := j.peek()
 		if err != nil {
@@ -333,7 +334,7 @@ func (j *jsonReader) skip() error {
 			if len(open) == maxNesting {
 				return j.position().fail(fmt.Errorf("nested deeper than %d", maxNesting))
 			}
-			open = append(open, c+2) // the closing bracket is the second after
+			open = append(open, c+2) // in ASCII, '}' and ']' are '{' + 2 and '[' + 2
 			j.at++
 			continue
 		case c == '"':

@@ -10,8 +10,8 @@ import (
 	"testing/iotest"
 )
 
-// anything reads a value with jsonReader as encoding/json would, with numbers as they
-// are written.
+// anything reads a value with jsonReader and returns it like encoding/json, with numbers
+// as text.
 func anything(j *jsonReader) (any, error) {
 	c, err := j.peek()
 	if err != nil {
@@ -50,8 +50,8 @@ func anything(j *jsonReader) (any, error) {
 	return json.Number(text), err
 }
 
-// FuzzJSON holds jsonReader against encoding/json: what is JSON reads the same,
-// through any buffer, and can be passed over.
+// FuzzJSON compares jsonReader with encoding/json: valid JSON is read equally with every
+// size of buffer, and can be skipped.
 func FuzzJSON(f *testing.F) {
 	for _, s := range []string{moonLines, vllm, `{"a\u00e9\"":[1,-2.5e+7,true,false,null,"\\",{},[],"é"]}`, `[[[]]]`, " 5 ", `"a" "b"`, `{"a":1,}`, `[1 2]`, "\"\xff\"", `"\ud800"`} {
 		f.Add([]byte(s), uint8(3))
@@ -62,7 +62,7 @@ func FuzzJSON(f *testing.F) {
 		var want any
 		valid := json.Valid(data) && d.Decode(&want) == nil
 		if valid && strings.Count(string(data), "[")+strings.Count(string(data), "{") > 500 || len(data) > maxString/2 {
-			return // beyond what is kept or nested
+			return // longer or more deeply nested than jsonReader allows
 		}
 		j := newJSONReader(bytes.NewReader(data))
 		j.buf = make([]byte, 1+int(size))
@@ -91,7 +91,7 @@ func FuzzJSON(f *testing.F) {
 	})
 }
 
-// skipAll passes over values until there is an error.
+// skipAll skips values until there is an error.
 func skipAll(j *jsonReader) {
 	for j.skip() == nil {
 	}

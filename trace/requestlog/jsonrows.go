@@ -4,22 +4,22 @@ import (
 	"fmt"
 )
 
-// jsonField is a member of a row's object and what reads it.
+// jsonField is a member of a row's object, and the function that reads it.
 type jsonField struct {
 	path     string
 	optional bool // may be missing, or null
 	read     func() error
 }
 
-// jsonRows reads logs with one request an object.
+// jsonRows reads JSON logs with one request per object.
 type jsonRows struct {
 	objects
 	fields []jsonField
-	// finish, unless nil, completes the row when its object is read.
+	// finish, if not nil, completes the row after its object has been read.
 	finish func(at position) error
 	row    row
-	seen   uint32   // of fields, as bits
-	ids    []uint64 // of the row, as finish finds them
+	seen   uint32   // bit i: fields[i] occurred
+	ids    []uint64 // prefix hashes of the row, for finish
 	hashes arena
 }
 
@@ -83,7 +83,7 @@ func (s *jsonRows) member(path []byte) (bool, error) {
 	return false, nil
 }
 
-// What reads the fields that logs have in common.
+// Functions that read fields that several formats have.
 
 func (s *jsonRows) arrival(unit Unit) func() error {
 	return func() (err error) {
@@ -118,7 +118,7 @@ func (s *jsonRows) prefixes() error {
 	})
 }
 
-// checkPrefixes sees that a row has no more hashes than its prompt has blocks.
+// checkPrefixes returns an error if a row has more hashes than its prompt has blocks.
 func (s *jsonRows) checkPrefixes(at position, block int) error {
 	if most := (s.row.PromptTokens + block - 1) / block; len(s.ids) > most {
 		return at.fail(fmt.Errorf("%d prefix hashes, want at most %d for a prompt of %d tokens in blocks of %d; is the block another? --prefix-block says it",
@@ -127,8 +127,8 @@ func (s *jsonRows) checkPrefixes(at position, block int) error {
 	return nil
 }
 
-// openJSONFields reads JSON whose objects have the members that the user names. Its
-// times are numbers of a unit, or texts with a date and time.
+// openJSONFields reads JSON objects with members named by the user. Times are numbers
+// in a given unit, or strings with a date and time.
 func openJSONFields(l *Log, f *file, o Options) (source, error) {
 	if err := o.Fields.check(o); err != nil {
 		return nil, fmt.Errorf("requestlog: %w", err)
@@ -187,7 +187,7 @@ func openJSONFields(l *Log, f *file, o Options) (source, error) {
 	return s, nil
 }
 
-// tokensOrText reads a number of tokens that may be written as a text.
+// tokensOrText reads a number of tokens that may be written as a JSON string.
 func (s *jsonRows) tokensOrText(n *int) error {
 	c, err := s.j.peek()
 	if err != nil {

@@ -7,8 +7,7 @@ import (
 	"kvcompress/strictjson"
 )
 
-// whatever reads the beginning of a value that is not the one that was wanted, for
-// an error.
+// whatever reads the beginning of an unexpected value, to show it in an error.
 func (j *jsonReader) whatever() string {
 	switch c, _ := j.peek(); c {
 	case '{':
@@ -23,7 +22,7 @@ func (j *jsonReader) whatever() string {
 	return strictjson.Excerpt(string(text))
 }
 
-// number reads a number as it is written.
+// number reads a number and returns its text.
 func (j *jsonReader) number(what string) ([]byte, error) {
 	c, err := j.peek()
 	if err != nil {
@@ -91,7 +90,7 @@ func (j *jsonReader) hash() (uint64, error) {
 	return n, nil
 }
 
-// start passes over white space and says where the value begins.
+// start skips white space and returns the position of the value.
 func (j *jsonReader) start() (position, error) {
 	_, err := j.peek()
 	return j.position(), err

@@ -9,12 +9,12 @@ import (
 	"kvcompress/trace"
 )
 
-// walk reads an object. visit is called with the path of each member, as in
-// usage.prompt_tokens, with the reader at the value, and says whether it read it. Of
-// values that it did not read, walk goes into the objects and passes over the others.
+// walk reads an object. It calls visit with the path of each member, for example
+// usage.prompt_tokens, while the reader is at the value. visit reports whether it has
+// read the value. If not, walk descends into it if it is an object, and else skips it.
 func (j *jsonReader) walk(visit func(path []byte) (bool, error)) error {
 	w := walker{j: j, path: j.path[:0], visit: visit}
-	j.path = nil // that visit may walk, too
+	j.path = nil // visit may call walk, too
 	err := w.object(0, 0)
 	j.path = w.path
 	return err
@@ -26,7 +26,7 @@ type walker struct {
 	visit func(path []byte) (bool, error)
 }
 
-// object reads the object whose path is the first at bytes of w.path.
+// object reads an object. Its path is the first at bytes of w.path.
 func (w *walker) object(at, depth int) error {
 	if depth == maxNesting {
 		return w.j.position().fail(fmt.Errorf("nested deeper than %d", maxNesting))
@@ -45,7 +45,7 @@ func (w *walker) object(at, depth int) error {
 	})
 }
 
-// cmpOr returns an error, or if there is none that of f.
+// cmpOr returns err if it is not nil, and else f().
 func cmpOr(err error, f func() error) error {
 	if err != nil {
 		return err
@@ -53,16 +53,16 @@ func cmpOr(err error, f func() error) error {
 	return f()
 }
 
-// objects reads the objects of a file, which are one after the other, as in JSON
-// lines, or the elements of one array.
+// objects reads the objects of a file: either one after the other, as in JSON Lines, or
+// as the elements of a single array.
 type objects struct {
 	j       *jsonReader
 	started bool
 	inArray bool
 }
 
-// next reads the next object with read, to which it gives its position. It returns
-// io.EOF after the last.
+// next calls read with the position of the next object; read reads it. next returns
+// io.EOF after the last object.
 func (o *objects) next(read func(at position) error) error {
 	c, err := o.j.space()
 	switch {
@@ -93,17 +93,17 @@ func (o *objects) next(read func(at position) error) error {
 	return read(o.j.position())
 }
 
-// end sees that nothing follows the array.
+// end returns an error if anything follows the array, and else io.EOF.
 func (o *objects) end() error {
 	o.inArray = false
 	c, err := o.j.space()
 	if err != nil {
-		return err // io.EOF, rightly
+		return err // io.EOF is expected
 	}
 	return o.j.position().fail(fmt.Errorf("%q after the end of the array", c))
 }
 
-// maxText bounds a text whose tokens are counted, in bytes.
+// maxText is the largest size in bytes of a text whose tokens are counted.
 const maxText = 16 << 20
 
 // longText reads a string of up to maxText bytes. It is valid until the next call.
@@ -123,7 +123,7 @@ func (j *jsonReader) longText() ([]byte, error) {
 	return text, nil
 }
 
-// null reads a null, if there is one.
+// null reads a null if the next value is one, and reports whether it is.
 func (j *jsonReader) null() (bool, error) {
 	c, err := j.peek()
 	if err != nil || c != 'n' {
@@ -137,7 +137,7 @@ func (j *jsonReader) null() (bool, error) {
 	return true, err
 }
 
-// label reads what groups requests: a string or a number.
+// label reads an identifier such as a session's: a string or a number.
 func (j *jsonReader) label() (string, error) {
 	c, err := j.peek()
 	if err != nil {
@@ -165,8 +165,8 @@ func (j *jsonReader) label() (string, error) {
 	return s, nil
 }
 
-// pathsOf returns the paths of the members in the values that a JSON text begins
-// with, in any of its arrays' elements.
+// pathsOf returns the paths of the members in the values at the beginning of a JSON
+// text. Elements of an array have the path of the array.
 func pathsOf(head []byte) map[string]bool {
 	p := pathFinder{j: newJSONReader(bytes.NewReader(head)), found: make(map[string]bool)}
 	for p.value("", 0) == nil {
@@ -179,7 +179,7 @@ type pathFinder struct {
 	found map[string]bool
 }
 
-// What pathsOf looks at.
+// Bounds of pathsOf.
 const (
 	maxPaths     = 4096
 	maxPathBytes = 256

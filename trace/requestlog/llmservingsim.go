@@ -8,20 +8,20 @@ import (
 )
 
 // servingSim reads the workloads of https://github.com/casys-kaist/LLMServingSim
-// (docs/docs/workloads/jsonl-format.md): on each line a request with input_toks,
-// output_toks and arrival_time_ns, or a session with sub_requests, each of which comes
-// tool_duration_ns after the one before it has ended. input_tok_ids, where there are
-// some, say which prompts begin alike. It reads the requests.jsonl that its benchmark
-// of vLLM writes, too, which has arrival_time in seconds.
+// (docs/docs/workloads/jsonl-format.md): each line is a request with input_toks,
+// output_toks and arrival_time_ns, or a session with sub_requests. Each sub-request
+// arrives tool_duration_ns after the end of the previous one. Prefix hashes are computed
+// from input_tok_ids, if the log has them. The requests.jsonl written by its benchmark of
+// vLLM, with arrival_time in seconds, is read too.
 type servingSim struct {
 	objects
 	l     *Log
 	ids   *text // hashes tokens
-	queue []row // requests of the line that was read
-	call  row   // that is read
+	queue []row // requests of the current line
+	call  row   // the current request
 	seen  map[string]bool
 	nIDs  int
-	wait  int64 // ns, after the call that is read
+	wait  int64 // ns, after the current request
 }
 
 func openServingSim(l *Log, f *file, o Options) (source, error) {
@@ -64,7 +64,7 @@ func (s *servingSim) line(at position) error {
 			arrival, err = s.j.time(Nanosecond)
 			timed = true
 			return inMember(n, err)
-		case "arrival_time": // of what its benchmark measured, since 1970
+		case "arrival_time": // in the benchmark's results: seconds since 1970
 			var err error
 			arrival, err = s.j.time(Second)
 			timed, s.l.Calendar = true, true
@@ -112,7 +112,7 @@ func (s *servingSim) line(at position) error {
 	return nil
 }
 
-// begin begins a request.
+// begin resets the state for a new request.
 func (s *servingSim) begin() {
 	s.call, s.wait, s.nIDs = row{}, 0, -1
 	clear(s.seen)

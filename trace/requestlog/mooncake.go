@@ -8,14 +8,14 @@ import (
 	"kvcompress/trace"
 )
 
-// Tokens that a prefix hash stands for.
+// The usual numbers of tokens per prefix hash.
 const (
 	mooncakeBlock = 512
 	bailianBlock  = 16
 )
 
-// prefixBlock returns the size of the blocks that the log's hashes stand for, which the
-// user may state, and keeps it.
+// prefixBlock returns the number of tokens per prefix hash, which is usual unless the
+// user states another, and stores it in the log.
 func (l *Log) prefixBlock(o Options, usual int) (int, error) {
 	block := usual
 	if o.PrefixBlockTokens != 0 {
@@ -29,12 +29,12 @@ func (l *Log) prefixBlock(o Options, usual int) (int, error) {
 }
 
 // openMooncake reads the traces of
-// https://github.com/kvcache-ai/Mooncake/tree/main/FAST25-release/traces: on each line
-// an object with timestamp (in milliseconds), input_length, output_length and
-// hash_ids, one for each block of 512 tokens of the prompt; and the same form as
-// https://github.com/ai-dynamo/aiperf takes it, where session_id groups turns, delay is
-// the time (in milliseconds) from the end of the turn before, in place of a timestamp,
-// and text_input may be the prompt. Other names are passed over.
+// https://github.com/kvcache-ai/Mooncake/tree/main/FAST25-release/traces: each line is
+// an object with timestamp (in milliseconds), input_length, output_length and hash_ids,
+// one hash per block of 512 tokens of the prompt. It also reads the variant of
+// https://github.com/ai-dynamo/aiperf: session_id groups turns, delay replaces timestamp
+// and is the time (in milliseconds) since the end of the previous turn, and text_input
+// may be the prompt. Other members are ignored.
 func openMooncake(l *Log, f *file, o Options) (source, error) {
 	s := newJSONRows(f)
 	unit := o.TimeUnit
@@ -98,10 +98,11 @@ func openMooncake(l *Log, f *file, o Options) (source, error) {
 }
 
 // openBailian reads the traces of
-// https://github.com/alibaba-edu/qwen-bailian-usagetraces-anon: on each line an object
-// with timestamp (in seconds), input_length, output_length, hash_ids, one for each
-// block of 16 tokens of the prompt, and the turns of a conversation by chat_id and
-// parent_chat_id, which is -1 of a first one. The session is the chat_id of the first.
+// https://github.com/alibaba-edu/qwen-bailian-usagetraces-anon: each line is an object
+// with timestamp (in seconds), input_length, output_length and hash_ids, one hash per
+// block of 16 tokens of the prompt. chat_id and parent_chat_id link the turns of a
+// conversation; parent_chat_id is -1 in the first turn. The session is the chat_id of
+// the first turn.
 func openBailian(l *Log, f *file, o Options) (source, error) {
 	s := newJSONRows(f)
 	unit := o.TimeUnit
@@ -145,11 +146,11 @@ func openBailian(l *Log, f *file, o Options) (source, error) {
 	return s, nil
 }
 
-// maxTurns is for how many sessions turns keeps the last turn at least.
+// maxTurns is the number of sessions that turns remembers at least.
 const maxTurns = 1 << 16
 
-// turns keeps a number for each of the sessions that were read last: up to twice
-// maxTurns of them.
+// turns has a number for each of the most recently stored sessions: at least maxTurns of
+// them and at most twice as many.
 type turns[K comparable] struct{ young, old map[K]int64 }
 
 func (t *turns[K]) get(session K) (int64, bool) {

@@ -36,7 +36,7 @@ func ParseUnit(s string) (Unit, error) {
 	return 0, fmt.Errorf("%q is no unit of time: want s, ms, us or ns", s)
 }
 
-// String returns what ParseUnit reads.
+// String returns the unit as ParseUnit reads it.
 func (u Unit) String() string {
 	switch u {
 	case Second:
@@ -49,8 +49,8 @@ func (u Unit) String() string {
 	return "ns"
 }
 
-// parseTokens reads a number of tokens. Programs that hold them as floating-point
-// numbers write 374.0.
+// parseTokens reads a number of tokens. It accepts 374.0, which programs write that
+// store numbers of tokens in floating point.
 func parseTokens(s string) (int, error) {
 	n, digits := 0, 0
 	i := 0
@@ -93,7 +93,7 @@ scan:
 			continue
 		case c < '0' || c > '9':
 			break scan
-		case kept == 19: // more is below a nanosecond, or far beyond all times
+		case kept == 19: // further digits are less than a nanosecond, or the time is out of range
 			if !point {
 				exponent++
 			}
@@ -164,12 +164,12 @@ scan:
 	return int64(mantissa), nil
 }
 
-// excerpt is a copy, so that what is parsed need not be kept for an error.
+// excerpt returns a copy of the beginning of s, so an error does not keep the buffer alive.
 func excerpt(s string) string {
 	return strictjson.Excerpt(strings.TrimSpace(strings.Clone(s[:min(len(s), 200)])))
 }
 
-// quoted is a value as errors show it: short, and in quotes.
+// quoted returns a value as errors show it: short, and in quotes.
 func quoted(s string) string {
 	return fmt.Sprintf("%q", excerpt(s))
 }

@@ -48,7 +48,7 @@ func FuzzTime(f *testing.F) {
 		}
 		got, err := parseTime(s, unit)
 		want, ok := slowTime(s, unit)
-		// Of more than 19 digits, the 20th decides no rounding.
+		// parseTime uses at most 19 digits, so the 20th does not affect the rounding.
 		near := ok && err == nil && len(s) > 19 && got-want >= -1 && got-want <= 1
 		if (err == nil) != ok && !near && !(len(s) > 19 && want >= trace.MaxArrivalNS-1) || err == nil && got != want && !near {
 			t.Fatalf("%q in %d ns: %d, %v; want %d, %t", s, unit, got, err, want, ok)

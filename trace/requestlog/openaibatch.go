@@ -5,17 +5,17 @@ import (
 	"fmt"
 )
 
-// body reads the body of a request to an OpenAI-compatible server: of chat completions
+// body reads the body of a request to an OpenAI-compatible API: chat completions
 // (messages), completions (prompt) or responses (instructions and input).
 type body struct {
 	text     *text
-	maximum  int // tokens of the output
+	maximum  int // largest number of output tokens
 	bounded  bool
 	model    string
 	prompted bool
 }
 
-// read reads the object that the reader is at.
+// read reads the body, an object at which the reader is.
 func (b *body) read(j *jsonReader) error {
 	b.text.reset()
 	b.maximum, b.bounded, b.model, b.prompted = 0, false, "", false
@@ -63,9 +63,9 @@ func (b *body) list(j *jsonReader, name string) error {
 }
 
 // openOpenAIBatch reads the files of OpenAI's Batch API
-// (https://platform.openai.com/docs/guides/batch), which vLLM's run_batch takes and
-// writes, too: of an input file, the lengths of the prompts' texts and the largest
-// output that is asked for; of an output file, the tokens that were used.
+// (https://platform.openai.com/docs/guides/batch), which vLLM's run_batch reads and
+// writes, too. From an input file it takes the lengths of the prompts and the maximum
+// numbers of output tokens; from an output file, the token usage.
 func openOpenAIBatch(l *Log, f *file, o Options) (source, error) {
 	s := newJSONRows(f)
 	l.Timed = false

@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// What is held of a log to put its requests in order.
+// Bounds of the window of reorderer.
 const (
 	windowRows   = 1 << 16
 	windowHashes = 1 << 22
 )
 
-// reorderer sorts rows by arrival, stably, within a window. Rows that come in order
-// cost it nothing but a copy.
+// reorderer sorts rows by arrival, stably, within a window. A row that is in order costs
+// only a copy.
 type reorderer struct {
-	ring   []row // in order of arrival, from head on, count of them
+	ring   []row // circular buffer of count rows in order of arrival; head is the first
 	head   int
 	count  int
-	late   []row // a heap: rows that came after later ones
+	late   []row // a heap of the rows that were read after rows with a later arrival
 	hashes int
 
 	popped   int
@@ -25,7 +25,7 @@ type reorderer struct {
 	lastLine int
 }
 
-// push adds a row, and reports whether it came in order.
+// push adds a row, and reports whether it was in order.
 func (w *reorderer) push(r row) bool {
 	w.hashes += len(r.PrefixHashes)
 	if w.count > 0 && w.ring[(w.head+w.count-1)%len(w.ring)].ArrivalNS > r.ArrivalNS {
@@ -53,10 +53,11 @@ func (w *reorderer) push(r row) bool {
 
 func (w *reorderer) len() int { return w.count + len(w.late) }
 
-// full reports whether a row has to leave before another may enter.
+// full reports whether a row has to be popped before the next push.
 func (w *reorderer) full() bool { return w.len() >= windowRows || w.hashes >= windowHashes }
 
-// pop removes the first row. That it belongs before one that was popped is an error.
+// pop removes the first row. It returns an error if the row arrived before one that was
+// popped already.
 func (w *reorderer) pop() (row, error) {
 	var r row
 	if w.count > 0 && (len(w.late) == 0 || before(&w.ring[w.head], &w.late[0])) {

@@ -31,7 +31,7 @@ func order(times []int64, window int) (numbers []int, err error) {
 	return numbers, err
 }
 
-// TestReorder holds the reorderer against a stable sort.
+// TestReorder compares the reorderer with a stable sort.
 func TestReorder(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {
@@ -57,7 +57,7 @@ func TestReorder(t *testing.T) {
 	}
 }
 
-// TestUnsorted puts a file in order, as far as the window goes.
+// TestUnsorted checks that a file is sorted within the window.
 func TestUnsorted(t *testing.T) {
 	rows := func(n, late int) string {
 		var b strings.Builder

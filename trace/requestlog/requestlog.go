@@ -1,10 +1,9 @@
-// Package requestlog reads logs of requests to language models in the forms in
-// which others publish or write them, and gives the requests of a trace: when each
-// came, for how many tokens, and of which session and with which prefix, where the
-// log says so.
+// Package requestlog reads request logs of language model servers in the formats of
+// published traces and benchmark tools, and converts them to the requests of a trace:
+// arrival time, numbers of tokens and, if the log has them, session and prefix hashes.
 //
-// A log is read as a stream, of any length in bounded memory. Its errors name the
-// file, the line and the column. docs/importing.md describes the forms.
+// A log of any length is read as a stream, in bounded memory. Errors name the file, the
+// line and the column. docs/importing.md describes the formats.
 package requestlog
 
 import (
@@ -17,29 +16,30 @@ import (
 	"kvcompress/trace"
 )
 
-// Options says how a log is read.
+// Options are the options of reading a log.
 type Options struct {
-	Format   string // the Name of one of Formats; empty to look at the file
-	Fields   Fields // of a plain CSV or JSON; of TraceV2, the column of the arrival
-	TimeUnit Unit   // of the times of plain logs or of Mooncake's; 0 for the usual one
-	// PrefixBlockTokens is how many tokens a hash of Mooncake's, or of plain JSON,
-	// stands for; 0 for the usual number.
+	Format   string // the Name of one of Formats; empty to detect it
+	Fields   Fields // of a plain CSV or JSON; for TraceV2, only the arrival column
+	TimeUnit Unit   // of the times in plain and Mooncake logs; 0 for the format's usual unit
+	// PrefixBlockTokens is the number of tokens per prefix hash in Mooncake and plain
+	// JSON logs; 0 for the format's usual number.
 	PrefixBlockTokens int
-	// Run is which run is taken of a file that holds several, from 1; 0 for the only one.
+	// Run selects a run of a file with several runs, from 1; 0 for the only one.
 	Run int
-	// Retimed says that the arrivals will be replaced, so that they may be missing.
+	// Retimed says that the caller replaces the arrivals, so the log may lack them.
 	Retimed bool
 
-	// Tokenizer counts the tokens of texts where a log has no numbers of tokens. If it is
-	// nil, they are estimated at BytesPerToken bytes of UTF-8 each; 0 is 4.
+	// Tokenizer counts the tokens of texts if a log has no numbers of tokens. If it is
+	// nil, numbers of tokens are estimated, at BytesPerToken bytes of UTF-8 per token;
+	// 0 is 4.
 	Tokenizer     Tokenizer
 	BytesPerToken float64
-	// PromptTokens and OutputTokens are the lengths of prompts and outputs of which the
-	// log says none; 0 makes those an error.
+	// PromptTokens and OutputTokens are used if the log does not have the length of a
+	// prompt or an output; 0 makes such rows an error.
 	PromptTokens, OutputTokens int
 
-	// Progress, unless nil, is called now and then with the bytes of the file that
-	// are read, and with all of them.
+	// Progress, if not nil, is called from time to time with the number of bytes of the
+	// file read so far, and the size of the file.
 	Progress func(done, total int64)
 }
 
@@ -48,7 +48,7 @@ type Tokenizer interface {
 	Encode(text string) ([]int, error)
 }
 
-// check refuses what is out of bounds.
+// check returns an error if an option is out of bounds.
 func (o Options) check() error {
 	switch {
 	case o.BytesPerToken != 0 && !(o.BytesPerToken >= MinBytesPerToken && o.BytesPerToken <= MaxBytesPerToken):
@@ -64,40 +64,40 @@ func (o Options) check() error {
 // Log is an open log.
 type Log struct {
 	Format Format
-	Model  string // which served the requests, if the log says so
-	// Timed says that the log has times of arrival. If not, all are 0.
+	Model  string // that served the requests; "" if the log does not name it
+	// Timed says that the log has arrival times. If not, all are 0.
 	Timed bool
-	// Calendar says that arrivals count from 1970 and not from some beginning of the
-	// log's own.
+	// Calendar says that arrivals count from 1970. If not, they count from an origin of
+	// the log's own.
 	Calendar          bool
-	PrefixBlockTokens int // tokens that a prefix hash stands for; 0 if there are none
-	// Stats counts what was read so far.
+	PrefixBlockTokens int // tokens per prefix hash; 0 if the log has no hashes
+	// Stats counts the rows read so far.
 	Stats Stats
 
 	file     string
 	o        Options
 	calendar calendar
-	// byMeasured says by which of its times a TraceV2 is read.
+	// byMeasured is the note about a TraceV2 with requests sent later than intended; or "".
 	byMeasured string
 	source     source
 	close      func() error
 }
 
-// Stats counts what a log held.
+// Stats counts the rows of a log by kind.
 type Stats struct {
 	Rows      int   // all of them
-	Empty     int   // without prompt or without output, and passed over
-	Failed    int   // of which the log says that they failed, and passed over
-	Reordered int   // that stood below later ones
-	FirstNS   int64 // arrival of the first that was yielded, by the log's clock
+	Empty     int   // skipped because they have no prompt or no output
+	Failed    int   // skipped because the log marks them as failed
+	Reordered int   // that were after a row with a later arrival
+	FirstNS   int64 // arrival of the first request yielded, by the log's clock
 
-	Estimated int // whose tokens were estimated from the length of a text
-	Tokenized int // whose tokens were counted by the tokenizer
-	Maxima    int // whose output is the most that was asked for
-	Other     int // with parts that are no text, which were not counted
-	Assumed   int // that were given a length by PromptTokens or OutputTokens
-	Delayed   int // turns that come after a time from the end of the one before
-	Orphans   int // turns of a conversation whose turn before was not found
+	Estimated int // with tokens estimated from the length of a text
+	Tokenized int // with tokens counted by the tokenizer
+	Maxima    int // with the requested maximum as length of the output
+	Other     int // with parts other than text, which were not counted
+	Assumed   int // with a length from PromptTokens or OutputTokens
+	Delayed   int // turns that arrive a given time after the end of the previous turn
+	Orphans   int // turns of a conversation whose previous turn was not found
 }
 
 // source gives the rows of a log in the order of the file, and io.EOF after them.
@@ -105,22 +105,22 @@ type source interface {
 	next() (row, error)
 }
 
-// row is one request of a log. Its request has no id yet.
+// row is one row of a log. Its request has no id yet.
 type row struct {
 	trace.Request
 	line   int
 	number int // of the row, from 0
 	failed bool
-	// The log says no length of the prompt, or of the output.
+	// The log does not have the length of the prompt, or of the output.
 	noPrompt, noOutput bool
 	how                how
 }
 
-// how says which assumptions were made about a row, as bits.
+// how is a set of bits: how the lengths of a row were obtained.
 type how uint8
 
 const (
-	estimated how = 1 << iota // of which Stats has the meanings
+	estimated how = 1 << iota // each is counted by a field of Stats
 	tokenized
 	maximum
 	other
@@ -143,7 +143,7 @@ func Open(ctx context.Context, path string, o Options) (*Log, error) {
 	return l, nil
 }
 
-// newLog finds out the format of f and begins to read it.
+// newLog detects the format of f and begins to read it.
 func newLog(f *file, path string, o Options) (*Log, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -176,8 +176,8 @@ func (l *Log) Close() error { return l.close() }
 // error. It can be called once. A request's id is the number of its row in the log,
 // from 0. Its arrival is by the log's clock.
 //
-// Requests that stand below later ones are put in order if those are no more than
-// 65,536 rows above; else they are an error.
+// Requests that are out of order in the log are sorted within a window of 65,536 rows;
+// a request that is farther out of order is an error.
 func (l *Log) Requests() iter.Seq2[trace.Request, error] {
 	return func(yield func(trace.Request, error) bool) {
 		var w reorderer
@@ -233,7 +233,8 @@ func (l *Log) Requests() iter.Seq2[trace.Request, error] {
 	}
 }
 
-// assume gives a row the lengths that the log lacks, and counts the assumptions.
+// assume sets the lengths that the log lacks to those of the options, and counts the
+// assumptions.
 func (l *Log) assume(r *row) {
 	if r.noPrompt {
 		r.PromptTokens = l.o.PromptTokens
@@ -260,8 +261,8 @@ func (l *Log) assume(r *row) {
 	}
 }
 
-// Notes returns the assumptions that were made about the requests read so far, such as
-// estimated lengths: a sentence each.
+// Notes returns the assumptions made about the requests read so far, such as estimated
+// lengths, one sentence for each.
 func (l *Log) Notes() []string {
 	var notes []string
 	add := func(n int, format string, args ...any) {
@@ -290,8 +291,7 @@ func (l *Log) Notes() []string {
 	return notes
 }
 
-// Error is one thing that is wrong with a log, and where. Parts that do not apply
-// are zero.
+// Error is an error in a log, and where it is. Fields that do not apply are zero.
 type Error struct {
 	File   string
 	Line   int // from 1
@@ -299,7 +299,7 @@ type Error struct {
 	Err    error
 }
 
-// Error gives all the parts, as in
+// Error returns the place and the error, for example
 //
 //	requestlog: azure.csv:17:28: ContextTokens: want a number of tokens, got "x"
 func (e *Error) Error() string {
@@ -316,7 +316,7 @@ func (e *Error) Error() string {
 // Unwrap returns e.Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// located names the file in an error that does not yet.
+// located adds the file's name to an error that lacks it.
 func (l *Log) located(err error) error { return inFile(l.file, err) }
 
 func inFile(file string, err error) error {

@@ -18,7 +18,7 @@ import (
 	"kvcompress/trace"
 )
 
-// write writes files into a directory of their own and returns it.
+// write writes files to a temporary directory and returns the directory.
 func write(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -51,7 +51,7 @@ func read(path string, o Options) (*Log, []trace.Request, string) {
 	return l, requests, ""
 }
 
-// show writes a request as id@ns prompt+output, with session and hashes.
+// show formats a request as id@ns prompt+output, with session and hashes.
 func show(requests []trace.Request) []string {
 	var all []string
 	for _, r := range requests {
@@ -166,14 +166,14 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-// formatCase is a log, how it is read, and what is read of it.
+// formatCase is a log, the options for reading it, and the expected result.
 type formatCase struct {
 	name, file, text string
-	more             map[string]string // files beside it
+	more             map[string]string // other files in its folder
 	o                Options
-	want             []string // as show has it
-	log              Log      // what is said of it
-	notes            []string // how they begin
+	want             []string // as formatted by show
+	log              Log      // expected exported fields
+	notes            []string // beginnings of the expected notes
 }
 
 func (tc formatCase) run(t *testing.T) {
@@ -211,7 +211,7 @@ func (tc formatCase) run(t *testing.T) {
 		t.Fatal(err)
 	}
 	if strings.HasSuffix(tc.file, ".yaml") {
-		return // nobody compresses a header of ten lines
+		return // a header of ten lines is not compressed
 	}
 	_, again, err := read(filepath.Join(dir, tc.file), tc.o)
 	if diff := cmp.Diff(requests, again); diff != "" || err != "" {
@@ -219,7 +219,7 @@ func (tc formatCase) run(t *testing.T) {
 	}
 }
 
-// TestErrors has every error name the file, the line and the column.
+// TestErrors checks that every error names the file, the line and the column.
 func TestErrors(t *testing.T) {
 	const head = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 	const good = "2024-05-10 00:00:00,1,1\n"
@@ -302,7 +302,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestOpen refuses what is no file, and ends when it is told to.
+// TestOpen checks that a path that is not a file is an error, and that reading can be canceled.
 func TestOpen(t *testing.T) {
 	dir := write(t, map[string]string{"log": azure2023})
 	if _, err := Open(context.Background(), dir, Options{}); err == nil || !strings.Contains(err.Error(), "not a regular file") {

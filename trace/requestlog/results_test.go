@@ -10,7 +10,7 @@ import (
 	"kvcompress/trace"
 )
 
-// Small logs in the forms of benchmarks, simulators and chats.
+// Small logs in the formats of benchmarks, simulators and chats.
 const (
 	guide2 = `{"benchmarks": [{"type_": "generative_benchmark", "run_id": "r", "args": {"strategy": {"rate": 2}}, "start_time": 99,
  "requests": {"successful": [
@@ -142,7 +142,7 @@ func TestResults(t *testing.T) {
 	}
 }
 
-// letters has a token for each byte, between a beginning and an end.
+// letters is a tokenizer with a token for each byte, between a BOS and an EOS token.
 type letters struct{}
 
 func (letters) Encode(text string) ([]int, error) {
@@ -156,7 +156,7 @@ func (letters) Encode(text string) ([]int, error) {
 	return append(tokens, 2), nil
 }
 
-// letterHashes are the hashes of messages in turn, by letters.
+// letterHashes returns the prefix hashes of consecutive messages, tokenized by letters.
 func letterHashes(texts ...string) []uint64 {
 	x := newText(nil, Options{Tokenizer: letters{}})
 	for i, s := range texts {
@@ -166,7 +166,7 @@ func letterHashes(texts ...string) []uint64 {
 	return x.hashes
 }
 
-// chatHash is the hash of the first request of batchIn.
+// chatHash is the prefix hash of the first request of batchIn.
 func chatHash(t *testing.T) []uint64 {
 	x := newText(nil, Options{})
 	const half = "0123456789abcdef0123456789abcdef"
@@ -180,8 +180,8 @@ func chatHash(t *testing.T) []uint64 {
 	return x.hashes
 }
 
-// TestPrefixes sees that prompts share hashes as far as they begin alike, whatever the
-// pieces: those of turns, and those of conversations under one system prompt.
+// TestPrefixes checks that prompts share hashes exactly for their common prefix, however the
+// text is divided: the turns of a conversation, and conversations with the same system prompt.
 func TestPrefixes(t *testing.T) {
 	system := strings.Repeat("You answer briefly. ", 20) // 400 bytes, 6 blocks of 64
 	talk := func(id string, says ...string) string {
@@ -216,7 +216,7 @@ func TestPrefixes(t *testing.T) {
 	}
 }
 
-// TestResultErrors has what is wrong with a result or a chat named, and where.
+// TestResultErrors checks that errors in results and chats name the problem and its place.
 func TestResultErrors(t *testing.T) {
 	for _, tc := range []struct {
 		text string
@@ -278,8 +278,8 @@ func TestResultErrors(t *testing.T) {
 	}
 }
 
-// TestLongConversation bounds what the turns of one conversation take, which grows with
-// the square of their number.
+// TestLongConversation checks the bound on the prefix hashes of a conversation, whose
+// number grows with the square of the number of turns.
 func TestLongConversation(t *testing.T) {
 	turn := `{"from":"gpt","value":"` + strings.Repeat("x", 1024) + `"}` // 16 blocks
 	text := `[{"conversations":[` + turn + strings.Repeat(","+turn, 999) + `]}]`
@@ -289,7 +289,7 @@ func TestLongConversation(t *testing.T) {
 	}
 }
 
-// TestTimes has dates and times that are read, and what is said of those that are not.
+// TestTimes has valid dates and times, and the errors for invalid ones.
 func TestTimes(t *testing.T) {
 	for in, want := range map[string]string{
 		"2024-05-10 00:00:00.5":              "1715299200500000000 false",

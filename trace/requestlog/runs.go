@@ -7,9 +7,8 @@ import (
 	"iter"
 )
 
-// runs reads the results of a benchmark that ran several times, of which one is taken.
-// The requests of a run are somewhere in its object, so that they are yielded as they
-// are met.
+// runs reads one run of a benchmark's results, which may contain several. The requests
+// may be anywhere in the run's object, so they are yielded when the reader meets them.
 type runs struct {
 	j    *jsonReader
 	l    *Log
@@ -18,7 +17,7 @@ type runs struct {
 	next func() (row, error, bool)
 }
 
-// errStopped ends the reading when no more rows are wanted.
+// errStopped stops the reading when the caller wants no more rows.
 var errStopped = errors.New("stopped")
 
 // start makes runs a source of the rows that read yields.
@@ -56,7 +55,8 @@ func (p pulled) next() (row, error) {
 	return r, err
 }
 
-// run says at a run whether it is taken, or that one has to be chosen.
+// run counts a run and reports whether it is the selected one. It returns an error if
+// there are several and none is selected.
 func (s *runs) run() (bool, error) {
 	s.met++
 	if s.take == 0 && s.met > 1 {
@@ -65,7 +65,7 @@ func (s *runs) run() (bool, error) {
 	return s.take == 0 || s.met == s.take, nil
 }
 
-// finished sees at the end of the file that the run was there.
+// finished returns an error at the end of the file if the selected run does not exist.
 func (s *runs) finished() error {
 	if s.take > s.met {
 		return fmt.Errorf("there is no run %d, only %d", s.take, s.met)

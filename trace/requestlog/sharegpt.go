@@ -5,20 +5,20 @@ import (
 	"strconv"
 )
 
-// maxConversation bounds the turns of a conversation.
+// maxConversation is the largest number of turns of a conversation.
 const maxConversation = 10_000
 
 // conversations reads chats: objects with an id and a list of messages, as in
 // https://huggingface.co/datasets/anon8231489123/ShareGPT_Vicuna_unfiltered, or with
-// role and content for from and value. What an assistant says is the output of a
-// request, and all that was said before is its prompt.
+// role and content instead of from and value. Each message of the assistant is the
+// output of a request, with all messages before it as its prompt.
 type conversations struct {
 	objects
 	l      *Log
 	text   *text
 	read   int   // conversations
-	queue  []row // requests of the one that was read
-	hashed int   // prefix hashes of them together
+	queue  []row // requests of the current conversation
+	hashed int   // prefix hashes of these requests together
 }
 
 func openShareGPT(l *Log, f *file, o Options) (source, error) {
@@ -109,7 +109,7 @@ func (s *conversations) message() error {
 	return nil
 }
 
-// setModel keeps the model's name, of the first request that has one.
+// setModel stores the model's name from the first request that has one.
 func (l *Log) setModel(name string) {
 	if l.Model == "" && len(name) <= maxModel {
 		l.Model = name

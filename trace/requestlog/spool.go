@@ -13,18 +13,18 @@ import (
 	"kvcompress/internal/output"
 )
 
-// What is held in memory of a list whose length is not known: the rest is on disk.
+// The amount of a list of unknown length that is held in memory; the rest is on disk.
 const (
 	columnBytes = 1 << 20
 	sortedRows  = 1 << 17
 )
 
-// column is a list of numbers of the same width.
+// column is a list of integers of the same width. All but its tail may be on disk.
 type column struct {
 	width int // bytes, 1, 4 or 8
 	n     int
 	tail  []byte
-	file  *output.Scratch // of what is before the tail; nil while all is there
+	file  *output.Scratch // the numbers before the tail; nil while there are none
 }
 
 func (c *column) append(v int64) error {
@@ -47,7 +47,7 @@ func (c *column) append(v int64) error {
 	return nil
 }
 
-// reader reads the numbers from the first one on.
+// reader returns a reader of all the numbers.
 func (c *column) reader() *columnReader {
 	r := &columnReader{width: c.width, in: bufio.NewReaderSize(bytes.NewReader(c.tail), 16)}
 	if c.file != nil {
@@ -77,7 +77,7 @@ func (r *columnReader) next() (int64, error) {
 	return int64(binary.LittleEndian.Uint64(raw[:])), nil
 }
 
-// spooled is a row whose place is still to be found.
+// spooled is a row that is not sorted yet.
 type spooled struct {
 	arrival        int64 // ns
 	prompt, output int32

@@ -11,7 +11,7 @@ import (
 	"kvcompress/trace"
 )
 
-// maxRecord bounds a record of a CSV, which is held as a whole, in bytes.
+// maxRecord is the largest size in bytes of a CSV record, which is held in memory.
 const maxRecord = 1 << 20
 
 var errLongRecord = fmt.Errorf("a record of more than %d bytes; is a quotation mark missing?", maxRecord)
@@ -25,7 +25,7 @@ type table struct {
 	line   int
 }
 
-// recordLimit ends reading when a record is too long.
+// recordLimit is a reader that fails when a record is too long.
 type recordLimit struct {
 	r    io.Reader
 	left int
@@ -56,7 +56,7 @@ func newTable(f *file) (*table, error) {
 
 // next reads the next record. It returns io.EOF after the last.
 func (t *table) next() error {
-	t.limit.left = maxRecord + headSize // of which the reader may hold a part that belongs to later ones
+	t.limit.left = maxRecord + headSize // the CSV reader reads ahead by up to headSize
 	record, err := t.csv.Read()
 	if err != nil {
 		return t.located(record, err)
@@ -66,7 +66,7 @@ func (t *table) next() error {
 	return nil
 }
 
-// located says where an error of the CSV reader is.
+// located adds the line and column to an error of the CSV reader.
 func (t *table) located(record []string, err error) error {
 	var syntax *csv.ParseError
 	switch {
@@ -81,13 +81,13 @@ func (t *table) located(record []string, err error) error {
 	return err
 }
 
-// field is where a column is, or -1 if there is none.
+// field is the index of a column, or -1 if the CSV does not have it.
 type field int
 
 // optional finds a column.
 func (t *table) optional(name string) field { return field(find(t.header, name)) }
 
-// columns finds columns that there must be.
+// columns finds columns; a missing one is an error.
 func (t *table) columns(names ...string) ([]field, error) {
 	fields := make([]field, len(names))
 	for i, name := range names {
@@ -101,7 +101,7 @@ func (t *table) columns(names ...string) ([]field, error) {
 	return fields, nil
 }
 
-// text returns a field of the record, or "" of a column that there is not.
+// text returns a field of the record, or "" if there is no such column.
 func (t *table) text(f field) string {
 	if f < 0 {
 		return ""
@@ -109,7 +109,7 @@ func (t *table) text(f field) string {
 	return strings.TrimSpace(t.record[f])
 }
 
-// fail completes an error about a field.
+// fail adds the line, column and column name to an error about a field.
 func (t *table) fail(f field, err error) error {
 	line, column := t.csv.FieldPos(int(f))
 	return &Error{Line: line, Column: column, Err: fmt.Errorf("%s: %w", t.header[f], err)}
@@ -131,7 +131,7 @@ func (t *table) time(f field, unit Unit) (int64, error) {
 	return at, nil
 }
 
-// timestamps returns what reads a column of dates and times.
+// timestamps returns a function that reads a field with a date and time.
 func (l *Log) timestamps(t *table) func(field) (int64, error) {
 	return func(f field) (int64, error) {
 		at, err := l.calendar.parse(t.text(f), t.line)
@@ -142,7 +142,8 @@ func (l *Log) timestamps(t *table) func(field) (int64, error) {
 	}
 }
 
-// session returns what groups requests. It is a copy: the record is not kept.
+// session returns the session of a record. The result is a copy, so it does not keep the
+// record alive.
 func (t *table) session(f field) (string, error) {
 	s := t.text(f)
 	if len(s) > trace.MaxSession {

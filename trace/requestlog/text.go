@@ -8,9 +8,9 @@ import (
 	"kvcompress/trace"
 )
 
-// usualBytesPerToken is how many bytes of UTF-8 are estimated to be a token. English is
-// about 4 characters a token with the vocabularies of today (OpenAI, "What are tokens
-// and how to count them?"), and a character of English is a byte.
+// usualBytesPerToken is the estimated number of bytes of UTF-8 per token. English text has
+// about 4 characters per token with current vocabularies (OpenAI, "What are tokens and
+// how to count them?"), each of one byte.
 const usualBytesPerToken = 4
 
 // The bounds of Options.BytesPerToken.
@@ -20,32 +20,32 @@ const (
 )
 
 const (
-	textBlock     = 16      // tokens of a block by which prefixes of texts are told
-	maxTextBlocks = 1 << 16 // that have a hash, of one conversation
+	textBlock     = 16      // tokens per prefix hash
+	maxTextBlocks = 1 << 16 // with a hash, per conversation
 )
 
-// text counts the tokens of texts that follow each other, as those of a conversation,
-// and hashes its blocks: a hash stands for all up to there. It counts in units, of
-// which a token has perToken and a byte bytesUnits, so that a block ends after the
-// same bytes whatever follows.
+// text counts the tokens of consecutive texts, such as the messages of a conversation,
+// and computes prefix hashes: the hash of a block covers all text up to its end. It counts
+// in units: a token has perToken units, and a byte has bytesUnits units if tokens are
+// estimated. So the end of a block depends only on the bytes before it.
 type text struct {
 	j        *jsonReader
 	encode   func(string) ([]int, error) // nil to estimate
-	before   int                         // tokens that encode puts before a text, and that begin a prompt
-	after    int                         // tokens that it puts behind it
+	before   int                         // tokens that encode adds before a text; a prompt begins with them
+	after    int                         // tokens that encode adds after a text
 	perToken int64
 
 	units  int64
 	state  uint64
 	hashes []uint64
-	texts  bool // something was counted
-	other  bool // there was something that is no text
+	texts  bool // some text was not empty
+	other  bool // there was a part other than text
 }
 
-// bytesUnits is how many units a byte has.
+// bytesUnits is the number of units of a byte.
 const bytesUnits = 100
 
-// newText returns a text of no tokens whose contents are read from j.
+// newText returns an empty text. Its contents are read from j.
 func newText(j *jsonReader, o Options) *text {
 	per := o.BytesPerToken
 	if per == 0 {
@@ -60,7 +60,7 @@ func newText(j *jsonReader, o Options) *text {
 	return t
 }
 
-// around returns how many tokens a tokenizer puts before and behind every text.
+// around returns the numbers of tokens that a tokenizer adds before and after every text.
 func around(encode func(string) ([]int, error)) (before, after int) {
 	none, err := encode("")
 	one, err2 := encode("a")
@@ -93,14 +93,14 @@ func (t *text) token(id uint64) {
 	t.block()
 }
 
-// block adds the hashes of the blocks that are full.
+// block appends the hashes of blocks that have become full.
 func (t *text) block() {
 	for len(t.hashes) < maxTextBlocks && t.units >= int64(len(t.hashes)+1)*textBlock*t.perToken {
 		t.hashes = append(t.hashes, splitmix.Mix(t.state))
 	}
 }
 
-// add adds a text, or a piece of one where tokens are estimated.
+// add adds a text, or, if tokens are estimated, a piece of a text.
 func (t *text) add(s []byte) error {
 	t.texts = t.texts || len(s) > 0
 	if t.encode == nil {
@@ -127,15 +127,15 @@ func (t *text) add(s []byte) error {
 	return nil
 }
 
-// mark has what follows hash otherwise than after another mark, and adds no tokens:
-// those that a chat template puts between messages are not known.
+// mark adds s, such as a role, to the hash state but adds no tokens. The tokens that a
+// chat template puts between messages are not known.
 func (t *text) mark(s string) { t.state = splitmix.Mix(t.state ^ hashGroup(s)) }
 
-// maxParts is how deeply the parts of a text may be nested.
+// maxParts is the maximum nesting depth of the parts of a text.
 const maxParts = 8
 
-// content reads what a request asks with: a text, tokens, or lists of parts that are
-// texts or not.
+// content reads the input of a request: a text, token ids, or lists of parts, which may
+// be texts or other objects.
 func (t *text) content() error { return t.value(0) }
 
 func (t *text) value(depth int) error {
@@ -193,10 +193,10 @@ func (t *text) part(depth int) error {
 	})
 }
 
-// message reads a message of a chat and returns who says it.
+// message reads a chat message and returns its role.
 func (t *text) message() (role string, err error) {
 	if c, err := t.j.peek(); err != nil || c != '{' {
-		return "", cmpOr(err, t.content) // a list of texts
+		return "", cmpOr(err, t.content) // an element that is not an object, such as a string
 	}
 	err = t.j.object(func(name []byte) error {
 		switch string(name) {
@@ -219,7 +219,7 @@ func (t *text) message() (role string, err error) {
 	return role, err
 }
 
-// how says how the tokens came about.
+// how returns how the number of tokens was obtained.
 func (t *text) how() how {
 	var h how
 	switch {

@@ -8,8 +8,8 @@ import (
 	"kvcompress/trace"
 )
 
-// isTimestamp reports whether s is a date rather than a number: it has two separators
-// of dates, or a clock.
+// isTimestamp reports whether s is a date or time of day rather than a number: it has at
+// least two separators.
 func isTimestamp(s string) bool {
 	separators := 0
 	for i := range len(s) {
@@ -23,15 +23,17 @@ func isTimestamp(s string) bool {
 	return separators >= 2
 }
 
-// backwards is from how far back a line counts as one after the clocks were put back.
+// backwards is the smallest step back in time that is taken for a change from daylight
+// saving time.
 const backwards = 30 * time.Minute
 
-// calendar reads the dates and times of one log, which have a zone each, or none has.
+// calendar reads the dates and times of one log. Either all have a zone or none has.
 type calendar struct {
 	started bool
 	zoned   bool
 	last    int64
-	// Of times without a zone: the first line that is much earlier than the one above.
+	// If times have no zone: the first line that is earlier than the one above by at least
+	// backwards, and by how much.
 	backLine int
 	backBy   time.Duration
 }
@@ -56,7 +58,7 @@ func (c *calendar) parse(s string, line int) (int64, error) {
 	return at, nil
 }
 
-// note says what of the times may mislead, or nothing.
+// note returns a note if the times may be misleading, else "".
 func (c *calendar) note() string {
 	if c.backLine == 0 {
 		return ""
@@ -65,13 +67,13 @@ func (c *calendar) note() string {
 		c.backLine, c.backBy.Round(time.Second))
 }
 
-// timestampForm is how a date and time are written up to the second.
+// timestampForm is the form of a date and time up to the second; 0 stands for a digit.
 const timestampForm = "0000-00-00 00:00:00"
 
-// parseTimestamp reads a date and time as RFC 3339 has it: also with a space between
-// the two, slashes in the date, a comma before decimals, of which there may be any
-// number, and with a zone, as in Z, UTC, +02:00, +0200 or +02, or without; without, it
-// is UTC. It returns nanoseconds since 1970, and whether there was a zone.
+// parseTimestamp reads a date and time as in RFC 3339. It also accepts a space between
+// the two, slashes in the date, a comma before the decimals, any number of decimals, and
+// the zones Z, UTC, +02:00, +0200 and +02. Without a zone the time is UTC. It returns
+// nanoseconds since 1970, and whether there was a zone.
 func parseTimestamp(s string) (ns int64, zoned bool, err error) {
 	if err := checkTimestamp(s); err != nil {
 		return 0, false, err
@@ -82,7 +84,7 @@ func parseTimestamp(s string) (ns int64, zoned bool, err error) {
 	if len(rest) > 0 && (rest[0] == '.' || rest[0] == ',') {
 		n := 1
 		for scale := 100_000_000; n < len(rest) && digits(rest[n:n+1]); n++ {
-			nanos += int(rest[n]-'0') * scale // of which nothing is left after nine digits
+			nanos += int(rest[n]-'0') * scale // scale is 0 after nine digits
 			scale /= 10
 		}
 		if n == 1 {
@@ -109,7 +111,7 @@ func wrongTimestamp(s string) error {
 	return fmt.Errorf("want a date and time such as 2024-05-10 00:00:00.009930+00:00, got %s", quoted(s))
 }
 
-// checkTimestamp sees that s begins with a date and time up to the second.
+// checkTimestamp returns an error unless s begins with a date and time up to the second.
 func checkTimestamp(s string) error {
 	if dayOrMonthFirst(s) {
 		return fmt.Errorf("%s may have the day or the month first: write the year first, as in 2024-05-10 00:00:00", quoted(s))
@@ -128,7 +130,7 @@ func checkTimestamp(s string) error {
 	return nil
 }
 
-// dayOrMonthFirst reports whether s begins as in 10/05/2024.
+// dayOrMonthFirst reports whether s begins with a date such as 10/05/2024.
 func dayOrMonthFirst(s string) bool {
 	n := 0
 	for n < len(s) && digits(s[n:n+1]) {
@@ -137,7 +139,7 @@ func dayOrMonthFirst(s string) bool {
 	return (n == 1 || n == 2) && n < len(s) && (s[n] == '/' || s[n] == '-' || s[n] == '.') && isTimestamp(s)
 }
 
-// parseZone reads the zone behind a time, in seconds east of Greenwich.
+// parseZone reads the zone after a time, and returns it in seconds east of UTC.
 func parseZone(s string) (offset int, zoned bool, err error) {
 	if len(s) > 1 && s[0] == ' ' {
 		s = s[1:]

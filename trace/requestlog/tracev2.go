@@ -20,15 +20,15 @@ import (
 
 const (
 	maxYAML = 1 << 20 // bytes of the header
-	// prefixGroupBlock is the size of the blocks by which a shared prefix is told: the
-	// usual one of a paged cache.
+	// prefixGroupBlock is the number of tokens per prefix hash of a shared prefix: the
+	// usual block size of a paged cache.
 	prefixGroupBlock = 16
 )
 
 // openTraceV2 reads the traces of https://github.com/inference-sim/inference-sim
-// (sim/workload/tracev2.go): a YAML file, and a CSV beside it that is called the same
-// but for the extension, or for data where that has header. Either may be named; a
-// CSV may lack its YAML.
+// (sim/workload/tracev2.go): a YAML file and a CSV in the same folder. Their names differ
+// only in the extension, and one may have "data" where the other has "header". The user
+// may name either; a CSV may lack its YAML.
 func openTraceV2(l *Log, f *file, o Options) (source, error) {
 	if !strings.HasSuffix(strings.TrimSuffix(f.path, ".gz"), ".csv") && startsLine(f.head(), "trace_version:") {
 		text, err := regular.ReadFile(f.path, maxYAML)
@@ -42,7 +42,7 @@ func openTraceV2(l *Log, f *file, o Options) (source, error) {
 		if err != nil {
 			return nil, l.located(errors.New("there is no CSV of the same name beside it, which would hold the requests: name the CSV"))
 		}
-		// The CSV is read in place of the YAML from here on, with its progress.
+		// From here on the CSV is read, and progress is that of the CSV.
 		if err := f.reopen(data); err != nil {
 			return nil, err
 		}
@@ -63,8 +63,8 @@ func openTraceV2(l *Log, f *file, o Options) (source, error) {
 	return newTraceV2(l, f, o)
 }
 
-// beside returns the file with one of the extensions that is called as a file is, or
-// that has data in its name where that has header, or the other way round.
+// beside returns the file in the folder of path with one of the extensions and the same
+// name, or the same name with from replaced by to.
 func beside(path, from, to string, extensions ...string) (string, error) {
 	path = strings.TrimSuffix(path, ".gz")
 	dir, name := filepath.Split(strings.TrimSuffix(path, filepath.Ext(path)))
@@ -90,7 +90,7 @@ func (f *file) reopen(path string) error {
 	return nil
 }
 
-// yamlLine finds the line in an error of the YAML library.
+// yamlLine matches the line number in an error of the YAML library.
 var yamlLine = regexp.MustCompile(`^yaml: line (\d+): (.*)$`)
 
 // readHeader reads the YAML.
@@ -98,7 +98,7 @@ func (l *Log) readHeader(text []byte) error {
 	var root yaml.Node
 	if err := yaml.Unmarshal(text, &root); err != nil {
 		if m := yamlLine.FindStringSubmatch(strings.ReplaceAll(err.Error(), "\n", " ")); m != nil {
-			line, _ := strconv.Atoi(m[1]) // digits; one beyond an int is not in a file of a MiB
+			line, _ := strconv.Atoi(m[1]) // cannot fail: a file of at most 1 MiB has no line number beyond an int
 			return &Error{Line: line, Err: errors.New(m[2])}
 		}
 		return err
@@ -124,10 +124,10 @@ func (l *Log) readHeader(text []byte) error {
 	return nil
 }
 
-// maxModel bounds a model's name, in bytes.
+// maxModel is the largest size in bytes of a model's name.
 const maxModel = 1024
 
-// member returns the value of a name, or nil.
+// member returns the value of a member of a mapping, or nil.
 func member(mapping *yaml.Node, name string) *yaml.Node {
 	for i := 0; i+1 < len(mapping.Content); i += 2 {
 		if mapping.Content[i].Value == name {
@@ -162,7 +162,7 @@ func newTraceV2(l *Log, f *file, o Options) (source, error) {
 	}
 	c.when = func(f field) (int64, error) { return c.t.time(f, Microsecond) }
 	if sent := c.t.optional("send_time_us"); o.Fields.Arrival == "" && sent >= 0 {
-		// A request that was not sent has a 0 there.
+		// send_time_us is 0 if the request was not sent.
 		c.when = func(f field) (int64, error) {
 			wanted, err := c.t.time(f, Microsecond)
 			if err != nil {
@@ -197,7 +197,7 @@ func (s *traceV2) next() (row, error) {
 		r.failed = true
 	}
 	if group := s.t.text(s.group); group != "" && s.length >= 0 {
-		// input_tokens is what follows the prefix.
+		// input_tokens does not include the prefix.
 		prefix, err := s.t.tokens(s.length)
 		if err != nil {
 			return r, err
@@ -214,7 +214,8 @@ func (s *traceV2) next() (row, error) {
 		return r, nil
 	}
 	if s.server >= 0 && s.t.text(s.server) != "" {
-		// The server counts what a chat template adds, too; 0 says that it did not.
+		// The server's count includes the tokens of the chat template; 0 means that it did
+		// not report one.
 		n, err := s.t.tokens(s.server)
 		if err != nil {
 			return r, err
@@ -226,7 +227,7 @@ func (s *traceV2) next() (row, error) {
 	return r, nil
 }
 
-// hashGroup is FNV-1a.
+// hashGroup returns the FNV-1a hash of a name.
 func hashGroup(name string) uint64 {
 	h := uint64(0xcbf29ce484222325)
 	for i := range len(name) {
@@ -235,7 +236,7 @@ func hashGroup(name string) uint64 {
 	return h
 }
 
-// arena hands out hashes from large pieces of memory.
+// arena allocates slices of hashes from large chunks of memory.
 type arena struct{ free []uint64 }
 
 func (a *arena) take(n int) []uint64 {

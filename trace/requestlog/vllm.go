@@ -9,9 +9,9 @@ import (
 	"kvcompress/internal/extsort"
 )
 
-// maxResults bounds the requests of a result of vLLM's, whose numbers are on disk, 17 bytes
-// each and as many again to sort them: the file has a list of all inputs, a list of all
-// outputs and so on.
+// maxResults is the largest number of requests in a result of vLLM. The file has separate
+// lists of all inputs, all outputs and so on, so the numbers are spooled to disk: 17 bytes
+// per request, and as many again to sort them.
 const maxResults = 50_000_000
 
 // vllmResult is what vLLM's benchmark_serving.py, and vllm bench serve after it,
@@ -24,7 +24,7 @@ type vllmResult struct {
 	starts          column // ns, by a clock of the benchmark's own
 	failed          column
 	model           string
-	rate            string // requests a second, as it is written
+	rate            string // requests per second, as written in the file
 	sorter          *extsort.Sorter[spooled]
 	pull            func() (spooled, error)
 }
@@ -41,7 +41,7 @@ func openVLLM(l *Log, f *file, _ Options) (source, error) {
 	closeFile := l.close
 	l.close = func() error { return errors.Join(v.close(), closeFile()) }
 	l.Model = v.model
-	// All of them are there at once where the rate is infinite.
+	// With an infinite rate, all requests arrive at once.
 	l.Timed = v.has("start_times") || v.rate == "inf" || v.rate == "Infinity"
 	return v, nil
 }
@@ -100,7 +100,7 @@ func (v *vllmResult) read() error {
 	return nil
 }
 
-// rows returns what gives the rows in the order of the file, and io.EOF after them.
+// rows returns a function that returns the rows in the order of the file, and then io.EOF.
 func (v *vllmResult) rows() func() (spooled, error) {
 	inputs, outputs, starts, failed := v.inputs.reader(), v.outputs.reader(), v.starts.reader(), v.failed.reader()
 	i := 0
@@ -139,7 +139,7 @@ func (v *vllmResult) member(raw []byte) error {
 	return inMember(name, v.value(name))
 }
 
-// value reads the value of a name that is known.
+// value reads the value of a known member.
 func (v *vllmResult) value(name string) error {
 	var err error
 	switch name {
@@ -198,7 +198,7 @@ func (v *vllmResult) append(to *column, n int64, err error) error {
 	return cmp.Or(err, to.append(n))
 }
 
-// problem reads an element of errors, and reports whether it is one.
+// problem reads an element of the list "errors", and reports whether it is an error.
 func (v *vllmResult) problem() (bool, error) {
 	switch c, err := v.j.peek(); {
 	case err != nil:
@@ -212,7 +212,7 @@ func (v *vllmResult) problem() (bool, error) {
 	return true, v.j.skip()
 }
 
-// inMember says in an error which member it is about.
+// inMember adds a member's name to an error.
 func inMember(name string, err error) error {
 	if err == nil {
 		return nil

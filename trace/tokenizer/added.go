@@ -8,34 +8,34 @@ import (
 	"unicode/utf8"
 )
 
-// addedToken is a token outside of the vocabulary's byte pairs: where its content
-// occurs in a text, it is that token, whatever stands around it.
+// addedToken is a token outside the byte pair encoding, such as <s>. Its content is
+// matched in a text before the text is tokenized.
 type addedToken struct {
 	ID         int    `json:"id"`
 	Content    string `json:"content"`
-	SingleWord bool   `json:"single_word"` // not within a word
-	LStrip     bool   `json:"lstrip"`      // takes the white space before it
-	RStrip     bool   `json:"rstrip"`      // takes the white space after it
+	SingleWord bool   `json:"single_word"` // does not match within a word
+	LStrip     bool   `json:"lstrip"`      // the match includes white space before it
+	RStrip     bool   `json:"rstrip"`      // the match includes white space after it
 	Special    bool   `json:"special"`
-	Normalized *bool  `json:"normalized"` // its normalized content is looked for, in normalized text; absent: unless special
+	Normalized *bool  `json:"normalized"` // its normalized content is matched in normalized text; nil: !Special
 }
 
-// normalized reports whether the token is looked for in normalized text.
+// normalized reports whether the token is matched in normalized text.
 func (t *addedToken) normalized() bool { return or(t.Normalized, !t.Special) }
 
-// addedTokens are the added tokens of a file. Those that are looked for in a text as it is
-// are found first, and the others in the normalized text between them.
+// addedTokens are the added tokens of a file. Tokens that are matched in the original text are
+// found first; the others are then found in the normalized text between them.
 type addedTokens struct {
 	byID            map[int]*addedToken
 	raw, normalized tokenFinder
 	last            int // the largest id, or −1
 }
 
-// tokenFinder finds tokens in a text, by the first byte of what is looked for; the longest
-// first.
+// tokenFinder has the strings to find in a text, by their first byte; in each bucket the
+// longest come first.
 type tokenFinder map[byte][]sought
 
-// sought is what is looked for in a text, and the token that it is.
+// sought is a string to find in a text, and its token.
 type sought struct {
 	content string
 	token   *addedToken
@@ -77,7 +77,7 @@ func newAddedTokens(tokens []addedToken, v *vocabulary, normalize normalizer) (a
 	return a, nil
 }
 
-// add has the finder find a token where content is.
+// add adds a token to be found where content occurs.
 func (f *tokenFinder) add(content string, t *addedToken) {
 	if content == "" {
 		return
@@ -88,7 +88,7 @@ func (f *tokenFinder) add(content string, t *addedToken) {
 	(*f)[content[0]] = append((*f)[content[0]], sought{content, t})
 }
 
-// sort makes the finder ready.
+// sort sorts the buckets; it must be called before the finder is used.
 func (f tokenFinder) sort() {
 	for _, bucket := range f {
 		slices.SortStableFunc(bucket, func(a, b sought) int { return len(b.content) - len(a.content) })
@@ -97,15 +97,15 @@ func (f tokenFinder) sort() {
 
 func (a *addedTokens) size() int { return a.last + 1 }
 
-// segment is an added token, or text without any.
+// segment is an added token, or text without added tokens.
 type segment struct {
 	token *addedToken
 	text  string
-	first bool // the text that was split begins with it
+	first bool // it is at the beginning of the text that was split
 }
 
-// split finds the added tokens of a text: from the left, at each place the
-// longest that fits.
+// split finds the added tokens of a text from left to right, at each position the
+// longest match.
 func (f tokenFinder) split(text string) []segment {
 	var out []segment
 	begin := 0
@@ -123,7 +123,7 @@ func (f tokenFinder) split(text string) []segment {
 		t := found.token
 		before, after := i, i+len(found.content)
 		if t.SingleWord && (endsWithWord(text[:before]) || beginsWithWord(text[after:])) {
-			i = after // and nothing else is looked for within it
+			i = after // matches do not overlap
 			continue
 		}
 		if t.LStrip {
@@ -140,7 +140,7 @@ func (f tokenFinder) split(text string) []segment {
 	return out
 }
 
-// at returns the longest that text begins with, and whether there is one.
+// at returns the longest string that text begins with, and whether there is one.
 func (f tokenFinder) at(text string) (sought, bool) {
 	for _, s := range f[text[0]] {
 		if strings.HasPrefix(text, s.content) {
@@ -160,8 +160,8 @@ func endsWithWord(text string) bool {
 	return size > 0 && isWord(r)
 }
 
-// isWord reports whether a character is one of a word, by Unicode's rule for regular
-// expressions (UTS #18, \w).
+// isWord reports whether r is a word character as Unicode defines \w for regular
+// expressions (UTS #18).
 func isWord(r rune) bool {
 	return unicode.IsOneOf([]*unicode.RangeTable{
 		unicode.L, unicode.Nl, unicode.Other_Alphabetic, unicode.M, unicode.Nd, unicode.Pc, unicode.Join_Control,

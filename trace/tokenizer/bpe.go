@@ -70,17 +70,18 @@ func newVocabulary(ids map[string]int) (*vocabulary, error) {
 func (v *vocabulary) size() int { return v.last + 1 }
 
 // bytePairs is a byte pair encoding (Sennrich et al., arXiv 1508.07909): a piece
-// begins as its characters, and neighbours merge in the order of a list.
+// is split into characters, and adjacent tokens are merged in the order of a list.
 type bytePairs struct {
 	vocab        *vocabulary
 	merges       map[[2]int]mergeRule
-	ignoreMerges bool // a piece that is in the vocabulary is that token
-	byteFallback bool // characters outside the vocabulary become tokens of bytes
-	unknown      int  // what other characters become, or −1
-	fuseUnknown  bool // neighbouring unknown characters become one
+	ignoreMerges bool // a piece that is in the vocabulary becomes that token without merging
+	byteFallback bool // characters outside the vocabulary become byte tokens
+	unknown      int  // the token of all other characters; −1 if there is none
+	fuseUnknown  bool // adjacent unknown characters become one token
 }
 
-// mergeRule is what two tokens become, and when: the lowest rank first.
+// mergeRule is the token that two tokens merge into, and its rank. The lowest rank is
+// merged first.
 type mergeRule struct {
 	id, rank int
 }
@@ -147,7 +148,7 @@ func (m *bytePairs) encode(ids []int, piece string) ([]int, error) {
 	return append(ids, merged...), nil
 }
 
-// symbols returns the tokens of the single characters of a piece.
+// symbols returns the token of each character of a piece.
 func (m *bytePairs) symbols(piece string) ([]int, error) {
 	symbols := make([]int, 0, len(piece))
 	afterUnknown := false
@@ -174,7 +175,7 @@ func (m *bytePairs) symbols(piece string) ([]int, error) {
 	return symbols, nil
 }
 
-// bytes returns the tokens of the bytes of a character, or nil if there are none.
+// bytes returns the byte tokens of a character, or nil if the vocabulary has none.
 func (m *bytePairs) bytes(character string) []int {
 	if !m.byteFallback {
 		return nil

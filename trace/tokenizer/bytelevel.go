@@ -3,10 +3,10 @@ package tokenizer
 import "strings"
 
 // GPT-2's byte pair encoding works on bytes, but its vocabulary is text: every
-// byte is written as a character. Those of Latin-1 that are visible stand for
-// themselves; the others, in order, for the characters from U+0100 on.
+// byte is written as a character. Bytes that are visible characters of Latin-1 are
+// written as those; the other bytes, in order, as the characters from U+0100 on.
 
-// firstSubstitute is the character of the first byte that has no visible one.
+// firstSubstitute is the character of the first byte that is not visible in Latin-1.
 const firstSubstitute = 0x100
 
 func visible(b byte) bool {
@@ -38,8 +38,8 @@ func bytesToRunes(text string) string {
 	return b.String()
 }
 
-// runesToBytes appends the bytes of which a token is written, or the token itself
-// if it has a character that is none of theirs, as added tokens may.
+// runesToBytes appends the bytes that a token's characters stand for. If a character
+// stands for no byte, as in some added tokens, it appends the token itself.
 func runesToBytes(dst []byte, token string, byteOf map[rune]byte) []byte {
 	length := len(dst)
 	for _, r := range token {

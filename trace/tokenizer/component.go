@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// component is a normalizer, pre-tokenizer, post-processor or decoder as the file
-// has it: the fields of all that are supported, of which a type uses its own.
+// component is a normalizer, pre-tokenizer, post-processor or decoder in the file.
+// It has the fields of all supported types; each type uses some of them.
 type component struct {
 	Type string `json:"type"`
 
@@ -39,13 +39,13 @@ type component struct {
 	} `json:"special_tokens"`
 }
 
-// pattern is what Split and Replace look for: a string, or a regular expression.
+// pattern is the pattern of Split and Replace: a string or a regular expression.
 type pattern struct {
 	String *string
 	Regex  *string
 }
 
-// templatePiece is a special token or the place of the text's own tokens.
+// templatePiece is a special token, or a placeholder for the text's own tokens.
 type templatePiece struct {
 	SpecialToken *struct {
 		ID string `json:"id"`
@@ -53,17 +53,17 @@ type templatePiece struct {
 	Sequence *json.RawMessage
 }
 
-// builder makes stages of components.
+// builder converts components to stages.
 type builder struct {
 	components int
 }
 
-// maxComponents bounds the components of a file. Published tokenizers have about
-// ten.
+// maxComponents is the largest number of components of a file. Published tokenizers
+// have about ten.
 const maxComponents = 100
 
-// enter counts a component. It returns the type, which is empty for a component
-// that the file leaves out.
+// enter counts a component and returns its type, which is empty if the file omits the
+// component.
 func (b *builder) enter(c *component) (string, error) {
 	if c == nil {
 		return "", nil
@@ -77,13 +77,13 @@ func (b *builder) enter(c *component) (string, error) {
 	return c.Type, nil
 }
 
-// errUnsupported says what is not supported, and the way round it.
+// errUnsupported returns an error for something unsupported, with a workaround.
 func errUnsupported(format string, args ...any) error {
 	return fmt.Errorf("%s is not supported (token ids made by other means can be given with --token-ids)",
 		fmt.Sprintf(format, args...))
 }
 
-// unsupportedType is the error for a component of another type.
+// unsupportedType returns the error for a component of an unsupported type.
 func unsupportedType(c *component) error { return errUnsupported("type %q", c.Type) }
 
 // or returns *p, or otherwise if p is nil.

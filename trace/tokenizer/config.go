@@ -11,15 +11,15 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// configName is the file beside a tokenizer.json that says which class of transformers reads
-// it, and how.
+// configName is the file, in the same folder as tokenizer.json, that names the tokenizer class
+// of transformers and its options.
 const configName = "tokenizer_config.json"
 
-// maxConfigSize bounds a tokenizer_config.json. Chat templates make those of published models
-// some tens of thousand bytes long.
+// maxConfigSize is the largest size in bytes of a tokenizer_config.json. Those of published
+// models have some tens of thousand bytes, because of their chat templates.
 const maxConfigSize = 16 << 20
 
-// config is the part of a tokenizer_config.json that changes which tokens a text has.
+// config is the part of a tokenizer_config.json that affects the tokens of a text.
 type config struct {
 	Class       string       `json:"tokenizer_class"`
 	AddBOSToken *bool        `json:"add_bos_token"`
@@ -30,7 +30,7 @@ type config struct {
 
 // configString is a token's content: a string, an object with a content, or null.
 type configString struct {
-	stated  bool // null is stated
+	stated  bool // the file has the field, even if it is null
 	content string
 }
 
@@ -54,8 +54,8 @@ func (s *configString) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// rebuilds says whether a class of transformers puts its own tokens around a text, by
-// add_bos_token and add_eos_token, in place of tokenizer.json's post_processor.
+// rebuilds reports whether a tokenizer class of transformers replaces tokenizer.json's
+// post_processor by one that adds tokens as add_bos_token and add_eos_token say.
 func rebuilds(class string) bool {
 	switch class {
 	case "LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "CodeLlamaTokenizerFast",
@@ -74,7 +74,7 @@ func readConfig(dir string) ([]byte, error) {
 	return data, err
 }
 
-// configure replaces the post-processor of a tokenizer if its tokenizer_config.json has it so.
+// configure replaces the post-processor of a tokenizer if its tokenizer_config.json does so.
 func (t *HuggingFace) configure(data []byte) error {
 	var c config
 	if err := strictjson.Known(data, &c); err != nil {
@@ -116,7 +116,7 @@ func (t *HuggingFace) configure(data []byte) error {
 	return nil
 }
 
-// id returns the number of a token, and whether there is one.
+// id returns the id of a token, and whether the token exists.
 func (t *HuggingFace) id(content string) (int, bool) {
 	for id, added := range t.added.byID {
 		if added.Content == content {

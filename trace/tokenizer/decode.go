@@ -7,10 +7,10 @@ import (
 	"unicode/utf8"
 )
 
-// decoder makes a text of tokens.
+// decoder converts tokens to text.
 type decoder func(tokens []string) (string, error)
 
-// decodeStep is a stage of a decoder: it rewrites tokens, or joins some.
+// decodeStep is a stage of a decoder. It rewrites or joins tokens.
 type decodeStep func(tokens []string) ([]string, error)
 
 func (b *builder) decoder(c *component) (decoder, error) {
@@ -89,7 +89,7 @@ func (b *builder) decodeSteps(components []*component) (decodeStep, error) {
 	}, nil
 }
 
-// rewriteEach makes a step that joins no tokens.
+// rewriteEach returns a step that rewrites each token by itself.
 func rewriteEach(rewrite func(i int, token string) (string, error)) decodeStep {
 	return func(tokens []string) ([]string, error) {
 		out := make([]string, len(tokens))
@@ -135,8 +135,8 @@ func metaspaceDecoder(c *component) (decodeStep, error) {
 	}), nil
 }
 
-// decodeByteFallback joins neighbouring tokens of bytes, <0x00> to <0xFF>, into
-// characters. Bytes that are none become U+FFFD each.
+// decodeByteFallback joins adjacent byte tokens, <0x00> to <0xFF>, into characters.
+// If the bytes are not valid UTF-8, each becomes U+FFFD.
 func decodeByteFallback(tokens []string) ([]string, error) {
 	var out []string
 	var pending []byte

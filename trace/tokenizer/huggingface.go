@@ -11,14 +11,14 @@ import (
 // HuggingFace is a tokenizer in the form of Hugging Face's tokenizer.json. A text
 // goes through these stages, each a component that the file names:
 //
-//	added tokens    cut out what stands for a token of its own, such as <s>; those that are
-//	                normalized themselves are cut out after the next stage
-//	normalizer      rewrites the text between
-//	pre_tokenizer   cuts it into pieces that no token crosses
+//	added tokens    cut out tokens such as <s>; those with "normalized" are cut out after
+//	                the next stage
+//	normalizer      rewrites the text between added tokens
+//	pre_tokenizer   cuts it into pieces; no token spans two pieces
 //	model           turns each piece into tokens, here by byte pair encoding
 //	post_processor  adds the tokens that begin or end a text
 //
-// and tokens become text again through the decoder.
+// The decoder converts tokens back to text.
 type HuggingFace struct {
 	added       addedTokens
 	normalize   normalizer
@@ -39,16 +39,16 @@ type file struct {
 	Model         *modelFile   `json:"model"`
 }
 
-// maxID bounds token ids, and with it what a Tokenizer's user may allocate for a
-// vocabulary.
+// maxID is the largest token id. It also bounds what callers allocate for a vocabulary.
 const maxID = 1<<24 - 1
 
-// maxText bounds a text, before and after normalization, in bytes.
+// maxText is the largest size in bytes of a text, before and after normalization.
 const maxText = 16 << 20
 
-// ParseHuggingFace reads a tokenizer.json, and the tokenizer_config.json beside it unless
-// that is nil: of the latter, which class reads the former, and what that puts around a text.
-// A component that it does not know is an error that names it.
+// ParseHuggingFace reads a tokenizer.json (data) and, unless it is nil, the
+// tokenizer_config.json of the same folder (config). The latter is used only for the tokenizer
+// class and the tokens that it adds around a text. An unsupported component is an error that
+// names it.
 func ParseHuggingFace(data, config []byte) (*HuggingFace, error) {
 	t, err := parseHuggingFace(data)
 	if err != nil || config == nil {
@@ -64,7 +64,7 @@ func parseHuggingFace(data []byte) (*HuggingFace, error) {
 	if len(data) > maxFileSize {
 		return nil, fmt.Errorf("the file has %d bytes, no more than %d are read", len(data), maxFileSize)
 	}
-	// What kind of model it is comes first: others have vocabularies of another form.
+	// Read the model type first: other types have vocabularies of another form.
 	var kind struct {
 		Model *struct {
 			Type string `json:"type"`
@@ -73,7 +73,7 @@ func parseHuggingFace(data []byte) (*HuggingFace, error) {
 	if err := strictjson.Known(data, &kind); err != nil {
 		return nil, err
 	}
-	if kind.Model != nil && kind.Model.Type != "BPE" && kind.Model.Type != "" { // older files leave the type out
+	if kind.Model != nil && kind.Model.Type != "BPE" && kind.Model.Type != "" { // older files omit the type
 		return nil, fmt.Errorf("model: %w", errUnsupported("type %q", strictjson.Excerpt(kind.Model.Type)))
 	}
 	var f file
@@ -150,7 +150,7 @@ func (t *HuggingFace) encode(text string) ([]int, error) {
 	return t.postProcess(ids), nil
 }
 
-// encodePiece appends the tokens of normalized text without added tokens.
+// encodePiece appends the tokens of a piece of normalized text without added tokens.
 func (t *HuggingFace) encodePiece(ids []int, p piece) ([]int, error) {
 	pieces, err := t.preTokenize([]piece{p})
 	if err != nil {

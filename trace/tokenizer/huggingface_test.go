@@ -13,9 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The folders of testdata hold small tokenizers, trained on four lines of text, in
-// the styles of published models. What they are to give (expected.jsonl) comes
-// from Hugging Face's own tokenizers library, 0.22.2.
+// The folders of testdata have small tokenizers, trained on four lines of text, in the
+// styles of published models. The expected results (expected.jsonl) were computed by
+// Hugging Face's tokenizers library, version 0.22.2.
 func TestAgreesWithHuggingFace(t *testing.T) {
 	for _, style := range []string{"llama2", "llama3", "metaspace", "metaspace-split", "qwen2", "smollm"} {
 		t.Run(style, func(t *testing.T) {
@@ -64,7 +64,7 @@ func load(t testing.TB, path string) Tokenizer {
 	return tok
 }
 
-// A text comes back as it was, wherever the tokenizer does not normalize.
+// Decode returns the encoded text if the tokenizer does not normalize.
 func TestRoundTrip(t *testing.T) {
 	for _, style := range []string{"llama2", "llama3", "metaspace", "smollm"} {
 		tok := load(t, filepath.Join("testdata", style))
@@ -83,7 +83,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// A malformed or unsupported file is refused in words that name the place.
+// The error for a malformed or unsupported file names the place.
 func TestHuggingFaceErrors(t *testing.T) {
 	const model = `"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}`
 	for _, c := range []struct{ name, json, want string }{
@@ -252,11 +252,11 @@ func FuzzHuggingFace(f *testing.F) {
 				t.Fatalf("token %d", id)
 			}
 		}
-		tok.Decode(ids) // may fail: a template may add what no vocabulary has
+		tok.Decode(ids) // may fail: a template may add ids that are not in the vocabulary
 	})
 }
 
-// A file's regular expression is compiled by a library that was not made for
+// A regular expression in a file is compiled by a library that is not designed for
 // hostile ones.
 func FuzzRegex(f *testing.F) {
 	f.Add(gpt2Pattern, "it's 12 東京  \n")

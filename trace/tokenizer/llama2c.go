@@ -8,16 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// Llama2C is a tokenizer of llama2.c: a SentencePiece byte pair encoding whose
-// merges are ranked by the scores of what they give.
+// Llama2C is a tokenizer of llama2.c: a SentencePiece byte pair encoding. Merges are
+// ranked by the score of the resulting token.
 type Llama2C struct {
 	tokens []string
 	scores []float32
 	ids    map[string]int
 }
 
-// The tokens with a meaning of their own, the same in every tokenizer.bin. The
-// 256 tokens after them are the bytes.
+// The special tokens, which are the same in every tokenizer.bin. The next 256 tokens
+// are the bytes.
 const (
 	llama2cBOS       = 1
 	llama2cEOS       = 2
@@ -69,8 +69,8 @@ func ParseLlama2C(data []byte) (*Llama2C, error) {
 // VocabSize implements Tokenizer.
 func (t *Llama2C) VocabSize() int { return len(t.tokens) }
 
-// Encode implements Tokenizer. The text gets the token that begins a text before
-// it, and a space, unless it is empty.
+// Encode implements Tokenizer. The result begins with BOS. A space is put before the
+// text unless it is empty.
 func (t *Llama2C) Encode(text string) ([]int, error) {
 	tokens := []int{llama2cBOS}
 	if text == "" {
@@ -103,7 +103,7 @@ func (t *Llama2C) Encode(text string) ([]int, error) {
 	return append(tokens, merged...), nil
 }
 
-// Decode implements Tokenizer. The space that Encode put before a text goes.
+// Decode implements Tokenizer. It removes the space that Encode put before the text.
 func (t *Llama2C) Decode(tokens []int) (string, error) {
 	var text []byte
 	begins := true

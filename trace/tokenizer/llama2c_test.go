@@ -14,8 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// binFile makes a tokenizer.bin of the special tokens, the bytes and the given
-// tokens, of which earlier ones merge first.
+// binFile returns a tokenizer.bin with the special tokens, the bytes and the given
+// tokens. Earlier tokens have higher scores, so they are merged first.
 func binFile(tokens ...string) []byte {
 	all := []string{"<unk>", "\n<s>\n", "\n</s>\n"}
 	for b := range 256 {
@@ -50,7 +50,7 @@ func TestLlama2C(t *testing.T) {
 		{"he", []int{1, 263, 259}},             // nothing joins " " and "he"
 		{"ttin", []int{1, 260, 264, 262}},      // the leftmost of equal pairs
 		{"é", []int{1, 263, 269}},              // a character of two bytes
-		{"ö", []int{1, 263, 3 + 195, 3 + 182}}, // one that is not in the vocabulary
+		{"ö", []int{1, 263, 3 + 195, 3 + 182}}, // a character that is not in the vocabulary
 		{"\xff", []int{1, 263, 3 + 255}},       // no character
 	} {
 		got, err := tok.Encode(c.text)
@@ -157,7 +157,7 @@ func FuzzLlama2C(f *testing.F) {
 		if len(ids) > len(text)+2 {
 			t.Fatalf("%d tokens of %d bytes", len(ids), len(text))
 		}
-		// The bytes alone give every text back.
+		// With byte tokens only, every text can be decoded.
 		if tok, err = ParseLlama2C(binFile()); err != nil {
 			t.Fatal(err)
 		}

@@ -2,16 +2,16 @@ package tokenizer
 
 import "container/heap"
 
-// mergePairs joins neighbouring symbols, the pair of the lowest rank first and
-// the leftmost of those, until no pair can be joined. pair says what two symbols
-// give, and at what rank; it must not depend on anything but them.
+// mergePairs merges adjacent symbols until no pair can be merged: the pair with the
+// lowest rank first, of equal ranks the leftmost. pair returns the symbol that two
+// symbols merge into and its rank, which depend on these two symbols only.
 //
-// It does what this loop does, but takes n·log n steps for n symbols, not n²:
+// It is equivalent to this loop, but takes n·log n steps for n symbols, not n²:
 //
 //	for {
 //		find the i with the lowest (rank of symbols[i], symbols[i+1]; i)
 //		if there is none { return symbols }
-//		replace symbols[i], symbols[i+1] by what they give
+//		replace symbols[i], symbols[i+1] by the merged symbol
 //	}
 func mergePairs(symbols []int, pair func(a, b int) (id int, rank float64, ok bool)) []int {
 	list := make([]symbol, len(symbols))
@@ -34,7 +34,7 @@ func mergePairs(symbols []int, pair func(a, b int) (id int, rank float64, ok boo
 	for len(queue) > 0 {
 		m := heap.Pop(&queue).(merge)
 		left := &list[m.left]
-		// The queue still has pairs of which a merge has since taken a part.
+		// Skip a pair if one of its symbols has been merged since it was queued.
 		if left.id != m.a || left.next >= len(list) || list[left.next].id != m.b {
 			continue
 		}
@@ -54,7 +54,7 @@ func mergePairs(symbols []int, pair func(a, b int) (id int, rank float64, ok boo
 	return merged
 }
 
-// symbol is an element of a doubly linked list that lies in a slice.
+// symbol is an element of a doubly linked list stored in a slice.
 type symbol struct {
 	id, prev, next int
 }
@@ -62,15 +62,15 @@ type symbol struct {
 // gone is the id of a symbol that was merged into the one on its left.
 const gone = -1
 
-// merge is a pair that can be joined: symbols a and b, of which a is the element
-// left of the list, become id.
+// merge is a pair that can be merged: symbols a and b become id. a is element left of
+// the list.
 type merge struct {
 	rank     float64
 	left     int
 	a, b, id int
 }
 
-// mergeQueue is a heap of merges, the next one first.
+// mergeQueue is a heap of merges; the next one to do is first.
 type mergeQueue []merge
 
 func (q mergeQueue) Len() int { return len(q) }

@@ -27,8 +27,8 @@ func mergeSlowly(symbols []int, pair func(a, b int) (int, float64, bool)) []int 
 func TestMergePairsAgreesWithTheLoop(t *testing.T) {
 	for seed := range uint64(500) {
 		random := rand.New(rand.NewPCG(seed, 0))
-		// A pair becomes any symbol at all, so that merges make the pairs of others
-		// again, and ranks repeat.
+		// A pair may become any symbol, so merges may create pairs that occurred before,
+		// and ranks repeat.
 		alphabet := 2 + random.IntN(6)
 		rules := map[[2]int][2]int{}
 		for range random.IntN(2 * alphabet) {
@@ -49,7 +49,7 @@ func TestMergePairsAgreesWithTheLoop(t *testing.T) {
 	}
 }
 
-// A long text without a place to cut it takes n·log n steps.
+// A long text that cannot be cut into pieces takes n·log n steps.
 func BenchmarkMergePairs(b *testing.B) {
 	for _, n := range []int{1_000, 100_000} {
 		b.Run("", func(b *testing.B) {

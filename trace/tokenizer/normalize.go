@@ -65,8 +65,8 @@ func (b *builder) normalizers(components []*component) (normalizer, error) {
 	}, nil
 }
 
-// replace is strings.ReplaceAll that does not let a file make a text grow without
-// bound.
+// replace is strings.ReplaceAll with a bound on the size of the result, which a file
+// could otherwise make arbitrarily large.
 func replace(text, old, replacement string) (string, error) {
 	if old == "" {
 		return text, nil
@@ -78,8 +78,7 @@ func replace(text, old, replacement string) (string, error) {
 	return strings.ReplaceAll(text, old, replacement), nil
 }
 
-// replaceRegex makes a normalizer that puts text in the place of whatever an expression
-// matches.
+// replaceRegex returns a normalizer that replaces all matches of a regular expression.
 func replaceRegex(expression, replacement string) (normalizer, error) {
 	find, err := findRegex(expression)
 	if err != nil {

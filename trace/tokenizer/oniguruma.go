@@ -9,18 +9,18 @@ import (
 	"unicode"
 )
 
-// translate rewrites a regular expression from the syntax of Oniguruma, in which
-// tokenizer.json files are written, to that of regexp2, which is .NET's, so that it matches
-// the same. Where the two mean different things it spells out what Oniguruma means:
+// translate rewrites a regular expression from the syntax of Oniguruma, which
+// tokenizer.json files use, to that of regexp2 (.NET's), so that it has the same matches.
+// Syntax that has another meaning in .NET is expanded to Oniguruma's meaning:
 //
-//   - a class may hold classes, and && intersects: [\p{L}&&[^\p{Han}]]
-//   - \w, and with it \b, is letters, marks, digits and connectors; \h is a hexadecimal digit
-//   - case is ignored by Unicode's simple folding: (?i:s) matches ſ
-//   - ^ and $ are the ends of a line, and (?m) lets a dot match its end
-//   - (?i) counts to the end of its group, alternatives included
-//   - a quantifier with a + after it gives nothing back: ?+, *+, ++
+//   - classes may be nested, and && is their intersection: [\p{L}&&[^\p{Han}]]
+//   - \w, and so \b, is letters, marks, digits and connectors; \h is a hexadecimal digit
+//   - (?i) ignores case by Unicode's simple folding: (?i:s) matches ſ
+//   - ^ and $ match at line boundaries, and with (?m) a dot matches a newline
+//   - (?i) is in effect to the end of its group, alternatives included
+//   - a quantifier with a + after it is possessive: ?+, *+, ++
 //
-// What has no counterpart is an error that names it.
+// Syntax that cannot be translated is an error that names it.
 func translate(expression string) (string, error) {
 	t := translator{in: []rune(expression)}
 	if err := t.alternatives(flags{}); err != nil {
@@ -32,10 +32,10 @@ func translate(expression string) (string, error) {
 	return t.out.String(), nil
 }
 
-// maxDepth bounds groups and classes within each other.
+// maxDepth is the maximum nesting depth of groups and classes.
 const maxDepth = 100
 
-// flags are what (?imx) switches.
+// flags are the options set by (?imx).
 type flags struct {
 	ignoreCase bool // i
 	dotAll     bool // m
@@ -48,7 +48,7 @@ type translator struct {
 	depth int
 	out   strings.Builder
 
-	// literals are the adjacent characters that were just written under ignoreCase, folded.
+	// literals are the last adjacent characters written under ignoreCase, folded.
 	literals string
 }
 
@@ -66,7 +66,7 @@ func (t *translator) take(s string) bool {
 	return true
 }
 
-// alternatives translates up to the end of the group, or of all.
+// alternatives translates up to the end of the group, or of the expression.
 func (t *translator) alternatives(f flags) error {
 	if t.depth++; t.depth > maxDepth {
 		return fmt.Errorf("more than %d groups within each other", maxDepth)
@@ -114,7 +114,7 @@ func (t *translator) skipComment() bool {
 	return true
 }
 
-// switches reads (?i) and its like, which count to the end of the group.
+// switches reads an option such as (?i), which is in effect to the end of the group.
 func (t *translator) switches(f *flags) (error, bool) {
 	begin := t.at
 	if !t.take("(?") || t.at == len(t.in) || !strings.ContainsRune("imx-", t.in[t.at]) {
@@ -133,7 +133,7 @@ func (t *translator) switches(f *flags) (error, bool) {
 	return nil, true
 }
 
-// readFlags reads the letters of (?imx-imx.
+// readFlags reads the letters after "(?", as in (?imx-imx).
 func (t *translator) readFlags(f flags) (flags, error) {
 	for on := true; t.at < len(t.in); t.at++ {
 		switch t.in[t.at] {
@@ -191,8 +191,8 @@ func (t *translator) quantified(f flags) error {
 	return nil
 }
 
-// quantifier reads ?, *, +, {n}, {n,} or {n,m}, with the ? or + that says how it repeats.
-// It returns "" if none is next.
+// quantifier reads ?, *, +, {n}, {n,} or {n,m}, and a ? (lazy) or + (possessive) after it.
+// It returns "" if there is no quantifier here.
 func (t *translator) quantifier() (text string, possessive bool) {
 	switch {
 	case t.take("?"):
@@ -208,7 +208,7 @@ func (t *translator) quantifier() (text string, possessive bool) {
 		}
 		low, high, ranged := strings.Cut(string(t.in[t.at+1:t.at+end]), ",")
 		if !digits(low) && !(ranged && low == "") || ranged && high != "" && !digits(high) || low == "" && high == "" {
-			return "", false // a brace and no quantifier
+			return "", false // a literal brace
 		}
 		if low == "" {
 			low = "0"
@@ -221,7 +221,7 @@ func (t *translator) quantifier() (text string, possessive bool) {
 		if t.take("?") {
 			return text + "}?", false
 		}
-		return text + "}", false // a + after it is another quantifier
+		return text + "}", false // a + after {…} is another quantifier
 	default:
 		return "", false
 	}
@@ -238,7 +238,7 @@ func digits(s string) bool {
 	return s != "" && len(s) < 6 && strings.Trim(s, "0123456789") == ""
 }
 
-// atom translates what a quantifier may follow. It reports whether that is so.
+// atom translates one element of an expression. It reports whether a quantifier may follow.
 func (t *translator) atom(f flags) (quantifiable bool, err error) {
 	c := t.in[t.at]
 	if c != '(' && c != '[' && c != '\\' && c != '.' && c != '^' && c != '$' {
@@ -257,7 +257,7 @@ func (t *translator) atom(f flags) (quantifiable bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if f.ignoreCase { // of classes within it too, and before it is negated
+		if f.ignoreCase { // including nested classes, and before negation
 			class = class.folded()
 		}
 		t.out.WriteString(class.text())
@@ -268,7 +268,7 @@ func (t *translator) atom(f flags) (quantifiable bool, err error) {
 		} else {
 			t.out.WriteString(`[^\n]`)
 		}
-	case '^': // not behind a last line that ends
+	case '^': // no match at the end of the text after a final newline
 		t.at++
 		t.out.WriteString(`(?:\A|(?m:^)(?!\z))`)
 		return false, nil
@@ -282,7 +282,7 @@ func (t *translator) atom(f flags) (quantifiable bool, err error) {
 	return true, nil
 }
 
-// literal writes a character that stands for itself.
+// literal writes a literal character.
 func (t *translator) literal(c rune, f flags) error {
 	if !f.ignoreCase {
 		t.out.WriteString(quoted(c))
@@ -305,7 +305,7 @@ func (t *translator) literal(c rune, f flags) error {
 	return nil
 }
 
-// quoted writes a character so that it stands for itself anywhere.
+// quoted returns a character escaped so that it is literal, inside and outside a class.
 func quoted(c rune) string {
 	switch {
 	case c < 0x20 || c == 0x7F || 0xD800 <= c && c < 0xE000:
@@ -316,8 +316,8 @@ func quoted(c rune) string {
 	return string(c)
 }
 
-// groupKinds are the beginnings of groups that mean the same in both syntaxes, and whether a
-// quantifier may follow.
+// groupKinds are the beginnings of groups that have the same meaning in both syntaxes, and
+// whether a quantifier may follow the group.
 var groupKinds = []struct {
 	begin        string
 	quantifiable bool
@@ -342,7 +342,7 @@ func (t *translator) group(f flags) (quantifiable bool, err error) {
 		if end < 0 {
 			return false, errors.New("a name without its >")
 		}
-		t.at += end + 1 // nothing refers to it
+		t.at += end + 1 // a name is not needed: there are no back references
 		t.out.WriteString("(?:")
 	case t.peek("(?"):
 		known := false
@@ -428,19 +428,19 @@ func (t *translator) escape(f flags) (quantifiable bool, err error) {
 	if slices.Equal(item.set, wordRunes()) {
 		item.set = loneWordRunes()
 	}
-	t.out.WriteString(item.text()) // a set has the case that it has
+	t.out.WriteString(item.text()) // ignoreCase does not apply to a set
 	return true, nil
 }
 
-// class is a class of characters. Where regexp2 means the same, plain is how it says so.
+// class is a class of characters. If regexp2's syntax can express it, plain is that syntax.
 type class struct {
-	set     runeSet // before it is negated
-	plain   string  // the set, between brackets
-	exact   bool    // plain is all of it
+	set     runeSet // before negation
+	plain   string  // the content of the brackets in regexp2's syntax
+	exact   bool    // plain is equivalent to set
 	negated bool
 }
 
-// text returns the class as regexp2 spells it.
+// text returns the class in regexp2's syntax.
 func (c class) text() string {
 	set := c.set
 	switch {
@@ -454,7 +454,7 @@ func (c class) text() string {
 	return classText(set)
 }
 
-// folded returns the class with both cases.
+// folded returns the class with all case variants of its characters.
 func (c class) folded() class {
 	set := c.set.folded()
 	c.exact = c.exact && slices.Equal(set, c.set)
@@ -462,7 +462,7 @@ func (c class) folded() class {
 	return c
 }
 
-// whole returns the runes of the class.
+// whole returns the runes of the class, after negation.
 func (c class) whole() runeSet {
 	if c.negated {
 		return c.set.not()
@@ -470,7 +470,8 @@ func (c class) whole() runeSet {
 	return c.set
 }
 
-// classText spells a set out. Nothing is \P{Any} in effect.
+// classText returns a class that lists the ranges of a set; for the empty set, a class that
+// matches nothing.
 func classText(set runeSet) string {
 	if len(set) == 0 {
 		return `[^\s\S]`
@@ -488,8 +489,8 @@ func classText(set runeSet) string {
 	return b.String()
 }
 
-// quotedRune writes the end of a range. Surrogates, which no text has, end at the next rune
-// that is none.
+// quotedRune returns the first or last rune of a range, escaped. A surrogate, which a string
+// cannot contain, is written as \uHHHH.
 func quotedRune(c rune) string {
 	if 0xD800 <= c && c < 0xE000 {
 		return `\u` + strconv.FormatInt(int64(c), 16)
@@ -497,7 +498,7 @@ func quotedRune(c rune) string {
 	return quoted(c)
 }
 
-// class translates a class from behind its bracket on.
+// class translates a class; its opening bracket has been read.
 func (t *translator) class(f flags) (class, error) {
 	if t.depth++; t.depth > maxDepth {
 		return class{}, fmt.Errorf("more than %d classes within each other", maxDepth)
@@ -505,7 +506,7 @@ func (t *translator) class(f flags) (class, error) {
 	defer func() { t.depth-- }()
 	c := class{exact: true}
 	c.negated = t.take("^")
-	var before runeSet // of an intersection, what stood before the last &&
+	var before runeSet // in an intersection, the set before the last &&
 	intersected := false
 	for first := true; ; first = false {
 		switch {
@@ -534,7 +535,7 @@ func (t *translator) class(f flags) (class, error) {
 	}
 }
 
-// classItem adds to a class its next character, range, set or class.
+// classItem adds the next character, range, set or nested class to a class.
 func (t *translator) classItem(c *class, f flags) error {
 	if t.peek("[:") {
 		if item, ok, err := t.bracket(); ok || err != nil {
@@ -553,7 +554,7 @@ func (t *translator) classItem(c *class, f flags) error {
 	}
 	begin := t.at
 	if !single || !t.take("-") || t.peek("]") || t.peek("[") || t.at == len(t.in) {
-		if t.at > begin && t.at < len(t.in) { // a hyphen that is one
+		if t.at > begin && t.at < len(t.in) { // the hyphen is literal
 			t.at = begin
 		}
 		c.add(low)
@@ -574,15 +575,15 @@ func (t *translator) classItem(c *class, f flags) error {
 	return nil
 }
 
-// add puts a set into a class. One that is negated is spelled out: regexp2 looks at nothing
-// behind a \P{L} for a letter.
+// add adds a set to a class. A class with a negated set is written as ranges, because regexp2
+// does not match letters by anything after \P{L} in a class.
 func (c *class) add(item class) {
 	c.set = c.set.or(item.whole())
 	c.plain += item.plain
 	c.exact = c.exact && item.exact && !item.negated
 }
 
-// classRune reads one character of a class, or an escape that is a set.
+// classRune reads one character of a class, or an escape for a set such as \d.
 func (t *translator) classRune() (item class, single bool, err error) {
 	if t.in[t.at] == '\\' {
 		if t.at+1 < len(t.in) && t.in[t.at+1] == 'b' {
@@ -619,7 +620,7 @@ func (t *translator) bracket() (item class, ok bool, err error) {
 	return class{set: set}, true, nil
 }
 
-// escaped reads a backslash and what follows it, where it is a character or a set.
+// escaped reads an escape sequence for a character or a set.
 func (t *translator) escaped() (item class, single bool, err error) {
 	if t.at+1 == len(t.in) {
 		return item, false, errors.New(`a \ at the end`)
@@ -700,7 +701,7 @@ func (t *translator) hex(most int) (class, bool, error) {
 	return oneRune(rune(n)), true, nil
 }
 
-// octal reads up to two digits behind \0.
+// octal reads up to two digits after \0.
 func (t *translator) octal() (class, bool, error) {
 	n := rune(0)
 	for i := 0; i < 2 && t.at < len(t.in) && '0' <= t.in[t.at] && t.in[t.at] <= '7'; i++ {

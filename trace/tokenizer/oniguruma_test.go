@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestTranslate holds expressions to what Oniguruma 6.9.10, the library under the published
-// tokenizers, matches with them.
+// TestTranslate compares the matches of translated expressions with those of Oniguruma
+// 6.9.10, the library that Hugging Face's tokenizers use.
 func TestTranslate(t *testing.T) {
 	for _, c := range []struct {
 		expression, text string

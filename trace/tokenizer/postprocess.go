@@ -14,7 +14,7 @@ func (b *builder) postProcessor(c *component) (postProcessor, error) {
 		return nil, err
 	}
 	switch kind {
-	case "", "ByteLevel": // the latter moves offsets only
+	case "", "ByteLevel": // ByteLevel changes offsets only
 		return func(ids []int) []int { return ids }, nil
 	case "Sequence":
 		return b.postProcessors(c.Processors)
@@ -41,8 +41,8 @@ func (b *builder) postProcessors(components []*component) (postProcessor, error)
 	}, nil
 }
 
-// maxTemplate bounds the tokens that a template adds. Published ones add one or
-// two.
+// maxTemplate is the largest number of tokens that a template adds. Published
+// templates add one or two.
 const maxTemplate = 64
 
 func template(c *component) (postProcessor, error) {
@@ -82,7 +82,7 @@ func template(c *component) (postProcessor, error) {
 	return around(before, after), nil
 }
 
-// around returns a postProcessor that puts tokens before a text's own, and after.
+// around returns a postProcessor that adds tokens before and after those of a text.
 func around(before, after []int) postProcessor {
 	return func(ids []int) []int { return slices.Concat(before, ids, after) }
 }

@@ -6,17 +6,17 @@ import (
 	"unicode"
 )
 
-// piece is a part of a text that no token crosses.
+// piece is a part of a text. No token spans two pieces.
 type piece struct {
 	text  string
-	first bool // the text that was to be encoded begins with it
+	first bool // it is at the beginning of the text passed to Encode
 }
 
 // preTokenizer cuts pieces into smaller ones.
 type preTokenizer func(pieces []piece) ([]piece, error)
 
-// gpt2Pattern is how GPT-2 cuts a text, which ByteLevel does unless the file says
-// otherwise.
+// gpt2Pattern is GPT-2's pattern for cutting a text into pieces, the default of
+// ByteLevel.
 const gpt2Pattern = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
 
 func (b *builder) preTokenizer(c *component) (preTokenizer, error) {
@@ -69,7 +69,7 @@ func inTurn(steps ...preTokenizer) preTokenizer {
 	}
 }
 
-// each makes a preTokenizer that rewrites pieces and cuts none.
+// each returns a preTokenizer that rewrites each piece without cutting it.
 func each(rewrite func(p piece) string) preTokenizer {
 	return func(pieces []piece) ([]piece, error) {
 		total := 0
@@ -127,8 +127,8 @@ func byteLevelPreTokenizer(c *component) (preTokenizer, error) {
 	return inTurn(steps...), nil
 }
 
-// metaspacePreTokenizer writes spaces as a visible character, as SentencePiece
-// does, and begins a text with one.
+// metaspacePreTokenizer replaces spaces by a visible character, as SentencePiece
+// does, and puts one before the text if the component says so.
 func metaspacePreTokenizer(c *component) (preTokenizer, error) {
 	space, scheme, err := metaspace(c)
 	if err != nil {
@@ -147,8 +147,8 @@ func metaspacePreTokenizer(c *component) (preTokenizer, error) {
 	return inTurn(visible, cut(findString(space), mergedWithNext)), nil
 }
 
-// metaspace returns the character that stands for a space, and where one is put
-// before a text: always, first (before the first piece only) or never.
+// metaspace returns the character that replaces a space, and the scheme for putting one
+// before a piece: always, first (before the first piece only) or never.
 func metaspace(c *component) (space, scheme string, err error) {
 	space, scheme = c.Replacement, c.PrependScheme
 	if len([]rune(space)) != 1 {

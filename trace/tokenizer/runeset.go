@@ -12,10 +12,10 @@ import (
 // runeRange is the runes from lo to hi, both included.
 type runeRange struct{ lo, hi rune }
 
-// runeSet is a set of runes: ranges in ascending order, none of which touches the next.
+// runeSet is a set of runes: disjoint, non-adjacent ranges in ascending order.
 type runeSet []runeRange
 
-// setOf returns the set of some ranges in any order.
+// setOf returns the union of ranges, which may be in any order and overlap.
 func setOf(ranges ...runeRange) runeSet {
 	slices.SortFunc(ranges, func(a, b runeRange) int { return int(a.lo) - int(b.lo) })
 	var s runeSet
@@ -56,7 +56,7 @@ func appendStrided(ranges []runeRange, lo, hi, stride rune) []runeRange {
 // or returns the union of two sets.
 func (s runeSet) or(t runeSet) runeSet { return setOf(slices.Concat(s, t)...) }
 
-// not returns all other runes.
+// not returns the complement of a set.
 func (s runeSet) not() runeSet {
 	var out runeSet
 	next := rune(0)
@@ -89,7 +89,7 @@ func (s runeSet) has(r rune) bool {
 	return ok
 }
 
-// folded returns the set with every rune that is the same as one of it but for case.
+// folded returns the set with all case variants of its runes.
 func (s runeSet) folded() runeSet {
 	ranges := slices.Clone(s)
 	for _, r := range caseTable().cased {
@@ -103,7 +103,7 @@ func (s runeSet) folded() runeSet {
 	return setOf(ranges...)
 }
 
-// orbit returns a rune and all that are the same but for case.
+// orbit returns a rune, followed by its case variants.
 func orbit(r rune) []rune {
 	out := []rune{r}
 	for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
@@ -112,8 +112,8 @@ func orbit(r rune) []rune {
 	return out
 }
 
-// caseFolds is what case folding changes: the runes that have others, and the strings of
-// several runes that are the same as one rune but for case, such as "ss" for ß.
+// caseFolds has the runes with case variants, and the strings of several runes that are equal
+// to one rune under case folding, such as "ss" and ß.
 type caseFolds struct {
 	cased   []rune
 	strings map[string]rune
@@ -139,15 +139,15 @@ var caseTable = sync.OnceValue(func() caseFolds {
 	return t
 })
 
-// The sets of Oniguruma's escapes and POSIX brackets, where they are not a Unicode category.
+// The sets of Oniguruma's escapes and POSIX brackets that are not a Unicode category.
 
 // wordRunes are letters, marks, digits and connectors: \w within a class.
 func wordRunes() runeSet {
 	return alphaRunes().or(tables(unicode.M, unicode.Nd, unicode.Pc))
 }
 
-// loneWordRunes are \w outside of a class, for which Oniguruma looks up Latin-1 in a table
-// that has the superscripts and fractions too.
+// loneWordRunes are \w outside a class. There Oniguruma uses a table for Latin-1 that also has
+// the superscript digits and fractions.
 func loneWordRunes() runeSet {
 	return wordRunes().or(setOf(runeRange{'²', '³'}, runeRange{'¹', '¹'}, runeRange{'¼', '¾'}))
 }
@@ -160,7 +160,7 @@ func hexRunes() runeSet {
 	return setOf(runeRange{'0', '9'}, runeRange{'A', 'F'}, runeRange{'a', 'f'})
 }
 
-// graphRunes are those that leave a mark: neither space, control, surrogate nor unassigned.
+// graphRunes are the visible characters: not white space, control, surrogate or unassigned.
 func graphRunes() runeSet {
 	return assignedRunes().and(spaceRunes().or(tables(unicode.Cc, unicode.Cs)).not())
 }
@@ -169,9 +169,8 @@ func assignedRunes() runeSet {
 	return tables(unicode.L, unicode.M, unicode.N, unicode.P, unicode.S, unicode.Z, unicode.Cc, unicode.Cf, unicode.Cs, unicode.Co)
 }
 
-// property returns the set that \p{NAME} stands for: a general category, a script, another
-// property of Unicode, or one of the POSIX brackets. Case, spaces, hyphens and underscores
-// do not count in the name.
+// property returns the set of \p{NAME}: a general category, a script, another property of
+// Unicode, or a POSIX bracket. Case, spaces, hyphens and underscores in the name are ignored.
 func property(name string) (runeSet, bool) {
 	name = plainName(name)
 	switch name {
@@ -227,7 +226,8 @@ func property(name string) (runeSet, bool) {
 	return nil, false
 }
 
-// plainName returns a property's name as it is compared.
+// plainName returns a property's name in the form that is compared: lower case, without
+// spaces, hyphens and underscores.
 func plainName(name string) string {
 	return strings.ToLower(strings.NewReplacer(" ", "", "-", "", "_", "").Replace(name))
 }

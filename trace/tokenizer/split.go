@@ -11,14 +11,14 @@ import (
 	"kvcompress/strictjson"
 )
 
-// span is a part of a text, in bytes: one that a pattern matches, or one between
-// two of those.
+// span is a range of bytes of a text: a match of a pattern, or the text between two
+// matches.
 type span struct {
 	from, to int
 	match    bool
 }
 
-// finder cuts all of a text into spans. Some may be empty.
+// finder cuts a whole text into spans. Some may be empty.
 type finder func(text string) ([]span, error)
 
 // matches collects the spans of a text from its matches in ascending order.
@@ -36,7 +36,7 @@ func (m *matches) finish(text string) []span {
 	return append(m.spans, span{from: m.end, to: len(text)})
 }
 
-// findString finds what equals s.
+// findString finds occurrences of s.
 func findString(s string) finder {
 	return func(text string) ([]span, error) {
 		var m matches
@@ -50,7 +50,7 @@ func findString(s string) finder {
 	}
 }
 
-// findRunes finds the single characters of a set.
+// findRunes finds the characters of a set, each as a match of its own.
 func findRunes(in func(r rune) bool) finder {
 	return func(text string) ([]span, error) {
 		var m matches
@@ -63,16 +63,16 @@ func findRunes(in func(r rune) bool) finder {
 	}
 }
 
-// A file's regular expression may be written to take exponential time. Real ones
-// take microseconds for a match.
+// A regular expression in a hostile file may take exponential time. Those of published
+// tokenizers take microseconds for a match.
 const (
 	maxPattern   = 4 << 10 // bytes
 	matchTimeout = time.Second
 	textTimeout  = time.Minute
 )
 
-// findRegex finds what a regular expression of Oniguruma's syntax matches. The expressions
-// of tokenizers look ahead, which the standard library's cannot.
+// findRegex finds the matches of a regular expression in Oniguruma's syntax. The expressions
+// of tokenizers use lookahead, which the standard library does not support.
 func findRegex(expression string) (finder, error) {
 	if len(expression) > maxPattern {
 		return nil, fmt.Errorf("the regular expression has %d bytes, no more than %d are allowed", len(expression), maxPattern)
@@ -89,7 +89,7 @@ func findRegex(expression string) (finder, error) {
 	return func(text string) ([]span, error) {
 		var m matches
 		start := time.Now()
-		offset, runes := 0, 0 // of the same place, as regexp2 counts runes
+		offset, runes := 0, 0 // the same position in bytes and, as regexp2 counts, in runes
 		match, err := re.FindStringMatch(text)
 		for ; match != nil && err == nil; match, err = re.FindNextMatch(match) {
 			for ; runes < match.Index; runes++ {
@@ -109,7 +109,7 @@ func findRegex(expression string) (finder, error) {
 	}, nil
 }
 
-// inverted takes matches for what is between them, and the other way round.
+// inverted exchanges matches and the text between them.
 func inverted(find finder) finder {
 	return func(text string) ([]span, error) {
 		spans, err := find(text)
@@ -120,15 +120,15 @@ func inverted(find finder) finder {
 	}
 }
 
-// behaviour says what becomes of the matches when a text is cut.
+// behaviour says how matches are treated when a text is cut.
 type behaviour int
 
 const (
 	isolated           behaviour = iota // each is a piece
-	removed                             // they go
+	removed                             // matches are removed
 	mergedWithPrevious                  // each joins the piece before it
 	mergedWithNext                      // each joins the piece after it
-	contiguous                          // neighbours are one piece
+	contiguous                          // adjacent matches are one piece
 )
 
 func parseBehaviour(name string) (behaviour, error) {
@@ -140,7 +140,7 @@ func parseBehaviour(name string) (behaviour, error) {
 	return 0, errUnsupported("%q", name)
 }
 
-// cut makes a preTokenizer that cuts every piece at the matches of find.
+// cut returns a preTokenizer that cuts every piece at the matches of find.
 func cut(find finder, b behaviour) preTokenizer {
 	return func(pieces []piece) ([]piece, error) {
 		var out []piece
@@ -169,7 +169,7 @@ func nonEmpty(spans []span) []span {
 	return kept
 }
 
-// join does to spans, none of which is empty, what the behaviour says.
+// join removes and joins spans, none of them empty, according to the behaviour.
 func join(spans []span, b behaviour) []span {
 	var out []span
 	for i, s := range spans {

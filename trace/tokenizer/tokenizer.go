@@ -26,18 +26,18 @@ type Tokenizer interface {
 	// U+FFFD. A token that is not in the vocabulary is an error.
 	Decode(tokens []int) (string, error)
 
-	// VocabSize returns the number of tokens; those of the vocabulary are all
+	// VocabSize returns an upper bound of token ids: all ids of the vocabulary are
 	// smaller.
 	VocabSize() int
 }
 
-// maxFileSize bounds the files that are read. The largest tokenizer.json of a
-// published model of this family is a third of it.
+// maxFileSize is the largest size in bytes of a tokenizer file. The largest
+// tokenizer.json of a published model of this family has a third of it.
 const maxFileSize = 64 << 20
 
 // Load reads the tokenizer in the given file, which may be a llama2.c
-// tokenizer.bin or a Hugging Face tokenizer.json, or a folder with one of the
-// latter. Beside a tokenizer.json it reads tokenizer_config.json, if that is there.
+// tokenizer.bin or a Hugging Face tokenizer.json, or a folder with a
+// tokenizer.json. A tokenizer_config.json in the same folder is read too.
 func Load(path string) (Tokenizer, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		path = filepath.Join(path, "tokenizer.json")
@@ -55,8 +55,8 @@ func Load(path string) (Tokenizer, error) {
 
 // parse reads a tokenizer from the bytes of a file, which lies in dir.
 func parse(data []byte, dir string) (Tokenizer, error) {
-	// A tokenizer.bin that began with a brace would have tokens of 123 bytes or
-	// more, and those of published ones have at most 27.
+	// A tokenizer.bin that begins with a brace would have tokens of 123 bytes or
+	// more; published ones have tokens of at most 27 bytes.
 	if bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) {
 		config, err := readConfig(dir)
 		if err != nil {
