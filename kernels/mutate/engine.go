@@ -198,7 +198,6 @@ func (c *Check) Run(ctx context.Context, mutants []*Mutant) ([]Survivor, error) 
 		return nil, err
 	}
 	c.progress(len(left))
-	var survivors []Survivor
 	var unnoticed []*tried
 	for _, t := range all {
 		if t.err != nil {
@@ -208,10 +207,10 @@ func (c *Check) Run(ctx context.Context, mutants []*Mutant) ([]Survivor, error) 
 			unnoticed = append(unnoticed, t)
 		}
 	}
-	guesses := make([]Survivor, len(unnoticed))
-	each(len(unnoticed), func(i int) { guesses[i] = unnoticed[i].guess(ctx, &c.parsed) })
-	for i := range guesses {
-		s := &guesses[i]
+	survivors := make([]Survivor, len(unnoticed))
+	each(len(unnoticed), func(i int) { survivors[i] = unnoticed[i].guess(ctx, &c.parsed) })
+	for i := range survivors {
+		s := &survivors[i]
 		why, err := s.argued()
 		if err != nil {
 			return nil, err
@@ -220,7 +219,6 @@ func (c *Check) Run(ctx context.Context, mutants []*Mutant) ([]Survivor, error) 
 			s.Equivalent, s.Why = true, "by an argument: "+why
 		}
 	}
-	survivors = append(survivors, guesses...)
 	return survivors, ctx.Err()
 }
 

@@ -48,6 +48,14 @@ func known(v float64) *float64 {
 	return &v
 }
 
+// measured returns v, or nil for NaN, which is the error of what was not measured: see errorsOf.
+func measured(v float64) *float64 {
+	if math.IsNaN(v) {
+		return nil
+	}
+	return &v
+}
+
 // addKnown adds an error unless it is nil.
 func (s *errorSum) addKnown(e *float64) {
 	if e != nil {

@@ -179,11 +179,8 @@ func (c *ServingCase) Predict(f *Fit) error {
 		return fmt.Errorf("with the factors of %s the run takes no time", f.Of)
 	}
 	c.PredictedTTFT, c.PredictedTPOT, c.PredictedTokens = 1e3*p.ttft, 1e3*p.tpot, float64(c.record.tokens)/p.total
-	for i, v := range errorsOf(c, p) {
-		if !math.IsNaN(v) {
-			*[]**float64{&c.TTFTOff, &c.TPOTOff, &c.TokensOff}[i] = &v
-		}
-	}
+	errs := errorsOf(c, p)
+	c.TTFTOff, c.TPOTOff, c.TokensOff = measured(errs[0]), measured(errs[1]), measured(errs[2])
 	return nil
 }
 
