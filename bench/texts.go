@@ -56,8 +56,8 @@ type texts struct {
 }
 
 // ReadTexts reads the files of tasks and templates, and sets the plan's SHA256, number of
-// prompts and categories by them: of the plan's categories it keeps those that have tasks. A
-// plan without a file of tasks does not change, since every category can be made of text.
+// prompts and categories. It keeps only the categories of the plan that have tasks in the file.
+// A plan without a file of tasks does not change, since every category can be made of text.
 func (p *Plan) ReadTexts() error {
 	if p.Texts.File == "" {
 		return nil

@@ -65,7 +65,7 @@ func PublishedBound(q, k Projection, n Norm) float64 {
 	return spectral(dense(q.Weight, columns), dense(k.Weight, columns)) * (square(n.Gamma) + square(n.Beta)) / math.Sqrt(float64(len(q.Weight)/columns))
 }
 
-// ProvenBound returns a B_h that holds for every x̂. With Pq = Wq·diag γ, pq = Wq·β + bq and Pk likewise,
+// ProvenBound returns a B_h that is valid for every x̂. With Pq = Wq·diag γ, pq = Wq·β + bq and Pk likewise,
 // q_m·(k_n − k_m) is (Pq·x̂_m + pq)·Pk·(x̂_n − x̂_m): the constant part of the keys cancels. So 2·B_h can be
 //
 //	2·(N·‖Pqᵀ·Pk‖₂ + √N·‖Pkᵀ·pq‖) / √D

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Packed are keys or values of a head, or of a pair of heads, as the units of a format have them, before they are in
-// pages: see [Cache.Quantized], [Cache.Merged] and [Cache.Put].
+// Packed has keys or values of a head, or of a pair of heads, encoded as units of a format, but not yet in pages.
+// [Cache.Quantized] and [Cache.Merged] make it, and [Cache.Put] puts it into pages.
 type Packed struct {
 	head     int // whose pages they go to: of L·H
 	part     Part
@@ -19,8 +19,8 @@ type Packed struct {
 	limit float32
 }
 
-// Put appends keys or values to the segment of their format, and takes the pages for it. It returns *ErrNoBlocks, with
-// nothing changed, if the pages are not there.
+// Put appends keys or values to the segment of their format, and allocates its pages. If there are too few free
+// blocks it returns *ErrNoBlocks and changes nothing.
 func (c *Cache) Put(s *Sequence, p *Packed) error {
 	h := &s.Heads[p.head]
 	if end := h.End(p.part); end != p.first {
@@ -55,8 +55,8 @@ func (c *Cache) Put(s *Sequence, p *Packed) error {
 	return nil
 }
 
-// lastPacked returns the last segment of a list that [Cache.Put] has made; nil if there is none. What is retained
-// stands behind it.
+// lastPacked returns the last segment of a list that [Cache.Put] made; nil if there is none. A segment of retained
+// tokens may follow it.
 func lastPacked(list []Segment) *Segment {
 	for i := len(list) - 1; i >= 0; i-- {
 		if list[i].Format.Kind != Exact {

@@ -23,7 +23,7 @@ type Options struct {
 	//	task.Needle     the code of a word                     RULER's niah, with distractors its multikey
 	Category string
 
-	Length      int // most tokens of the context, which falls short by less than a sentence
+	Length      int // most tokens of the context, which may fall short by some sentences
 	Digits      int // of codes; 5 by default, up to 64
 	Distractors int // other words with facts of the same form, up to 64; MultiDoc has one more
 	Chapters    int // of a summary; 4 by default, up to 32

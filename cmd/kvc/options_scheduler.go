@@ -84,8 +84,7 @@ func (f *schedulerFlags) server(method bool) (sim.Scheduler, sim.V1Usage, error)
 	return scheduler, usage, nil
 }
 
-// limits returns the limits of a server on a card: those that were given as flags, and for the
-// others the server's defaults.
+// limits returns the limits of a server on a card. A limit without a flag is the server's default.
 func (f *schedulerFlags) limits(given sim.Limits, scheduler sim.Scheduler, card catalog.Card, usage sim.V1Usage) sim.Limits {
 	if scheduler != sim.VLLMV1 {
 		return given

@@ -5,8 +5,8 @@ import (
 	"unicode"
 )
 
-// printable replaces invisible characters that could affect a terminal: control characters, and
-// those that change the direction of writing. Line ends and tabs stay.
+// printable replaces invisible characters that could affect a terminal, such as control and
+// bidirectional formatting characters. Line ends and tabs stay.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsGraphic(r) || r == '\n' || r == '\t' {

@@ -127,7 +127,7 @@ func (f *simFiles) commit() error {
 	return nil
 }
 
-// finish closes the files and writes those that need the whole run.
+// finish closes the files that were written step by step, and writes the files that need the whole run.
 func (f *simFiles) finish(cmd *cobra.Command, in *simInputs, slo stats.SLO, r *project.Result) error {
 	if err := f.commit(); err != nil {
 		return err

@@ -15,8 +15,8 @@ import (
 )
 
 // A mutant is run on random pipelines of up to mutateSeeds seeds, the same as in CI's coverage
-// check. It survives if mutateRuns pipelines, and those that show more of the kernel, execute the fault and do
-// not notice it.
+// check. It survives if none of up to mutateRuns pipelines that execute the fault detects it, and none of the
+// additional pipelines in which its kernel takes a new branch direction.
 const (
 	mutateSeeds = 200
 	mutateRuns  = 24

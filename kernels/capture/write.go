@@ -35,8 +35,8 @@ func elementSize(t string) int {
 	return int(name[2] - '0')
 }
 
-// Write writes the launch to a new folder: the PTX, the buffers before the launch, those that it changes also
-// after it, and the script. It runs the script once to check that it agrees. The folder appears when it is
+// Write writes the launch to a new folder: the PTX, all buffers before the launch, the changed buffers after it,
+// and the script. It runs the script once to check that it agrees. The folder appears when it is
 // complete. says is a line for the script's head.
 func (l *Launch) Write(ctx context.Context, dir, says string, opt ptx.Options) error {
 	folder, err := output.CreateFolder(dir)
