@@ -11,6 +11,9 @@ import (
 	"kvcompress/ref"
 )
 
+// freeOwner is the owner of a free block on the device.
+var freeOwner = [4]int32{-1, -1, -1, -1}
+
 // Cache reads the cache back from the device. Tables and lengths may be wrong because of a kernel's bug; the
 // caller must check them. Slots that no head holds are not read, and are 0.
 func (e *Engine) Cache() (*kv.Cache, error) {
@@ -27,10 +30,10 @@ func (e *Engine) Cache() (*kv.Cache, error) {
 		return nil, err
 	}
 	for i := range snap.Owners {
-		o := owners[4*i:]
-		snap.Owners[i] = kv.OwnerOf([4]int32(o))
-		if snap.Owners[i].Seq == kv.NoSeq { // the other fields of a free block's owner do not matter
+		if o := [4]int32(owners[4*i:]); o == freeOwner {
 			snap.Owners[i] = kv.Owner{Seq: kv.NoSeq}
+		} else {
+			snap.Owners[i] = kv.OwnerOf(o)
 		}
 	}
 	if snap.Free, err = download[uint32](s, s.free+device.Ptr(s.first/8), freeWords(e.cfg.Blocks)); err != nil {
@@ -113,6 +116,9 @@ func (e *Engine) Restore(c *kv.Cache) error {
 	owners := make([]int32, 0, 4*e.cfg.Blocks)
 	for _, o := range snap.Owners {
 		n := o.Ints()
+		if o.Seq == kv.NoSeq {
+			n = freeOwner
+		}
 		owners = append(owners, n[:]...)
 	}
 	maps.DeleteFunc(e.own, func(id kv.SeqID, _ rules) bool { return c.Sequence(id) == nil })
