@@ -74,6 +74,11 @@ func edgeOfRule(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) 
 		if far == 0 { // each allocation searches a long free list
 			p.Config.BlockSize, rounds = 32, 1
 		}
+		grow := r.IntN(6) == 0
+		if grow { // a launch has a budget
+			p.Shape = kv.Shape{Layers: 1, KVHeads: 1, HeadSize: 8, Group: 2}
+			p.Rope.RotarySize = 8
+		}
 		found, err := p.drawMethod(r, methods, rule)
 		if err != nil || !found {
 			return nil, err
@@ -83,8 +88,8 @@ func edgeOfRule(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) 
 		if cfg := p.config(); cfg.Validate() != nil || p.work() > maxRuleWork {
 			continue
 		}
-		if r.IntN(6) == 0 {
-			p.growFirst(pick(r, grownTokens...))
+		if grow {
+			p.growFirst(pick(r, 1<<16+40, pick(r, grownTokens...)))
 		}
 		switch far {
 		case 0:
