@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/csv"
 	"errors"
@@ -49,9 +50,7 @@ func measurementFile(value string) (path string, s servingSetup, err error) {
 			return "", s, usagef("--measurements: after %s, %q is not of the form key=value, with a key of %s", path, item, strings.Join(servingKeys, ", "))
 		}
 		number := func(to *int) {
-			if *to, err = strconv.Atoi(v); err == nil && *to < 1 {
-				err = fmt.Errorf("want at least 1")
-			}
+			*to, err = parseNumber(v)
 		}
 		switch key {
 		case "model":
@@ -67,8 +66,8 @@ func measurementFile(value string) (path string, s servingSetup, err error) {
 		case "num-gpu-blocks":
 			number(&s.blocks)
 		case "gpu-memory-utilization":
-			if s.utilization, err = strconv.ParseFloat(v, 64); err == nil && !(s.utilization > 0 && s.utilization <= 1) {
-				err = fmt.Errorf("want a part above 0 and up to 1")
+			if s.utilization, err = strconv.ParseFloat(v, 64); err != nil || !(s.utilization > 0 && s.utilization <= 1) {
+				err = fmt.Errorf("want a fraction in (0, 1], got %q", v)
 			}
 		case "engine":
 			s.engine, err = sim.ParseScheduler(v)
@@ -84,6 +83,15 @@ func measurementFile(value string) (path string, s servingSetup, err error) {
 		}
 	}
 	return path, s, nil
+}
+
+// parseNumber reads an integer of at least 1.
+func parseNumber(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("want an integer of at least 1, got %q", text)
+	}
+	return n, nil
 }
 
 // hasColumns reports whether the first line of a CSV has all of the columns.
@@ -142,6 +150,13 @@ func servingSource(ctx context.Context, text []byte, name string, s servingSetup
 		if s.utilization != 0 {
 			list[i].Utilization = s.utilization
 		}
+		server := cost.RulesOf(list[i].Backend)
+		isVLLM := server.Known && (server.Server == sim.VLLMV1 || server.Server == cost.VLLMV0)
+		if r := &list[i]; isVLLM && r.MaxSeqs > 0 && r.MaxTokens > 0 {
+			if err := checkLimits(fmt.Sprintf("%s:%d", name, r.Line), r.MaxSeqs, r.MaxTokens); err != nil {
+				return nil, err
+			}
+		}
 	}
 	cases, err := cost.NewServingCases(ctx, list, name)
 	return &cost.Source{Name: name, Serving: cases, Server: s.engine}, err
@@ -166,11 +181,12 @@ func logCase(text []byte, name string, s servingSetup) (*cost.LogCase, error) {
 	}
 	d := cost.New(model, card)
 	limits := sim.V1Limits(card.Name, card.Memory, sim.V1Engine)
-	if s.seqs != 0 {
-		limits.MaxNumSeqs = s.seqs
-	}
 	if s.tokens != 0 {
 		limits.MaxNumBatchedTokens = s.tokens
+	}
+	limits.MaxNumSeqs = cmp.Or(s.seqs, min(limits.MaxNumSeqs, limits.MaxNumBatchedTokens)) // the default as in vLLM
+	if err := checkLimits(name, limits.MaxNumSeqs, limits.MaxNumBatchedTokens); err != nil {
+		return nil, err
 	}
 	if s.tp != 0 {
 		d.TP = s.tp

@@ -33,10 +33,10 @@ func TestMeasurementFile(t *testing.T) {
 		"f.csv,model":                      `"model" is not of the form key=value`,
 		"f.csv,":                           "key=value",
 		"f.csv,colour=red":                 `unknown key "colour": want model, gpu`,
-		"f.csv,tensor-parallel=0":          "tensor-parallel of f.csv: want at least 1",
+		"f.csv,tensor-parallel=0":          "tensor-parallel of f.csv: want an integer of at least 1",
 		"f.csv,num-gpu-blocks=x":           "num-gpu-blocks of f.csv",
-		"f.csv,gpu-memory-utilization=1.5": "want a part above 0 and up to 1",
-		"f.csv,gpu-memory-utilization=NaN": "want a part above 0 and up to 1",
+		"f.csv,gpu-memory-utilization=1.5": "want a fraction in (0, 1]",
+		"f.csv,gpu-memory-utilization=NaN": "want a fraction in (0, 1]",
 		"f.csv,engine=magic":               "engine of f.csv",
 		"f.csv,server=magic":               "want one of [vllm-v1 vllm-v0 sglang trtllm]",
 	} {

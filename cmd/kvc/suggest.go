@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,19 +14,6 @@ import (
 
 // nearEnough is the largest distance of a mistyped word from the suggested one.
 const nearEnough = 2
-
-// flagError adds to the error about an unknown flag which one may be meant.
-func flagError(cmd *cobra.Command, err error) error {
-	var unknown *pflag.NotExistError
-	if errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "" {
-		var names []string
-		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-		if near := nearest(unknown.GetSpecifiedName(), names); near != "" {
-			err = fmt.Errorf("%w: did you mean --%s?", err, near)
-		}
-	}
-	return usageError{err}
-}
 
 // commandError adds to the error about an unknown command which one may be meant.
 func commandError(cmd *cobra.Command, args []string, err error) error {

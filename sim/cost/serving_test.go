@@ -32,8 +32,8 @@ func TestReadServing(t *testing.T) {
 	const header = "gpu,model,isl,osl,concurrency,batch,num_requests,ttft_ms,tpot_ms,tensor_parallel,weights,kv_dtype,chunked_prefill,gpu_memory_utilization\n"
 	for row, want := range map[string]string{
 		",m,1,1,1,,,1,,,,,,":                                 "f:2: gpu: want the name of a card",
-		"g,m,0,1,1,,,1,,,,,,":                                `isl: want a number of at least 1, got "0"`,
-		"g,m,1,,1,,,1,,,,,,":                                 `osl: want a number of at least 1, got ""`,
+		"g,m,0,1,1,,,1,,,,,,":                                `isl: want an integer from 1 to 2147483647, got "0"`,
+		"g,m,1,,1,,,1,,,,,,":                                 `osl: want an integer from 1 to 2147483647, got ""`,
 		"g,m,1,1,-1,,,1,,,,,,":                               "concurrency",
 		"g,m,1,1,x,,,1,,,,,,":                                "concurrency",
 		"g,m,1,1,,,,1,,,,,,":                                 "one of concurrency and batch",

@@ -50,12 +50,10 @@ func NewServingCase(ctx context.Context, s Serving) (*ServingCase, error) {
 		d.Weights = s.Weights
 	}
 	limits := sim.V1Limits(card.Name, card.Memory, sim.V1APIServer)
-	if s.MaxSeqs > 0 {
-		limits.MaxNumSeqs = s.MaxSeqs
-	}
 	if s.MaxTokens > 0 {
 		limits.MaxNumBatchedTokens = s.MaxTokens
 	}
+	limits.MaxNumSeqs = cmp.Or(s.MaxSeqs, min(limits.MaxNumSeqs, limits.MaxNumBatchedTokens)) // the default as in vLLM
 	d.MaxTokens, d.MaxSeqs = limits.MaxNumBatchedTokens, limits.MaxNumSeqs
 	if c.Rules.Static {
 		d.BlocksGiven = d.staticBlocks()
