@@ -20,6 +20,7 @@ import (
 	"sync"
 
 	"kvcompress/bench/linear"
+	"kvcompress/internal/near"
 	"kvcompress/trace/llama"
 )
 
@@ -33,7 +34,7 @@ func Names() []string { return []string{"recall-0", "recall-1"} }
 // Load reads a bundled model. The error for an unknown name lists the known ones.
 func Load(name string) (*llama.Model, error) {
 	if !slices.Contains(Names(), name) {
-		return nil, fmt.Errorf("models: there is no bundled model %q: there are %s", name, strings.Join(Names(), ", "))
+		return nil, fmt.Errorf("models: there is no bundled model %q%s: there are %s", name, near.Hint(name, Names()), strings.Join(Names(), ", "))
 	}
 	dir, err := fs.Sub(files, name)
 	if err != nil {

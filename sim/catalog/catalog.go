@@ -11,6 +11,7 @@ import (
 	"strings"
 	"unicode"
 
+	"kvcompress/internal/near"
 	"kvcompress/strictjson"
 	"kvcompress/trace/regular"
 )
@@ -32,7 +33,7 @@ func FindModel(name string) (Model, error) {
 		return m, err
 	}
 	if !isFile(name) {
-		return Model{}, fmt.Errorf("unknown model %q: want one of %s, or the path of a Hugging Face config.json", name, strings.Join(ModelNames(), ", "))
+		return Model{}, fmt.Errorf("unknown model %q%s: want one of %s, or the path of a Hugging Face config.json", name, near.Hint(name, ModelNames()), strings.Join(ModelNames(), ", "))
 	}
 	path := name
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
@@ -74,7 +75,7 @@ func FindCard(name string) (Card, error) {
 		known = append(known, c.Name)
 	}
 	if !isFile(name) {
-		return Card{}, fmt.Errorf("unknown card %q: want one of %s, or the path of a JSON file that describes a card", name, strings.Join(known, ", "))
+		return Card{}, fmt.Errorf("unknown card %q%s: want one of %s, or the path of a JSON file that describes a card", name, near.Hint(name, known), strings.Join(known, ", "))
 	}
 	text, err := readFile(name)
 	if err != nil {
