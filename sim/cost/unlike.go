@@ -61,7 +61,7 @@ func (f *Fit) Unlike(d *Deployment) string {
 	if len(list) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("The error to expect is that of runs of %s, none of which had %s.", strings.Join(f.Models, ", "), strings.Join(list, " or "))
+	return fmt.Sprintf("The error to expect on %s is that of runs of %s, none of which had %s.", d.Card.Name, strings.Join(f.Models, ", "), strings.Join(list, " or "))
 }
 
 // notes returns the assumptions about a deployment, and what it has that no run of the fit had; not nil.
