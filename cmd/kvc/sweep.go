@@ -871,7 +871,7 @@ func (o *sweepOutput) noFiles() { o.html, o.csvFile, o.figure = "", "", "" }
 // print marks the Pareto front, prints the outcomes and writes the files that the flags name.
 func (o *sweepOutput) print(cmd *cobra.Command, in *sweepInputs, points int, outcomes []sweep.Outcome) error {
 	sweep.MarkPareto(outcomes, report.LatencyOf(o.latency))
-	s := &report.Sweep{Inputs: in.list(), Points: points, Outcomes: outcomes, SLO: in.Settings.SLO, Latency: o.latency, Searched: in.MaxLoad, MaxModelLen: in.Settings.MaxModelLen,
+	s := &report.Sweep{Inputs: in.list(), Points: points, Outcomes: outcomes, SLO: in.Settings.SLO, Latency: o.latency, Engine: string(in.Settings.Scheduler), Searched: in.MaxLoad, MaxModelLen: in.Settings.MaxModelLen,
 		Footer: newFooter(in.Command),
 	}
 	for _, f := range []struct {
