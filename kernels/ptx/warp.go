@@ -108,8 +108,7 @@ func (w *warp) step() error {
 			w.pc++
 		case kindWarpWide:
 			if mask != 0 {
-				named := row[uint32](w.regs, in.e)[bits.TrailingZeros32(mask)&31]
-				if named&w.live&^w.active != 0 && w.converge() {
+				if w.active != w.live && w.named(in, mask)&w.live&^w.active != 0 && w.converge() {
 					executed -= int64(bits.OnesCount32(mask))
 					continue
 				}
