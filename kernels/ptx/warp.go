@@ -26,6 +26,7 @@ type warp struct {
 	pending    []*pendingCopy   // asynchronous copies that have not been performed, in order
 	issued     []*pendingCopy   // those of them issued by the current instruction
 	spare      []*pendingCopy   // unused, for reuse
+	issues     uint64           // number of copies issued in the block
 	commits    [warpSize]uint32 // number of groups of copies that each lane has committed
 	ownCommits bool             // lanes may differ in commits
 	targeted   uint32           // lanes of the copies being issued whose destination is in memory
