@@ -176,13 +176,12 @@ func (d *decoder) decodeBulk() error {
 	if d.take("multicast::cluster") {
 		return d.errorf("%s: clusters are not supported", d.in.op)
 	}
-	ops := d.s.operands
-	want := 4
-	if d.take("L2::cache_hint") {
-		want = 5
+	if err := d.dropPolicy(); err != nil {
+		return err
 	}
-	if len(ops) != want {
-		return d.errorf("%s has %d operands, not %d", d.in.op, want, len(ops))
+	ops, err := d.operands(4)
+	if err != nil {
+		return err
 	}
 	c := &copyOp{
 		to:   memOp{space: spaceShared, kind: accessStore, n: 1, size: bulkUnit},
@@ -201,16 +200,10 @@ func (d *decoder) decodeBulk() error {
 		*end.imm = d.in.imm
 	}
 	first := len(d.in.uses)
-	var err error
 	if c.bulk.size, err = d.src(ops[2], b32); err != nil {
 		return err
 	}
 	d.need(first)
-	if want == 5 {
-		if _, err := d.src(ops[4], b64); err != nil {
-			return err
-		}
-	}
 	d.in.copy, d.in.kind, d.in.run = c, kindRun, asyncBulk
 	return d.push()
 }

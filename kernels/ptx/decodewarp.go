@@ -268,6 +268,25 @@ func decodeRedux(d *decoder) error {
 	return d.push()
 }
 
+// decodeElect decodes elect.sync. The elected lane is the first of the member mask.
+func decodeElect(d *decoder) error {
+	if !d.take("sync") {
+		return d.unsupported()
+	}
+	ops, err := d.operands(2)
+	if err != nil {
+		return err
+	}
+	if err := d.memberMask(ops[1]); err != nil {
+		return err
+	}
+	if err := d.pairDst(ops[0]); err != nil {
+		return err
+	}
+	d.in.kind, d.in.run = kindWarpWide, elect
+	return d.push()
+}
+
 func decodeActivemask(d *decoder) error {
 	d.take("b32")
 	ops, err := d.operands(1)

@@ -292,6 +292,21 @@ func reduxGroup(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
+func elect(w *warp, in *instr, mask uint32) error { return w.byGroup(in, mask, electGroup) }
+
+func electGroup(w *warp, in *instr, mask uint32) error {
+	if in.d != noPred {
+		d := row[uint32](w.regs, in.d)
+		for m := mask; m != 0; m &= m - 1 {
+			d[bits.TrailingZeros32(m)&31] = uint32(bits.TrailingZeros32(mask))
+		}
+	}
+	if in.d2 >= 0 {
+		w.set(uint32(in.d2), mask, mask&-mask)
+	}
+	return nil
+}
+
 func activemask(w *warp, in *instr, mask uint32) error {
 	d := row[uint32](w.regs, in.d)
 	for m := mask; m != 0; m &= m - 1 {
