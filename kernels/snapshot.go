@@ -30,11 +30,7 @@ func (e *Engine) Cache() (*kv.Cache, error) {
 		return nil, err
 	}
 	for i := range snap.Owners {
-		if o := [4]int32(owners[4*i:]); o == freeOwner {
-			snap.Owners[i] = kv.Owner{Seq: kv.NoSeq}
-		} else {
-			snap.Owners[i] = kv.OwnerOf(o)
-		}
+		snap.Owners[i] = kv.OwnerOf([4]int32(owners[4*i:]))
 	}
 	if snap.Free, err = download[uint32](s, s.free+device.Ptr(s.first/8), freeWords(e.cfg.Blocks)); err != nil {
 		return nil, err
@@ -74,7 +70,16 @@ func (e *Engine) Cache() (*kv.Cache, error) {
 	for _, column := range contents[3:] {
 		snap.Data = append(snap.Data, decode[float32](column))
 	}
-	return snap.Cache(e.cfg.Config, s.columns)
+	c, err := snap.Cache(e.cfg.Config, s.columns)
+	if err != nil {
+		return nil, err
+	}
+	for i := range c.Owners { // a snapshot may have anything else in the owner of a free block, kernels write only freeOwner
+		if o := [4]int32(owners[4*i:]); kv.SeqID(o[0]) == kv.NoSeq && o != freeOwner {
+			c.Owners[i] = kv.OwnerOf(o)
+		}
+	}
+	return c, nil
 }
 
 // sequence reads a sequence's context lengths and block tables.
