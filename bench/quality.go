@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"kvcompress/ref"
+	"kvcompress/strictjson"
 )
 
 // Quality is the quality of methods as a bench measured it: which fraction of the full cache's
@@ -35,7 +36,7 @@ func ReadQuality(r io.Reader, mode Mode) (*Quality, error) {
 	}
 	q := &Quality{table: &Table{}, mode: mode}
 	if err := json.Unmarshal(text, q.table); err != nil {
-		return nil, fmt.Errorf("bench: quality: want the output of kvc bench --json: %w", err)
+		return nil, fmt.Errorf("bench: quality: %w: want the output of kvc bench --json", strictjson.Plain(err))
 	}
 	if len(q.table.Rankings) == 0 || len(q.table.Plan.Models) == 0 {
 		return nil, errors.New("bench: quality: it has no rankings: want the output of kvc bench --json")
