@@ -191,6 +191,23 @@ func TestRunIsEnded(t *testing.T) {
 	}
 }
 
+// A method that reaches a budget in some categories only is not ranked: its mean would be over other
+// tasks.
+func TestRankingNeedsAllCategories(t *testing.T) {
+	p := short()
+	p.Methods, p.Categories, p.Modes = []string{Full, "random", "snapkv"}, []string{"single-doc", "needle"}, []Mode{Aware}
+	b := newBench(t, p)
+	all := results(t, b, []int{0})
+	all[0].Runs = slices.DeleteFunc(all[0].Runs, func(r Run) bool { return r.Row == "snapkv" && r.Category == "needle" })
+	var ranked []string
+	for _, r := range b.NewTable(all).Rankings[0].Rows {
+		ranked = append(ranked, r.Row)
+	}
+	if !slices.Equal(ranked, []string{"random"}) {
+		t.Errorf("%v are ranked, want random alone", ranked)
+	}
+}
+
 // The search uses the whole budget: one step more of the knob is beyond it.
 func TestKnobs(t *testing.T) {
 	ks := &knobSearch{request: request{prompt: 200, fed: 7, recompute: true}, context: 190}

@@ -147,10 +147,10 @@ func (b *Bench) NewTable(results []Result) *Table {
 		for key := range cells {
 			// Texts differ in length: a method that reaches the budget for some of them only
 			// cannot be compared with the others.
-			all := len(units[at{key.mode, 1, Full}])
-			unreached := all - len(units[key])
+			all := runsOf(units[at{key.mode, 1, Full}])
+			unreached := all - runsOf(units[key])
 			if unreached > 0 {
-				t.Unmet = append(t.Unmet, Unmet{Row: key.row, Budget: key.budget, Why: fmt.Sprintf("it reaches it for %d of %d tasks, %s", len(units[key]), all, key.mode)})
+				t.Unmet = append(t.Unmet, Unmet{Row: key.row, Budget: key.budget, Why: fmt.Sprintf("it reaches it for %d of %d tasks, %s", all-unreached, all, key.mode)})
 				if b.Plan.Grid == nil { // a heat map has the places that it reaches
 					delete(cells, key)
 					continue
@@ -172,8 +172,8 @@ func (b *Bench) NewTable(results []Result) *Table {
 				}
 				key := at{mode, budget, r.Name}
 				t.cells(planned, cells[key], cells[full], mode, budget, r.Name)
-				if len(cells[key]) == 0 || len(units[key]) < len(units[full]) {
-					continue // it reaches the budget at some lengths of the grid only, and a mean over these cannot be compared
+				if len(cells[key]) == 0 || runsOf(units[key]) < runsOf(units[full]) {
+					continue // it reaches the budget at some lengths or in some categories only, and a mean over these cannot be compared
 				}
 				ranking.Rows = append(ranking.Rows, b.ranked(r.Name, units[key], units[full]))
 			}
@@ -206,6 +206,15 @@ type unitMean struct {
 func (u *unitMean) add(r *Run) {
 	u.n++
 	u.score, u.bytes, u.peak = u.score+r.Score, u.bytes+r.Bytes, u.peak+r.Peak
+}
+
+// runsOf returns the number of runs of units.
+func runsOf(units []unitMean) int {
+	n := 0
+	for i := range units {
+		n += units[i].n
+	}
+	return n
 }
 
 func (u *unitMean) mean() float64 { return u.score / float64(u.n) }
@@ -357,8 +366,8 @@ func (r *Ranking) compare(of func(row string) []unitMean) {
 	}
 }
 
-// unmet lists the methods that miss a budget. Needs is the minimum over categories, modes and
-// models.
+// unmet lists the methods that miss a budget. Needs is the maximum over the categories, modes,
+// models and lengths that miss it: with as much, they would all reach it.
 func (b *Bench) unmet() []Unmet {
 	var list []Unmet
 	for _, name := range b.Plan.Models {
@@ -369,8 +378,8 @@ func (b *Bench) unmet() []Unmet {
 			i := slices.IndexFunc(list, func(u Unmet) bool { return u.Row == k.Row && u.Budget == k.Budget })
 			if i < 0 {
 				list = append(list, Unmet{k.Row, k.Budget, k.Missed.Needs, k.Missed.Why})
-			} else if k.Missed.Needs > 0 && k.Missed.Needs < list[i].Needs {
-				list[i].Needs = k.Missed.Needs
+			} else {
+				list[i].Needs = max(list[i].Needs, k.Missed.Needs)
 			}
 		}
 	}

@@ -135,7 +135,10 @@ func benchLead(b *Bench) []string {
 
 // over says what a score of all is the mean over.
 func (b *Bench) over() string {
-	if t := b.Plan.Texts; t != nil && t.File != "" {
+	switch t := b.Plan.Texts; {
+	case b.Plan.Grid != nil:
+		return "lengths and depths"
+	case t != nil && t.File != "":
 		return "tasks"
 	}
 	return "categories"
@@ -411,8 +414,11 @@ func BenchHTML(w io.Writer, b *Bench) error {
 			}
 		}
 		p.Sections = append(p.Sections, section{Title: fmt.Sprintf("Score by budget, %s", mode),
-			Text:  append([]string{"Mean over the " + b.over() + "; = is not significantly below the best of its column; the least that a method needs where it cannot reach the budget."}, b.unscored()...),
+			Text:  []string{"Mean over the " + b.over() + "; = is not significantly below the best of its column; the least that a method needs where it cannot reach the budget."},
 			Table: t})
+	}
+	if lines := b.unscored(); len(lines) > 0 {
+		p.Sections = append(p.Sections, section{Title: "Without a score", Text: lines})
 	}
 	for _, mode := range b.Plan.Modes {
 		for _, budget := range b.Plan.Budgets {
@@ -526,7 +532,7 @@ func (b *Bench) figure(mode bench.Mode, category string, names []string) *Figure
 				if r := b.ranked(mode, budget, name); r != nil {
 					bytes, value, ok = r.Bytes, r.Score, true
 				}
-			} else if cell := b.Cell(mode, budget, name, category); cell != nil {
+			} else if cell := b.Cell(mode, budget, name, category); cell != nil && cell.N > 0 {
 				bytes, value, ok = cell.Bytes, cell.Score, true
 			}
 			if ok {

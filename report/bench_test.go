@@ -71,7 +71,7 @@ func TestBenchHTML(t *testing.T) {
 	if err := BenchHTML(&out, b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"3 of 24", "Ranking at 1/4", "&lt; 0.001", "Part of the full cache", `aria-label="snapkv at 1/4, query-aware. `, "; 0.58 on average"} {
+	for _, want := range []string{"3 of 24", "Without a score", "No score for kivi and flexgen: no group.", `<figure class="map">`, "Mean over the lengths and depths", "Ranking at 1/4", "&lt; 0.001", "Part of the full cache", `aria-label="snapkv at 1/4, query-aware. `, "; 0.58 on average"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in the page", want)
 		}
