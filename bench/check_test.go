@@ -4,23 +4,40 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"kvcompress/internal/testsize"
 )
 
-// With both bundled models every category is a valid task at the default length, in both modes.
+// With the models of the default run every category is a valid task at its length, and with
+// wide-0 too, in both modes.
 func TestCategoriesAreTasks(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs a bench of some seconds")
+		t.Skip("runs benches of some seconds")
 	}
-	p := DefaultPlan()
-	p.Prompts, p.Methods, p.Budgets = 5, []string{Full, controlRow}, []Budget{controlBudget}
-	b := newBench(t, p)
-	table := b.NewTable(results(t, b, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}))
-	if len(table.Checks) != len(p.Categories)*len(p.Modes) {
-		t.Errorf("%d checks of %d categories in %d modes", len(table.Checks), len(p.Categories), len(p.Modes))
-	}
-	for _, c := range table.Checks {
-		if c.Fails != "" || c.Random == nil || c.N != 10 {
-			t.Errorf("%s, %s: %+v", c.Category, c.Mode, c)
+	def := DefaultPlan()
+	for _, c := range []struct {
+		models          []string
+		length, prompts int
+	}{
+		{def.Models, def.Length, 5},
+		{[]string{"wide-0"}, testsize.Of(256, 256, 512), testsize.Of(10, 10, 20)},
+	} {
+		p := def
+		p.Models, p.Length, p.Prompts = c.models, c.length, c.prompts
+		p.Methods, p.Budgets = []string{Full, controlRow}, []Budget{controlBudget}
+		b := newBench(t, p)
+		units := make([]int, p.Units())
+		for i := range units {
+			units[i] = i
+		}
+		table := b.NewTable(results(t, b, units))
+		if len(table.Checks) != len(p.Categories)*len(p.Modes) {
+			t.Errorf("%v: %d checks of %d categories in %d modes", p.Models, len(table.Checks), len(p.Categories), len(p.Modes))
+		}
+		for _, c := range table.Checks {
+			if c.Fails != "" || c.Random == nil || c.N != p.Units() {
+				t.Errorf("%v, %d tokens: %s, %s: %+v", p.Models, p.Length, c.Category, c.Mode, c)
+			}
 		}
 	}
 }

@@ -24,6 +24,7 @@ import (
 
 	"kvcompress/bench/prompt"
 	"kvcompress/bench/task"
+	"kvcompress/internal/near"
 	"kvcompress/kv"
 	"kvcompress/ref"
 )
@@ -174,7 +175,7 @@ func (p *Plan) Check() error {
 	}
 	for _, c := range p.Categories {
 		if !slices.Contains(task.Categories(), c) {
-			bad("there is no category %q: there are %s", c, strings.Join(task.Categories(), ", "))
+			bad("there is no category %q%s: there are %s", c, near.Hint(c, task.Categories()), strings.Join(task.Categories(), ", "))
 		}
 	}
 	for _, m := range p.Modes {

@@ -15,6 +15,7 @@ import (
 
 	"kvcompress/bench"
 	"kvcompress/bench/live"
+	"kvcompress/bench/models"
 	"kvcompress/bench/task"
 	"kvcompress/internal/output"
 	"kvcompress/internal/words"
@@ -95,7 +96,7 @@ and writes no file: exit code 130.`,
 // add adds the flags that every bench has.
 func (f *benchFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringSliceVar(&f.plan.Models, "models", f.plan.Models, "bundled models, or `paths` of Hugging Face folders with the bundled models' vocabulary or, with --tasks, with a tokenizer")
+	fs.StringSliceVar(&f.plan.Models, "models", f.plan.Models, "bundled models ("+strings.Join(models.Names(), ", ")+"), or `paths` of Hugging Face folders with the bundled models' vocabulary or, with --tasks, with a tokenizer")
 	fs.Uint64Var(&f.plan.Seed, "seed", f.plan.Seed, "seed of the first context")
 	fs.StringSliceVar(&f.budgets, "budgets", f.budgets, "`fractions` of the full cache's bytes, 1/n, the largest first")
 	fs.StringSliceVar(&f.modes, "modes", f.modes, "query-aware, query-agnostic, or both")
