@@ -303,8 +303,12 @@ func (d *decoder) finish() error {
 		if c.gen {
 			c.value += windowOf(c.sym.space)
 		}
+		if c.sym.space != spaceParam {
+			c.of = c.sym
+		}
 		c.sym = nil
 	}
+	e.placed = d.symbols
 	return nil
 }
 
