@@ -95,8 +95,10 @@ func (w *warp) know(m *memOp, from *[warpSize]uint64, imm uint64, t *target, al 
 	}
 	k.mask, k.same, k.space, k.alloc = t.mask, t.same, t.space, al
 	k.mem, k.base, k.size, k.floor = t.mem, t.base, size, 0
-	if b := &w.block.launch.bounds[m.bound]; b.limits(t.space) {
-		k.floor, k.size = b.lo, b.hi
+	if m.bound != 0 {
+		if b := &w.block.launch.bounds[m.bound]; b.limits(t.space) {
+			k.floor, k.size = b.lo, b.hi
+		}
 	}
 	k.imm, k.low, k.min, k.max, k.step = imm, s.low, s.min, s.max, 0
 	if t.contiguous && t.mask == allLanes {
