@@ -92,6 +92,7 @@ attention head, and always whole blocks, which other requests can then use.`,
 	wrongUse(root)
 	checkedOutputs(root)
 	completed(root)
+	readableHelp(root)
 	return root
 }
 
