@@ -76,7 +76,7 @@ func TestDivergenceText(t *testing.T) {
   at         sequence 2, layer 1, head 3, index 17, slot 69
   reference  0.100000001 = 0x3dcccccd
   engine     0.25 = 0x3e800000  (3 ulp apart)
-  12 more differ at this stage; in all 3 × metric, 10 × output
+  this stage differs in 13 values: 3 × metric, 10 × output
 `
 	if got := d.String(); got != text {
 		t.Errorf("%s\nwant\n%s", got, text)

@@ -312,7 +312,7 @@ func (f *benchFlags) results(cmd *cobra.Command, b *bench.Bench, shard journal.S
 		before := len(units)
 		units = slices.DeleteFunc(units, func(i int) bool { return kept.Done(i) != nil })
 		if n := before - len(units); n > 0 {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s of %d there already.\n", words.Count(n, "context"), before)
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s of %s there already.\n", words.Count(n, "context"), words.Number(before))
 		}
 	}
 	runs := 0

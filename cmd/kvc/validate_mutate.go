@@ -93,6 +93,6 @@ func printMutants(w io.Writer, r *mutate.Result, took time.Duration) {
 			fmt.Fprintf(w, "    guess: %s: %s\n", guess, printableLine(strings.TrimSpace(s.Why)))
 		}
 	}
-	fmt.Fprintf(w, "\n%d of %s noticed, %d of the others equivalent by the guess: %.1f %% of the rest, in %.1fs.\n",
-		r.Noticed, words.Count(r.Mutants, "mutant"), r.Equivalent, 100*r.Part(), took.Seconds())
+	fmt.Fprintf(w, "\n%s of %s noticed, %s of the others equivalent by the guess: %.1f %% of the rest, in %.1fs.\n",
+		words.Number(r.Noticed), words.Count(r.Mutants, "mutant"), words.Number(r.Equivalent), 100*r.Part(), took.Seconds())
 }
