@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"kvcompress/internal/testsize"
 )
 
 // inputs are the files that commands read: a command line, in which IN is the file or the folder
@@ -80,7 +82,7 @@ var strange = map[string]func(path string) error{
 	"empty":       func(path string) error { return os.WriteFile(path, nil, 0o600) },
 	"zeros":       func(path string) error { return os.WriteFile(path, make([]byte, 1000), 0o600) },
 	"deep":        func(path string) error { return os.WriteFile(path, []byte(strings.Repeat("[", 100_000)), 0o600) },
-	"sparse":      func(path string) error { return sparse(path, 100<<20) },
+	"sparse":      func(path string) error { return sparse(path, testsize.Of[int64](10<<20, 100<<20, 100<<20)) },
 }
 
 // sparse makes a file of zeros that takes no room.
