@@ -8,6 +8,7 @@ import (
 	"kvcompress/bench/models"
 	"kvcompress/bench/task"
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/ref"
 )
@@ -43,7 +44,7 @@ func newLinearModel(name string, size int) (*linearModel, error) {
 // whole blocks for the layers with full attention.
 func (o *linearModel) bytes(tokens int) float64 {
 	c := o.model.Config()
-	blocks := c.FullLayers() * c.KVHeads * ((tokens + o.size - 1) / o.size)
+	blocks := c.FullLayers() * c.KVHeads * ceil.Div(tokens, o.size)
 	return float64(c.StateBytes() + blocks*o.blockBytes)
 }
 

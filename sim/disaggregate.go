@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/trace"
 )
 
@@ -160,7 +161,7 @@ func (d *Disaggregation) prefill(ctx context.Context, p *Plan, requests iter.Seq
 			i, _ := strconv.Atoi(r.ID) // which it was given above
 			h := &list[i]
 			if h.prefill = *r; r.Finished >= 0 {
-				from, takes := max(free[server], r.Finished), d.Link.SendNS(ceilDiv(r.PromptTokens, p.Config.BlockSize))
+				from, takes := max(free[server], r.Finished), d.Link.SendNS(ceil.Div(r.PromptTokens, p.Config.BlockSize))
 				if most := trace.MaxArrivalNS - d.Link.LatencyNS - from; takes > most {
 					takes = max(0, most)
 					if late == nil {
