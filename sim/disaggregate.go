@@ -119,12 +119,12 @@ func ProjectDisaggregated(ctx context.Context, p *Plan, d Disaggregation, reques
 	}
 	decoded, err := ProjectReplicas(ctx, &decode, d.Decode, d.Router, sent, func(server int) Watch {
 		w := watch(d.Prefill + server)
-		told := w.Result
+		result := w.Result
 		w.Result = func(r *Result) {
 			i, _ := strconv.Atoi(r.ID) // which it was given above
 			list[i].merge(r)
-			if told != nil {
-				told(r)
+			if result != nil {
+				result(r)
 			}
 		}
 		return w
@@ -156,7 +156,7 @@ func (d *Disaggregation) prefill(ctx context.Context, p *Plan, requests iter.Seq
 	var late error // about the first prompt whose KVs are received later than the largest time
 	sum, err := ProjectReplicas(ctx, p, d.Prefill, d.Router, prompts, func(server int) Watch {
 		w := watch(server)
-		told := w.Result
+		result := w.Result
 		w.Result = func(r *Result) {
 			i, _ := strconv.Atoi(r.ID) // which it was given above
 			h := &list[i]
@@ -175,8 +175,8 @@ func (d *Disaggregation) prefill(ctx context.Context, p *Plan, requests iter.Seq
 				return
 			}
 			r.ID = h.request.ID
-			if told != nil {
-				told(r)
+			if result != nil {
+				result(r)
 			}
 		}
 		return w

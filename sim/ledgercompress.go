@@ -219,7 +219,7 @@ func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 	l.used -= c.Freed
 	if undone {
 		l.undone++
-		if l.patient != nil && !l.told {
+		if l.patient != nil && !l.replays {
 			a.undoneAt, a.undoneAs = tokens, c
 		}
 	}
@@ -244,7 +244,7 @@ func (l *Ledger) lose(r *ref.Ranking, c *ref.Compressed) error {
 	if r.Refine == nil {
 		return l.checkSpread(l.lost, r.Quotas)
 	}
-	if l.told {
+	if l.replays {
 		c.Asked = 0
 		for _, h := range l.lost {
 			c.Asked += h.N * h.Lost

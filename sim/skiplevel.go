@@ -131,7 +131,7 @@ func (l *Ledger) compressByLevel(a *account, asked int, c *ref.Compressed) bool 
 	} else {
 		a.stage, v.runs = nil, nil
 	}
-	a.runs, a.met = cut.runs, false
+	a.runs, a.lookedUp = cut.runs, false
 	if v.settle && at > v.floor {
 		a.settled.settle(a.runs, tokens, at, v.spares, uint(l.shift))
 	} else {
