@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/trace"
 )
@@ -678,7 +679,7 @@ func TestPressesQuick(t *testing.T) {
 		p.Unit, p.Sinks, p.Window, p.Keep = unit, rng.IntN(4), rng.IntN(4), rng.IntN(n+2)
 		for h := range layers * heads {
 			head := kv.Head{Segment: kv.Segment{Len: rng.IntN(n + 1)}}
-			for range ceilDiv(head.Len, 4) {
+			for range ceil.Div(head.Len, 4) {
 				head.Table = append(head.Table, int32(len(p.Scores)/4))
 				for range 4 {
 					p.Scores = append(p.Scores, float32(rng.IntN(6)-2))
@@ -764,7 +765,7 @@ func TestPressOptions(t *testing.T) {
 		want        string
 	}{
 		{"knorm", `{"floor":1.5}`, nil, "method knorm: floor 1.5 is not from 0 to 1"},
-		{"knorm", `{"flor":1}`, nil, `method knorm has no option "flor": choose one of adaptive, floor`},
+		{"knorm", `{"flor":1}`, nil, `method knorm has no option "flor" (did you mean floor?): choose one of adaptive, floor`},
 		{"lagkv", `{"lag":0}`, nil, "method lagkv: lag 0 is not from 1 to"},
 		{"lagkv", `{"sinks":-1}`, nil, "method lagkv: sinks -1 is not from 0 to"},
 		{"snapkv-kvpress", `{"kernel":4}`, nil, "kernel 4 is not an odd width"},

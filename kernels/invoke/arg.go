@@ -112,9 +112,12 @@ func cutFiles(text string) (from, to string, err error) {
 
 // splitFile splits the name of a file from that of the tensor in it.
 func splitFile(text string) (path, tensor string, err error) {
-	path, tensor, _ = strings.Cut(text, "#")
+	path = text
+	if before, after, ok := strings.Cut(text, ".safetensors#"); ok { // a # elsewhere is of the name
+		path, tensor = before+".safetensors", after
+	}
 	switch {
-	case strings.HasSuffix(path, ".npy") && path == text:
+	case strings.HasSuffix(path, ".npy"):
 		return path, "", nil
 	case strings.HasSuffix(path, ".safetensors") && tensor != "":
 		return path, tensor, nil
