@@ -1,15 +1,16 @@
 package bench
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"kvcompress/ref"
 	"kvcompress/strictjson"
+	"kvcompress/trace"
 )
 
 // Quality is the quality of methods as a bench measured it: which fraction of the full cache's
@@ -34,18 +35,25 @@ func ReadQuality(r io.Reader, mode Mode) (*Quality, error) {
 		return nil, fmt.Errorf("bench: quality: more than %d MiB", maxQualityBytes>>20)
 	}
 	q := &Quality{table: &Table{}, mode: mode}
-	if err := json.Unmarshal(text, q.table); err != nil {
-		return nil, fmt.Errorf("bench: quality: %w: want the output of kvc bench --json", strictjson.Plain(err))
+	if err := strictjson.Known(text, q.table); err != nil {
+		return nil, fmt.Errorf("bench: quality: want the output of kvc bench --json: %w", err)
 	}
 	if len(q.table.Rankings) == 0 || len(q.table.Plan.Models) == 0 {
 		return nil, errors.New("bench: quality: it has no rankings: want the output of kvc bench --json")
 	}
-	if all := q.table.Plan.Units(); q.table.Partial || q.table.Done != all {
+	all := q.table.Plan.Units()
+	if q.table.Done > all {
+		return nil, fmt.Errorf("bench: quality: it has %d contexts, and its plan %d: want the output of kvc bench --json as it was printed", q.table.Done, all)
+	}
+	if q.table.Partial || q.table.Done < all {
 		return nil, fmt.Errorf("bench: quality: it is partial (%d of %d contexts), since its bench was interrupted, and scores may still change: "+
 			"let kvc bench finish (with -o it goes on where it was interrupted)", q.table.Done, all)
 	}
 	if g := q.table.Plan.Grid; g != nil && len(g.Lengths) == 0 {
 		return nil, errors.New("bench: quality: its grid has no lengths")
+	}
+	if valid, all := q.valid(); all > 0 && valid == 0 {
+		return nil, errors.New("bench: quality: none of its categories is a valid task: its model does not answer them with the full cache, or still does with random eviction, so the bench cannot say what is lost")
 	}
 	modes := 0
 	for _, r := range q.table.Rankings {
@@ -67,17 +75,38 @@ func ReadQuality(r io.Reader, mode Mode) (*Quality, error) {
 	return q, nil
 }
 
-// Of names the models, the length of the contexts and the mode.
+// Of names the models, the tasks, the length of the contexts and the mode, and says how many
+// categories are not valid tasks.
 func (q *Quality) Of() string {
 	p := &q.table.Plan
 	mode := string(q.mode)
 	if mode == "" {
 		mode = "in the worse of its modes"
 	}
-	if g := p.Grid; g != nil {
-		return fmt.Sprintf("%s on needles in %d to %d tokens, %s", strings.Join(p.Models, " and "), g.Lengths[0], g.Lengths[len(g.Lengths)-1], mode)
+	if valid, all := q.valid(); valid < all {
+		mode += fmt.Sprintf(" (%d of %d categories are not valid tasks)", all-valid, all)
 	}
-	return fmt.Sprintf("%s at %d tokens, %s", strings.Join(p.Models, " and "), p.Length, mode)
+	models := strings.Join(p.Models, " and ")
+	switch g := p.Grid; {
+	case g != nil:
+		return fmt.Sprintf("%s on needles in %d to %d tokens, %s", models, g.Lengths[0], g.Lengths[len(g.Lengths)-1], mode)
+	case p.ofFile():
+		return fmt.Sprintf("%s on %s in at most %d tokens, %s", models, filepath.Base(p.Texts.File), p.Length, mode)
+	}
+	return fmt.Sprintf("%s at %d tokens, %s", models, p.Length, mode)
+}
+
+// valid returns how many of the checked categories are valid tasks, in the modes that count.
+func (q *Quality) valid() (valid, all int) {
+	for _, c := range q.table.Checks {
+		if q.mode != "" && c.Mode != q.mode {
+			continue
+		}
+		if all++; c.Fails == "" {
+			valid++
+		}
+	}
+	return valid, all
 }
 
 // Methods returns the methods that the bench has results of, in the order of [Rows], with the
@@ -156,6 +185,9 @@ func HeldPart(cfg ref.Config, prompt, output int) (float64, error) {
 	cfg.Blocks = 1
 	if cfg.Method == "" && cfg.Metric == (ref.Metric{}) {
 		cfg.Metric = ref.Default().Metric
+	}
+	if cfg.Rope == nil { // some methods need one, and lengths do not depend on it
+		cfg.Rope = &trace.Rope{Base: 10000, RotarySize: cfg.Shape.HeadSize, Pairing: trace.Half}
 	}
 	dense := cfg.Config.BlockBytes(nil)
 	c := request{prompt: prompt, fed: output - 1, recompute: true}

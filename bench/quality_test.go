@@ -67,8 +67,44 @@ func TestReadQualityRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want an error that says what is missing", name, err)
 		}
 	}
+	for old, c := range map[string][2]string{`"units":24`: {`"units":25`, "it has 25 contexts, and its plan 24"}, `"rankings":[`: {`"rankings":[[],`, "rankings[0]"}} {
+		text := strings.Replace(string(quality(t)), old, c[0], 1)
+		if _, err := ReadQuality(strings.NewReader(text), ""); err == nil || !strings.Contains(err.Error(), c[1]) || strings.Contains(err.Error(), "Go ") {
+			t.Errorf("with %s: %v, want %q", c[0], err, c[1])
+		}
+	}
 	if _, err := ReadQuality(bytes.NewReader(quality(t)), "x"); err == nil {
 		t.Error("an unknown mode is accepted")
+	}
+}
+
+// A bench whose categories are no valid tasks is refused, and one of which some are not says so.
+func TestQualityOfInvalidTasks(t *testing.T) {
+	with := func(checks ...Check) []byte {
+		var table Table
+		if err := json.Unmarshal(quality(t), &table); err != nil {
+			t.Fatal(err)
+		}
+		table.Checks = checks
+		text, err := json.Marshal(table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	invalid := Check{Mode: Aware, Category: "needle", Fails: "x"}
+	valid := Check{Mode: Agnostic, Category: "needle"}
+	if _, err := ReadQuality(bytes.NewReader(with(invalid, valid)), Aware); err == nil || !strings.Contains(err.Error(), "none of its categories is a valid task") {
+		t.Errorf("%v, want that no category is a valid task", err)
+	}
+	for mode, want := range map[Mode]string{"": "in the worse of its modes (1 of 2 categories are not valid tasks)", Agnostic: "at 512 tokens, query-agnostic"} {
+		q, err := ReadQuality(bytes.NewReader(with(invalid, valid)), mode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if of := q.Of(); !strings.HasSuffix(of, want) {
+			t.Errorf("%q: %q, want %q", mode, of, want)
+		}
 	}
 }
 
@@ -87,6 +123,16 @@ func TestHeldPart(t *testing.T) {
 	}
 	if want := (10 + 100*11) / dense; math.Abs(part-want) > 1e-9 {
 		t.Errorf("%v, want %v", part, want)
+	}
+}
+
+// A method that needs a rotary embedding is counted without one, as the lengths do not depend on it.
+func TestHeldPartWithoutRope(t *testing.T) {
+	cfg := ref.Config{Config: kv.Config{Shape: kv.Shape{Layers: 2, KVHeads: 2, Group: 1, HeadSize: 8}, BlockSize: 16, DType: dtype.F16}}
+	cfg.UseMethod("expected-attention")
+	cfg.Compression.MaxCacheTokens = 160
+	if part, err := HeldPart(cfg, 640, 2); err != nil || !(part > 0.2 && part < 0.3) {
+		t.Errorf("%v, %v, want some 160 of 640", part, err)
 	}
 }
 

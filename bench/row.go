@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/near"
 	"kvcompress/kv"
 	"kvcompress/ref"
 )
@@ -266,7 +267,7 @@ func FindRows(names []string) ([]Row, error) {
 	}
 	for _, name := range names {
 		if !slices.Contains(known, name) {
-			return nil, fmt.Errorf("bench: there is no method %q: there are %s", name, strings.Join(known, ", "))
+			return nil, fmt.Errorf("bench: there is no method %q%s: there are %s", name, near.Hint(name, known), strings.Join(known, ", "))
 		}
 	}
 	return slices.DeleteFunc(all, func(r Row) bool { return r.Name != Full && !slices.Contains(names, r.Name) }), nil

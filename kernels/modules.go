@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unsafe"
 
+	"kvcompress/internal/near"
 	"kvcompress/kernels/device"
 )
 
@@ -73,7 +74,7 @@ func checkName(name string, names []string) error {
 	if slices.Contains(names, name) || slices.Contains(names, name+"_f32") {
 		return nil
 	}
-	return fmt.Errorf("kernels: there is no kernel %q to replace: there are %s", name, strings.Join(names, ", "))
+	return fmt.Errorf("kernels: there is no kernel %q to replace%s: there are %s", name, near.Hint(name, names), strings.Join(names, ", "))
 }
 
 // replace replaces kernels of the engine by those of the options.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"kvcompress/internal/near"
 	"kvcompress/strictjson"
 )
 
@@ -112,7 +113,7 @@ func FindMethod(name string) (Entry, error) {
 		}
 		names = append(names, e.Name)
 	}
-	return Entry{}, fmt.Errorf("there is no method %q: there are %s", name, strings.Join(names, ", "))
+	return Entry{}, fmt.Errorf("there is no method %q%s: there are %s", name, near.Hint(name, names), strings.Join(names, ", "))
 }
 
 // Option is one of a method's own options.
@@ -172,7 +173,7 @@ func (s Settings) Into(e *Entry, options any) error {
 			for i, o := range known {
 				keys[i] = o.Key
 			}
-			return fmt.Errorf("method %s has no option %q: choose one of %s", e.Name, key, strings.Join(keys, ", "))
+			return fmt.Errorf("method %s has no option %q%s: choose one of %s", e.Name, key, near.Hint(key, keys), strings.Join(keys, ", "))
 		}
 	}
 	text, err := json.Marshal(s)

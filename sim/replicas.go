@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/internal/near"
 	"kvcompress/internal/words"
 	"kvcompress/trace"
 )
@@ -30,7 +31,7 @@ func ParseRouter(name string) (Router, error) {
 			return r, nil
 		}
 	}
-	return "", fmt.Errorf("sim: there is no router %q: want one of %s", name, words.List(Routers()))
+	return "", fmt.Errorf("sim: there is no router %q%s: want one of %s", name, near.Hint(name, Routers()), words.List(Routers()))
 }
 
 // MaxReplicas bounds the replicas of a projection.

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 
+	"kvcompress/internal/near"
 	"kvcompress/internal/words"
 	"kvcompress/trace"
 )
@@ -27,7 +28,7 @@ func ParseScheduler(name string) (Scheduler, error) {
 			return s, nil
 		}
 	}
-	return "", fmt.Errorf("sim: there is no scheduler %q: want one of %s", name, words.List(Schedulers()))
+	return "", fmt.Errorf("sim: there is no scheduler %q%s: want one of %s", name, near.Hint(name, Schedulers()), words.List(Schedulers()))
 }
 
 // rules implement a Scheduler: which sequences are in the batch of an iteration, which wait and which are

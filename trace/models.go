@@ -2,7 +2,9 @@ package trace
 
 import (
 	"fmt"
+	"strings"
 
+	"kvcompress/internal/near"
 	"kvcompress/kv"
 )
 
@@ -27,12 +29,12 @@ func Models() []Model {
 
 // FindModel returns the model with the given name. The error lists the known names.
 func FindModel(name string) (Model, error) {
-	names := ""
+	var names []string
 	for _, m := range Models() {
 		if m.Name == name {
 			return m, nil
 		}
-		names += " " + m.Name
+		names = append(names, m.Name)
 	}
-	return Model{}, fmt.Errorf("unknown model %q, want one of%s", name, names)
+	return Model{}, fmt.Errorf("unknown model %q%s, want one of %s", name, near.Hint(name, names), strings.Join(names, " "))
 }

@@ -23,6 +23,7 @@ import (
 	"slices"
 	"strings"
 
+	"kvcompress/internal/near"
 	"kvcompress/sim"
 	"kvcompress/trace"
 	"kvcompress/trace/regular"
@@ -123,7 +124,7 @@ func Find(nameOrDir string) (files fs.FS, dir string, err error) {
 	case err == nil:
 		return nil, "", fmt.Errorf("%s is a file, and a trace is a folder; kvc trace import makes one from a log of requests", nameOrDir)
 	default:
-		return nil, "", fmt.Errorf("trace %q is neither a directory nor one of the bundled: %s", nameOrDir, strings.Join(Names(), ", "))
+		return nil, "", fmt.Errorf("trace %q is neither a directory nor one of the bundled%s: %s", nameOrDir, near.Hint(nameOrDir, Names()), strings.Join(Names(), ", "))
 	}
 }
 

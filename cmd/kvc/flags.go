@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"kvcompress/internal/near"
 )
 
 // flagError rewrites the errors of parsed flags: it suggests a name for an unknown flag, and
@@ -21,8 +23,8 @@ func flagError(cmd *cobra.Command, err error) error {
 	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "":
 		var names []string
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-		if near := nearest(unknown.GetSpecifiedName(), names); near != "" {
-			err = fmt.Errorf("%w: did you mean --%s?", err, near)
+		if name := near.Name(unknown.GetSpecifiedName(), names); name != "" {
+			err = fmt.Errorf("%w: did you mean --%s?", err, name)
 		}
 	case errors.As(err, &invalid):
 		f := invalid.GetFlag()

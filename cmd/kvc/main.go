@@ -98,6 +98,7 @@ attention head, and always whole blocks, which other requests can then use.`,
 	wrongUse(root)
 	checked(root)
 	completed(root)
+	readableHelp(root)
 	return root
 }
 

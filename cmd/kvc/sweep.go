@@ -538,7 +538,7 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 	}
 	if shard.N > 1 {
 		if runErr != nil {
-			return interrupted(runErr, fmt.Sprintf("%d of %s of shard %s are done; the same command goes on", len(outcomes), words.Count(len(shard.Indices(len(points))), "point"), shard))
+			return interrupted(runErr, fmt.Sprintf("%s of %s of shard %s are done; the same command goes on", words.Number(len(outcomes)), words.Count(len(shard.Indices(len(points))), "point"), shard))
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "Shard %s is done: %s. When all are: kvc sweep merge %s\n", shard, words.Count(len(outcomes), "projection"), f.dir)
 		return nil
@@ -587,7 +587,7 @@ func (f *sweepFlags) project(cmd *cobra.Command, points []sweep.Point, shard jou
 		before := len(indices)
 		indices = slices.DeleteFunc(indices, func(i int) bool { return kept.Done(i) != nil })
 		if n := before - len(indices); n > 0 {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s of %d there already.\n", words.Count(n, "projection"), before)
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s of %s there already.\n", words.Count(n, "projection"), words.Number(before))
 		}
 	}
 	bar := newBar(cmd.ErrOrStderr(), int64(len(indices)), "projections")
@@ -871,7 +871,7 @@ func (o *sweepOutput) noFiles() { o.html, o.csvFile, o.figure = "", "", "" }
 // print marks the Pareto front, prints the outcomes and writes the files that the flags name.
 func (o *sweepOutput) print(cmd *cobra.Command, in *sweepInputs, points int, outcomes []sweep.Outcome) error {
 	sweep.MarkPareto(outcomes, report.LatencyOf(o.latency))
-	s := &report.Sweep{Inputs: in.list(), Points: points, Outcomes: outcomes, SLO: in.Settings.SLO, Latency: o.latency, Searched: in.MaxLoad, MaxModelLen: in.Settings.MaxModelLen,
+	s := &report.Sweep{Inputs: in.list(), Points: points, Outcomes: outcomes, SLO: in.Settings.SLO, Latency: o.latency, Engine: string(in.Settings.Scheduler), Searched: in.MaxLoad, MaxModelLen: in.Settings.MaxModelLen,
 		Footer: newFooter(in.Command),
 	}
 	for _, f := range []struct {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"kvcompress/internal/near"
 	"kvcompress/kernels/cuda"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
@@ -34,5 +35,5 @@ func Open(name string, opt ptx.Options) (device.Device, error) {
 		}
 		return ptx.New(opt), nil
 	}
-	return nil, fmt.Errorf("devices: unknown device %q: want one of %s", name, strings.Join(Names(), ", "))
+	return nil, fmt.Errorf("devices: unknown device %q%s: want one of %s", name, near.Hint(name, Names()), strings.Join(Names(), ", "))
 }

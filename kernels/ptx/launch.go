@@ -42,6 +42,7 @@ type launch struct {
 	shared int // dynamic bytes
 	params []byte
 	origin []*allocation // indexed by memOp.origin
+	bounds []bound       // by memOp.bound
 	budget int64
 	done   <-chan struct{} // of the launch's context
 	checks *checks         // nil: no checks
@@ -73,7 +74,8 @@ type block struct {
 	threads  int
 	order    [maxThreads / warpSize]int // order of the warps' turns
 
-	bulk []bulkCopy // pending bulk copies
+	bulk     []bulkCopy     // pending bulk copies
+	trailing []asyncArrival // pending cp.async.mbarrier.arrive, in order
 
 	begun  bool        // in a cooperative launch
 	checks blockChecks // of a block that waits for its turn
@@ -119,7 +121,7 @@ func (k *kernel) launch(ctx context.Context, grid, block device.Dim, shared int,
 		return fmt.Errorf("ptx: %s: %w", e.fn.name, err)
 	}
 	defer free()
-	l.origin = l.findOrigins()
+	l.origin, l.bounds = l.findOrigins(), l.findBounds()
 	if c := k.device.opt.Coverage; c != nil {
 		l.covered = make([]hits, len(e.code))
 		defer func() { c.add(e, l.covered) }()
@@ -287,7 +289,7 @@ func (b *block) begin() {
 		b.barriers[i] = barrierState{}
 	}
 	clear(b.shared)
-	b.bulk = nil
+	b.bulk, b.trailing = nil, nil
 	for i := range b.warps {
 		b.warps[i].begin(b)
 		b.order[i] = i

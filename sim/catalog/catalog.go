@@ -11,6 +11,7 @@ import (
 	"strings"
 	"unicode"
 
+	"kvcompress/internal/near"
 	"kvcompress/strictjson"
 	"kvcompress/trace/regular"
 )
@@ -32,7 +33,7 @@ func FindModel(name string) (Model, error) {
 		return m, err
 	}
 	if !isFile(name) {
-		return Model{}, fmt.Errorf("unknown model %q: want one of %s, or the path of a Hugging Face config.json", name, strings.Join(ModelNames(), ", "))
+		return Model{}, fmt.Errorf("unknown model %q%s: want one of %s, or the path of a Hugging Face config.json", name, near.Hint(name, ModelNames()), strings.Join(ModelNames(), ", "))
 	}
 	path := name
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
@@ -74,7 +75,7 @@ func FindCard(name string) (Card, error) {
 		known = append(known, c.Name)
 	}
 	if !isFile(name) {
-		return Card{}, fmt.Errorf("unknown card %q: want one of %s, or the path of a JSON file that describes a card", name, strings.Join(known, ", "))
+		return Card{}, fmt.Errorf("unknown card %q%s: want one of %s, or the path of a JSON file that describes a card", name, near.Hint(name, known), strings.Join(known, ", "))
 	}
 	text, err := readFile(name)
 	if err != nil {
@@ -88,6 +89,21 @@ func FindCard(name string) (Card, error) {
 		return Card{}, fmt.Errorf("%s: %w", name, err)
 	}
 	return c, nil
+}
+
+// Sizes returns the cards of which name is the beginning, up to the size of the memory: a100 is that of
+// a100-40gb and of a100-80gb. The name of a card has no sizes.
+func Sizes(name string) (sizes []Card) {
+	prefix := strings.ToLower(name) + "-"
+	for _, c := range Cards() {
+		if key(c.Name) == key(name) {
+			return nil
+		}
+		if strings.HasPrefix(c.Name, prefix) && strings.HasSuffix(c.Name, "gb") {
+			sizes = append(sizes, c)
+		}
+	}
+	return sizes
 }
 
 func isFile(name string) bool {

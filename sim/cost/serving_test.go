@@ -2,6 +2,7 @@ package cost
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -220,7 +221,15 @@ func TestServingCase(t *testing.T) {
 	} {
 		bad := s
 		want(&bad)
-		if _, err := NewServingCases(context.Background(), []Serving{bad}, "f"); err == nil || !strings.Contains(err.Error(), change) {
+		cases, err := NewServingCases(context.Background(), []Serving{s, bad})
+		if err != nil || cases[0].Error != "" || !strings.Contains(cases[1].Error, change) {
+			t.Errorf("%s: %v, %+v", change, err, cases)
+			continue
+		}
+		if err := Refused(cases, "f"); err == nil || err.Error() != fmt.Sprintf("f:%d: %s", bad.Line, cases[1].Error) {
+			t.Errorf("%s: %v", change, err)
+		}
+		if err := cases[1].Predict(fit); err == nil || SummarizeServing(cases).Refused != 1 {
 			t.Errorf("%s: %v", change, err)
 		}
 	}

@@ -2,9 +2,11 @@ package llama
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
+	"reflect"
 	"slices"
 
 	"kvcompress/kv"
@@ -15,9 +17,6 @@ import (
 // hfConfig is the part of a Hugging Face config.json that affects what a Llama
 // model computes.
 type hfConfig struct {
-	Architectures []string `json:"architectures"`
-	ModelType     string   `json:"model_type"`
-
 	HiddenSize        int     `json:"hidden_size"`
 	IntermediateSize  int     `json:"intermediate_size"`
 	HiddenLayers      int     `json:"num_hidden_layers"`
@@ -38,8 +37,9 @@ type hfConfig struct {
 	LayerTypes       []string `json:"layer_types"`
 
 	RopeTheta      *float64        `json:"rope_theta"`
-	RopeScaling    *hfRope         `json:"rope_scaling"`    // the older name
-	RopeParameters *hfRope         `json:"rope_parameters"` // the newer name
+	RopeScaling    *hfRope         `json:"rope_scaling"`                     // the older name
+	RopeParameters *hfRope         `json:"rope_parameters"`                  // the newer name
+	Original       *int            `json:"original_max_position_embeddings"` // overrides that of the scaling
 	Quantization   json.RawMessage `json:"quantization_config"`
 	PartialRotary  *float64        `json:"partial_rotary_factor"`
 
@@ -64,12 +64,20 @@ type hfRope struct {
 	MScale          *float64 `json:"mscale"`
 	MScaleAllDim    *float64 `json:"mscale_all_dim"`
 	Truncate        *bool    `json:"truncate"`
+
+	// Parameters of the layers of one type. Of the supported families, none has them.
+	FullAttention    json.RawMessage `json:"full_attention"`
+	SlidingAttention json.RawMessage `json:"sliding_attention"`
 }
+
+// empty reports whether the file omits the rotary embedding, or every field of it.
+func (p *hfRope) empty() bool { return p == nil || reflect.ValueOf(*p).IsZero() }
 
 // hfFamily is an architecture of Hugging Face's transformers: the defaults of its configuration
 // class for fields that config.json omits, and the switches that it supports.
 type hfFamily struct {
-	defaults hfConfig
+	modelType string // its model_type
+	defaults  hfConfig
 
 	qkvBias  bool // q, k and v always have a bias
 	attnBias bool // attention_bias gives q, k, v and the output projection one
@@ -97,10 +105,10 @@ func hfFamilies() map[string]hfFamily {
 	qwen3 := qwen
 	qwen3.HeadDim = number(128)
 	return map[string]hfFamily{
-		"LlamaForCausalLM":   {defaults: llama, attnBias: true, mlpBias: true},
-		"MistralForCausalLM": {defaults: mistral, window: true},
-		"Qwen2ForCausalLM":   {defaults: qwen, qkvBias: true, windows: true},
-		"Qwen3ForCausalLM":   {defaults: qwen3, attnBias: true, qkNorm: true, windows: true},
+		"LlamaForCausalLM":   {modelType: "llama", defaults: llama, attnBias: true, mlpBias: true},
+		"MistralForCausalLM": {modelType: "mistral", defaults: mistral, window: true},
+		"Qwen2ForCausalLM":   {modelType: "qwen2", defaults: qwen, qkvBias: true, windows: true},
+		"Qwen3ForCausalLM":   {modelType: "qwen3", defaults: qwen3, attnBias: true, qkNorm: true, windows: true},
 	}
 }
 
@@ -146,11 +154,12 @@ type hfModel struct {
 func parseConfig(data []byte) (hfModel, error) {
 	var named struct {
 		Architectures []string `json:"architectures"`
+		ModelType     string   `json:"model_type"`
 	}
 	if err := strictjson.Known(data, &named); err != nil {
 		return hfModel{}, err
 	}
-	family, err := familyOf(named.Architectures)
+	architecture, family, err := familyOf(named.Architectures, named.ModelType)
 	if err != nil {
 		return hfModel{}, err
 	}
@@ -173,7 +182,7 @@ func parseConfig(data []byte) (hfModel, error) {
 		NormEps:      float32(f.RMSNormEps),
 		BOS:          -1,
 		EOS:          f.EOS,
-		Format:       f.Architectures[0],
+		Format:       architecture,
 	}
 	if f.KeyValueHeads != nil {
 		cfg.KVHeads = *f.KeyValueHeads
@@ -210,23 +219,33 @@ func parseConfig(data []byte) (hfModel, error) {
 	}, nil
 }
 
-// familyOf returns the family of config.json's architectures.
-func familyOf(architectures []string) (hfFamily, error) {
-	if len(architectures) != 1 {
-		return hfFamily{}, fmt.Errorf("architectures: %q is not one architecture", architectures)
-	}
+// familyOf returns the architecture of a config.json, and its family. If the file omits
+// architectures, its model_type says which it is.
+func familyOf(architectures []string, modelType string) (string, hfFamily, error) {
 	known := hfFamilies()
+	if len(architectures) == 0 {
+		for name, family := range known {
+			if family.modelType == modelType {
+				return name, family, nil
+			}
+		}
+		return "", hfFamily{}, fmt.Errorf("architectures: missing, and model_type %q is not supported, only llama, mistral, qwen2 and qwen3",
+			strictjson.Excerpt(modelType))
+	}
+	if len(architectures) != 1 {
+		return "", hfFamily{}, fmt.Errorf("architectures: %q is not one architecture", architectures)
+	}
 	family, ok := known[architectures[0]]
 	if !ok {
-		return hfFamily{}, fmt.Errorf("architectures: %q is not supported, only %q", architectures[0], slices.Sorted(maps.Keys(known)))
+		return "", hfFamily{}, fmt.Errorf("architectures: %q is not supported, only %q", architectures[0], slices.Sorted(maps.Keys(known)))
 	}
-	return family, nil
+	return architectures[0], family, nil
 }
 
 // supported returns an error for models that this package would silently compute incorrectly.
 func (f *hfConfig) supported(family hfFamily) error {
 	switch {
-	case f.HiddenAct != "silu":
+	case f.HiddenAct != "silu" && f.HiddenAct != "swish": // two names of one function
 		return fmt.Errorf("hidden_act: %q is not supported, only silu", f.HiddenAct)
 	case len(f.Quantization) > 0 && string(f.Quantization) != "null":
 		return fmt.Errorf("quantization_config: quantized models are not supported")
@@ -280,10 +299,13 @@ func (f *hfConfig) rope(cfg *Config) error {
 		cfg.Rope.Base = *f.RopeTheta
 	}
 	field, p := "rope_scaling", f.RopeScaling
-	if p == nil || *p == (hfRope{}) {
+	if p.empty() {
 		field, p = "rope_parameters", f.RopeParameters
 	}
-	if p != nil {
+	if !p.empty() {
+		if f.Original != nil {
+			p.Original = f.Original
+		}
 		if err := p.read(cfg); err != nil {
 			return fmt.Errorf("%s: %w", field, err)
 		}
@@ -303,8 +325,11 @@ func (p *hfRope) read(cfg *Config) error {
 	if p.RopeTheta != nil {
 		r.Base = *p.RopeTheta
 	}
-	if p.PartialRotary != nil && *p.PartialRotary != 1 {
+	switch {
+	case p.PartialRotary != nil && *p.PartialRotary != 1:
 		return fmt.Errorf("partial_rotary_factor: %g is not supported, only 1", *p.PartialRotary)
+	case p.FullAttention != nil || p.SlidingAttention != nil:
+		return errors.New("parameters for each type of layer are not supported, only the same ones for all layers")
 	}
 	kind, factor, original := "default", or(p.Factor, 0), or(p.Original, cfg.MaxPositions)
 	for _, name := range []*string{p.Type, p.RopeType} {

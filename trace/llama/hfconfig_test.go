@@ -86,6 +86,15 @@ func TestParseConfig(t *testing.T) {
 				AttentionFactor: (0.15*math.Log(4) + 1) / (0.05*math.Log(4) + 1),
 			}, 8192
 		}},
+		{"yarn, with positions beside it", `{"rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512}, "original_max_position_embeddings": 1024}`, func(m *hfModel) {
+			m.Rope.Scaling, m.MaxPositions = &trace.RopeScaling{Type: trace.YaRN, Factor: 4, OriginalPositions: 1024, BetaFast: 32, BetaSlow: 1, AttentionFactor: 0.1*math.Log(4) + 1}, 4096
+		}},
+		{"yarn, whose base is not that of the newer spelling", `{"rope_scaling": {"type": "yarn", "factor": 4.0}, "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}}`, func(m *hfModel) {
+			m.Rope.Scaling, m.MaxPositions = &trace.RopeScaling{Type: trace.YaRN, Factor: 4, OriginalPositions: 2048, BetaFast: 32, BetaSlow: 1, AttentionFactor: 0.1*math.Log(4) + 1}, 8192
+		}},
+		{"no architecture", `{"architectures": null, "model_type": "mistral", "num_key_value_heads": 4, "hidden_act": "swish"}`, func(m *hfModel) {
+			m.Format, m.Windows = "MistralForCausalLM", []int{4096, 4096}
+		}},
 		{"the old name of the type", `{"rope_scaling": {"type": "default"}}`, func(m *hfModel) {}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -108,7 +117,9 @@ func TestParseConfig(t *testing.T) {
 func TestParseConfigErrors(t *testing.T) {
 	for _, c := range []struct{ more, want string }{
 		{`{"architectures": ["Gemma2ForCausalLM"]}`, `architectures: "Gemma2ForCausalLM" is not supported`},
-		{`{"architectures": null}`, "architectures: [] is not one"},
+		{`{"architectures": null}`, `architectures: missing, and model_type "" is not supported`},
+		{`{"architectures": ["LlamaForCausalLM", "Qwen2ForCausalLM"]}`, `architectures: ["LlamaForCausalLM" "Qwen2ForCausalLM"] is not one`},
+		{`{"rope_parameters": {"full_attention": {"rope_theta": 5}}}`, "rope_parameters: parameters for each type of layer"},
 		{`{"hidden_size": 0}`, "hidden_size: 0"},
 		{`{"hidden_size": 64.5}`, "hidden_size"},
 		{`{"hidden_size": 65}`, "hidden_size: 65 is not a multiple of num_attention_heads"},

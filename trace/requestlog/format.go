@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"kvcompress/internal/near"
 	"kvcompress/strictjson"
 )
 
@@ -140,12 +141,14 @@ func findFormat(f *file, o Options) (Format, error) {
 		}
 	}
 	if name != "" {
+		var names []string
 		for _, format := range Formats() {
 			if format.Name == name {
 				return format, nil
 			}
+			names = append(names, format.Name)
 		}
-		return Format{}, fmt.Errorf("requestlog: unknown format %q, want one of %s", name, formatNames())
+		return Format{}, fmt.Errorf("requestlog: unknown format %q%s, want one of %s", name, near.Hint(name, names), formatNames())
 	}
 	format, err := lookAt(f.head())
 	if err != nil {

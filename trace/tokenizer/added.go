@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,13 +12,15 @@ import (
 // addedToken is a token outside the byte pair encoding, such as <s>. Its content is
 // matched in a text before the text is tokenized.
 type addedToken struct {
-	ID         int    `json:"id"`
+	ID         int    `json:"-"` // see newAddedTokens
 	Content    string `json:"content"`
 	SingleWord bool   `json:"single_word"` // does not match within a word
 	LStrip     bool   `json:"lstrip"`      // the match includes white space before it
 	RStrip     bool   `json:"rstrip"`      // the match includes white space after it
 	Special    bool   `json:"special"`
 	Normalized *bool  `json:"normalized"` // its normalized content is matched in normalized text; nil: !Special
+
+	matched string // the content that is matched: normalized, if Normalized
 }
 
 // normalized reports whether the token is matched in normalized text.
@@ -27,71 +30,74 @@ func (t *addedToken) normalized() bool { return or(t.Normalized, !t.Special) }
 // found first; the others are then found in the normalized text between them.
 type addedTokens struct {
 	byID            map[int]*addedToken
+	ids             map[string]int // by their content
 	raw, normalized tokenFinder
 	last            int // the largest id, or −1
 }
 
-// tokenFinder has the strings to find in a text, by their first byte; in each bucket the
+// tokenFinder has the tokens to find in a text, by their first byte; in each bucket the
 // longest come first.
-type tokenFinder map[byte][]sought
+type tokenFinder map[byte][]*addedToken
 
-// sought is a string to find in a text, and its token.
-type sought struct {
-	content string
-	token   *addedToken
-}
-
+// newAddedTokens numbers the tokens as the tokenizers library does: those of the vocabulary have
+// its numbers, and the others follow it in the order of the file. The library ignores an "id"
+// that says otherwise.
 func newAddedTokens(tokens []addedToken, v *vocabulary, normalize normalizer) (addedTokens, error) {
-	a := addedTokens{byID: map[int]*addedToken{}, last: -1}
+	a := addedTokens{byID: map[int]*addedToken{}, ids: map[string]int{}, last: -1}
+	next := len(v.ids)
 	for i := range tokens {
 		t := &tokens[i]
 		if t.Content == "" {
 			return a, fmt.Errorf("%d: content: empty", i)
 		}
-		if t.ID < 0 || t.ID > maxID {
-			return a, fmt.Errorf("%d: id: %d is not between 0 and %d", i, t.ID, maxID)
+		id, known := a.ids[t.Content]
+		if !known {
+			id, known = v.ids[t.Content]
 		}
-		if id, ok := v.ids[t.Content]; ok && id != t.ID {
-			return a, fmt.Errorf("%d: id: %q has number %d in the vocabulary, not %d", i, t.Content, id, t.ID)
+		if !known {
+			id = next
+			next++
 		}
-		if other, ok := v.tokens[t.ID]; ok && other != t.Content {
-			return a, fmt.Errorf("%d: id: %d is %q in the vocabulary, not %q", i, t.ID, other, t.Content)
+		t.matched = t.Content
+		if t.normalized() {
+			var err error
+			if t.matched, err = normalize(t.Content); err != nil {
+				return a, fmt.Errorf("%d: content: normalizer: %w", i, err)
+			}
 		}
-		if other := a.byID[t.ID]; other != nil && other.Content != t.Content {
-			return a, fmt.Errorf("%d: id: %d is both %q and %q", i, t.ID, other.Content, t.Content)
+		t.ID = id
+		a.byID[id], a.ids[t.Content] = t, id
+		a.last = max(a.last, id)
+	}
+	for _, t := range a.byID {
+		finder := &a.raw
+		if t.normalized() {
+			finder = &a.normalized
 		}
-		a.byID[t.ID] = t
-		a.last = max(a.last, t.ID)
-		if !t.normalized() {
-			a.raw.add(t.Content, t)
-			continue
-		}
-		content, err := normalize(t.Content)
-		if err != nil {
-			return a, fmt.Errorf("%d: content: normalizer: %w", i, err)
-		}
-		a.normalized.add(content, t)
+		finder.add(t)
 	}
 	a.raw.sort()
 	a.normalized.sort()
 	return a, nil
 }
 
-// add adds a token to be found where content occurs.
-func (f *tokenFinder) add(content string, t *addedToken) {
-	if content == "" {
+// add adds a token to be found where t.matched occurs.
+func (f *tokenFinder) add(t *addedToken) {
+	if t.matched == "" {
 		return
 	}
 	if *f == nil {
 		*f = tokenFinder{}
 	}
-	(*f)[content[0]] = append((*f)[content[0]], sought{content, t})
+	(*f)[t.matched[0]] = append((*f)[t.matched[0]], t)
 }
 
 // sort sorts the buckets; it must be called before the finder is used.
 func (f tokenFinder) sort() {
 	for _, bucket := range f {
-		slices.SortStableFunc(bucket, func(a, b sought) int { return len(b.content) - len(a.content) })
+		slices.SortFunc(bucket, func(a, b *addedToken) int {
+			return cmp.Or(len(b.matched)-len(a.matched), a.ID-b.ID)
+		})
 	}
 }
 
@@ -104,50 +110,51 @@ type segment struct {
 	first bool // it is at the beginning of the text that was split
 }
 
-// split finds the added tokens of a text from left to right, at each position the
-// longest match.
+// split finds the added tokens of a text from left to right, at each position the longest
+// match. Matches do not overlap, but the white space that a match strips may have others.
 func (f tokenFinder) split(text string) []segment {
 	var out []segment
-	begin := 0
+	begin := 0 // the end of the last match, white space included
 	keep := func(from, to int) {
 		if from < to {
 			out = append(out, segment{text: text[from:to], first: from == 0})
 		}
 	}
 	for i := 0; i < len(text); {
-		found, ok := f.at(text[i:])
-		if !ok {
+		t := f.at(text[i:])
+		if t == nil {
 			i++
 			continue
 		}
-		t := found.token
-		before, after := i, i+len(found.content)
+		before, after := i, i+len(t.matched)
+		i = after
 		if t.SingleWord && (endsWithWord(text[:before]) || beginsWithWord(text[after:])) {
-			i = after // matches do not overlap
 			continue
 		}
 		if t.LStrip {
-			before = begin + len(strings.TrimRightFunc(text[begin:i], unicode.IsSpace))
+			before = max(begin, len(strings.TrimRightFunc(text[:before], unicode.IsSpace)))
 		}
 		if t.RStrip {
 			after = len(text) - len(strings.TrimLeftFunc(text[after:], unicode.IsSpace))
 		}
 		keep(begin, before)
-		out = append(out, segment{token: t})
-		begin, i = after, after
+		if before < after { // otherwise the last match has stripped all of it
+			out = append(out, segment{token: t})
+		}
+		begin = after
 	}
 	keep(begin, len(text))
 	return out
 }
 
-// at returns the longest string that text begins with, and whether there is one.
-func (f tokenFinder) at(text string) (sought, bool) {
-	for _, s := range f[text[0]] {
-		if strings.HasPrefix(text, s.content) {
-			return s, true
+// at returns the longest token that text begins with, or nil.
+func (f tokenFinder) at(text string) *addedToken {
+	for _, t := range f[text[0]] {
+		if strings.HasPrefix(text, t.matched) {
+			return t
 		}
 	}
-	return sought{}, false
+	return nil
 }
 
 func beginsWithWord(text string) bool {

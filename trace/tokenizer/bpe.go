@@ -74,10 +74,10 @@ func (v *vocabulary) size() int { return v.last + 1 }
 type bytePairs struct {
 	vocab        *vocabulary
 	merges       map[[2]int]mergeRule
-	ignoreMerges bool // a piece that is in the vocabulary becomes that token without merging
-	byteFallback bool // characters outside the vocabulary become byte tokens
-	unknown      int  // the token of all other characters; −1 if there is none
-	fuseUnknown  bool // adjacent unknown characters become one token
+	ignoreMerges bool    // a piece that is in the vocabulary becomes that token without merging
+	byteFallback bool    // characters outside the vocabulary become byte tokens
+	unknown      *string // the token of all other characters; if it is nil, they are omitted
+	fuseUnknown  bool    // adjacent unknown characters become one token
 }
 
 // mergeRule is the token that two tokens merge into, and its rank. The lowest rank is
@@ -106,15 +106,8 @@ func newBytePairs(f *modelFile) (*bytePairs, error) {
 		merges:       make(map[[2]int]mergeRule, len(f.Merges)),
 		ignoreMerges: f.IgnoreMerges,
 		byteFallback: f.ByteFallback,
-		unknown:      -1,
+		unknown:      f.UnkToken,
 		fuseUnknown:  f.FuseUnk,
-	}
-	if f.UnkToken != nil {
-		id, ok := vocab.ids[*f.UnkToken]
-		if !ok {
-			return nil, fmt.Errorf("unk_token: %q is not in the vocabulary", *f.UnkToken)
-		}
-		m.unknown = id
 	}
 	for rank, pair := range f.Merges {
 		var ids [3]int
@@ -148,31 +141,47 @@ func (m *bytePairs) encode(ids []int, piece string) ([]int, error) {
 	return append(ids, merged...), nil
 }
 
-// symbols returns the token of each character of a piece.
+// symbols returns the token of each character of a piece. As in the tokenizers library, the
+// token of an unknown character is written at the next one that is unknown too or in the
+// vocabulary, so byte tokens between them come first.
 func (m *bytePairs) symbols(piece string) ([]int, error) {
 	symbols := make([]int, 0, len(piece))
-	afterUnknown := false
+	pending := false // an unknown token is not written yet
+	write := func() error {
+		if !pending {
+			return nil
+		}
+		id, ok := m.vocab.ids[*m.unknown]
+		if !ok {
+			return fmt.Errorf("model: unk_token: %q is not in the vocabulary", *m.unknown)
+		}
+		symbols, pending = append(symbols, id), false
+		return nil
+	}
 	for len(piece) > 0 {
 		_, size := utf8.DecodeRuneInString(piece)
 		character := piece[:size]
 		piece = piece[size:]
 		if id, ok := m.vocab.ids[character]; ok {
-			symbols, afterUnknown = append(symbols, id), false
+			if err := write(); err != nil {
+				return nil, err
+			}
+			symbols = append(symbols, id)
 			continue
 		}
 		if fallback := m.bytes(character); fallback != nil {
-			symbols, afterUnknown = append(symbols, fallback...), false
+			symbols = append(symbols, fallback...)
 			continue
 		}
-		if m.unknown < 0 {
-			return nil, fmt.Errorf("model: the vocabulary has neither %q nor a token for what is unknown", character)
+		if m.unknown == nil || pending && m.fuseUnknown {
+			continue
 		}
-		if !afterUnknown || !m.fuseUnknown {
-			symbols = append(symbols, m.unknown)
+		if err := write(); err != nil {
+			return nil, err
 		}
-		afterUnknown = true
+		pending = true
 	}
-	return symbols, nil
+	return symbols, write()
 }
 
 // bytes returns the byte tokens of a character, or nil if the vocabulary has none.

@@ -26,6 +26,8 @@ type config struct {
 	AddEOSToken *bool        `json:"add_eos_token"`
 	BOSToken    configString `json:"bos_token"`
 	EOSToken    configString `json:"eos_token"`
+
+	AddPrefixSpace *bool `json:"add_prefix_space"` // overrides that of a ByteLevel pre-tokenizer
 }
 
 // configString is a token's content: a string, an object with a content, or null.
@@ -54,15 +56,28 @@ func (s *configString) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// rebuilds reports whether a tokenizer class of transformers replaces tokenizer.json's
+// tokenizerClass is a tokenizer class of transformers that replaces tokenizer.json's
 // post_processor by one that adds tokens as add_bos_token and add_eos_token say.
-func rebuilds(class string) bool {
-	switch class {
-	case "LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "CodeLlamaTokenizerFast",
-		"GemmaTokenizer", "GemmaTokenizerFast", "CohereTokenizer", "CohereTokenizerFast":
-		return true
+type tokenizerClass struct {
+	bos, eos string // bos_token and eos_token of a config that omits them
+	addBOS   bool   // add_bos_token of a config that omits it
+	ifStated bool   // it does so only if the config has add_bos_token or add_eos_token
+}
+
+// tokenizerClasses has those of transformers 4, and the general class of transformers 5.
+func tokenizerClasses() map[string]tokenizerClass {
+	llama := tokenizerClass{bos: "<s>", eos: "</s>", addBOS: true}
+	classes := map[string]tokenizerClass{"TokenizersBackend": {ifStated: true}}
+	for name, class := range map[string]tokenizerClass{
+		"LlamaTokenizer":     llama,
+		"CodeLlamaTokenizer": llama,
+		"GemmaTokenizer":     {bos: "<bos>", eos: "<eos>", addBOS: true},
+		"CohereTokenizer":    {bos: "<BOS_TOKEN>", eos: "<|END_OF_TURN_TOKEN|>", addBOS: true},
+		"GPTNeoXTokenizer":   {bos: "<|endoftext|>", eos: "<|endoftext|>"},
+	} {
+		classes[name], classes[name+"Fast"] = class, class
 	}
-	return false
+	return classes
 }
 
 // readConfig reads the tokenizer_config.json of a folder, or nil if there is none.
@@ -74,13 +89,19 @@ func readConfig(dir string) ([]byte, error) {
 	return data, err
 }
 
-// configure replaces the post-processor of a tokenizer if its tokenizer_config.json does so.
-func (t *HuggingFace) configure(data []byte) error {
-	var c config
-	if err := strictjson.Known(data, &c); err != nil {
-		return err
+// parseConfig reads a tokenizer_config.json; that of a folder without one is nil.
+func parseConfig(data []byte) (*config, error) {
+	c := &config{}
+	if data == nil {
+		return c, nil
 	}
-	if !rebuilds(c.Class) {
+	return c, strictjson.Known(data, c)
+}
+
+// configure replaces the post-processor of a tokenizer if its tokenizer_config.json does so.
+func (t *HuggingFace) configure(c *config) error {
+	class, ok := tokenizerClasses()[c.Class]
+	if !ok || class.ifStated && c.AddBOSToken == nil && c.AddEOSToken == nil {
 		return nil
 	}
 	token := func(field string, add bool, s configString, otherwise string) ([]int, error) {
@@ -97,18 +118,11 @@ func (t *HuggingFace) configure(data []byte) error {
 		}
 		return []int{id}, nil
 	}
-	bos, eos := "<s>", "</s>"
-	switch c.Class {
-	case "GemmaTokenizer", "GemmaTokenizerFast":
-		bos, eos = "<bos>", "<eos>"
-	case "CohereTokenizer", "CohereTokenizerFast":
-		bos, eos = "<BOS_TOKEN>", "<|END_OF_TURN_TOKEN|>"
-	}
-	before, err := token("bos_token", or(c.AddBOSToken, true), c.BOSToken, bos)
+	before, err := token("bos_token", or(c.AddBOSToken, class.addBOS), c.BOSToken, class.bos)
 	if err != nil {
 		return err
 	}
-	after, err := token("eos_token", or(c.AddEOSToken, false), c.EOSToken, eos)
+	after, err := token("eos_token", or(c.AddEOSToken, false), c.EOSToken, class.eos)
 	if err != nil {
 		return err
 	}
@@ -118,10 +132,8 @@ func (t *HuggingFace) configure(data []byte) error {
 
 // id returns the id of a token, and whether the token exists.
 func (t *HuggingFace) id(content string) (int, bool) {
-	for id, added := range t.added.byID {
-		if added.Content == content {
-			return id, true
-		}
+	if id, ok := t.added.ids[content]; ok {
+		return id, true
 	}
 	id, ok := t.model.vocab.ids[content]
 	return id, ok

@@ -2,8 +2,9 @@ package tokenizer
 
 import (
 	"fmt"
-	"strings"
 	"unicode/utf8"
+
+	"golang.org/x/text/encoding/unicode"
 
 	"kvcompress/strictjson"
 )
@@ -47,20 +48,24 @@ const maxText = 16 << 20
 
 // ParseHuggingFace reads a tokenizer.json (data) and, unless it is nil, the
 // tokenizer_config.json of the same folder (config). The latter is used only for the tokenizer
-// class and the tokens that it adds around a text. An unsupported component is an error that
-// names it.
+// class, the tokens that it adds around a text, and add_prefix_space. An unsupported component
+// is an error that names it.
 func ParseHuggingFace(data, config []byte) (*HuggingFace, error) {
-	t, err := parseHuggingFace(data)
-	if err != nil || config == nil {
-		return t, err
+	c, err := parseConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", configName, err)
 	}
-	if err := t.configure(config); err != nil {
+	t, err := parseHuggingFace(data, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.configure(c); err != nil {
 		return nil, fmt.Errorf("%s: %w", configName, err)
 	}
 	return t, nil
 }
 
-func parseHuggingFace(data []byte) (*HuggingFace, error) {
+func parseHuggingFace(data []byte, c *config) (*HuggingFace, error) {
 	if len(data) > maxFileSize {
 		return nil, fmt.Errorf("the file has %d bytes, no more than %d are read", len(data), maxFileSize)
 	}
@@ -94,6 +99,9 @@ func parseHuggingFace(data []byte) (*HuggingFace, error) {
 	}
 	if t.added, err = newAddedTokens(f.AddedTokens, t.model.vocab, t.normalize); err != nil {
 		return nil, fmt.Errorf("added_tokens: %w", err)
+	}
+	if p := f.PreTokenizer; p != nil && p.Type == "ByteLevel" && c.AddPrefixSpace != nil {
+		p.AddPrefixSpace = c.AddPrefixSpace
 	}
 	if t.preTokenize, err = b.preTokenizer(f.PreTokenizer); err != nil {
 		return nil, fmt.Errorf("pre_tokenizer: %w", err)
@@ -170,7 +178,7 @@ func (t *HuggingFace) Decode(tokens []int) (string, error) {
 	for i, id := range tokens {
 		if added := t.added.byID[id]; added != nil {
 			if !added.Special {
-				pieces = append(pieces, added.Content)
+				pieces = append(pieces, added.matched) // decoders expect normalized text
 			}
 			continue
 		}
@@ -184,5 +192,5 @@ func (t *HuggingFace) Decode(tokens []int) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("tokenizer: decoder: %w", err)
 	}
-	return strings.ToValidUTF8(text, "\uFFFD"), nil
+	return unicode.UTF8.NewDecoder().String(text) // U+FFFD for each maximal part of a character
 }

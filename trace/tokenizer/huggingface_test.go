@@ -101,7 +101,6 @@ func TestHuggingFaceErrors(t *testing.T) {
 		{"unigram", `{"model": {"type": "Unigram", "vocab": [["a", -1.5]]}}`, `model: type "Unigram" is not supported (token ids`},
 		{"word pieces", `{"model": {"type": "WordPiece", "vocab": {"a": 0}}}`, `model: type "WordPiece" is not supported (token ids`},
 		{"dropout", `{"model": {"vocab": {"a": 0}, "dropout": 0.1}}`, "model: dropout is not supported"},
-		{"unknown unknown", `{"model": {"vocab": {"a": 0}, "unk_token": "<unk>"}}`, `model: unk_token: "<unk>"`},
 		{"word suffix", `{"model": {"vocab": {"a": 0}, "end_of_word_suffix": "</w>"}}`, "model: end_of_word_suffix"},
 		{"normalizer", `{` + model + `, "normalizer": {"type": "BertNormalizer"}}`, `normalizer: type "BertNormalizer" is not supported (token ids`},
 		{"normalizer in a sequence", `{` + model + `, "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}}`, `normalizer: 1: type "Lowercase"`},
@@ -112,13 +111,12 @@ func TestHuggingFaceErrors(t *testing.T) {
 		{"split at nonsense", `{` + model + `, "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated"}}`, "pre_tokenizer: pattern: regular expression"},
 		{"long pattern", `{` + model + `, "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "` + strings.Repeat("a", 5000) + `"}, "behavior": "Isolated"}}`, "has 5000 bytes"},
 		{"metaspace of two", `{` + model + `, "pre_tokenizer": {"type": "Metaspace", "replacement": "__"}}`, "pre_tokenizer: replacement"},
+		{"metaspace contradiction", `{` + model + `, "pre_tokenizer": {"type": "Metaspace", "replacement": "_", "prepend_scheme": "first", "add_prefix_space": false}}`, `pre_tokenizer: prepend_scheme: "first" contradicts`},
 		{"metaspace scheme", `{` + model + `, "pre_tokenizer": {"type": "Metaspace", "replacement": "_", "prepend_scheme": "last"}}`, `pre_tokenizer: prepend_scheme "last"`},
 		{"post-processor", `{` + model + `, "post_processor": {"type": "RobertaProcessing"}}`, `post_processor: type "RobertaProcessing"`},
 		{"template without text", `{` + model + `, "post_processor": {"type": "TemplateProcessing", "single": []}}`, "post_processor: single"},
 		{"template of an unknown token", `{` + model + `, "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {}}]}}`, `special_tokens has no "<s>"`},
 		{"decoder", `{` + model + `, "decoder": {"type": "CTC"}}`, `decoder: type "CTC"`},
-		{"added token elsewhere", `{` + model + `, "added_tokens": [{"id": 7, "content": "ab"}]}`, "added_tokens: 0: id"},
-		{"added token over another", `{` + model + `, "added_tokens": [{"id": 1, "content": "<s>"}]}`, `added_tokens: 0: id: 1 is "b"`},
 		{"empty added token", `{` + model + `, "added_tokens": [{"id": 7}]}`, "added_tokens: 0: content"},
 		{"components without end", `{` + model + `, "normalizer": {"type": "Sequence", "normalizers": [` + strings.Repeat(`{"type":"NFC"},`, 200) + `{"type":"NFC"}]}}`, "more than 100 components"},
 	} {
@@ -131,24 +129,51 @@ func TestHuggingFaceErrors(t *testing.T) {
 	}
 }
 
-// TestAddedTokens follows the rules of the tokenizers library 0.23, worked out by hand.
-func TestAddedTokens(t *testing.T) {
-	const model = `"normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "_"}, {"type": "Replace", "pattern": {"Regex": " +"}, "content": "_"}]},
-		"model": {"type": "BPE", "vocab": {"_": 0, "a": 1, "b": 2, "<": 3, ">": 4, "s": 5}}`
-	token := func(more string) string {
-		return `{"added_tokens": [{"id": 9, "content": "<s>", "special": true` + more + `}], ` + model + `}`
+// TestRules has small files for the rules of the tokenizers library, and what its version 0.23.2
+// returns.
+func TestRules(t *testing.T) {
+	const (
+		letters  = `"_": 0, "a": 1, "b": 2, "<": 3, ">": 4, "s": 5`
+		model    = `"model": {"type": "BPE", "vocab": {` + letters + `}}`
+		pairs    = `"model": {"type": "BPE", "vocab": {` + letters + `, "aa": 6}, "merges": ["a a"]}`
+		prefixed = `"normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "_"}, {"type": "Replace", "pattern": {"Regex": " +"}, "content": "_"}]}, ` + model
+	)
+	token := func(model, more string) string {
+		return `{"added_tokens": [{"content": "<s>", "special": true` + more + `}], ` + model + `}`
 	}
+	unknown := func(more string) string {
+		return `{"model": {"type": "BPE", "unk_token": "?", "vocab": {"a": 0, "b": 1, "<0x63>": 2, "?": 3}` + more + `}}`
+	}
+	split := func(pattern, behaviour string) string {
+		return `{"type": "Split", "pattern": ` + pattern + `, "behavior": "` + behaviour + `"}`
+	}
+	first := `{"pre_tokenizer": {"type": "Sequence", "pretokenizers": [` + split(`{"String": "s"}`, "Removed") +
+		`, {"type": "Metaspace", "replacement": "_", "prepend_scheme": "first"}]}, ` + model + `}`
 	for _, c := range []struct {
 		name, json, text string
 		want             []int
 	}{
-		{"raw", token(`, "normalized": false`), "a<s>b", []int{0, 1, 9, 0, 2}},
-		{"special ones are raw where nothing is said", token(""), "a<s>b", []int{0, 1, 9, 0, 2}},
-		{"normalized, which begins with a prefix", token(`, "normalized": true`), "a<s>b", []int{0, 1, 3, 5, 4, 2}},
-		{"normalized, at the beginning", token(`, "normalized": true`), "<s>b", []int{9, 2}},
-		{"normalized, behind spaces that become one prefix", token(`, "normalized": true`), "a  <s>", []int{0, 1, 9}},
-		{"a word of its own", token(`, "normalized": false, "single_word": true`), "a<s> <s>b <s>", []int{0, 1, 3, 5, 4, 0, 3, 5, 4, 2, 0, 9}},
-		{"strips", token(`, "normalized": false, "lstrip": true, "rstrip": true`), "a <s>  b", []int{0, 1, 9, 0, 2}},
+		{"added token: raw", token(prefixed, `, "normalized": false`), "a<s>b", []int{0, 1, 6, 0, 2}},
+		{"added token: special ones are raw where nothing is said", token(prefixed, ""), "a<s>b", []int{0, 1, 6, 0, 2}},
+		{"added token: normalized, which begins with a prefix", token(prefixed, `, "normalized": true`), "a<s>b", []int{0, 1, 3, 5, 4, 2}},
+		{"added token: normalized, at the beginning", token(prefixed, `, "normalized": true`), "<s>b", []int{6, 2}},
+		{"added token: normalized, after spaces that become one prefix", token(prefixed, `, "normalized": true`), "a  <s>", []int{0, 1, 6}},
+		{"added token: a word of its own", token(prefixed, `, "normalized": false, "single_word": true`), "a<s> <s>b <s>", []int{0, 1, 3, 5, 4, 0, 3, 5, 4, 2, 0, 6}},
+		{"added token: strips", token(prefixed, `, "normalized": false, "lstrip": true, "rstrip": true`), "a <s>  b", []int{0, 1, 6, 0, 2}},
+		{"added token: in what another one strips", token(model, `, "rstrip": true}, {"content": "\n", "normalized": false`), "a<s>\n b", []int{1, 6, 7, 2}},
+		{"added token: stripped by itself", token(model, `}, {"content": "\n", "lstrip": true, "rstrip": true`), "a\n\nb", []int{1, 7, 2}},
+		{"added token: numbered after the vocabulary", token(model, `, "id": 2}, {"content": "s", "id": 9}, {"content": "<c>", "id": 40`), "<s>s<c>", []int{6, 5, 7}},
+		{"no unknown token", `{"model": {"type": "BPE", "vocab": {"a": 0}}}`, "ab", []int{0}},
+		{"unknown token", unknown(""), "xaxyb", []int{3, 0, 3, 3, 1}},
+		{"unknown token: fused", unknown(`, "fuse_unk": true`), "xaxyb", []int{3, 0, 3, 1}},
+		{"unknown token: before bytes", unknown(`, "byte_fallback": true`), "xcyca", []int{2, 3, 2, 3, 0}},
+		{"unknown token: fused, before bytes", unknown(`, "byte_fallback": true, "fuse_unk": true`), "xcyca", []int{2, 2, 3, 0}},
+		{"contiguous", `{"pre_tokenizer": ` + split(`{"Regex": "a"}`, "Contiguous") + `, ` + pairs + `}`, "aab", []int{6, 2}},
+		{"contiguous, with an empty match", `{"pre_tokenizer": ` + split(`{"Regex": "(?=ab)"}`, "Contiguous") + `, ` + pairs + `}`, "aab", []int{1, 1, 2}},
+		{"an empty match after another", `{"normalizer": {"type": "Replace", "pattern": {"Regex": "a*"}, "content": "_"}, ` + model + `}`, "aab", []int{0, 2, 0}},
+		{"an empty pattern", `{"normalizer": {"type": "Replace", "pattern": {"String": ""}, "content": "_"}, ` + model + `}`, "ab", []int{0, 1, 0, 2, 0}},
+		{"prefix of the first piece", first, "asb", []int{0, 1, 2}},
+		{"prefix of the first piece, which is removed", first, "sab", []int{1, 2}},
 	} {
 		tok, err := ParseHuggingFace([]byte(c.json), nil)
 		if err != nil {
@@ -158,23 +183,45 @@ func TestAddedTokens(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %v", c.name, got, err, c.want)
 		}
 	}
+	for _, c := range []struct {
+		name, json string
+		ids        []int
+		want       string
+	}{
+		{"bytes that are not UTF-8", `{"model": {"type": "BPE", "vocab": {"æ": 0, "¼": 1, "a": 2, "ÿ": 3}}, "decoder": {"type": "ByteLevel"}}`, []int{0, 1, 2, 0, 3}, "\uFFFDa\uFFFD\uFFFD"},
+		{"normalized token", `{"added_tokens": [{"content": "as", "normalized": true}], "decoder": {"type": "Replace", "pattern": {"String": "_"}, "content": " "}, ` + prefixed + `}`, []int{0, 2, 6}, " b as"},
+	} {
+		tok, err := ParseHuggingFace([]byte(c.json), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if got, err := tok.Decode(c.ids); err != nil || got != c.want {
+			t.Errorf("%s: %q, %v, want %q", c.name, got, err, c.want)
+		}
+	}
 }
 
 // TestConfig follows the classes of transformers, worked out by hand.
 func TestConfig(t *testing.T) {
-	const tokenizer = `{"added_tokens": [{"id": 7, "content": "<b>", "special": true}, {"id": 8, "content": "<e>", "special": true}, {"id": 9, "content": "<s>", "special": true}],
+	const tokenizer = `{"added_tokens": [{"id": 1, "content": "<b>", "special": true}, {"id": 2, "content": "<e>", "special": true}, {"id": 3, "content": "<s>", "special": true}],
 		"model": {"type": "BPE", "vocab": {"a": 0}},
-		"post_processor": {"type": "TemplateProcessing", "single": [{"Sequence": {}}, {"SpecialToken": {"id": "<e>"}}], "special_tokens": {"<e>": {"ids": [8]}}}}`
+		"post_processor": {"type": "TemplateProcessing", "single": [{"Sequence": {}}, {"SpecialToken": {"id": "<e>"}}], "special_tokens": {"<e>": {"ids": [2]}}}}`
 	for _, c := range []struct {
 		config string
 		want   []int
 	}{
-		{`{}`, []int{0, 8}},
-		{`{"tokenizer_class": "PreTrainedTokenizerFast", "add_bos_token": true, "bos_token": "<b>"}`, []int{0, 8}},
-		{`{"tokenizer_class": "Qwen2Tokenizer", "add_bos_token": true, "bos_token": "<b>"}`, []int{0, 8}},
-		{`{"tokenizer_class": "LlamaTokenizer"}`, []int{9, 0}},
-		{`{"tokenizer_class": "LlamaTokenizerFast", "bos_token": "<b>", "eos_token": "<e>"}`, []int{7, 0}},
-		{`{"tokenizer_class": "LlamaTokenizerFast", "bos_token": {"content": "<b>", "lstrip": false}, "eos_token": "<e>", "add_eos_token": true}`, []int{7, 0, 8}},
+		{`{}`, []int{0, 2}},
+		{`{"tokenizer_class": "PreTrainedTokenizerFast", "add_bos_token": true, "bos_token": "<b>"}`, []int{0, 2}},
+		{`{"tokenizer_class": "Qwen2Tokenizer", "add_bos_token": true, "bos_token": "<b>"}`, []int{0, 2}},
+		{`{"tokenizer_class": "TokenizersBackend", "bos_token": "<b>"}`, []int{0, 2}},
+		{`{"tokenizer_class": "TokenizersBackend", "add_bos_token": true, "bos_token": "<b>"}`, []int{1, 0}},
+		{`{"tokenizer_class": "TokenizersBackend", "add_eos_token": false, "eos_token": "<e>"}`, []int{0}},
+		{`{"tokenizer_class": "TokenizersBackend", "add_bos_token": true}`, []int{0}},
+		{`{"tokenizer_class": "GPTNeoXTokenizerFast", "bos_token": "<b>"}`, []int{0}},
+		{`{"tokenizer_class": "GPTNeoXTokenizerFast", "bos_token": "<b>", "add_bos_token": true}`, []int{1, 0}},
+		{`{"tokenizer_class": "LlamaTokenizer"}`, []int{3, 0}},
+		{`{"tokenizer_class": "LlamaTokenizerFast", "bos_token": "<b>", "eos_token": "<e>"}`, []int{1, 0}},
+		{`{"tokenizer_class": "LlamaTokenizerFast", "bos_token": {"content": "<b>", "lstrip": false}, "eos_token": "<e>", "add_eos_token": true}`, []int{1, 0, 2}},
 		{`{"tokenizer_class": "LlamaTokenizerFast", "bos_token": "<b>", "add_bos_token": false}`, []int{0}},
 		{`{"tokenizer_class": "LlamaTokenizerFast", "bos_token": null}`, []int{0}},
 		{`{"tokenizer_class": "CodeLlamaTokenizerFast", "bos_token": "a"}`, []int{0, 0}},
@@ -198,12 +245,36 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// TestAddPrefixSpace overrides add_prefix_space of a ByteLevel pre-tokenizer.
+func TestAddPrefixSpace(t *testing.T) {
+	for _, c := range []struct {
+		preTokenizer, config string
+		want                 []int
+	}{
+		{`{"type": "ByteLevel", "add_prefix_space": false}`, `{}`, []int{0}},
+		{`{"type": "ByteLevel", "add_prefix_space": false}`, `{"add_prefix_space": true}`, []int{1, 0}},
+		{`{"type": "ByteLevel", "add_prefix_space": true}`, `{"add_prefix_space": false}`, []int{0}},
+		{`{"type": "ByteLevel"}`, `{"add_prefix_space": false}`, []int{0}},
+		{`{"type": "Sequence", "pretokenizers": [{"type": "ByteLevel"}]}`, `{"add_prefix_space": false}`, []int{1, 0}},
+		{`{"type": "Digits"}`, `{"add_prefix_space": true}`, []int{0}},
+	} {
+		json := `{"model": {"type": "BPE", "vocab": {"a": 0, "Ġ": 1}}, "pre_tokenizer": ` + c.preTokenizer + `}`
+		tok, err := ParseHuggingFace([]byte(json), []byte(c.config))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := tok.Encode("a"); err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%s with %s: %v, %v, want %v", c.preTokenizer, c.config, got, err, c.want)
+		}
+	}
+}
+
 func TestEncodeErrors(t *testing.T) {
 	const model = `"model": {"type": "BPE", "vocab": {"a": 0}}`
 	for _, c := range []struct{ name, json, text, want string }{
 		{"not UTF-8", `{` + model + `}`, "a\xff", "not valid UTF-8"},
 		{"long", `{` + model + `}`, strings.Repeat("a", maxText+1), "no more than"},
-		{"unknown", `{` + model + `}`, "ab", `neither "b" nor`},
+		{"unknown", `{"model": {"type": "BPE", "vocab": {"a": 0}, "unk_token": "<unk>"}}`, "ab", `model: unk_token: "<unk>" is not in the vocabulary`},
 		{
 			"grows", `{` + model + `, "normalizer": {"type": "Sequence", "normalizers": [` +
 				strings.Repeat(`{"type": "Replace", "pattern": {"String": "a"}, "content": "aaaaaaaaaaaaaaaa"},`, 20) + `{"type": "NFC"}]}}`,

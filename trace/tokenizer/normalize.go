@@ -65,12 +65,9 @@ func (b *builder) normalizers(components []*component) (normalizer, error) {
 	}, nil
 }
 
-// replace is strings.ReplaceAll with a bound on the size of the result, which a file
+// replace is [strings.ReplaceAll] with a bound on the size of the result, which a file
 // could otherwise make arbitrarily large.
 func replace(text, old, replacement string) (string, error) {
-	if old == "" {
-		return text, nil
-	}
 	grown := len(text) + strings.Count(text, old)*(len(replacement)-len(old))
 	if err := checkLength(grown); err != nil {
 		return "", err

@@ -19,6 +19,7 @@ import (
 //   - ^ and $ match at line boundaries, and with (?m) a dot matches a newline
 //   - (?i) is in effect to the end of its group, alternatives included
 //   - a quantifier with a + after it is possessive: ?+, *+, ++
+//   - a ? or + after {n} is another quantifier: a{2}? is (?:a{2})?
 //
 // Syntax that cannot be translated is an error that names it.
 func translate(expression string) (string, error) {
@@ -191,7 +192,7 @@ func (t *translator) quantified(f flags) error {
 	return nil
 }
 
-// quantifier reads ?, *, +, {n}, {n,} or {n,m}, and a ? (lazy) or + (possessive) after it.
+// quantifier reads ?, *, +, {n}, {n,} or {n,m}, and a ? (lazy) or + (possessive) that belongs to it.
 // It returns "" if there is no quantifier here.
 func (t *translator) quantifier() (text string, possessive bool) {
 	switch {
@@ -213,15 +214,15 @@ func (t *translator) quantifier() (text string, possessive bool) {
 		if low == "" {
 			low = "0"
 		}
-		text = "{" + low
+		text = "{" + low + "}"
 		if ranged {
-			text += "," + high
+			text = "{" + low + "," + high + "}"
 		}
 		t.at += end + 1
-		if t.take("?") {
-			return text + "}?", false
+		if ranged && t.take("?") {
+			text += "?"
 		}
-		return text + "}", false // a + after {…} is another quantifier
+		return text, false // a + after {…} is another quantifier, and so is a ? after {n}
 	default:
 		return "", false
 	}

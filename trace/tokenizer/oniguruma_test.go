@@ -42,6 +42,8 @@ func TestTranslate(t *testing.T) {
 		{`[^\r\n\p{L}\p{N}]?+\p{L}+`, " hello-world 12é", []string{" hello", "-world", "é"}},
 		{`a{,2}b`, "aaab b", []string{"aab", "b"}},
 		{`a{2}+b`, "aaaab aab", []string{"aaaab", "aab"}},
+		{`a{2}?b`, "aaab ab b", []string{"aab", "b", "b"}},
+		{`a{1,2}?b?`, "aab", []string{"a", "ab"}},
 		{`a{b`, "a{b", []string{"a{b"}},
 		{"(?x) a b # comment\n c ?", "abc ab", []string{"abc", "ab"}},
 		{`(?<word>\p{Ll}+)\d`, "ab1 cd", []string{"ab1"}},

@@ -161,7 +161,12 @@ func metaspace(c *component) (space, scheme string, err error) {
 		}
 	}
 	switch scheme {
-	case "always", "first", "never":
+	case "always", "first":
+		if !or(c.AddPrefixSpace, true) {
+			return "", "", fmt.Errorf("prepend_scheme: %q contradicts add_prefix_space, which is false", scheme)
+		}
+		return space, scheme, nil
+	case "never":
 		return space, scheme, nil
 	}
 	return "", "", errUnsupported("prepend_scheme %q", scheme)

@@ -18,7 +18,7 @@ type span struct {
 	match    bool
 }
 
-// finder cuts a whole text into spans. Some may be empty.
+// finder cuts a whole text into spans. Matches may be empty; the text between them is not.
 type finder func(text string) ([]span, error)
 
 // matches collects the spans of a text from its matches in ascending order.
@@ -28,12 +28,21 @@ type matches struct {
 }
 
 func (m *matches) add(from, to int) {
-	m.spans = append(m.spans, span{from: m.end, to: from}, span{from: from, to: to, match: true})
+	m.between(from)
+	m.spans = append(m.spans, span{from: from, to: to, match: true})
 	m.end = to
 }
 
+// between adds the text from the end of the last match.
+func (m *matches) between(to int) {
+	if m.end < to {
+		m.spans = append(m.spans, span{from: m.end, to: to})
+	}
+}
+
 func (m *matches) finish(text string) []span {
-	return append(m.spans, span{from: m.end, to: len(text)})
+	m.between(len(text))
+	return m.spans
 }
 
 // findString finds occurrences of s.
@@ -96,6 +105,9 @@ func findRegex(expression string) (finder, error) {
 				_, size := utf8.DecodeRuneInString(text[offset:])
 				offset += size
 			}
+			if match.Length == 0 && offset == m.end && len(m.spans) > 0 {
+				continue // unlike .NET, Oniguruma's callers take no empty match where the last one ended
+			}
 			m.add(offset, offset+len(match.String()))
 			offset, runes = m.end, runes+match.Length
 			if time.Since(start) > textTimeout {
@@ -149,10 +161,8 @@ func cut(find finder, b behaviour) preTokenizer {
 			if err != nil {
 				return nil, err
 			}
-			first := p.first
-			for _, s := range join(nonEmpty(spans), b) {
-				out = append(out, piece{text: p.text[s.from:s.to], first: first})
-				first = false
+			for _, s := range nonEmpty(join(spans, b)) {
+				out = append(out, piece{text: p.text[s.from:s.to], first: p.first && s.from == 0})
 			}
 		}
 		return out, nil
@@ -169,7 +179,7 @@ func nonEmpty(spans []span) []span {
 	return kept
 }
 
-// join removes and joins spans, none of them empty, according to the behaviour.
+// join removes and joins spans according to the behaviour.
 func join(spans []span, b behaviour) []span {
 	var out []span
 	for i, s := range spans {
