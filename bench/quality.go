@@ -36,7 +36,7 @@ func ReadQuality(r io.Reader, mode Mode) (*Quality, error) {
 	}
 	q := &Quality{table: &Table{}, mode: mode}
 	if err := strictjson.Known(text, q.table); err != nil {
-		return nil, fmt.Errorf("bench: quality: want the output of kvc bench --json: %w", err)
+		return nil, fmt.Errorf("bench: quality: %w: want the output of kvc bench --json", err)
 	}
 	if len(q.table.Rankings) == 0 || len(q.table.Plan.Models) == 0 {
 		return nil, errors.New("bench: quality: it has no rankings: want the output of kvc bench --json")

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // maxErrors bounds the errors that are collected of one value.
@@ -19,14 +20,12 @@ const maxErrors = 100
 type decoder struct {
 	lenient bool // unknown names are passed over, and so is null
 	errs    []*Error
-	types   map[reflect.Type]map[string][]int // fields of structs, by name
 }
 
 func decode(data []byte, v any, d decoder) []*Error {
 	if err := syntax(data); err != nil {
 		return []*Error{{Err: err}}
 	}
-	d.types = make(map[reflect.Type]map[string][]int)
 	d.value(data, reflect.ValueOf(v).Elem(), "", 0)
 	return d.errs
 }
@@ -258,7 +257,7 @@ func (d *decoder) structOf(data []byte, v reflect.Value, path string, depth int)
 		d.want(path, "an object", data)
 		return
 	}
-	fields := d.fields(v.Type())
+	fields := fieldsOf(v.Type())
 	err := object(data, func(name string, value []byte) error {
 		index, known := fields[name]
 		switch {
@@ -281,10 +280,13 @@ func join(path, name string) string {
 	return path + "." + Excerpt(name)
 }
 
-// fields returns the index path of each field of a struct type by its JSON name.
-func (d *decoder) fields(t reflect.Type) map[string][]int {
-	if fields, ok := d.types[t]; ok {
-		return fields
+// structFields caches the results of fieldsOf, by reflect.Type.
+var structFields sync.Map
+
+// fieldsOf returns the index path of each field of a struct type by its JSON name.
+func fieldsOf(t reflect.Type) map[string][]int {
+	if fields, ok := structFields.Load(t); ok {
+		return fields.(map[string][]int)
 	}
 	fields := make(map[string][]int)
 	for _, f := range reflect.VisibleFields(t) {
@@ -297,7 +299,7 @@ func (d *decoder) fields(t reflect.Type) map[string][]int {
 		}
 		fields[name] = f.Index
 	}
-	d.types[t] = fields
+	structFields.Store(t, fields)
 	return fields
 }
 

@@ -319,7 +319,7 @@ func edgeOf(r *rand.Rand, i, layers int, format dtype.DType, size, round int, re
 		if err != nil || !found {
 			return nil, err
 		}
-		p.fillEdges(r, p.rounds(r), pick(r, edgePrompts...), pick(r, 0, pick(r, edgePrompts...)))
+		p.fillEdges(r, p.decodeSteps(r), pick(r, edgePrompts...), pick(r, 0, pick(r, edgePrompts...)))
 		if p.work() <= maxWork {
 			return p, nil
 		}
@@ -371,7 +371,7 @@ func edgeOfMethod(r *rand.Rand, i int, m *draw.Method) (*Pipeline, error) {
 		if cfg := p.config(); cfg.Validate() != nil {
 			continue
 		}
-		p.fillEdges(r, p.rounds(r), pick(r, 129, 130, 130, 200, 200, 257, 257, 300, 513, 1100), pick(r, 0, 0, pick(r, edgePrompts...)))
+		p.fillEdges(r, p.decodeSteps(r), pick(r, 129, 130, 130, 200, 200, 257, 257, 300, 513, 1100), pick(r, 0, 0, pick(r, edgePrompts...)))
 		if p.work() <= maxEdgeWork {
 			return p, nil
 		}
@@ -396,7 +396,7 @@ func edgeOfLength(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error
 		if err != nil || !found {
 			return nil, err
 		}
-		p.fillEdges(r, p.rounds(r), pick(r, 4097, 4100, 4161, 5000), 0)
+		p.fillEdges(r, p.decodeSteps(r), pick(r, 4097, 4100, 4161, 5000), 0)
 		if p.work() <= maxLongWork {
 			return p, nil
 		}
@@ -431,7 +431,7 @@ func edgeOfHeads(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error)
 		c := &p.Config.Compression
 		*c = ref.Compression{MaxCacheTokens: 2 + r.IntN(8), ProtectedWindow: r.IntN(3), HeadBias: c.HeadBias, BiasWeight: c.BiasWeight}
 		c.Uniform, c.EvenLayers = i%3 == 1, i%3 == 2
-		p.fillEdges(r, p.rounds(r), 20+r.IntN(20))
+		p.fillEdges(r, p.decodeSteps(r), 20+r.IntN(20))
 		if cfg := p.config(); cfg.Validate() == nil && p.work() <= maxEdgeWork {
 			return p, nil
 		}
@@ -497,8 +497,8 @@ func (p *Pipeline) newMethod() ref.Method {
 	return m
 }
 
-// rounds draws the number of decode steps of an edge pipeline, each followed by a compression.
-func (p *Pipeline) rounds(r *rand.Rand) int {
+// decodeSteps draws the number of decode steps of an edge pipeline. A compression follows each.
+func (p *Pipeline) decodeSteps(r *rand.Rand) int {
 	if p.quantizes() && r.IntN(2) == 0 {
 		return 50 // enough tokens for several pages
 	}
@@ -506,8 +506,8 @@ func (p *Pipeline) rounds(r *rand.Rand) int {
 }
 
 // fillEdges sets the operations of a pipeline and the number of blocks of its cache. Each prompt length
-// that is not 0 is a sequence. After the prefills, each round decodes all sequences and compresses one.
-func (p *Pipeline) fillEdges(r *rand.Rand, rounds int, prompts ...int) {
+// that is not 0 is a sequence. After the prefills, each step decodes all sequences and compresses one.
+func (p *Pipeline) fillEdges(r *rand.Rand, steps int, prompts ...int) {
 	cfg := &p.Config
 	var all []kv.SeqID
 	blocks := 0
@@ -517,15 +517,15 @@ func (p *Pipeline) fillEdges(r *rand.Rand, rounds int, prompts ...int) {
 		}
 		id := kv.SeqID(i)
 		all = append(all, id)
-		p.Inputs.Tokens = append(p.Inputs.Tokens, n+rounds+3)
-		blocks += (n+rounds+3)/cfg.BlockSize + 2
+		p.Inputs.Tokens = append(p.Inputs.Tokens, n+steps+3)
+		blocks += (n+steps+3)/cfg.BlockSize + 2
 		p.Operations = append(p.Operations, Operation{OpPrefill, []kv.SeqID{id}, n})
 		if r.IntN(3) > 0 {
 			p.Operations = append(p.Operations, Operation{OpCompress, []kv.SeqID{id}, 0})
 		}
 	}
 	cfg.Blocks = blocks * p.Shape.Layers * p.Shape.KVHeads
-	for range rounds {
+	for range steps {
 		p.Operations = append(p.Operations, Operation{OpDecode, slices.Clone(all), 0})
 		p.Operations = append(p.Operations, Operation{OpCompress, []kv.SeqID{pick(r, all...)}, 0})
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/ref/draw"
@@ -136,7 +137,7 @@ func (p *Pipeline) placeSlotsFar() {
 
 // placeRowsFar gives the sequences such rows of the block tables that their offsets do not fit in 31 bits.
 func (p *Pipeline) placeRowsFar() {
-	blocks := (slices.Max(p.Inputs.Tokens) + p.Config.BlockSize - 1) / p.Config.BlockSize
+	blocks := ceil.Div(slices.Max(p.Inputs.Tokens), p.Config.BlockSize)
 	if m := p.newMethod(); m != nil && !ref.KeepsAll(m) { // a head's table has at most all blocks
 		blocks = min(blocks, p.Config.Blocks)
 	}

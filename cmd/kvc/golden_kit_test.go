@@ -101,7 +101,7 @@ func TestOptionsErrors(t *testing.T) {
 		`{"kv_dtype": "fp9"}`:                                  "kv_dtype: ",
 		`{"kv_scale": {"k": [1], "v": [1]}}`:                   "kv_scale: ",
 		`{"method": "sn"}`:                                     `method "sn"`,
-		`{"method": "snapkv", "set": {"windo": 3}}`:            `no option "windo": choose one of window`,
+		`{"method": "snapkv", "set": {"windo": 3}}`:            `no option "windo" (did you mean window?): choose one of window`,
 		`{"method": "snapkv", "set": {"window": "a"}}`:         "window: want an integer",
 		`{"metric": {"norm": "L3"}}`:                           "metric: norm",
 		`{"metric": {"max_pool": 4}}`:                          "metric: max_pool 4",
@@ -160,6 +160,14 @@ func TestCIPage(t *testing.T) {
 		t.Fatalf("the program has not twice %s", right)
 	}
 	py := python(t)
+	golden := map[string]string{} // the folder that a trace is exported to
+	for _, trace := range []string{"story", "recall/snapkv"} {
+		golden[trace] = filepath.Join(t.TempDir(), "golden")
+		var stdout, stderr bytes.Buffer
+		if code := run([]string{"golden", "export", trace, "-o", golden[trace]}, &stdout, &stderr); code != exitDone {
+			t.Fatalf("export: exit code %d: %s", code, &stderr)
+		}
+	}
 	for _, c := range []struct {
 		trace, program string
 		code           int
@@ -170,19 +178,15 @@ func TestCIPage(t *testing.T) {
 		{"story", strings.ReplaceAll(program, right, wrong), exitFailed, sample},
 	} {
 		dir := t.TempDir()
-		golden, mine, script := filepath.Join(dir, "golden"), filepath.Join(dir, "mine"), filepath.Join(dir, "mine.py")
-		var stdout, stderr bytes.Buffer
-		if code := run([]string{"golden", "export", c.trace, "-o", golden}, &stdout, &stderr); code != exitDone {
-			t.Fatalf("export: exit code %d: %s", code, &stderr)
-		}
+		mine, script := filepath.Join(dir, "mine"), filepath.Join(dir, "mine.py")
 		if err := os.WriteFile(script, []byte(c.program), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := exec.Command(py, script, golden, mine).CombinedOutput(); err != nil {
+		if out, err := exec.Command(py, script, golden[c.trace], mine).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
-		stdout.Reset()
-		if code := run(append([]string{"golden", "compare", golden, "--theirs", mine}, tolerance...), &stdout, &stderr); code != c.code || !strings.Contains(stdout.String(), c.stdout) {
+		var stdout, stderr bytes.Buffer
+		if code := run(append([]string{"golden", "compare", golden[c.trace], "--theirs", mine}, tolerance...), &stdout, &stderr); code != c.code || !strings.Contains(stdout.String(), c.stdout) {
 			t.Errorf("%s: exit code %d, want %d, with %q:\n%s%s", c.trace, code, c.code, c.stdout, &stdout, &stderr)
 		}
 	}

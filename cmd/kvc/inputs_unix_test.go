@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"kvcompress/internal/testsize"
 )
 
 // inputs are the files that commands read: a command line, in which IN is the file or the folder
@@ -87,7 +89,7 @@ var strange = map[string]func(path string) error{
 	"other types": func(path string) error {
 		return os.WriteFile(path, []byte(`{"format":{},"steps":7,"cells":[],"cases":[1],"plan":7,"model_type":[],"layers":"x"}`), 0o600)
 	},
-	"sparse": func(path string) error { return sparse(path, 100<<20) },
+	"sparse": func(path string) error { return sparse(path, testsize.Of[int64](10<<20, 100<<20, 100<<20)) },
 }
 
 // sparse makes a file of zeros that takes no room.

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"unsafe"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kernels/device"
 )
 
@@ -170,7 +171,7 @@ func (l *launch) blocks() uint64 { return uint64(l.grid[0]) * uint64(l.grid[1]) 
 // threads returns the number of threads per block.
 func (l *launch) threads() int { return l.block[0] * l.block[1] * l.block[2] }
 
-func (l *launch) warpsOfBlock() int { return (l.threads() + warpSize - 1) / warpSize }
+func (l *launch) warpsOfBlock() int { return ceil.Div(l.threads(), warpSize) }
 
 // indexOf returns the index in the grid of the block with a linear index.
 func (l *launch) indexOf(block uint64) [3]int {

@@ -2,10 +2,10 @@ package ptx
 
 import "unsafe"
 
-// What an access has found out about a row of addresses is reused by later accesses. In a basic block,
-// accesses through one register that does not change in between have constant distances: [a], [a+4], [a+128].
-// The first leads: if the others are executed by the same lanes, they know from it which memory the lanes
-// access, how far apart the lanes are, and how far from the memory's ends.
+// An access reuses what an earlier access has computed about the addresses of its lanes. In a basic block,
+// accesses through a register that does not change in between differ by constants: [a], [a+4], [a+128]. The
+// first of them is the leading access. If the same lanes execute the others, these take from it which memory
+// the lanes access, the distance between lanes, and the distances from the ends of the memory.
 
 // maxKnown is the number of registers of a basic block that are tracked at a time.
 const maxKnown = 32
@@ -31,7 +31,7 @@ type knownRow struct {
 	wide [warpSize]uint64  // the addresses of a row of 32 bits, widened
 }
 
-// findKnown finds the accesses that lead and those that follow.
+// findKnown marks the leading accesses and those that reuse their results.
 func findKnown(e *entry, starts []bool) {
 	type group struct {
 		leader *memOp

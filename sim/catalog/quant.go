@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"kvcompress/internal/ceil"
 )
 
 // quantize sets the formats of the modules by quantization_config, or by ModelOpt's
@@ -196,7 +198,7 @@ func (s *scheme) bitsandbytes() {
 			f.ScaleBits = 8
 			s.setWhere(NF4, skips, func(m *Module) (Format, bool) {
 				of := f
-				of.Extra = 4 * int(ceilDiv(int64(m.In)*int64(m.Out), 64*256))
+				of.Extra = 4 * int(ceil.Div(int64(m.In)*int64(m.Out), 64*256))
 				return of, true
 			})
 			return
