@@ -3,8 +3,10 @@ package bench
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"sync"
 
+	"kvcompress/bench/task"
 	"kvcompress/internal/work"
 )
 
@@ -28,6 +30,9 @@ func New(ctx context.Context, p Plan) (*Bench, error) {
 		m, err := LoadModel(ctx, name)
 		if err != nil {
 			return nil, err
+		}
+		if have := m.Llama.Config().Vocab; p.Texts == nil && have != task.VocabSize {
+			return nil, fmt.Errorf("bench: %s has a vocabulary of %d tokens, and the recall tasks are of another one, of %d: want tasks of text (--tasks)", name, have, task.VocabSize)
 		}
 		b.models[name] = m
 	}

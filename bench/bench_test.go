@@ -191,6 +191,23 @@ func TestRunIsEnded(t *testing.T) {
 	}
 }
 
+// A method that reaches a budget in some categories only is not ranked: its mean would be over other
+// tasks.
+func TestRankingNeedsAllCategories(t *testing.T) {
+	p := short()
+	p.Methods, p.Categories, p.Modes = []string{Full, "random", "snapkv"}, []string{"single-doc", "needle"}, []Mode{Aware}
+	b := newBench(t, p)
+	all := results(t, b, []int{0})
+	all[0].Runs = slices.DeleteFunc(all[0].Runs, func(r Run) bool { return r.Row == "snapkv" && r.Category == "needle" })
+	var ranked []string
+	for _, r := range b.NewTable(all).Rankings[0].Rows {
+		ranked = append(ranked, r.Row)
+	}
+	if !slices.Equal(ranked, []string{"random"}) {
+		t.Errorf("%v are ranked, want random alone", ranked)
+	}
+}
+
 // The search uses the whole budget: one step more of the knob is beyond it.
 func TestKnobs(t *testing.T) {
 	ks := &knobSearch{request: request{prompt: 200, fed: 7, recompute: true}, context: 190}
@@ -239,6 +256,23 @@ func TestKnobs(t *testing.T) {
 				t.Errorf("%s at %v: beyond %s there is %.3f, %v", r.Name, budget, s.Text, bytes/full, err)
 			}
 		}
+	}
+}
+
+// If no setting of a method's options is valid for a model, the reason is the options' own.
+func TestKnobsRefused(t *testing.T) {
+	ks := &knobSearch{request: request{prompt: 200, fed: 7}, base: ref.Default()}
+	ks.base.Shape.Layers, ks.base.Shape.KVHeads, ks.base.Shape.Group, ks.base.Shape.HeadSize = 2, 1, 2, 8
+	ks.base.BlockSize, ks.base.Blocks = 8, 1
+	ks.heads = Heads{ks.base.Shape, [][2]int{{1, 0}, {0, 0}}}
+	ks.blockBytes = ks.base.Config.BlockBytes(nil)
+	rows, err := FindRows([]string{"kivi"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var missed *UnreachableError
+	if _, err := ks.search(&rows[1], 4); !errors.As(err, &missed) || missed.Needs != 0 || !strings.Contains(missed.Why, "a head size of 8 is not a multiple of the group size 32") {
+		t.Errorf("%v, want what is wrong with the options", err)
 	}
 }
 
@@ -361,7 +395,7 @@ func TestRankingCompare(t *testing.T) {
 		return units
 	})
 	// Of 2⁸ exchanges, two are as far apart as less is: p is 2/256, and twice that by Holm.
-	if less := r.Rows[1]; less.Tied || math.Abs(less.P-4.0/256) > 1e-12 {
+	if less := r.Rows[1]; less.Tied || less.P == nil || math.Abs(*less.P-4.0/256) > 1e-12 {
 		t.Errorf("less: %+v", less)
 	}
 	if !r.Rows[0].Tied || !r.Rows[2].Tied {

@@ -1,10 +1,16 @@
 package bench
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+
+	"kvcompress/bench/stat"
+)
 
 // A category is a valid task if the model answers it with the full cache and fails with random
 // eviction. Whole answers are counted ([Run.Exact]), since some tokens of an answer are easier
-// to guess than others.
+// to guess than others. Answers to the tasks of a file are rarely exact, and nothing is known of
+// a guess: there the mean score with the full cache has to be above that with random eviction.
 const (
 	controlRow         = "random"
 	controlBudget      = Budget(8)
@@ -14,7 +20,8 @@ const (
 )
 
 // Check says whether a category is a valid task for the models of a plan, in one mode. Full,
-// Random and Chance are fractions of the answers that are exact.
+// Random and Chance are fractions of the answers that are exact; of the tasks of a file, Full and
+// Random are mean scores, and Chance is 0.
 type Check struct {
 	Mode     Mode     `json:"mode"`
 	Category string   `json:"category"`
@@ -23,6 +30,8 @@ type Check struct {
 	Random   *float64 `json:"random,omitempty"` // with random eviction at 1/8; nil if the plan does not run it
 	Chance   float64  `json:"chance"`           // expected of a guess without the context
 	Fails    string   `json:"fails,omitempty"`  // why it is not a valid task; "" if it is
+
+	rule, figures string // the parts of Fails: what is wrong, and by how much here
 }
 
 // checks checks every category that has results. chance is the sum of [Run.Chance] over the
@@ -34,39 +43,116 @@ func (t *Table) checks(chance map[cellKey]float64) {
 			if full == nil || full.N == 0 {
 				continue
 			}
-			c := Check{Mode: mode, Category: category, N: full.N, Full: full.Exact, Chance: chance[cellKey{mode, 1, Full, category}] / float64(full.N)}
-			if full.Exact < leastFull {
-				c.Fails = fmt.Sprintf("with the full cache %.2f of the answers are exact, want %.1f at least", full.Exact, leastFull)
+			evicted := t.Cell(mode, controlBudget, controlRow, category)
+			if evicted != nil && evicted.N == 0 {
+				evicted = nil
 			}
-			if evicted := t.Cell(mode, controlBudget, controlRow, category); evicted != nil && evicted.N > 0 {
-				c.Random = &evicted.Exact
-				if limit := c.Chance + mostBeyondChance; evicted.Exact > limit && c.Fails == "" {
-					c.Fails = fmt.Sprintf("with random eviction at %v %.2f of the answers are exact, want %.2f at most", controlBudget, evicted.Exact, limit)
-				}
+			c := Check{Mode: mode, Category: category, N: full.N}
+			if t.Plan.ofFile() {
+				c.byScore(full, evicted)
+			} else {
+				c.Chance = chance[cellKey{mode, 1, Full, category}] / float64(full.N)
+				c.byExact(full, evicted)
+			}
+			if c.rule != "" {
+				c.Fails = c.rule + ": " + c.figures
 			}
 			t.Checks = append(t.Checks, c)
 		}
 	}
 }
 
-// CheckText returns lines that name the categories that are not valid tasks, or one line that
-// says that all are, or that the plan has no random eviction to tell.
+// byExact checks a category by its exact answers. evicted is the cell of random eviction; nil if
+// there is none.
+func (c *Check) byExact(full, evicted *Cell) {
+	c.Full = full.Exact
+	if evicted != nil {
+		c.Random = &evicted.Exact
+	}
+	switch limit := c.Chance + mostBeyondChance; {
+	case c.Full < leastFull:
+		c.rule = fmt.Sprintf("with the full cache less than %.1f of the answers are exact", leastFull)
+		c.figures = fmt.Sprintf("%.2f", c.Full)
+	case evicted != nil && evicted.Exact > limit:
+		c.rule = fmt.Sprintf("with random eviction at %v too many of the answers are exact", controlBudget)
+		c.figures = fmt.Sprintf("%.2f, want %.2f at most", evicted.Exact, limit)
+	}
+}
+
+// byScore checks a category by its mean scores.
+func (c *Check) byScore(full, evicted *Cell) {
+	c.Full = full.Score
+	if evicted != nil {
+		c.Random = &evicted.Score
+	}
+	switch {
+	case c.Full == 0:
+		c.rule, c.figures = "with the full cache no answer scores", "0.00"
+	case evicted != nil && evicted.Score >= c.Full:
+		c.rule = fmt.Sprintf("with random eviction at %v the score is not below the full cache's", controlBudget)
+		c.figures = fmt.Sprintf("%.2f, and %.2f", evicted.Score, c.Full)
+	}
+}
+
+// CheckText returns a line for each mode and reason that names the categories that are not valid
+// tasks, or one line that says that all are, or that the plan has no random eviction to tell; and
+// a line that says that no difference between methods can be significant.
 func (t *Table) CheckText() []string {
 	var lines []string
 	unchecked := false
+	type reason struct {
+		mode Mode
+		rule string
+	}
+	var order []reason
+	failed := map[reason][]string{}
 	for _, c := range t.Checks {
 		unchecked = unchecked || c.Random == nil
-		if c.Fails != "" {
-			lines = append(lines, fmt.Sprintf("INVALID TASK: %s, %s: %s. Its scores say little about a method.", c.Category, c.Mode, c.Fails))
+		if c.rule == "" {
+			continue
 		}
+		r := reason{c.Mode, c.rule}
+		if failed[r] == nil {
+			order = append(order, r)
+		}
+		failed[r] = append(failed[r], fmt.Sprintf("%s (%s)", c.Category, c.figures))
+	}
+	for _, r := range order {
+		lines = append(lines, fmt.Sprintf("INVALID TASKS, %s: %s in %s. Their scores say little about a method.", r.mode, r.rule, strings.Join(failed[r], ", ")))
 	}
 	switch {
 	case len(t.Checks) == 0:
 	case unchecked && t.Plan.Grid != nil: // the heat map of the full cache shows it
 	case unchecked:
 		lines = append(lines, "That every category is a valid task is checked in part only: "+notCheckedControls+".")
-	case len(lines) == 0:
+	case len(lines) > 0:
+	case t.Plan.ofFile():
+		lines = append(lines, fmt.Sprintf("In every category the full cache scores more than random eviction at %v.", controlBudget))
+	default:
 		lines = append(lines, fmt.Sprintf("Every category is a valid task: at least %.1f of its answers are exact with the full cache, and with random eviction at %v at most %.1f more than by chance.", leastFull, controlBudget, mostBeyondChance))
 	}
-	return lines
+	return append(lines, t.powerText()...)
+}
+
+// powerText says which test of a difference the contexts are too few for; nothing if they are
+// enough.
+func (t *Table) powerText() []string {
+	methods := 0 // compared with the first
+	for _, r := range t.Rankings {
+		methods = max(methods, len(r.Rows)-1)
+	}
+	least := func(contexts int) float64 { return stat.LeastP(contexts) * float64(methods) }
+	switch {
+	case methods == 0:
+		return nil
+	case t.Done == 1:
+		return []string{"With a single context no interval is known, and no difference between methods can be tested."}
+	case least(t.Done) < significant:
+		return nil
+	}
+	enough := t.Done
+	for least(enough) >= significant {
+		enough++
+	}
+	return []string{fmt.Sprintf("With %d contexts and %d methods no difference can be significant at 5 %%, so = says nothing here: it takes %d contexts.", t.Done, methods+1, enough)}
 }

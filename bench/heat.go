@@ -13,7 +13,7 @@ type Grid struct {
 // The bounds of a grid.
 const (
 	maxGridSide = 100
-	maxDigits   = 16
+	maxDigits   = 16 // in the recall vocabulary
 )
 
 // DefaultNeedlePlan is 10 lengths × 10 depths × 3 passkeys of 5, 6 and 7 digits, for one
@@ -29,8 +29,8 @@ func DefaultNeedlePlan() Plan {
 	return p
 }
 
-// check returns every error of the grid.
-func (g *Grid) check() []error {
+// check returns every error of the grid. mostDigits bounds the digits of a passkey.
+func (g *Grid) check(mostDigits int) []error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("bench: "+format, args...)) }
 	if len(g.Lengths) == 0 || len(g.Lengths) > maxGridSide {
@@ -45,12 +45,12 @@ func (g *Grid) check() []error {
 	if g.Depths < 1 || g.Depths > maxGridSide {
 		bad("%d depths: want 1 to %d", g.Depths, maxGridSide)
 	}
-	if len(g.Digits) == 0 || len(g.Digits) > maxDigits {
-		bad("%d passkey lengths: want 1 to %d", len(g.Digits), maxDigits)
+	if len(g.Digits) == 0 || len(g.Digits) > mostDigits {
+		bad("%d passkey lengths: want 1 to %d", len(g.Digits), mostDigits)
 	}
 	for _, n := range g.Digits {
-		if n < 1 || n > maxDigits {
-			bad("passkeys of %d digits: want 1 to %d", n, maxDigits)
+		if n < 1 || n > mostDigits {
+			bad("passkeys of %d digits: want 1 to %d", n, mostDigits)
 		}
 	}
 	return errs

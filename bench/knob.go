@@ -61,7 +61,7 @@ func (p *Plan) findKnobs(ctx context.Context, m *Model, questions []*question, f
 	}
 	all := &knobs{}
 	for _, q := range questions {
-		ks := &knobSearch{base: p.base(m), heads: m.Heads, request: q.request(), context: len(q.task.Context), recall: p.inRecall(m), blockBytes: p.blockBytes(m)}
+		ks := &knobSearch{base: p.base(m), heads: m.Heads, request: q.request(), context: len(q.task.Context), recall: p.Texts == nil, blockBytes: p.blockBytes(m)}
 		ks.headLengths = func(cfg ref.Config) ([]int, error) { return q.prefilled.compressed(ctx, cfg, q.reading.room) }
 		for i := range rows {
 			r := &rows[i]

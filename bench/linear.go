@@ -6,7 +6,6 @@ import (
 
 	"kvcompress/bench/linear"
 	"kvcompress/bench/models"
-	"kvcompress/bench/task"
 	"kvcompress/dtype"
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -78,11 +77,6 @@ func (ks *knobSearch) linear(r *Row, budget Budget, full float64) (Setting, erro
 		return Setting{}, missed
 	}
 	return Setting{Config: ks.base, Text: "none", Bytes: bytes, linear: o}, nil
-}
-
-// inRecall reports whether a plan's tasks are in the recall vocabulary.
-func (p *Plan) inRecall(m *Model) bool {
-	return p.Texts == nil && m.Llama.Config().Vocab == task.VocabSize
 }
 
 // stepUsage is the memory in use after a token was computed.

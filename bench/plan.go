@@ -22,6 +22,7 @@ import (
 	"strconv"
 	"strings"
 
+	"kvcompress/bench/prompt"
 	"kvcompress/bench/task"
 	"kvcompress/internal/near"
 	"kvcompress/kv"
@@ -150,17 +151,17 @@ func (p *Plan) Check() error {
 	}
 	switch {
 	case p.Grid != nil:
-		errs = append(errs, p.Grid.check()...)
+		errs = append(errs, p.Grid.check(p.mostDigits())...)
 		if p.Length != 0 || !slices.Equal(p.Categories, []string{task.Needle}) {
 			bad("a grid has lengths of its own, and needle as its only category")
 		}
-	case p.Length == 0 && p.Texts != nil && p.Texts.File != "":
+	case p.Length == 0 && p.ofFile():
 	case p.Length < minLength || p.Length > MaxLength:
 		bad("length %d: want %d to %d tokens", p.Length, minLength, MaxLength)
 	}
 	if p.Texts != nil {
-		if p.Grid != nil {
-			bad("a grid is of passkeys in the recall vocabulary, not of texts")
+		if p.Grid != nil && (p.ofFile() || p.Texts.Digits != 0) {
+			bad("a grid has passkeys with digits of its own, and no tasks of a file")
 		}
 		if err := p.Texts.check(); err != nil {
 			errs = append(errs, err)
@@ -200,6 +201,17 @@ func (p *Plan) Check() error {
 		bad("block size %d: want one of %v", p.BlockSize, kv.BlockSizes())
 	}
 	return errors.Join(errs...)
+}
+
+// ofFile reports whether the tasks are those of a file.
+func (p *Plan) ofFile() bool { return p.Texts != nil && p.Texts.File != "" }
+
+// mostDigits returns how many digits a passkey may have.
+func (p *Plan) mostDigits() int {
+	if p.Texts != nil {
+		return prompt.MaxDigits
+	}
+	return maxDigits
 }
 
 // Units returns the number of units: contexts, over all models.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -46,6 +47,9 @@ func ReadQuality(r io.Reader, mode Mode) (*Quality, error) {
 	if g := q.table.Plan.Grid; g != nil && len(g.Lengths) == 0 {
 		return nil, errors.New("bench: quality: its grid has no lengths")
 	}
+	if valid, all := q.valid(); all > 0 && valid == 0 {
+		return nil, errors.New("bench: quality: none of its categories is a valid task: its model does not answer them with the full cache, or still does with random eviction, so the bench cannot say what is lost")
+	}
 	modes := 0
 	for _, r := range q.table.Rankings {
 		if mode == "" || r.Mode == mode {
@@ -66,17 +70,38 @@ func ReadQuality(r io.Reader, mode Mode) (*Quality, error) {
 	return q, nil
 }
 
-// Of names the models, the length of the contexts and the mode.
+// Of names the models, the tasks, the length of the contexts and the mode, and says how many
+// categories are not valid tasks.
 func (q *Quality) Of() string {
 	p := &q.table.Plan
 	mode := string(q.mode)
 	if mode == "" {
 		mode = "in the worse of its modes"
 	}
-	if g := p.Grid; g != nil {
-		return fmt.Sprintf("%s on needles in %d to %d tokens, %s", strings.Join(p.Models, " and "), g.Lengths[0], g.Lengths[len(g.Lengths)-1], mode)
+	if valid, all := q.valid(); valid < all {
+		mode += fmt.Sprintf(" (%d of %d categories are not valid tasks)", all-valid, all)
 	}
-	return fmt.Sprintf("%s at %d tokens, %s", strings.Join(p.Models, " and "), p.Length, mode)
+	models := strings.Join(p.Models, " and ")
+	switch g := p.Grid; {
+	case g != nil:
+		return fmt.Sprintf("%s on needles in %d to %d tokens, %s", models, g.Lengths[0], g.Lengths[len(g.Lengths)-1], mode)
+	case p.ofFile():
+		return fmt.Sprintf("%s on %s in at most %d tokens, %s", models, filepath.Base(p.Texts.File), p.Length, mode)
+	}
+	return fmt.Sprintf("%s at %d tokens, %s", models, p.Length, mode)
+}
+
+// valid returns how many of the checked categories are valid tasks, in the modes that count.
+func (q *Quality) valid() (valid, all int) {
+	for _, c := range q.table.Checks {
+		if q.mode != "" && c.Mode != q.mode {
+			continue
+		}
+		if all++; c.Fails == "" {
+			valid++
+		}
+	}
+	return valid, all
 }
 
 // Methods returns the methods that the bench has results of, in the order of [Rows], with the

@@ -72,6 +72,36 @@ func TestReadQualityRefuses(t *testing.T) {
 	}
 }
 
+// A bench whose categories are no valid tasks is refused, and one of which some are not says so.
+func TestQualityOfInvalidTasks(t *testing.T) {
+	with := func(checks ...Check) []byte {
+		var table Table
+		if err := json.Unmarshal(quality(t), &table); err != nil {
+			t.Fatal(err)
+		}
+		table.Checks = checks
+		text, err := json.Marshal(table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	invalid := Check{Mode: Aware, Category: "needle", Fails: "x"}
+	valid := Check{Mode: Agnostic, Category: "needle"}
+	if _, err := ReadQuality(bytes.NewReader(with(invalid, valid)), Aware); err == nil || !strings.Contains(err.Error(), "none of its categories is a valid task") {
+		t.Errorf("%v, want that no category is a valid task", err)
+	}
+	for mode, want := range map[Mode]string{"": "in the worse of its modes (1 of 2 categories are not valid tasks)", Agnostic: "at 512 tokens, query-agnostic"} {
+		q, err := ReadQuality(bytes.NewReader(with(invalid, valid)), mode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if of := q.Of(); !strings.HasSuffix(of, want) {
+			t.Errorf("%q: %q, want %q", mode, of, want)
+		}
+	}
+}
+
 // StreamingLLM with C = 160 of 640 tokens in blocks of 16 holds 10 of 40 to 48 blocks of each
 // head over 100 steps, and an 11th when a token comes on top of 160.
 func TestHeldPart(t *testing.T) {

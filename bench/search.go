@@ -78,12 +78,29 @@ func (ks *knobSearch) search(r *Row, budget Budget) (Setting, error) {
 			return *s, nil
 		case least > 0 && (missed.Needs == 0 || least/full < missed.Needs):
 			missed.Needs = least / full
+		case least == 0 && missed.Why == "":
+			missed.Why = ks.refused(r, c)
 		}
 	}
-	if missed.Needs == 0 {
-		missed.Why = "no setting of its options suits prompts of this length"
+	switch {
+	case missed.Needs > 0:
+		missed.Why = ""
+	case missed.Why == "":
+		missed.Why = "its options leave no choice for this model"
 	}
 	return Setting{}, missed
+}
+
+// refused says why no number of a choice is valid: the error of the largest.
+func (ks *knobSearch) refused(r *Row, c choice) string {
+	most := 0
+	if c.tunable.max != nil {
+		most = c.tunable.max(ks.request)
+	}
+	if _, err := r.config(ks.base, c, most); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // denseBlocks returns the mean number of blocks of a number of heads over the steps of a request,

@@ -78,9 +78,9 @@ type Ranking struct {
 // Ranked is a method of a ranking.
 type Ranked struct {
 	Row      string   `json:"method"`
-	Score    float64  `json:"score"` // mean over the categories
-	Low      float64  `json:"low"`   // lower and upper limit of the score's 95 % interval (Student's, over contexts)
-	High     float64  `json:"high"`
+	Score    float64  `json:"score"`              // mean over the categories
+	Low      *float64 `json:"low,omitempty"`      // lower and upper limit of the score's 95 % interval (Student's, over contexts);
+	High     *float64 `json:"high,omitempty"`     // nil with a single context
 	Relative *float64 `json:"relative,omitempty"` // of the full cache's score; nil where that is 0
 	Bytes    float64  `json:"bytes"`              // means over the categories, as in [Cell]
 	Peak     float64  `json:"peak"`
@@ -88,8 +88,8 @@ type Ranked struct {
 	// P is the p-value of the paired randomization test of the method against the first of its
 	// ranking on the same contexts, adjusted by Holm's method over the ranking. Tied says that P
 	// is at least 5 %: the method is not significantly below the first. With a single context
-	// there is no test, P is 0 and Tied false.
-	P       float64   `json:"p"`
+	// there is no test, P is nil and Tied false.
+	P       *float64  `json:"p,omitempty"`
 	Tied    bool      `json:"tied"`
 	ByModel []float64 `json:"by_model"` // the score with each of the plan's models
 }
@@ -147,14 +147,17 @@ func (b *Bench) NewTable(results []Result) *Table {
 		for key := range cells {
 			// Texts differ in length: a method that reaches the budget for some of them only
 			// cannot be compared with the others.
-			full := at{key.mode, 1, Full}
-			if all := len(units[full]); len(units[key]) < all {
-				t.Unmet = append(t.Unmet, Unmet{Row: key.row, Budget: key.budget, Why: fmt.Sprintf("it reaches it for %d of %d tasks, %s", len(units[key]), all, key.mode)})
-				delete(cells, key)
-				continue
+			all := runsOf(units[at{key.mode, 1, Full}])
+			unreached := all - runsOf(units[key])
+			if unreached > 0 {
+				t.Unmet = append(t.Unmet, Unmet{Row: key.row, Budget: key.budget, Why: fmt.Sprintf("it reaches it for %d of %d tasks, %s", all-unreached, all, key.mode)})
+				if b.Plan.Grid == nil { // a heat map has the places that it reaches
+					delete(cells, key)
+					continue
+				}
 			}
 			for category, n := range b.texts.planned(&b.Plan) {
-				planned[cellKey{key.mode, key.budget, key.row, category}] = n
+				planned[cellKey{key.mode, key.budget, key.row, category}] = n - unreached
 			}
 		}
 	}
@@ -169,8 +172,8 @@ func (b *Bench) NewTable(results []Result) *Table {
 				}
 				key := at{mode, budget, r.Name}
 				t.cells(planned, cells[key], cells[full], mode, budget, r.Name)
-				if len(cells[key]) == 0 || len(units[key]) < len(units[full]) {
-					continue // it reaches the budget at some lengths of the grid only, and a mean over these cannot be compared
+				if len(cells[key]) == 0 || runsOf(units[key]) < runsOf(units[full]) {
+					continue // it reaches the budget at some lengths or in some categories only, and a mean over these cannot be compared
 				}
 				ranking.Rows = append(ranking.Rows, b.ranked(r.Name, units[key], units[full]))
 			}
@@ -184,9 +187,7 @@ func (b *Bench) NewTable(results []Result) *Table {
 			t.Rankings = append(t.Rankings, ranking)
 		}
 	}
-	if b.Plan.Texts == nil || b.Plan.Texts.File == "" {
-		t.checks(chance)
-	}
+	t.checks(chance)
 	if t.Plan.Grid != nil {
 		t.heats(b, results)
 	}
@@ -205,6 +206,15 @@ type unitMean struct {
 func (u *unitMean) add(r *Run) {
 	u.n++
 	u.score, u.bytes, u.peak = u.score+r.Score, u.bytes+r.Bytes, u.peak+r.Peak
+}
+
+// runsOf returns the number of runs of units.
+func runsOf(units []unitMean) int {
+	n := 0
+	for i := range units {
+		n += units[i].n
+	}
+	return n
 }
 
 func (u *unitMean) mean() float64 { return u.score / float64(u.n) }
@@ -297,11 +307,10 @@ func (b *Bench) ranked(row string, units, full []unitMean) Ranked {
 		r.Peak += u.peak / float64(u.n*len(units))
 	}
 	r.Score = gonum.Mean(scores, nil)
-	half := 0.0
 	if n := len(scores); n > 1 {
-		half = gonum.StdDev(scores, nil) / math.Sqrt(float64(n)) * student(n-1)
+		half := gonum.StdDev(scores, nil) / math.Sqrt(float64(n)) * student(n-1)
+		r.Low, r.High = new(max(0, r.Score-half)), new(min(1, r.Score+half))
 	}
-	r.Low, r.High = max(0, r.Score-half), min(1, r.Score+half)
 	whole := 0.0
 	for _, u := range full {
 		whole += u.mean() / float64(len(full))
@@ -325,6 +334,9 @@ func student(n int) float64 {
 	return distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(n)}.Quantile(0.975)
 }
 
+// significant is the probability below which a difference is significant.
+const significant = 0.05
+
 // compare tests each method of a ranking against the first: see [Ranked.P]. of returns a
 // method's means over the categories, by unit.
 func (r *Ranking) compare(of func(row string) []unitMean) {
@@ -347,15 +359,15 @@ func (r *Ranking) compare(of func(row string) []unitMean) {
 		}
 		p = append(p, one)
 	}
-	r.Rows[0].P, r.Rows[0].Tied = 1, true
+	r.Rows[0].P, r.Rows[0].Tied = new(1.0), true
 	for i, one := range stat.Holm(p) {
 		row := &r.Rows[i+1]
-		row.P, row.Tied = one, one >= 0.05
+		row.P, row.Tied = new(one), one >= significant
 	}
 }
 
-// unmet lists the methods that miss a budget. Needs is the minimum over categories, modes and
-// models.
+// unmet lists the methods that miss a budget. Needs is the maximum over the categories, modes,
+// models and lengths that miss it: with as much, they would all reach it.
 func (b *Bench) unmet() []Unmet {
 	var list []Unmet
 	for _, name := range b.Plan.Models {
@@ -366,8 +378,8 @@ func (b *Bench) unmet() []Unmet {
 			i := slices.IndexFunc(list, func(u Unmet) bool { return u.Row == k.Row && u.Budget == k.Budget })
 			if i < 0 {
 				list = append(list, Unmet{k.Row, k.Budget, k.Missed.Needs, k.Missed.Why})
-			} else if k.Missed.Needs > 0 && k.Missed.Needs < list[i].Needs {
-				list[i].Needs = k.Missed.Needs
+			} else {
+				list[i].Needs = max(list[i].Needs, k.Missed.Needs)
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -182,10 +183,28 @@ func (b *Bench) openTexts() error {
 			return fmt.Errorf("bench: %s has %d positions, which are too few for a prompt of %d tokens and an answer of %d", name, room+answer, p.Length, answer)
 		}
 	}
-	if p.Length == 0 {
+	if p.Length == 0 && p.Grid == nil {
 		p.Length = longest
 	}
 	b.texts = t
+	return b.fitsGrid()
+}
+
+// fitsGrid makes the contexts of the longest length of a grid, with each number of digits, so that
+// a model with too few positions is an error before the first unit runs.
+func (b *Bench) fitsGrid() error {
+	g := b.Plan.Grid
+	if g == nil {
+		return nil
+	}
+	for i := range min(b.Plan.Prompts, len(g.Digits)) {
+		longest := g.Depths * (len(g.Lengths) - 1 + len(g.Lengths)*i)
+		for m := range b.Plan.Models {
+			if _, err := b.questions(len(b.Plan.Models)*longest + m); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
@@ -224,17 +243,24 @@ func (t *texts) questions(p *Plan, m *Model, unit int) ([]*question, error) {
 	if t.tasks != nil {
 		return t.ofFile(p, m, v, t.tasks[unit/len(p.Models)])
 	}
-	seed := p.unit(unit).seed
+	u := p.unit(unit)
+	of := prompt.Options{Length: u.options.Length, Depth: u.options.Depth, Distractors: p.Texts.Distractors, Seed: u.seed}
+	of.Digits = cmp.Or(u.options.Digits, p.Texts.Digits)
 	var list []*question
+	need, longest := 0, ""
 	for _, category := range p.Categories {
-		made, err := v.Generate(prompt.Options{Category: category, Length: p.Length, Digits: p.Texts.Digits, Distractors: p.Texts.Distractors, Seed: seed})
+		of.Category = category
+		made, err := v.Generate(of)
 		if err != nil {
 			return nil, err
 		}
-		if have, need := m.Llama.Config().MaxPositions, made.Len(); need > have {
-			return nil, fmt.Errorf("bench: %s has %d positions, and a task of %s needs %d: want a shorter context (--length)", m.Name, have, category, need)
+		if n := made.Len(); n > need {
+			need, longest = n, category
 		}
-		list = append(list, p.ask(m, seed, made, nil)...)
+		list = append(list, p.ask(m, u.seed, made, nil)...)
+	}
+	if have := m.Llama.Config().MaxPositions; need > have {
+		return nil, fmt.Errorf("bench: %s has %d positions, and a task of %s with a context of %d tokens needs %d: want contexts of %d tokens or less", m.Name, have, longest, of.Length, need, of.Length-(need-have))
 	}
 	return list, nil
 }

@@ -34,17 +34,17 @@ type Bench struct {
 // value writes a score, or the part of the full cache's.
 func (b *Bench) value(v float64, relative *float64) string {
 	if b.Relative {
-		return partScore(relative)
+		return scoreOrDash(relative)
 	}
 	return score(v)
 }
 
-// partScore writes a part of the full cache's score, which is nil where that is 0.
-func partScore(part *float64) string {
-	if part == nil {
+// scoreOrDash writes a part of the full cache's score, or a limit of a score, of which nil is none.
+func scoreOrDash(v *float64) string {
+	if v == nil {
 		return "–"
 	}
-	return score(*part)
+	return score(*v)
 }
 
 // what is what tables show.
@@ -73,6 +73,12 @@ func BenchText(w io.Writer, b *Bench, opt TextOptions) error {
 		p.section(fmt.Sprintf("%s by budget, %s", b.what(), mode), ": mean over the "+b.over()+"; = not significantly below the best of its column; the least that a method needs where it cannot reach the budget")
 		p.table(benchSummary(b, mode))
 	}
+	for i, text := range b.unscored() {
+		if i == 0 {
+			p.printf("\n")
+		}
+		p.sentences(text)
+	}
 	for _, mode := range b.Plan.Modes {
 		for _, budget := range b.Shown {
 			p.section(fmt.Sprintf("%s at %v, %s", b.what(), budget, mode), "; ± is half of the 95 % interval of the mean score; bytes and peak are parts of the full cache's mean")
@@ -92,7 +98,7 @@ func BenchText(w io.Writer, b *Bench, opt TextOptions) error {
 		}
 	}
 	for _, r := range b.Rankings {
-		if slices.Contains(b.Shown, r.Budget) {
+		if slices.Contains(b.Shown, r.Budget) && len(r.Rows) > 0 {
 			p.section(fmt.Sprintf("Ranking at %v, %s", r.Budget, r.Mode), ": "+rankingNote)
 			p.table(benchRanking(b, &r))
 		}
@@ -129,7 +135,10 @@ func benchLead(b *Bench) []string {
 
 // over says what a score of all is the mean over.
 func (b *Bench) over() string {
-	if t := b.Plan.Texts; t != nil && t.File != "" {
+	switch t := b.Plan.Texts; {
+	case b.Plan.Grid != nil:
+		return "lengths and depths"
+	case t != nil && t.File != "":
 		return "tasks"
 	}
 	return "categories"
@@ -186,6 +195,42 @@ func (b *Bench) needs(name string, budget bench.Budget) string {
 		}
 	}
 	return "–"
+}
+
+// unscored says why methods have no score at a budget, where it is not what they need. Methods
+// with the same reason share a sentence.
+func (b *Bench) unscored() []string {
+	type method struct{ name, why string }
+	var methods []method
+	budgets := map[method][]string{}
+	for _, u := range b.Unmet {
+		if u.Why == "" {
+			continue
+		}
+		m := method{u.Row, u.Why}
+		if budgets[m] == nil {
+			methods = append(methods, m)
+		}
+		budgets[m] = append(budgets[m], u.Budget.String())
+	}
+	type reason struct{ at, why string }
+	var order []reason
+	names := map[reason][]string{}
+	for _, m := range methods {
+		r := reason{why: m.why}
+		if len(budgets[m]) < len(b.Plan.Budgets) {
+			r.at = " at " + list(budgets[m])
+		}
+		if names[r] == nil {
+			order = append(order, r)
+		}
+		names[r] = append(names[r], m.name)
+	}
+	var lines []string
+	for _, r := range order {
+		lines = append(lines, fmt.Sprintf("No score for %s%s: %s.", list(names[r]), r.at, r.why))
+	}
+	return lines
 }
 
 // ranked returns a method's place, nil if it has none.
@@ -265,7 +310,11 @@ func benchCategories(b *Bench, mode bench.Mode, budget bench.Budget) ([]column, 
 			row = append(row, b.value(c.Score, c.Relative))
 			divergence, n = divergence+c.Divergence, n+1
 		}
-		rows = append(rows, append(row, b.value(r.Score, r.Relative), score((r.High-r.Low)/2), partScore(r.Relative),
+		half := "–"
+		if r.Low != nil && r.High != nil {
+			half = score((*r.High - *r.Low) / 2)
+		}
+		rows = append(rows, append(row, b.value(r.Score, r.Relative), half, scoreOrDash(r.Relative),
 			score(divergence/float64(max(1, n))), strconv.FormatFloat(r.Bytes, 'f', 3, 64), strconv.FormatFloat(r.Peak, 'f', 3, 64)))
 	}
 	return columns, rows
@@ -275,6 +324,9 @@ func benchCategories(b *Bench, mode bench.Mode, budget bench.Budget) ([]column, 
 func rankingText(r *bench.Ranking) string {
 	if len(r.Rows) == 0 {
 		return fmt.Sprintf("%s, %v: no method reaches it.", r.Mode, r.Budget)
+	}
+	if r.Rows[0].Score == 0 {
+		return fmt.Sprintf("%s, %v: no method scores.", r.Mode, r.Budget)
 	}
 	var even, below []string
 	for i := range r.Rows {
@@ -316,18 +368,21 @@ func benchRanking(b *Bench, r *bench.Ranking) ([]column, [][]string) {
 	var rows [][]string
 	for i := range r.Rows {
 		m := &r.Rows[i]
-		p, below := strconv.FormatFloat(m.P, 'f', 3, 64), "yes"
+		p, below := "–", "yes"
 		switch {
 		case i == 0:
-			p, below = "–", "–"
-		case b.Done < 2:
-			p, below = "–", "unknown"
-		case m.Tied:
-			below = "="
-		case m.P < 0.001:
+			below = "–"
+		case m.P == nil:
+			below = "unknown"
+		case *m.P < 0.001:
 			p = "< 0.001"
+		default:
+			p = strconv.FormatFloat(*m.P, 'f', 3, 64)
 		}
-		row := []string{strconv.Itoa(i + 1), m.Row, score(m.Score), score(m.Low), score(m.High), p, below}
+		if i > 0 && m.Tied {
+			below = "="
+		}
+		row := []string{strconv.Itoa(i + 1), m.Row, score(m.Score), scoreOrDash(m.Low), scoreOrDash(m.High), p, below}
 		if len(models) > 1 {
 			for _, v := range m.ByModel {
 				row = append(row, score(v))
@@ -359,8 +414,11 @@ func BenchHTML(w io.Writer, b *Bench) error {
 			}
 		}
 		p.Sections = append(p.Sections, section{Title: fmt.Sprintf("Score by budget, %s", mode),
-			Text:  []string{"Mean over the " + b.over() + "; = is not significantly below the best of its column."},
+			Text:  []string{"Mean over the " + b.over() + "; = is not significantly below the best of its column; the least that a method needs where it cannot reach the budget."},
 			Table: t})
+	}
+	if lines := b.unscored(); len(lines) > 0 {
+		p.Sections = append(p.Sections, section{Title: "Without a score", Text: lines})
 	}
 	for _, mode := range b.Plan.Modes {
 		for _, budget := range b.Plan.Budgets {
@@ -474,7 +532,7 @@ func (b *Bench) figure(mode bench.Mode, category string, names []string) *Figure
 				if r := b.ranked(mode, budget, name); r != nil {
 					bytes, value, ok = r.Bytes, r.Score, true
 				}
-			} else if cell := b.Cell(mode, budget, name, category); cell != nil {
+			} else if cell := b.Cell(mode, budget, name, category); cell != nil && cell.N > 0 {
 				bytes, value, ok = cell.Bytes, cell.Score, true
 			}
 			if ok {

@@ -49,6 +49,7 @@ type section struct {
 type pageFigure struct {
 	Title, Text string
 	SVG         template.HTML
+	Map         bool // has a colour scale
 }
 
 // bars is a chart of horizontal bars, from 0.
@@ -171,7 +172,7 @@ func newPageFigures(figures []*Figure) ([]pageFigure, error) {
 			text = text[at:]
 		}
 		text = strings.Replace(text, "<svg", `<svg role="img" aria-label="`+html.EscapeString(f.Title+". "+f.Text)+`"`, 1)
-		out = append(out, pageFigure{f.Title, f.Text, template.HTML(text)})
+		out = append(out, pageFigure{f.Title, f.Text, template.HTML(text), f.cells != nil})
 	}
 	return out, nil
 }

@@ -24,6 +24,7 @@ type Sweep struct {
 	Outcomes []sweep.Outcome // those that there are, in their order
 	SLO      stats.SLO
 	Latency  string // that the Pareto front is against: see Latencies
+	Engine   string // whose rules form the batches of all projections
 	Searched bool   // whether the load of each is the largest within the objectives
 
 	MaxModelLen int // tokens of the longest request; 0 is each model's context
@@ -287,6 +288,9 @@ func newSweepTable(s *Sweep) *sweepTable {
 		}
 		t.rows = append(t.rows, row)
 	}
+	if s.Engine != "" {
+		same = append(same, "engine "+s.Engine)
+	}
 	if len(same) > 0 {
 		t.common = "All have " + list(same) + "."
 	}
@@ -392,33 +396,42 @@ func SweepText(w io.Writer, s *Sweep, opt TextOptions) error {
 	return nil
 }
 
-// noteList gathers notes by what they are of, each once.
+// noteList gathers the notes of projections, each once.
 type noteList struct {
-	order []string
-	notes map[string][]string
+	notes   []string
+	methods [][]string // the methods of the projections that have a note
 }
 
-func (l *noteList) add(of string, notes []string) {
-	for _, text := range notes {
-		if slices.Contains(l.notes[of], text) {
+func (l *noteList) add(method string, notes []string) {
+	for _, note := range notes {
+		i := slices.Index(l.notes, note)
+		if i < 0 {
+			i = len(l.notes)
+			l.notes, l.methods = append(l.notes, note), append(l.methods, nil)
+		}
+		if !slices.Contains(l.methods[i], method) {
+			l.methods[i] = append(l.methods[i], method)
+		}
+	}
+}
+
+// texts returns the notes: of each method its own, and then those that are of no single method.
+func (l *noteList) texts() []string {
+	var own, general []string
+	at := map[string]int{} // place of a method's notes in own
+	for i, note := range l.notes {
+		method := l.methods[i][0]
+		if len(l.methods[i]) > 1 || method == (sweep.Compression{}).MethodName() {
+			general = append(general, note)
 			continue
 		}
-		if l.notes == nil {
-			l.notes = map[string][]string{}
+		if _, ok := at[method]; !ok {
+			at[method] = len(own)
+			own = append(own, method+":")
 		}
-		if l.notes[of] == nil {
-			l.order = append(l.order, of)
-		}
-		l.notes[of] = append(l.notes[of], text)
+		own[at[method]] += " " + note
 	}
-}
-
-func (l *noteList) texts() []string {
-	var text []string
-	for _, of := range l.order {
-		text = append(text, of+": "+strings.Join(l.notes[of], " "))
-	}
-	return text
+	return append(own, general...)
 }
 
 // sweepReading says in sentences what a sweep shows.

@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -23,7 +24,7 @@ import (
 // sampleSweep is of two batch limits, two budgets and two compressions, one of which
 // does not fit.
 func sampleSweep() *Sweep {
-	s := &Sweep{Points: 9, Latency: "ttft", Inputs: []Input{{"requests", "<script>alert(1)</script>"}}, SLO: stats.SLO{TTFT: 2e9}}
+	s := &Sweep{Points: 9, Latency: "ttft", Engine: "kv-compress", Inputs: []Input{{"requests", "<script>alert(1)</script>"}}, SLO: stats.SLO{TTFT: 2e9}}
 	for _, budget := range []float64{0.8, 0.9} {
 		for _, compression := range []sweep.Compression{{}, {Rate: 0.25}} {
 			for _, seqs := range []int{8, 64} {
@@ -51,7 +52,7 @@ func TestSweepText(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"8 projections of 9: partial", "All have model llama-3.1-8b, GPU l4, cards 1 and load 1.", "★", "rate:0.25", "57,600",
+		"8 projections of 9: partial", "All have model llama-3.1-8b, GPU l4, cards 1, load 1 and engine kv-compress.", "★", "rate:0.25", "57,600",
 		"Not projected (1 point): it does not fit.", "50.0 %", "0.125",
 		"No projection is within TTFT ≤ 2s for 99.0 % of the requests, so none is recommended. Nearest, for",
 	} {
@@ -256,5 +257,19 @@ func TestNumbers(t *testing.T) {
 		if ticks := roundTicks(span[0], span[1]); len(ticks) > 12 || span[1]-span[0] > 0 && !math.IsInf(span[1], 0) && len(ticks) < 3 {
 			t.Errorf("%v: %v", span, ticks)
 		}
+	}
+}
+
+// TestNoteList: a note of one method is said with its name, a note of several or of none without, each
+// once.
+func TestNoteList(t *testing.T) {
+	var l noteList
+	l.add("none", []string{"Experts.", "Link."})
+	l.add("snapkv", []string{"SnapKV is not there.", "Link."})
+	l.add("quest", []string{"Experts.", "Quest is not there.", "Both."})
+	l.add("snapkv", []string{"It acts once.", "Both.", "SnapKV is not there."})
+	want := []string{"snapkv: SnapKV is not there. It acts once.", "quest: Quest is not there.", "Experts.", "Link.", "Both."}
+	if got := l.texts(); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

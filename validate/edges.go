@@ -2,6 +2,7 @@ package validate
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 
@@ -61,75 +62,113 @@ const (
 	maxEdgeWork = 1e7
 )
 
-// EdgePipelines returns the edge pipelines of a seed, at most eight, with the given methods. The pipelines of 163
-// consecutive seeds cover every combination of format, head size and reading, as far as the methods do. Those of 64
+// methodSet is a set of methods, by the pages that they use.
+type methodSet int
+
+const (
+	allOfThem    methodSet = iota
+	withPlain              // plain pages only
+	withOwnPages           // quantized or merged pages
+)
+
+// of returns the methods in the set.
+func (set methodSet) of(methods []*draw.Method) []*draw.Method {
+	if set == allOfThem {
+		return methods
+	}
+	return slices.DeleteFunc(slices.Clone(methods), func(m *draw.Method) bool { return m.OwnPages != (set == withOwnPages) })
+}
+
+// edgeKind is a kind of edge pipelines. It has a pipeline for every seed, or for every second one.
+type edgeKind struct {
+	name    string
+	methods methodSet
+	seeds   seedSet
+	hard    bool // inputs are made hard: see hardInputs
+	// draw returns the kind's i-th pipeline, of one of the methods, of which there is at least one. It returns nil if
+	// it finds none.
+	draw func(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error)
+}
+
+// seedSet says which seeds have a pipeline of a kind.
+type seedSet int
+
+const (
+	everySeed seedSet = iota
+	evenSeeds
+	oddSeeds
+)
+
+// index returns the number of the seed in the set, from 0 on, and whether it is in it.
+func (set seedSet) index(seed int) (i int, in bool) {
+	if set == everySeed {
+		return seed, true
+	}
+	return seed / 2, (set == oddSeeds) == (seed%2 == 1)
+}
+
+// edgeKinds are the kinds of edge pipelines. The place in the list seeds a kind's generator.
+var edgeKinds = []edgeKind{
+	{name: "a reading", methods: withPlain, hard: true, draw: func(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
+		return edgeOfReading(r, 2*i, methods)
+	}},
+	{name: "the next reading", methods: withPlain, hard: true, draw: func(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
+		return edgeOfReading(r, 2*i+1, methods)
+	}},
+	{name: "a method, or large sizes", methods: withPlain, hard: true, draw: edgeOfSize},
+	{name: "a method with pages of its own", methods: withOwnPages, hard: true, draw: edgeOfNext},
+	{name: "quantized pages", methods: withOwnPages, hard: true, draw: edgeOfPages},
+	{name: "merged pages", methods: withOwnPages, hard: true, draw: edgeOfMerging},
+	{name: "large numbers", seeds: oddSeeds, draw: edgeOfNumbers},
+	{name: "long heads", methods: withPlain, seeds: evenSeeds, draw: edgeOfGrowth},
+	{name: "rounds of a warp", methods: withOwnPages, seeds: oddSeeds, draw: edgeOfRounds},
+}
+
+// EdgePipelines returns the edge pipelines of a seed with the given methods, at most one of each kind. The pipelines of
+// 163 consecutive seeds cover every combination of format, head size and reading, as far as the methods do. Those of 64
 // consecutive seeds cover edgeLong.
 func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
-	var own, others []*draw.Method // methods with quantized or merged pages, and other methods
-	for _, m := range methods {
-		if m.OwnPages {
-			own = append(own, m)
-		} else {
-			others = append(others, m)
-		}
-	}
 	var all []Pipeline
-	i := int(seed % (1 << 32))
-	of := func(r *rand.Rand, methods []*draw.Method) (*Pipeline, error) {
-		return edgeOfMethod(r, i/len(methods), methods[i%len(methods)])
-	}
-	for k, draws := range []func(*rand.Rand) (*Pipeline, error){
-		func(r *rand.Rand) (*Pipeline, error) { return edgeOfReading(r, 2*i, others) },
-		func(r *rand.Rand) (*Pipeline, error) { return edgeOfReading(r, 2*i+1, others) },
-		func(r *rand.Rand) (*Pipeline, error) {
-			if i%longEvery == longEvery/2 {
-				return edgeOfLength(r, i/longEvery, others)
-			}
-			if i%headsEvery == headsEvery/4 {
-				return edgeOfHeads(r, i/headsEvery, others)
-			}
-			return of(r, others)
-		},
-		func(r *rand.Rand) (*Pipeline, error) { return of(r, own) },
-		func(r *rand.Rand) (*Pipeline, error) { return edgeOfPages(r, i, own) },
-		func(r *rand.Rand) (*Pipeline, error) { return edgeOfMerging(r, i, own) },
-		func(r *rand.Rand) (*Pipeline, error) {
-			if i%2 == 0 {
-				return nil, nil
-			}
-			return edgeOfNumbers(r, i/2, methods)
-		},
-		func(r *rand.Rand) (*Pipeline, error) {
-			if i%2 == 1 || len(others) == 0 {
-				return nil, nil
-			}
-			return edgeOfGrowth(r, i/2, others)
-		},
-		func(r *rand.Rand) (*Pipeline, error) {
-			if i%2 == 0 {
-				return nil, nil
-			}
-			return edgeOfRounds(r, i/2, own)
-		},
-	} {
-		if k < 3 && len(others) == 0 || 3 <= k && k < 6 && len(own) == 0 || len(methods) == 0 {
+	for k := range edgeKinds {
+		kind := &edgeKinds[k]
+		own := kind.methods.of(methods)
+		i, in := kind.seeds.index(int(seed % (1 << 32)))
+		if !in || len(own) == 0 {
 			continue
 		}
 		r := rand.New(rand.NewPCG(seed, 1<<61+uint64(k)))
-		p, err := draws(r)
+		p, err := kind.draw(r, i, own)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("validate: edge pipeline of %s: %w", kind.name, err)
 		}
-		if p != nil {
-			p.Config.KVScale = draw.Scale(r, p.Config.DType, p.Shape.Layers)
-			if k < 6 { // the later ones have hard inputs already
-				p.hardInputs(r)
-			}
-			p.hardScores(r)
-			all = append(all, *p)
+		if p == nil {
+			continue
 		}
+		p.Config.KVScale = draw.Scale(r, p.Config.DType, p.Shape.Layers)
+		if kind.hard {
+			p.hardInputs(r)
+		}
+		p.hardScores(r)
+		all = append(all, *p)
 	}
 	return all, nil
+}
+
+// edgeOfSize returns the i-th pipeline that enumerates the methods; every longEvery-th has a long head, and every
+// headsEvery-th many heads.
+func edgeOfSize(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
+	switch {
+	case i%longEvery == longEvery/2:
+		return edgeOfLength(r, i/longEvery, methods)
+	case i%headsEvery == headsEvery/4:
+		return edgeOfHeads(r, i/headsEvery, methods)
+	}
+	return edgeOfNext(r, i, methods)
+}
+
+// edgeOfNext returns the i-th pipeline that enumerates the methods.
+func edgeOfNext(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
+	return edgeOfMethod(r, i/len(methods), methods[i%len(methods)])
 }
 
 // subnormal has, for each format, a scale at which most values are subnormal.

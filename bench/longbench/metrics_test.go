@@ -21,6 +21,8 @@ func TestNormalize(t *testing.T) {
 		" tabs\tand\u00a0lines\n\n": "tabs and lines",
 		"one\x1ctwo":                "one two",
 		"don't":                     "dont",
+		"\u0391\u03a3 \u03a3":       "\u03b1\u03c2 \u03c3", // the sigma that ends a word
+		"\u0130":                    "i\u0307",
 		"\u4e2d\u6587\u3002":        "\u4e2d\u6587\u3002", // Chinese punctuation stays
 	} {
 		if got := Normalize(text); got != want {

@@ -3,6 +3,9 @@ package longbench
 import (
 	"strings"
 	"unicode"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/language"
 )
 
 // punctuation is what LongBench's normalization removes: ASCII alone.
@@ -14,11 +17,12 @@ func Normalize(text string) string { return strings.Join(normalized(text), " ") 
 
 // normalized returns the words of a normalized text.
 func normalized(text string) []string {
+	text = cases.Lower(language.Und).String(text) // as in Python, with İ and the Σ that ends a word
 	text = strings.Map(func(r rune) rune {
 		if r < unicode.MaxASCII && strings.ContainsRune(punctuation, r) {
 			return -1
 		}
-		return unicode.ToLower(r)
+		return r
 	}, text)
 	return fields(withoutArticles(text))
 }

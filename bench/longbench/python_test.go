@@ -26,7 +26,7 @@ func TestPython(t *testing.T) {
 		t.Skip("there is no python3")
 	}
 	random := rand.New(rand.NewPCG(3, 3))
-	pieces := []string{"a", "an", "the", "x", "y", "return ", " ", "  ", ".", "_", "\u2013", "\u00e9", "Th", "E", "\n", "\u00a0", "7", "\u4e2d", "\x1d"}
+	pieces := []string{"a", "an", "the", "x", "y", "return ", " ", "  ", ".", "_", "\u2013", "\u00e9", "Th", "E", "\n", "\u00a0", "7", "\u4e2d", "\x1d", "\u0130", "\u0391\u03a3"}
 	text := func(n int) string {
 		s, kinds := "", 2+random.IntN(len(pieces)-1)
 		for range random.IntN(n) {

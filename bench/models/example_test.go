@@ -21,6 +21,7 @@ func ExampleLoad() {
 	// Output:
 	// recall-0: 4 layers, 4 query and 2 KV heads of 32, 4096 positions
 	// recall-1: 4 layers, 4 query and 2 KV heads of 32, 4096 positions
+	// wide-0: 4 layers, 8 query and 4 KV heads of 32, 4096 positions
 }
 
 func ExampleLoadLinear() {

@@ -24,7 +24,7 @@ type Options struct {
 	Category string
 
 	Length      int // most tokens of the context, which may fall short by some sentences
-	Digits      int // of codes; 5 by default, up to 64
+	Digits      int // of codes; 5 by default, up to MaxDigits
 	Distractors int // other words with facts of the same form, up to 64; MultiDoc has one more
 	Chapters    int // of a summary; 4 by default, up to 32
 	Seed        uint64
@@ -34,8 +34,11 @@ type Options struct {
 	Depth *float64
 }
 
-// MaxLength is the longest context that Generate makes.
-const MaxLength = 1 << 20
+// The bounds of what Generate makes.
+const (
+	MaxLength = 1 << 20 // tokens of a context
+	MaxDigits = 64      // of a code
+)
 
 func (o Options) withDefaults(words int) (Options, error) {
 	if o.Digits == 0 {
@@ -49,8 +52,8 @@ func (o Options) withDefaults(words int) (Options, error) {
 		return o, fmt.Errorf("prompt: category %q is not made of text: want one of %s", o.Category, strings.Join(task.Categories(), ", "))
 	case o.Length < 1 || o.Length > MaxLength:
 		return o, fmt.Errorf("prompt: a context of %d tokens: want 1 to %d", o.Length, MaxLength)
-	case o.Digits < 1 || o.Digits > 64:
-		return o, fmt.Errorf("prompt: %d digits: want 1 to 64", o.Digits)
+	case o.Digits < 1 || o.Digits > MaxDigits:
+		return o, fmt.Errorf("prompt: %d digits: want 1 to %d", o.Digits, MaxDigits)
 	case o.Distractors < 0 || o.Distractors > 64:
 		return o, fmt.Errorf("prompt: %d distractors: want 0 to 64", o.Distractors)
 	case o.Chapters < 1 || o.Chapters > 32:

@@ -48,6 +48,15 @@ func Paired(a, b []float64) (difference, p float64, err error) {
 	return difference / float64(len(a)), signFlip(differences), nil
 }
 
+// LeastP returns the least p-value that [Paired] can give for a number of prompts, at least one:
+// that of differences of one sign.
+func LeastP(prompts int) float64 {
+	if prompts <= exactDifferences {
+		return math.Ldexp(1, 1-prompts)
+	}
+	return 1 / float64(1+drawsOf(prompts))
+}
+
 // signFlip returns the p-value of differences that are not 0.
 func signFlip(differences []int64) float64 {
 	var observed int64

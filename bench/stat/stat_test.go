@@ -211,3 +211,13 @@ func ExamplePaired() {
 	fmt.Printf("%.2f, p = %.3f\n", difference, p)
 	// Output: 0.75, p = 0.016
 }
+
+// LeastP is the p-value of differences of one sign.
+func TestLeastP(t *testing.T) {
+	for _, n := range []int{1, 2, 7, exactDifferences, exactDifferences + 3} {
+		_, p, err := Paired(scores(n, 0), scores(0, n))
+		if least := LeastP(n); err != nil || p < least || p > 1.5*least {
+			t.Errorf("%d prompts: p is %v (%v), and the least %v", n, p, err, least)
+		}
+	}
+}

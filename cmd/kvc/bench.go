@@ -15,6 +15,7 @@ import (
 
 	"kvcompress/bench"
 	"kvcompress/bench/live"
+	"kvcompress/bench/models"
 	"kvcompress/bench/task"
 	"kvcompress/internal/output"
 	"kvcompress/internal/words"
@@ -95,7 +96,7 @@ and writes no file: exit code 130.`,
 // add adds the flags that every bench has.
 func (f *benchFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringSliceVar(&f.plan.Models, "models", f.plan.Models, "bundled models, or `paths` of Hugging Face folders with the bundled models' vocabulary or, with --tasks, with a tokenizer")
+	fs.StringSliceVar(&f.plan.Models, "models", f.plan.Models, "bundled models ("+strings.Join(models.Names(), ", ")+"), or `paths` of Hugging Face folders with the bundled models' vocabulary or, with --tasks, with a tokenizer")
 	fs.Uint64Var(&f.plan.Seed, "seed", f.plan.Seed, "seed of the first context")
 	fs.StringSliceVar(&f.budgets, "budgets", f.budgets, "`fractions` of the full cache's bytes, 1/n, the largest first")
 	fs.StringSliceVar(&f.modes, "modes", f.modes, "query-aware, query-agnostic, or both")
@@ -136,10 +137,12 @@ at each length, as in kvc bench.
 
 The default is 10 lengths from 128 to 1,280 tokens × 10 depths × 3 passkeys, for a bundled
 model and five methods at 1/4, in some two minutes on two cores. -o, --shard and
-kvc bench merge work as for kvc bench.`,
+kvc bench merge work as for kvc bench. With --tasks text the needles are in words of the
+tokenizer of a model of your own, and have up to 64 digits.`,
 		Example: `  kvc bench needle --html needle.html
   kvc bench needle --methods snapkv,keydiff --budgets 1/4,1/8 --modes query-agnostic --plots maps
-  kvc bench needle --lengths 256,512 --depths 5 --prompts 1 --digits 7`,
+  kvc bench needle --lengths 256,512 --depths 5 --prompts 1 --digits 7
+  kvc bench needle --models ./Llama-3.2-1B --tasks text --lengths 1000,2000,4000 --digits 64`,
 		Args: cobra.NoArgs,
 	}
 	fs := cmd.Flags()
@@ -148,6 +151,7 @@ kvc bench merge work as for kvc bench.`,
 	fs.IntVar(&g.Depths, "depths", g.Depths, "number of depths, evenly from the beginning of a context to its end")
 	fs.IntVar(&f.plan.Prompts, "prompts", f.plan.Prompts, "passkeys for each model, length and depth")
 	fs.IntSliceVar(&g.Digits, "digits", g.Digits, "`numbers` of digits of the passkeys, used in turn")
+	f.tasks.addNeedle(cmd)
 	fs.StringSliceVar(&f.plan.Methods, "methods", f.plan.Methods, "`names` of methods, as kvc bench --knobs lists them")
 	f.add(cmd)
 	return cmd

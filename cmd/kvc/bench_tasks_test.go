@@ -180,28 +180,68 @@ func TestBenchTasksWrongUse(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]string{
-		"--tasks none.jsonl --models M":                                "none.jsonl",
-		"--tasks line.jsonl --models M":                                "line.jsonl: longbench: line 2: context: it is missing",
-		"--tasks tasks.jsonl":                                          "needs --models",
-		"--tasks tasks.jsonl --models recall-0":                        "recall-0 has no tokenizer",
-		"--tasks tasks.jsonl --models M --categories code":             "no task is of the categories code",
-		"--tasks tasks.jsonl --models M --template wording.json":       `wording.json: prompt: templates: "hotpotqa": it has no {context}`,
-		"--tasks tasks.jsonl --models M --template none.json":          "none.json",
-		"--tasks tasks.jsonl --models M --max-tokens 5000":             "an answer of 5000 tokens: want 1 to 4096",
-		"--tasks tasks.jsonl --models M --max-tokens 880":              "leaves too few for a prompt",
-		"--tasks tasks.jsonl --models M --length 890":                  "too few for a prompt of 890 tokens",
-		"--tasks tasks.jsonl --models M --digits 7":                    "digits and distractors can only be set without a file",
-		"--tasks tasks.jsonl --models M --prompts -1":                  "-1 prompts",
-		"--tasks text --models M --max-tokens 7":                       "can only be set with a file of tasks",
-		"--tasks text --models M --categories prose":                   "prose",
-		"--tasks text --models M --digits 65":                          "65 digits: want 1 to 64",
-		"--tasks text --models M --length 890":                         "want a shorter context",
-		"--digits 7":                                                   "--digits is for tasks of text",
+		"--tasks none.jsonl --models M":                          "none.jsonl",
+		"--tasks line.jsonl --models M":                          "line.jsonl: longbench: line 2: context: it is missing",
+		"--tasks tasks.jsonl":                                    "needs --models",
+		"--tasks tasks.jsonl --models recall-0":                  "recall-0 has no tokenizer",
+		"--tasks tasks.jsonl --models M --categories code":       "no task is of the categories code",
+		"--tasks tasks.jsonl --models M --template wording.json": `wording.json: prompt: templates: "hotpotqa": it has no {context}`,
+		"--tasks tasks.jsonl --models M --template none.json":    "none.json",
+		"--tasks tasks.jsonl --models M --max-tokens 5000":       "an answer of 5000 tokens: want 1 to 4096",
+		"--tasks tasks.jsonl --models M --max-tokens 880":        "leaves too few for a prompt",
+		"--tasks tasks.jsonl --models M --length 890":            "too few for a prompt of 890 tokens",
+		"--tasks tasks.jsonl --models M --digits 7":              "digits and distractors can only be set without a file",
+		"--tasks tasks.jsonl --models M --prompts -1":            "-1 prompts",
+		"--tasks text --models M --max-tokens 7":                 "can only be set with a file of tasks",
+		"--tasks text --models M --categories prose":             "prose",
+		"--tasks text --models M --digits 65":                    "65 digits: want 1 to 64",
+		"--tasks text --models M --length 890":                   "want contexts of",
+		"--models M":                                             "has a vocabulary of",
+		"needle --models M --tasks tasks.jsonl":                  "want recall or text",
+		"needle --models M --tokenizer T":                        "--tokenizer is for tasks of text",
+		"needle --models M --tasks text --digits 65":             "65 digits: want 1 to 64",
+		"needle --models M --tasks text --lengths 100,890":       "a context of 890 tokens needs",
+		"--digits 7": "--digits is for tasks of text",
 		"--tasks text --models M --tokenizer wording.json --prompts 1": "wording.json",
 	} {
 		code, _, stderr := kvc(append([]string{"bench"}, strings.Fields(strings.Replace(args, "--models M", "--models "+model, 1))...)...)
 		if code != exitUsage || !strings.Contains(stderr, want) || strings.Count(strings.TrimSpace(stderr), "\n") > 0 {
 			t.Errorf("%s: exit code %d, %s, want %q", args, code, stderr, want)
 		}
+	}
+}
+
+// Needles in the words of the model's tokenizer: a map by length and depth, of two shards as of one
+// machine. A method that reaches the budget at some lengths only has those places.
+func TestBenchNeedleOfText(t *testing.T) {
+	model := textModel(t)
+	t.Chdir(t.TempDir())
+	args := []string{"needle", "--models", model, "--tasks", "text", "--lengths", "100,300", "--depths", "2", "--prompts", "1", "--digits", "5", "--methods", "razor", "--budgets", "1/2", "--modes", "query-aware"}
+	table, want := benchTable(t, args...)
+	for _, h := range table.Heats {
+		for l, length := range table.Plan.Grid.Lengths {
+			n := 1
+			if h.Row == "razor" && length == 100 {
+				n = 0
+			}
+			for d, got := range h.N[l] {
+				if got != n {
+					t.Errorf("%s in %d tokens, depth %d: %d prompts, want %d", h.Row, length, d, got, n)
+				}
+			}
+		}
+	}
+	for _, c := range table.Cells {
+		if c.Missing != 0 {
+			t.Errorf("%+v: nothing is missing", c)
+		}
+	}
+	for _, shard := range []string{"0/2", "1/2"} {
+		if code, _, stderr := kvc(append([]string{"bench"}, append(args, "-o", "shards", "--shard", shard)...)...); code != exitDone {
+			t.Fatal(stderr)
+		}
+	}
+	if code, out, stderr := kvc("bench", "merge", "shards", "--json"); code != exitDone || out != want {
+		t.Errorf("two shards give another table: exit code %d: %s", code, stderr)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/csv"
 	"errors"
@@ -32,6 +33,7 @@ type servingSetup struct {
 	utilization float64
 	engine      sim.Scheduler
 	server      sim.Scheduler // of runs that do not say theirs
+	profile     *cost.Profile // for cards of which a file does not say the memory: see [cost.Profile.TakeCards]; nil for none
 }
 
 // servingKeys are the keys that may follow a file's name in --measurements.
@@ -49,9 +51,7 @@ func measurementFile(value string) (path string, s servingSetup, err error) {
 			return "", s, usagef("--measurements: after %s, %q is not of the form key=value, with a key of %s", path, item, strings.Join(servingKeys, ", "))
 		}
 		number := func(to *int) {
-			if *to, err = strconv.Atoi(v); err == nil && *to < 1 {
-				err = fmt.Errorf("want at least 1")
-			}
+			*to, err = parseNumber(v)
 		}
 		switch key {
 		case "model":
@@ -67,8 +67,8 @@ func measurementFile(value string) (path string, s servingSetup, err error) {
 		case "num-gpu-blocks":
 			number(&s.blocks)
 		case "gpu-memory-utilization":
-			if s.utilization, err = strconv.ParseFloat(v, 64); err == nil && !(s.utilization > 0 && s.utilization <= 1) {
-				err = fmt.Errorf("want a part above 0 and up to 1")
+			if s.utilization, err = strconv.ParseFloat(v, 64); err != nil || !(s.utilization > 0 && s.utilization <= 1) {
+				err = fmt.Errorf("want a fraction in (0, 1], got %q", v)
 			}
 		case "engine":
 			s.engine, err = sim.ParseScheduler(v)
@@ -84,6 +84,15 @@ func measurementFile(value string) (path string, s servingSetup, err error) {
 		}
 	}
 	return path, s, nil
+}
+
+// parseNumber reads an integer of at least 1.
+func parseNumber(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("want an integer of at least 1, got %q", text)
+	}
+	return n, nil
 }
 
 // hasColumns reports whether the first line of a CSV has all of the columns.
@@ -142,8 +151,18 @@ func servingSource(ctx context.Context, text []byte, name string, s servingSetup
 		if s.utilization != 0 {
 			list[i].Utilization = s.utilization
 		}
+		server := cost.RulesOf(list[i].Backend)
+		isVLLM := server.Known && (server.Server == sim.VLLMV1 || server.Server == cost.VLLMV0)
+		if r := &list[i]; isVLLM && r.MaxSeqs > 0 && r.MaxTokens > 0 {
+			if err := checkLimits(fmt.Sprintf("%s:%d", name, r.Line), r.MaxSeqs, r.MaxTokens); err != nil {
+				return nil, err
+			}
+		}
 	}
-	cases, err := cost.NewServingCases(ctx, list, name)
+	if s.profile != nil {
+		s.profile.TakeCards(list)
+	}
+	cases, err := cost.NewServingCases(ctx, list)
 	return &cost.Source{Name: name, Serving: cases, Server: s.engine}, err
 }
 
@@ -166,11 +185,12 @@ func logCase(text []byte, name string, s servingSetup) (*cost.LogCase, error) {
 	}
 	d := cost.New(model, card)
 	limits := sim.V1Limits(card.Name, card.Memory, sim.V1Engine)
-	if s.seqs != 0 {
-		limits.MaxNumSeqs = s.seqs
-	}
 	if s.tokens != 0 {
 		limits.MaxNumBatchedTokens = s.tokens
+	}
+	limits.MaxNumSeqs = cmp.Or(s.seqs, min(limits.MaxNumSeqs, limits.MaxNumBatchedTokens)) // the default as in vLLM
+	if err := checkLimits(name, limits.MaxNumSeqs, limits.MaxNumBatchedTokens); err != nil {
+		return nil, err
 	}
 	if s.tp != 0 {
 		d.TP = s.tp
@@ -200,6 +220,9 @@ func (f *calibrateFlags) serving(ctx context.Context, out io.Writer, texts [][]b
 	var sources []*cost.Source
 	for i, text := range texts {
 		source, err := servingSource(ctx, text, names[i], setups[i])
+		if err == nil {
+			err = cost.Refused(source.Serving, names[i])
+		}
 		if err != nil {
 			return interrupted(err, "nothing is written")
 		}
@@ -245,7 +268,8 @@ func printServingQuality(w io.Writer, f *cost.Fit) {
 		fmt.Fprintf(w, "  each half of the rows by a fit to the other: throughput %s\n", known(q.CrossThroughput))
 	}
 	if q.OtherTPOTMAPE != nil {
-		fmt.Fprintf(w, "  each card by a fit to the others, on average: TPOT %s, throughput %s\n", known(q.OtherTPOTMAPE), known(q.OtherThroughput))
+		fmt.Fprintf(w, "  each card by a fit to the others, on average: TPOT %s, throughput %s; at most: TPOT %s, throughput %s\n",
+			known(q.OtherTPOTMAPE), known(q.OtherThroughput), known(q.WorstTPOTMAPE), known(q.WorstThroughput))
 	}
 	if len(f.AtBound) > 0 {
 		fmt.Fprintf(w, "  at the bound of physics, the card's peak or no time at all: %s\n", strings.Join(f.AtBound, ", "))
@@ -264,7 +288,7 @@ func (f *simFlags) runServingCases(cmd *cobra.Command, text []byte, name string)
 	if err != nil {
 		return err
 	}
-	setup := servingSetup{gpu: f.gpu}
+	setup := servingSetup{gpu: f.gpu, profile: profile}
 	if server := sim.Scheduler(f.profile); slices.Contains(cost.Servers(), server) {
 		setup.server = server
 	}
@@ -274,25 +298,46 @@ func (f *simFlags) runServingCases(cmd *cobra.Command, text []byte, name string)
 		return interrupted(err, "nothing is written")
 	}
 	for _, c := range source.Serving {
+		if c.Error != "" {
+			continue
+		}
 		fit := profile.For(&c.Deployment.Card, c.Rules.Server)
 		if err := c.Predict(&fit); err != nil {
 			return fmt.Errorf("%s:%d: %w", name, c.Line, err)
 		}
 	}
 	summary := cost.SummarizeServing(source.Serving)
+	if summary.Refused == summary.Rows {
+		return cost.Refused(source.Serving, name)
+	}
 	if f.asJSON {
-		return printJSON(w, struct {
+		err = printJSON(w, struct {
 			Cases   []*cost.ServingCase `json:"cases"`
 			Summary cost.ServingSummary `json:"summary"`
 			Notes   []string            `json:"notes"` // assumptions about the rows, the source of the times, and the error to expect
 		}{source.Serving, summary, servingNotes(source.Serving)})
+	} else {
+		printServingCases(w, source.Serving, &summary)
 	}
+	if err == nil && summary.Refused > 0 {
+		err = fmt.Errorf("%s of %s cannot be projected", words.Count(summary.Refused, "row"), name)
+	}
+	return err
+}
+
+// printServingCases prints projected and measured times side by side.
+func printServingCases(w io.Writer, cases []*cost.ServingCase, summary *cost.ServingSummary) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "line\tmodel\tcards\tisl\tosl\tat once\tTTFT ms\tmeasured\toff\tTPOT ms\tmeasured\toff\ttokens/s\toff\t")
-	for _, c := range source.Serving {
+	for _, c := range cases {
 		atOnce := c.Concurrency
 		if atOnce == 0 {
 			atOnce = c.Requests
+		}
+		head := fmt.Sprintf("%d\t%s\t%d × %s\t%d\t%d\t%d", c.Line, printableLine(c.Model), c.TP, printableLine(c.GPU), c.ISL, c.OSL, atOnce)
+		if c.Error != "" {
+			fmt.Fprintf(table, "%s\trefused\t–\t–\t–\t–\t–\t–\t–\t\n", head)
+			continue
 		}
 		of := func(predicted, measured float64, off *float64) string {
 			if off == nil {
@@ -300,16 +345,38 @@ func (f *simFlags) runServingCases(cmd *cobra.Command, text []byte, name string)
 			}
 			return fmt.Sprintf("%.4g\t%.4g\t%s", predicted, measured, signed(off))
 		}
-		fmt.Fprintf(table, "%d\t%s\t%d × %s\t%d\t%d\t%d\t%s\t%s\t%.0f\t%s\t\n", c.Line, printableLine(c.Model), c.TP, printableLine(c.GPU), c.ISL, c.OSL, atOnce,
+		fmt.Fprintf(table, "%s\t%s\t%s\t%.0f\t%s\t\n", head,
 			of(c.PredictedTTFT, c.TTFT, c.TTFTOff), of(c.PredictedTPOT, c.TPOT, c.TPOTOff), c.PredictedTokens, signed(c.TokensOff))
 	}
 	table.Flush()
 	fmt.Fprintln(w)
-	for _, sentence := range servingNotes(source.Serving) {
+	printRefused(w, cases)
+	for _, sentence := range servingNotes(cases) {
 		fmt.Fprintln(w, printableLine(sentence))
 	}
-	printServingSummary(w, &summary)
-	return nil
+	printServingSummary(w, summary)
+}
+
+// printRefused prints the reasons for which rows cannot be projected, each once with its lines.
+func printRefused(w io.Writer, cases []*cost.ServingCase) {
+	lines := map[string][]string{}
+	var reasons []string
+	for _, c := range cases {
+		if c.Error == "" {
+			continue
+		}
+		if lines[c.Error] == nil {
+			reasons = append(reasons, c.Error)
+		}
+		lines[c.Error] = append(lines[c.Error], strconv.Itoa(c.Line))
+	}
+	for _, reason := range reasons {
+		at := "Line"
+		if len(lines[reason]) > 1 {
+			at = "Lines"
+		}
+		fmt.Fprintf(w, "%s %s cannot be projected: %s\n", at, strings.Join(lines[reason], ", "), printableLine(reason))
+	}
 }
 
 // servingNotes returns the assumptions about the rows of a file, the source of their times and the
@@ -321,22 +388,28 @@ func servingNotes(cases []*cost.ServingCase) (said []string) {
 		}
 	}
 	for _, c := range cases {
+		if c.Error != "" {
+			continue
+		}
 		say(c.Rules.Note(c.Backend))
-		if card := c.Deployment.Card.Name; strings.HasPrefix(card, strings.ToLower(c.GPU)+"-") && c.CardGiB == 0 {
-			say(c.GPU + " is taken for " + card + ": --gpu or a column card_gib says which it is.")
+		if c.TakenFor != "" {
+			say(c.GPU + " is taken for " + c.TakenFor + ": --gpu or a column card_gib says which it is.")
 		}
 		say("Time by " + c.Calibrated + ".")
 		if c.Other != "" {
 			say("On " + c.Deployment.Card.Name + " that is a fit to " + c.Other + ".")
 		}
 		say("Error to expect on " + c.Deployment.Card.Name + ": " + c.Expected + ".")
+		for _, note := range c.Notes {
+			say(note)
+		}
 	}
 	return said
 }
 
 func printServingSummary(w io.Writer, s *cost.ServingSummary) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "%s\n", words.Count(s.Rows, "row"))
+	fmt.Fprintf(w, "%s\n", words.Count(s.Rows-s.Refused, "row"))
 	fmt.Fprintln(table, "\trows\tmean error\twith its sign\tlargest\t")
 	for _, r := range []struct {
 		name                string
@@ -385,7 +458,11 @@ func (f *simFlags) runLogCases(cmd *cobra.Command, text []byte, name string, s s
 	if sum.Other != "" {
 		fmt.Fprintf(w, "That is a fit to %s.\n", sum.Other)
 	}
-	fmt.Fprintf(w, "Error to expect: %s.\n\n", sum.Expected)
+	fmt.Fprintf(w, "Error to expect: %s.\n", sum.Expected)
+	for _, note := range report.Notes {
+		fmt.Fprintln(w, printableLine(note))
+	}
+	fmt.Fprintln(w)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "\tprojected\tmeasured\toff\tby request\t")
 	for _, r := range []struct {

@@ -33,10 +33,10 @@ func TestMeasurementFile(t *testing.T) {
 		"f.csv,model":                      `"model" is not of the form key=value`,
 		"f.csv,":                           "key=value",
 		"f.csv,colour=red":                 `unknown key "colour": want model, gpu`,
-		"f.csv,tensor-parallel=0":          "tensor-parallel of f.csv: want at least 1",
+		"f.csv,tensor-parallel=0":          "tensor-parallel of f.csv: want an integer of at least 1",
 		"f.csv,num-gpu-blocks=x":           "num-gpu-blocks of f.csv",
-		"f.csv,gpu-memory-utilization=1.5": "want a part above 0 and up to 1",
-		"f.csv,gpu-memory-utilization=NaN": "want a part above 0 and up to 1",
+		"f.csv,gpu-memory-utilization=1.5": "want a fraction in (0, 1]",
+		"f.csv,gpu-memory-utilization=NaN": "want a fraction in (0, 1]",
 		"f.csv,engine=magic":               "engine of f.csv",
 		"f.csv,server=magic":               "want one of [vllm-v1 vllm-v0 sglang trtllm]",
 	} {
@@ -97,7 +97,7 @@ func TestServingCases(t *testing.T) {
 	unstated := written(t, "unstated.csv", "model,card,isl,osl,batch,latency_s\nllama-3.1-8b,a100,100,10,4,0.2\n")
 	for _, c := range []struct{ args, want string }{
 		{"", "The rows do not name their server: served by the rules of vLLM V1"},
-		{"", "a100 is taken for a100-80gb: --gpu or a column card_gib says which it is."},
+		{"", "a100 is taken for a100-40gb: --gpu or a column card_gib says which it is."},
 		{"--gpu a100-40gb", "Error to expect on a100-40gb"},
 		{"--profile trtllm", "Backend trtllm served by the rules of vLLM V1"},
 		{"--profile vllm-v0 --gpu a100-40gb", "static-batch-a100-vllm.csv (a100-40gb, llama-2-7b, llama-3.1-8b, mistral-7b, llama-2-70b), on vllm-v0."},
@@ -105,6 +105,30 @@ func TestServingCases(t *testing.T) {
 		code, out, errs := kvc(append([]string{"sim", "--cases", unstated}, strings.Fields(c.args)...)...)
 		if code != 0 || !strings.Contains(out, c.want) {
 			t.Errorf("%s: %d: %s%s: want %q", c.args, code, out, errs, c.want)
+		}
+	}
+
+	some := written(t, "some.csv", "model,card,tp,isl,osl,concurrency,tpot_ms\nllama-3.1-8b,l4,1,100,10,4,50\nllama-3.1-70b,l4,1,100,10,4,50\nllama-3.1-70b,l4,1,100,10,8,50\nmagic,l4,1,100,10,4,50\n")
+	code, out, errs = kvc("sim", "--cases", some)
+	for _, want := range []string{
+		"Lines 3, 4 cannot be projected: llama-3.1-70b does not fit on l4", "Line 5 cannot be projected: unknown model \"magic\"", "\n1 row\n", "refused", "TPOT     1",
+	} {
+		if code != 2 || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, "3 rows of some.csv cannot be projected") || !strings.Contains(out, want) {
+			t.Errorf("%d: %s%s: want %q", code, out, errs, want)
+		}
+	}
+	if code, out, errs := kvc("calibrate", "--measurements", some, "-o", profile); code != 2 || out != "" || !strings.Contains(errs, "some.csv:3: llama-3.1-70b does not fit") {
+		t.Errorf("calibrate: %d: %s%s", code, out, errs)
+	}
+	none := written(t, "none.csv", "model,card,isl,osl,batch,latency_s\nmagic,l4,100,10,4,0.2\n")
+	if code, out, errs := kvc("sim", "--cases", none); code != 2 || out != "" || !strings.Contains(errs, "none.csv:2: unknown model") {
+		t.Errorf("no row: %d: %s%s", code, out, errs)
+	}
+	two := written(t, "two.csv", "model,card,tp,isl,osl,concurrency,tpot_ms\nllama-3.1-8b,rtx-4090,2,100,10,4,50\n")
+	code, out, errs = kvc("sim", "--cases", two)
+	for _, want := range []string{"rtx-4090: the cards are assumed to add up their parts through the host's memory, at 16 GB/s.", "none of which had several cards."} {
+		if code != 0 || !strings.Contains(out, want) {
+			t.Errorf("%d: %s%s: want %q", code, out, errs, want)
 		}
 	}
 
@@ -137,11 +161,12 @@ func TestServingCases(t *testing.T) {
 	var logged struct {
 		Requests []map[string]any
 		Summary  map[string]any
+		Notes    []string
 	}
 	if err := json.Unmarshal([]byte(out), &logged); code != 0 || err != nil {
 		t.Fatalf("%d: %v, %s", code, err, errs)
 	}
-	if s := logged.Summary; s["rows"] != 2.0 || len(logged.Requests) != 2 || s["error_to_expect"] == "" || s["factors_of_other"] != nil {
+	if s := logged.Summary; s["rows"] != 2.0 || len(logged.Requests) != 2 || s["error_to_expect"] == "" || s["factors_of_other"] != nil || logged.Notes == nil {
 		t.Errorf("%v", s)
 	}
 

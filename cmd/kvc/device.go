@@ -26,6 +26,13 @@ func (f *deviceFlags) add(fs *pflag.FlagSet) {
 		"seed of the order in which the PTX machine runs blocks and warps; 0: in order, one after the other")
 }
 
+// optional is called after add where kernels run only with --device.
+func (f *deviceFlags) optional(fs *pflag.FlagSet) {
+	for _, name := range []string{"checks", "shuffle"} {
+		needs(fs, name, "device")
+	}
+}
+
 // allChecks lists the checkers of the PTX machine, with commas.
 func allChecks() string { return ptx.AllChecks().String() }
 

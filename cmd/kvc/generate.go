@@ -108,6 +108,7 @@ With --device it runs on the CUDA engine, which gives the same logits, to the bi
 	b.addMetric()
 	b.addWindow()
 	f.engine.device.add(fs)
+	f.engine.device.optional(fs)
 	fs.Var(&f.steps, "steps", "most rows of the memory ledger to print, or all (default 30)")
 	fs.BoolVar(&f.asJSON, "json", false, "print the result as JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return f.run(cmd, b.apply) }

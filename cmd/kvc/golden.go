@@ -73,6 +73,7 @@ the reference engine or, with --device, on the CUDA engine, which does not run a
 		},
 	}
 	engine.device.add(cmd.Flags())
+	engine.device.optional(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the results as JSON")
 	return cmd
 }

@@ -90,7 +90,7 @@ attention head, and always whole blocks, which other requests can then use.`,
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	wrongUse(root)
-	checkedOutputs(root)
+	checked(root)
 	completed(root)
 	readableHelp(root)
 	return root
@@ -108,6 +108,9 @@ func wrongUse(cmd *cobra.Command) {
 		}
 	case cmd.HasSubCommands() && cmd.Args == nil:
 		cmd.Args = cobra.NoArgs
+	}
+	if !cmd.Runnable() { // cobra would print the help whatever the arguments
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {

@@ -17,6 +17,7 @@ func addObjectives(fs *pflag.FlagSet, slo *stats.SLO) {
 	fs.DurationVar(&slo.TPOT, "slo-tpot", 0, "objective: `time` for each output token after the first, on average")
 	fs.DurationVar(&slo.E2E, "slo-e2e", 0, "objective: `time` from arrival to the last token")
 	fs.Float64Var(&slo.Part, "slo-attainment", stats.DefaultPart, "`fraction` of the requests that must meet the objectives")
+	needs(fs, "slo-attainment", "slo-ttft", "slo-tpot", "slo-e2e")
 }
 
 // checkObjectives refuses invalid objectives.

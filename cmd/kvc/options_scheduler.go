@@ -9,6 +9,7 @@ import (
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
+	"kvcompress/sim/sweep"
 )
 
 // schedulerFlags say which server's scheduler is simulated, and its limits.
@@ -115,4 +116,31 @@ func (f *schedulerFlags) memory(scheduler sim.Scheduler) cost.Engine {
 		return cost.KVCompress
 	}
 	return cost.VLLMV1
+}
+
+// checkLimits refuses limits with which vLLM does not start. of says what they are of, such as a
+// card; it may be "".
+func checkLimits(of string, seqs, tokens int) error {
+	if seqs <= tokens {
+		return nil
+	}
+	if of != "" {
+		of += ": "
+	}
+	return usagef("%smax_num_batched_tokens %d is less than max_num_seqs %d, with which vLLM does not start: want max_num_batched_tokens of at least %d, or max_num_seqs of at most %d",
+		of, tokens, seqs, seqs, tokens)
+}
+
+// checkPointLimits is checkLimits for the points of a sweep.
+func checkPointLimits(s *sweep.Settings, points []sweep.Point) error {
+	for _, p := range points {
+		card, err := catalog.FindCard(p.Card)
+		if err != nil {
+			return usageError{err}
+		}
+		if err := checkLimits(p.Card, p.MaxNumSeqs, s.Limits(p, card).MaxNumBatchedTokens); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -45,28 +45,14 @@ func kindOf(f *pflag.Flag) outputKind {
 	return ""
 }
 
-// checkedOutputs makes the command and its subcommands check, before they begin, that their
-// outputs can be written and would not overwrite their inputs or each other.
-func checkedOutputs(cmd *cobra.Command) {
-	if work := cmd.RunE; work != nil {
-		cmd.RunE = func(cmd *cobra.Command, args []string) error {
-			if err := checkOutputs(cmd, args); err != nil {
-				return err
-			}
-			return work(cmd, args)
-		}
-	}
-	for _, sub := range cmd.Commands() {
-		checkedOutputs(sub)
-	}
-}
-
 // namedOutput is a flag and the path that it names.
 type namedOutput struct {
 	flag, path string
 	kind       outputKind
 }
 
+// checkOutputs returns an error if an output cannot be written, or would overwrite an input or
+// another output.
 func checkOutputs(cmd *cobra.Command, args []string) error {
 	var outputs []namedOutput
 	words := slices.Clone(args)

@@ -131,8 +131,13 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 	if len(f.loads) > 1 || len(f.concurrency) > 1 {
 		return usagef("--load and --concurrency: kvc plan compares ways to serve one load; kvc sweep takes several")
 	}
-	if f.replicas < 0 || f.replicas > sim.MaxReplicas || f.most < 1 || f.most > sim.MaxReplicas {
-		return usagef("--replicas and --max-replicas: want 1 to %d", sim.MaxReplicas)
+	switch changed := cmd.Flags().Changed; {
+	case f.replicas < 0 || f.replicas > sim.MaxReplicas:
+		return usagef("--replicas %d: want 1 to %d, or 0 for the fewest that meet the objectives", f.replicas, sim.MaxReplicas)
+	case f.most < 1 || f.most > sim.MaxReplicas:
+		return usagef("--max-replicas %d: want 1 to %d", f.most, sim.MaxReplicas)
+	case f.replicas > 0 && changed("max-replicas"):
+		return usagef("--max-replicas and --replicas exclude each other: --replicas %d is the number of every candidate, and none is searched for", f.replicas)
 	}
 	if f.disaggregate {
 		f.prefill, f.decode = []int{1}, []int{1} // placeholders: the numbers are searched
@@ -184,6 +189,11 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	of := func(p *sweep.Point) *sweep.Projector { return projectors[own && p.Compression.Enabled()] }
+	for i := range points {
+		if err := checkPointLimits(&of(&points[i]).Settings, points[i:i+1]); err != nil {
+			return err
+		}
+	}
 	q := plan.Question{Objectives: f.settings.SLO, Replicas: f.replicas, Most: f.most}
 	if !q.Objectives.Set() && q.Replicas == 0 {
 		q.Replicas = 1

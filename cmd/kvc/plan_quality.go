@@ -43,6 +43,7 @@ func (q *qualityFlags) add(fs *pflag.FlagSet) {
 	fs.Float64Var(&q.least, "min-quality", 0, "`fraction` of the full cache's score, in (0, 1], that a candidate must keep; needs --quality")
 	fs.StringVar(&q.file, "quality", "", "`file` with the output of kvc bench --json, or longctx_bench:MODEL for the published scores of a model")
 	fs.StringVar(&q.mode, "quality-mode", "", "mode of the scores: query-aware or query-agnostic (default: for each candidate the mode in which it keeps less)")
+	needs(fs, "quality-mode", "quality")
 }
 
 // ofBench is the value of --compression that stands for every method of the bench at each of its

@@ -12,11 +12,14 @@ import (
 	"kvcompress/kernels/ptx"
 )
 
-// addFindings defines --findings, --suppress and --allow-same-value.
-func addFindings(fs *pflag.FlagSet, o *ptx.Options) {
-	fs.IntVar(&o.MaxFindings, "findings", 100, "end a launch after `N` different findings")
+// addRun defines the flags of a run of the PTX machine: what it reports, and when it ends.
+func addRun(fs *pflag.FlagSet, o *ptx.Options) {
+	o.MaxFindings = 100
+	fs.Var(positive[int]{&o.MaxFindings}, "findings", "end a launch after `N` different findings")
 	fs.Var(&suppressions{&o.Suppress}, "suppress", "ignore findings, `KIND[@FILE[:LINE]]`, such as race@scan.cu:88 or any@vendor.cuh; may be repeated")
 	fs.BoolVar(&o.SameValueStores, "allow-same-value", false, "do not report unordered stores of equal values to the same address as races")
+	fs.BoolVar(&o.AllowApprox, "allow-approx", false, "run what a GPU may compute otherwise")
+	fs.Var(positive[int64]{&o.Budget}, "budget", "`instructions` of warps after which a kernel is taken to be endless (default 2^34)")
 }
 
 // suppressions is the value of --suppress, which may be given several times.

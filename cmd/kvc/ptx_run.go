@@ -102,10 +102,11 @@ argument's index from 0 or by the parameter's name. Bits must be equal unless --
 	fs.Uint64Var(&flags.tolerance.ULP, "ulp", 0, "let floats differ by that many `steps` of their type")
 	fs.Float64Var(&flags.tolerance.Rel, "rtol", 0, "let floats differ by `R` times the expected one")
 	fs.Float64Var(&flags.tolerance.Abs, "atol", 0, "let floats differ by `A` more")
+	for _, name := range []string{"ulp", "rtol", "atol"} {
+		needs(fs, name, "expect")
+	}
 	flags.device.add(fs)
-	addFindings(fs, &flags.device.options)
-	fs.BoolVar(&flags.device.options.AllowApprox, "allow-approx", false, "run what a GPU may compute otherwise")
-	fs.Int64Var(&flags.device.options.Budget, "budget", 0, "`instructions` of warps after which a kernel is taken to be endless (default 2^34)")
+	addRun(fs, &flags.device.options)
 	fs.BoolVar(&flags.json, "json", false, "print the result as JSON")
 	if err := flags.device.complete(cmd); err != nil {
 		panic(err) // cannot happen: the flag is defined above

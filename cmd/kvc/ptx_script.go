@@ -53,10 +53,8 @@ script cannot be run; files are written only if all went well.`,
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	device.add(fs)
-	addFindings(fs, &device.options)
-	fs.BoolVar(&device.options.AllowApprox, "allow-approx", false, "run what a GPU may compute otherwise")
-	fs.Int64Var(&device.options.Budget, "budget", 0, "`instructions` of warps after which a kernel is taken to be endless (default 2^34)")
-	fs.Int64Var(&device.options.MemoryLimit, "memory", device.options.MemoryLimit, "`bytes` that all buffers may have together")
+	addRun(fs, &device.options)
+	fs.Var(positive[int64]{&device.options.MemoryLimit}, "memory", "`bytes` that all buffers may have together")
 	fs.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	if err := device.complete(cmd); err != nil {
 		panic(err) // cannot happen: the flag is defined above

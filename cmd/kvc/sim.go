@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,6 +104,7 @@ server, and the error to expect. docs/cost-model.md has the model and its accura
 	flags.StringVar(&f.cases, "cases", "", "in place of --requests, a CSV `file` of runs to project and compare")
 	flags.StringVar(&f.profile, "profile", "", "`file` that kvc calibrate wrote, or the shipped fits to a server: vllm-v1, vllm-v0, sglang or trtllm")
 	flags.IntVar(&f.gpuBlocks, "num-gpu-blocks", 0, "with --cases and a log of measured requests, number of `blocks` of 16 tokens that the server printed; 0 is the number that fits")
+	needs(flags, "num-gpu-blocks", "cases")
 	flags.StringVar(&f.plot, "plot", "", "with --cases, draw measured and projected values to a .png or .svg `file`")
 	flags.BoolVar(&f.asJSON, "json", false, "print the projection as JSON")
 	flags.BoolVar(&f.check, "check", false, "check that every step keeps the scheduler's invariants of time, blocks and tokens")
@@ -302,7 +304,8 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	if !d.Compresses() {
 		schedule = sim.Schedule{}
 	}
-	if err := errors.Join(d.Validate(), o.Limits.Validate(), schedule.Validate()); err != nil {
+	// Each has bounds of the limits, those of the deployment are the narrower ones.
+	if err := cmp.Or(d.Validate(), o.Limits.Validate(), schedule.Validate(), checkLimits("", o.Limits.MaxNumSeqs, o.Limits.MaxNumBatchedTokens)); err != nil {
 		return usageError{err}
 	}
 	cfg := d.Config()

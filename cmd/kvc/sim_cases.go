@@ -202,6 +202,9 @@ func (f *simFlags) runMemoryCases(cmd *cobra.Command, text []byte, name string) 
 	}
 	cases := make([]*cost.MemoryCase, len(list))
 	for i, m := range list {
+		if err := checkLimits(fmt.Sprintf("%s:%d", name, m.Line), m.MaxSeqs, m.MaxTokens); err != nil {
+			return err
+		}
 		cases[i] = cost.NewMemoryCase(m)
 	}
 	summary := cost.SummarizeMemory(cases)

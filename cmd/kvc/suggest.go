@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -12,19 +11,6 @@ import (
 	"kvcompress/ref"
 	"kvcompress/sim"
 )
-
-// flagError adds to the error about an unknown flag which one may be meant.
-func flagError(cmd *cobra.Command, err error) error {
-	var unknown *pflag.NotExistError
-	if errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "" {
-		var names []string
-		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-		if name := near.Name(unknown.GetSpecifiedName(), names); name != "" {
-			err = fmt.Errorf("%w: did you mean --%s?", err, name)
-		}
-	}
-	return usageError{err}
-}
 
 // commandError adds to the error about an unknown command which one may be meant.
 func commandError(cmd *cobra.Command, args []string, err error) error {

@@ -105,7 +105,8 @@ which takes I from JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID) and -o DIR on a 
 disk. kvc sweep merge DIR joins their files. A shard that was stopped is resumed by the
 same command. docs/planning.md has manifests.
 
-Exit code 2 if no point can be projected, for example if the model fits none of the cards.
+Exit code 2 if no point has a result: the model fits none of the cards, say, or with
+--max-load no point meets the objectives at any load.
 Ctrl-C prints the finished outcomes, marked partial, and writes no file: exit code 130.`,
 		Example: `  kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4,h100 --compression none,rate:0.5,rate:0.25
   kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4 --memory 0.7,0.8,0.9 --max-num-seqs 16,64,256 --html sweep.html
@@ -486,7 +487,7 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := f.checkMethods(cmd, points); err != nil {
+	if err := cmp.Or(f.checkMethods(cmd, points), checkPointLimits(&f.settings, points)); err != nil {
 		return err
 	}
 	if f.settings.Engine = f.engine.memory(f.settings.Scheduler); f.settings.Engine == "" {
@@ -551,18 +552,24 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 	if runErr != nil {
 		return interrupted(runErr, printedBefore+", and no file is written")
 	}
-	return noneProjected(outcomes)
+	return withoutResult(outcomes)
 }
 
-// noneProjected returns an error if no point could be projected.
-func noneProjected(outcomes []sweep.Outcome) error {
+// withoutResult returns an error if no point has a result: none could be projected or, with
+// --max-load, the objectives are met at no load.
+func withoutResult(outcomes []sweep.Outcome) error {
+	projected := false
 	for i := range outcomes {
-		if outcomes[i].Error == "" || outcomes[i].Metrics.Finished > 0 {
+		if outcomes[i].Error == "" {
 			return nil
 		}
+		projected = projected || outcomes[i].Metrics.Finished > 0
 	}
-	if len(outcomes) == 0 {
+	switch {
+	case len(outcomes) == 0:
 		return nil
+	case projected:
+		return errors.New("no point has a load that meets the objectives: want looser ones, faster cards or shorter requests")
 	}
 	return fmt.Errorf("no point could be projected, the first because %s", strings.TrimPrefix(outcomes[0].Error, "sim: "))
 }
@@ -864,7 +871,7 @@ func (o *sweepOutput) noFiles() { o.html, o.csvFile, o.figure = "", "", "" }
 // print marks the Pareto front, prints the outcomes and writes the files that the flags name.
 func (o *sweepOutput) print(cmd *cobra.Command, in *sweepInputs, points int, outcomes []sweep.Outcome) error {
 	sweep.MarkPareto(outcomes, report.LatencyOf(o.latency))
-	s := &report.Sweep{Inputs: in.list(), Points: points, Outcomes: outcomes, SLO: in.Settings.SLO, Latency: o.latency, Searched: in.MaxLoad, MaxModelLen: in.Settings.MaxModelLen,
+	s := &report.Sweep{Inputs: in.list(), Points: points, Outcomes: outcomes, SLO: in.Settings.SLO, Latency: o.latency, Engine: string(in.Settings.Scheduler), Searched: in.MaxLoad, MaxModelLen: in.Settings.MaxModelLen,
 		Footer: newFooter(in.Command),
 	}
 	for _, f := range []struct {

@@ -22,7 +22,8 @@ func newSweepMergeCmd() *cobra.Command {
 		Long: `Merge reads the files that the shards of a sweep have written, checks that they are of
 the same sweep and that every point is there, and prints what one machine would have
 printed. If points are missing it says which shards lack them: exit code 2. With
---partial it prints the outcomes that there are, unfinished shards included.`,
+--partial it prints the outcomes that there are, unfinished shards included. Exit code 2
+also if no point has a result, as in kvc sweep.`,
 		Example: `  kvc sweep merge results --html sweep.html
   kvc sweep merge results/shard-*.jsonl --json`,
 		Args: cobra.MinimumNArgs(1),
@@ -65,7 +66,7 @@ func runMerge(cmd *cobra.Command, args []string, out *sweepOutput, partial bool)
 	if missing != nil {
 		return missing
 	}
-	return noneProjected(merged.Items)
+	return withoutResult(merged.Items)
 }
 
 // shardFiles returns the result files that are named, or those of a job in a folder; with

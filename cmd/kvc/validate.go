@@ -130,6 +130,10 @@ Exit code 1 if anything disagrees, 2 if something cannot be read.`,
 	fs.Float64Var(&flags.least, "least", 0, "with --mutate, fail if less than this `fraction` of the faults is noticed, not counting those guessed to be equivalent")
 	fs.StringVar(&flags.cases, "cases", "", "compare with recorded decisions and results of other implementations, a JSON `file` or a folder of them")
 	fs.BoolVar(&flags.asJSON, "json", false, "print the results as JSON")
+	needs(fs, "seed", "random", "mutate")
+	needs(fs, "method", "random", "mutate")
+	needs(fs, "complete", "coverage")
+	needs(fs, "least", "mutate")
 	return cmd
 }
 
@@ -163,9 +167,6 @@ func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error
 	if len(names) > 0 {
 		asked = append(asked, "traces")
 	}
-	if flags.complete && !flags.coverage {
-		return usageError{errors.New("--complete goes with --coverage")}
-	}
 	if flags.coverage {
 		asked = append(slices.DeleteFunc(asked, func(s string) bool { return s == "--random" || s == "traces" }), "--coverage")
 	}
@@ -177,12 +178,6 @@ func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error
 	}
 	if err := checkTolerance(&flags.tolerance); err != nil {
 		return err
-	}
-	if cmd.Flags().Changed("method") && !cmd.Flags().Changed("random") && !cmd.Flags().Changed("mutate") {
-		return usageError{errors.New("--method goes with --random: a trace's options say its method")}
-	}
-	if cmd.Flags().Changed("least") && !cmd.Flags().Changed("mutate") {
-		return usageError{errors.New("--least goes with --mutate")}
 	}
 	if cmd.Flags().Changed("mutate") {
 		return validateMutate(cmd, flags)

@@ -123,7 +123,7 @@ func TestValidateRandomMethod(t *testing.T) {
 	for args, want := range map[string]string{
 		"--random 1 --method quest":  "cannot run",
 		"--random 1 --method nobody": "there is no method",
-		"story --method razor":       "--method goes with --random",
+		"story --method razor":       "--method has no effect without --random",
 	} {
 		if _, stderr := exits(t, exitUsage, "validate --device ptx "+args); !strings.Contains(stderr, want) {
 			t.Errorf("%s: %s", args, stderr)

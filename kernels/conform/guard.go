@@ -38,7 +38,7 @@ func guarded(o *Op) *Op {
 		fmt.Fprintf(&b, "@!%%a%d bra KEEP;\n%s\nKEEP:", g, body)
 	}
 	return &Op{
-		Name: o.Name + " under a guard", Chapter: o.Chapter, Target: o.Target, group: 1,
+		Name: o.Name + " under a guard", Chapter: o.Chapter, Target: o.Target, ISA: o.ISA, group: 1,
 		in: append(o.in[:g:g], "pred"), out: o.out, declare: o.declare, body: b.String(),
 		rows: func(r *rand.Rand) [][]uint64 {
 			all := o.rows(r)

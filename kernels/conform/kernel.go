@@ -18,7 +18,7 @@ func stride(types []string) int {
 	return slot * n
 }
 
-// ISA is the PTX version of the modules.
+// ISA is the PTX version of the modules, except those of forms that need a higher one.
 const ISA = "7.8"
 
 // A Module is PTX text with the kernels of several forms.
@@ -28,12 +28,15 @@ type Module struct {
 	ops  []*Op
 }
 
-// Modules returns the modules for the forms: one per chapter and architecture.
+// Modules returns the modules for the forms: one per chapter, architecture and PTX version.
 func Modules(ops []*Op) []*Module {
 	var order []string
 	by := map[string]*Module{}
 	for _, o := range ops {
 		name := o.Chapter + "_" + o.Target + ".ptx"
+		if o.ISA != "" {
+			name = o.Chapter + "_" + o.Target + "_ptx" + o.ISA + ".ptx"
+		}
 		if by[name] == nil {
 			by[name] = &Module{Name: name}
 			order = append(order, name)
@@ -59,10 +62,14 @@ func (o *Op) entry() string {
 	}, o.Name)
 }
 
-// moduleText returns the PTX of forms with the same architecture.
+// moduleText returns the PTX of forms with the same architecture and PTX version.
 func moduleText(ops []*Op) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, ".version %s\n.target %s\n.address_size 64\n", ISA, ops[0].Target)
+	isa := ISA
+	if ops[0].ISA != "" {
+		isa = ops[0].ISA
+	}
+	fmt.Fprintf(&b, ".version %s\n.target %s\n.address_size 64\n", isa, ops[0].Target)
 	for _, o := range ops {
 		o.writeKernel(&b)
 	}

@@ -10,10 +10,12 @@ type Op struct {
 	// Name identifies the form: "add.rn.f32", "shl.b32 by an immediate". Names are unique.
 	Name string
 	// Chapter is a short name for the form's chapter in the manual: "integer", "extended", "bits", "float",
-	// "half", "compare", "logic", "convert", "memory", "atomic", "warp", "flow", "operand".
+	// "half", "narrow", "compare", "logic", "convert", "memory", "atomic", "warp", "flow", "operand".
 	Chapter string
 	// Target is the lowest architecture that has the form: "sm_80", "sm_90".
 	Target string
+	// ISA is the lowest PTX version that has the form, if it is higher than the constant ISA; else it is empty.
+	ISA string
 
 	in, out []string // types of the registers %a0, %a1, … and %d0, %d1, …
 	module  string   // PTX before the kernel: variables, functions
@@ -109,6 +111,7 @@ func Ops() []*Op {
 		{"bits", bitOps()},
 		{"float", floatOps()},
 		{"half", halfOps()},
+		{"narrow", narrowOps()},
 		{"compare", compareOps()},
 		{"logic", logicOps()},
 		{"convert", convertOps()},

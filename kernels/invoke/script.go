@@ -376,7 +376,9 @@ func (p *scriptParser) expect(words []string) (action, error) {
 			s.mask = value
 			_, _, err = splitFile(value)
 		case "ulp":
-			s.tolerance.ULP, err = strconv.ParseUint(value, 0, 63)
+			if s.tolerance.ULP, err = strconv.ParseUint(value, 0, 63); err != nil {
+				err = fmt.Errorf("want an integer from 0 to %d", math.MaxInt64)
+			}
 		case "rtol":
 			s.tolerance.Rel, err = parseTolerance(value)
 		case "atol":

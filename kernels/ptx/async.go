@@ -27,16 +27,17 @@ func (c *copyOp) addressed(e *entry, id int32) bool {
 // pendingCopy is a cp.async by lanes with the same number of committed groups, from one allocation. It has
 // not arrived in the lanes of mask.
 type pendingCopy struct {
-	in    *instr
-	mask  uint32
-	group uint32 // how many groups its lanes had committed before
-	mem   unsafe.Pointer
-	base  uint64 // an address a of from is at mem + a - base
-	rows  bool   // all 32 lanes, with contiguous sources and contiguous destinations
-	short bool   // use n, the number of bytes read; the rest of the destination is zeroed
-	from  [warpSize]uint64
-	to    [warpSize]uint64 // in shared memory
-	n     [warpSize]uint8
+	in     *instr
+	mask   uint32
+	group  uint32 // how many groups its lanes had committed before
+	number uint64 // of the copies that the warp has issued in the block
+	mem    unsafe.Pointer
+	base   uint64 // an address a of from is at mem + a - base
+	rows   bool   // all 32 lanes, with contiguous sources and contiguous destinations
+	short  bool   // use n, the number of bytes read; the rest of the destination is zeroed
+	from   [warpSize]uint64
+	to     [warpSize]uint64 // in shared memory
+	n      [warpSize]uint8
 }
 
 // asyncCopy issues cp.async. Both addresses are checked at issue.
@@ -219,6 +220,8 @@ func (w *warp) newCopy() *pendingCopy {
 	if n := len(w.spare) - 1; n >= 0 {
 		p, w.spare = w.spare[n], w.spare[:n]
 	}
+	p.number = w.issues
+	w.issues++
 	w.pending = append(w.pending, p)
 	return p
 }
@@ -227,7 +230,7 @@ func (w *warp) newCopy() *pendingCopy {
 func (w *warp) forgetCopies() {
 	w.spare = append(w.spare, w.pending...)
 	w.pending, w.issued, w.ownCommits = w.pending[:0], nil, false
-	w.commits = [warpSize]uint32{}
+	w.commits, w.issues = [warpSize]uint32{}, 0
 }
 
 // asyncWaitAll commits and performs all copies.

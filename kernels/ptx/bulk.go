@@ -90,21 +90,21 @@ func (c *bulkCopy) look() (whole bool, err error) {
 	return true, nil
 }
 
-// land performs the copies of a barrier if no arrival is pending and the copies have as many bytes as the
-// phase still expects. complete reports whether the phase that the thread waits for is complete according to
+// land performs the bulk copies of a barrier and its issued asynchronous arrivals, if the phase lacks no other
+// arrival and the copies have as many bytes as it still expects. complete reports whether the phase that the thread waits for is complete according to
 // the barrier's word; land then does nothing.
 func (b *block) land(bar uint64, complete func(word uint64) bool) error {
-	if len(b.bulk) == 0 || bar+8 > uint64(len(b.shared)) || bar%8 != 0 {
+	if bar+8 > uint64(len(b.shared)) || bar%8 != 0 {
 		return nil
 	}
 	word := (*uint64)(unsafe.Pointer(&b.shared[bar]))
 	state := unpackMbarrier(*word)
-	if state.pending != 0 || state.tx <= 0 || complete(*word) {
+	if state.tx < 0 || complete(*word) || state.pending > b.issuedArrivals(bar) {
 		return nil
 	}
 	left := state.tx
 	for i := range b.bulk {
-		if c := &b.bulk[i]; c.bar == bar {
+		if c := &b.bulk[i]; c.bar == bar && state.tx > 0 {
 			if left -= int64(c.size); left < 0 {
 				return c.w.errorf(c.in, 1<<c.lane, "with this copy of %d bytes the barrier gets %d more than its phase expects", c.size, -left)
 			}
@@ -113,16 +113,22 @@ func (b *block) land(bar uint64, complete func(word uint64) bool) error {
 	if left > 0 {
 		return nil // some copies are not issued yet
 	}
-	for i := range b.bulk {
-		if c := &b.bulk[i]; c.bar == bar {
-			if err := c.arrive(); err != nil {
-				return err
+	if state.tx > 0 {
+		for i := range b.bulk {
+			if c := &b.bulk[i]; c.bar == bar {
+				if err := c.arrive(); err != nil {
+					return err
+				}
 			}
 		}
+		b.bulk = slices.DeleteFunc(b.bulk, func(c bulkCopy) bool { return c.bar == bar })
 	}
-	b.bulk = slices.DeleteFunc(b.bulk, func(c bulkCopy) bool { return c.bar == bar })
-	state.tx = 0
+	if err := b.performArrivals(bar, state.pending); err != nil {
+		return err
+	}
+	state.tx, state.pending = 0, 0
 	*word = state.next().pack()
+	b.endPhase(bar)
 	return nil
 }
 
@@ -143,7 +149,7 @@ func (c *bulkCopy) arrive() error {
 		var addr [warpSize]uint64
 		addr[c.lane] = c.bar
 		return checks.access(&access{
-			w: w, in: c.in, space: spaceShared, kind: accessAtomic, sem: semRelease, size: 8, mask: p.mask, addr: &addr, copy: p,
+			w: w, in: c.in, space: spaceShared, kind: accessAtomic, sem: semRelease, arrival: true, size: 8, mask: p.mask, addr: &addr, copy: p,
 		})
 	}
 	return nil
@@ -170,18 +176,17 @@ func (d *decoder) decodeBulk() error {
 	if d.take("multicast::cluster") {
 		return d.errorf("%s: clusters are not supported", d.in.op)
 	}
-	ops := d.s.operands
-	want := 4
-	if d.take("L2::cache_hint") {
-		want = 5
+	if err := d.dropPolicy(); err != nil {
+		return err
 	}
-	if len(ops) != want {
-		return d.errorf("%s has %d operands, not %d", d.in.op, want, len(ops))
+	ops, err := d.operands(4)
+	if err != nil {
+		return err
 	}
 	c := &copyOp{
 		to:   memOp{space: spaceShared, kind: accessStore, n: 1, size: bulkUnit},
 		from: memOp{space: spaceGlobal, kind: accessLoad, n: 1, size: bulkUnit},
-		bulk: &bulkOp{bar: memOp{space: spaceShared, kind: accessAtomic, sem: semRelaxed, n: 1, size: 8}},
+		bulk: &bulkOp{bar: memOp{space: spaceShared, kind: accessAtomic, sem: semRelaxed, n: 1, size: 8, arrival: true}},
 	}
 	for _, end := range []struct {
 		o   operand
@@ -195,16 +200,10 @@ func (d *decoder) decodeBulk() error {
 		*end.imm = d.in.imm
 	}
 	first := len(d.in.uses)
-	var err error
 	if c.bulk.size, err = d.src(ops[2], b32); err != nil {
 		return err
 	}
 	d.need(first)
-	if want == 5 {
-		if _, err := d.src(ops[4], b64); err != nil {
-			return err
-		}
-	}
 	d.in.copy, d.in.kind, d.in.run = c, kindRun, asyncBulk
 	return d.push()
 }

@@ -277,7 +277,7 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 	}
 	r, ra := c.races, &c.looked
 	strong := a.kind == accessAtomic || a.sem != semWeak
-	*ra = raceAccess{addr: a.addr, base: base, mask: mask, size: a.size, floor: r.launch, values: a, same: a.same, row: a.row, nc: a.in.nonCoherent(), grid: al != nil && r.grid != nil}
+	*ra = raceAccess{addr: a.addr, base: base, mask: mask, size: a.size, floor: r.launch, values: a, same: a.same, row: a.row, nc: a.in.nonCoherent(), arrival: a.arrival, grid: al != nil && r.grid != nil}
 	if al == nil {
 		ra.floor = r.block
 	}

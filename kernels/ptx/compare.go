@@ -254,6 +254,19 @@ func slct[T unsignedInt, C int32 | float32](p unsafe.Pointer, w *warp, in *instr
 	}
 }
 
+// slctFlushed is slct.ftz: a negative subnormal counts as zero.
+func slctFlushed[T unsignedInt](p unsafe.Pointer, w *warp, in *instr) {
+	d, a, b := operands2[T](p, w, in)
+	c := row[float32](w.regs, in.c)
+	for i := range d {
+		if c[i] > -0x1p-126 {
+			d[i] = a[i]
+		} else {
+			d[i] = b[i]
+		}
+	}
+}
+
 func (w *warp) predA(in *instr) uint32 { return w.preds[in.a] ^ -uint32(in.imm&1) }
 
 func (w *warp) predB(in *instr) uint32 { return w.preds[in.b] ^ -uint32(in.imm>>1&1) }

@@ -10,6 +10,9 @@ func decodeAtom(d *decoder) error {
 	m.space, _ = d.takeSpace()
 	d.takeOrder(m)
 	d.takeHints()
+	if err := d.dropPolicy(); err != nil {
+		return err
+	}
 	d.take("noftz")
 	opNames := []string{"and", "or", "xor", "exch", "cas", "add", "inc", "dec", "min", "max"}
 	i := d.takeOne(opNames...)
@@ -81,8 +84,7 @@ func decodeAtom(d *decoder) error {
 func decodePrefetch(d *decoder) error {
 	m := &memOp{}
 	m.space, _ = d.takeSpace()
-	d.takeHints()
-	if d.takeOne("L1", "L2") < 0 && d.s.op != "applypriority" {
+	if d.takeOne("L1", "L2", "L2::evict_last", "L2::evict_normal") < 0 && d.s.op != "applypriority" {
 		return d.unsupported()
 	}
 	if len(d.s.operands) == 0 {
@@ -152,6 +154,9 @@ func decodeCp(d *decoder) error {
 		return d.unsupported()
 	}
 	d.takeHints()
+	if err := d.dropPolicy(); err != nil {
+		return err
+	}
 	if d.takeOne("shared", "shared::cta") < 0 || !d.take("global") {
 		return d.unsupported()
 	}

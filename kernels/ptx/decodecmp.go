@@ -230,6 +230,7 @@ func decodeSelp(d *decoder) error {
 }
 
 func decodeSlct(d *decoder) error {
+	ftz := d.take("ftz")
 	t, err := d.takeType()
 	if err != nil {
 		return err
@@ -244,6 +245,16 @@ func decodeSlct(d *decoder) error {
 		f = map[uint8]aluFunc{16: slct[uint16, int32], 32: slct[uint32, int32], 64: slct[uint64, int32]}[t.bits]
 	case f32:
 		f = map[uint8]aluFunc{16: slct[uint16, float32], 32: slct[uint32, float32], 64: slct[uint64, float32]}[t.bits]
+		if ftz {
+			f = map[uint8]aluFunc{16: slctFlushed[uint16], 32: slctFlushed[uint32], 64: slctFlushed[uint64]}[t.bits]
+			if err := d.inexact(flushes); err != nil {
+				return err
+			}
+			ftz = false
+		}
+	}
+	if ftz {
+		return d.unsupported()
 	}
 	return d.alu(f, t, t, t, ct)
 }

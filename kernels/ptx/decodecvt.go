@@ -1,8 +1,27 @@
 package ptx
 
+import (
+	"slices"
+	"strings"
+)
+
 // Conversions (PTX ISA §9.7.9.21).
 
+// newFormats are the floating-point formats of sm_100 and above.
+var newFormats = map[string]bool{"e2m1": true, "e2m3": true, "e3m2": true, "ue8m0": true}
+
 func decodeCvt(d *decoder) error {
+	if d.take("pack") {
+		return d.decodeCvtPack()
+	}
+	if slices.Contains(d.mod, "tf32") {
+		return d.decodeCvtTF32()
+	}
+	for _, m := range d.mod {
+		if newFormats[strings.TrimRight(m, "x24")] {
+			return d.errorf("%s: the format %s is not supported", d.in.op, m)
+		}
+	}
 	op := &cvtOp{}
 	d.in.cvt = op
 	given := d.takeOne("rn", "rz", "rm", "rp")

@@ -134,7 +134,16 @@ func decodeMinMax(d *decoder) error {
 	}
 	isMax := d.s.op == "max"
 	if !t.float() {
-		if t == u16x2 || t == s16x2 {
+		relu := d.take("relu")
+		switch {
+		case t == u16x2 && !relu, t == s16x2:
+			d.flow.spread = spreadHalves
+			return d.alu(minMaxPacked(isMax, t == s16x2, relu), t, t, t)
+		case relu && t == s32 && isMax:
+			return d.alu(maxRelu, t, t, t)
+		case relu && t == s32:
+			return d.alu(minRelu, t, t, t)
+		case relu:
 			return d.unsupported()
 		}
 		ops := minOps

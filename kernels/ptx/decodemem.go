@@ -164,7 +164,12 @@ func (d *decoder) memory(kind accessKind) (*memOp, typ, error) {
 	d.takeOrder(m)
 	m.nc = kind == accessLoad && (d.s.op == "ldu" || d.take("nc"))
 	d.takeHints()
+	if err := d.dropPolicy(); err != nil {
+		return nil, typ{}, err
+	}
 	switch {
+	case d.take("v8"):
+		return nil, typ{}, d.errorf("%s: vectors of 8 are not supported", d.in.op)
 	case d.take("v2"):
 		m.n = 2
 	case d.take("v4"):

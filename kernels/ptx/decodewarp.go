@@ -182,7 +182,9 @@ func decodeVote(d *decoder) error {
 		if err := d.memberMask(ops[2]); err != nil {
 			return err
 		}
-		d.in.kind, d.in.run = kindWarpWide, vote
+		d.in.kind, d.in.run, d.flow.spread = kindWarpWide, vote, byGroup(spreadVote)
+	} else {
+		d.flow.spread = spreadVote
 	}
 	if mode == voteBallot {
 		d.take("b32")
@@ -195,7 +197,6 @@ func decodeVote(d *decoder) error {
 		return err
 	}
 	d.in.imm = uint64(mode)
-	d.flow.spread = spreadVote
 	return d.push()
 }
 
@@ -229,7 +230,7 @@ func decodeMatch(d *decoder) error {
 	}
 	d.in.imm = uint64(mode)
 	d.in.boolOp = uint8(t.bits / 64)
-	d.in.kind, d.in.run, d.flow.spread = kindWarpWide, match, spreadWarp
+	d.in.kind, d.in.run, d.flow.spread = kindWarpWide, match, byGroup(spreadWarp)
 	return d.push()
 }
 
@@ -263,7 +264,26 @@ func decodeRedux(d *decoder) error {
 	if d.in.d, err = d.dst(ops[0], b32); err != nil {
 		return err
 	}
-	d.in.kind, d.in.run, d.flow.spread = kindWarpWide, redux, spreadWarp
+	d.in.kind, d.in.run, d.flow.spread = kindWarpWide, redux, byGroup(spreadWarp)
+	return d.push()
+}
+
+// decodeElect decodes elect.sync. The elected lane is the first of the member mask.
+func decodeElect(d *decoder) error {
+	if !d.take("sync") {
+		return d.unsupported()
+	}
+	ops, err := d.operands(2)
+	if err != nil {
+		return err
+	}
+	if err := d.memberMask(ops[1]); err != nil {
+		return err
+	}
+	if err := d.pairDst(ops[0]); err != nil {
+		return err
+	}
+	d.in.kind, d.in.run = kindWarpWide, elect
 	return d.push()
 }
 

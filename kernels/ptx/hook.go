@@ -79,6 +79,8 @@ type access struct {
 	// is issued, and for all other accesses.
 	copy *pendingCopy
 
+	arrival bool // at an mbarrier: what it releases is acquired by waits for the end of the phase
+
 	// All bytes are at offsets from to before to in the allocation or the block's shared memory. to is 0 if
 	// that is not known.
 	from, to uint64

@@ -114,32 +114,33 @@ func (w *warp) setLane(off uint32, bytes uint8, lane int, v uint64) {
 
 // memOp describes a load, store or atomic.
 type memOp struct {
-	space  space
-	kind   accessKind
-	sem    semantics
-	scope  scope
-	elem   uint8  // bytes of an element in memory
-	n      uint8  // elements: 1, 2 or 4
-	signed bool   // a load into a wider register extends the sign
-	nc     bool   // a non-coherent load
-	size   uint32 // elem·n
-	addr32 bool   // the address is in a row of 32 bits
-	call   bool   // accesses an argument or result of a call
-	hasC   bool   // an atomic with a second operand
-	addr   uint32
-	origin uint16 // of the address: its index in launch.origin, 0 if not known
-	regs   [4]memReg
-	loads  [4]loadFunc
-	stores [4]storeFunc
-	fills  [4]fillFunc
-	vector vectorFunc // moves all elements of a vector at once
-	block  blockFunc  // moves 32 lanes with contiguous addresses; nil if there is none
-	do     accessFunc
-	atomic atomFunc
-	quick  accessFunc // a faster form of atomic for all lanes; nil if there is none
-	slot   uint8      // index of what is known of the addresses (memknown.go), from 1; 0 for none
-	leads  bool       // determines that for the accesses that follow
-	flush  bool       // add.f32, which flushes subnormals in global memory
+	space   space
+	kind    accessKind
+	sem     semantics
+	scope   scope
+	elem    uint8  // bytes of an element in memory
+	n       uint8  // elements: 1, 2 or 4
+	signed  bool   // a load into a wider register extends the sign
+	nc      bool   // a non-coherent load
+	size    uint32 // elem·n
+	addr32  bool   // the address is in a row of 32 bits
+	call    bool   // accesses an argument or result of a call
+	hasC    bool   // an atomic with a second operand
+	arrival bool   // at an mbarrier
+	addr    uint32
+	origin  uint16 // of the address: its index in launch.origin, 0 if not known
+	regs    [4]memReg
+	loads   [4]loadFunc
+	stores  [4]storeFunc
+	fills   [4]fillFunc
+	vector  vectorFunc // moves all elements of a vector at once
+	block   blockFunc  // moves 32 lanes with contiguous addresses; nil if there is none
+	do      accessFunc
+	atomic  atomFunc
+	quick   accessFunc // a faster form of atomic for all lanes; nil if there is none
+	slot    uint8      // index of what is known of the addresses (memknown.go), from 1; 0 for none
+	leads   bool       // determines that for the accesses that follow
+	flush   bool       // add.f32, which flushes subnormals in global memory
 }
 
 // nonCoherent reports whether the instruction is ld.global.nc.

@@ -73,7 +73,8 @@ type block struct {
 	threads  int
 	order    [maxThreads / warpSize]int // order of the warps' turns
 
-	bulk []bulkCopy // pending bulk copies
+	bulk     []bulkCopy     // pending bulk copies
+	trailing []asyncArrival // pending cp.async.mbarrier.arrive, in order
 
 	begun  bool        // in a cooperative launch
 	checks blockChecks // of a block that waits for its turn
@@ -287,7 +288,7 @@ func (b *block) begin() {
 		b.barriers[i] = barrierState{}
 	}
 	clear(b.shared)
-	b.bulk = nil
+	b.bulk, b.trailing = nil, nil
 	for i := range b.warps {
 		b.warps[i].begin(b)
 		b.order[i] = i

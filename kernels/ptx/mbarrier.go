@@ -9,9 +9,9 @@ import (
 // mbarrier: barriers that are objects of 8 bytes in shared memory (PTX ISA §9.7.13.15). The machine's own
 // layout is, from the low end: 20 bits of pending arrivals of the current phase, 20 bits of arrivals that a
 // phase expects, 21 bits of the bytes of copies that the phase still expects (tx-count, which may be negative
-// for a while), and the number of the phase. For the checkers, init is a plain store, an arrival a releasing
-// atomic, and a wait an acquiring one. A wait never suspends: it returns at once whether the phase is
-// complete.
+// for a while), and the number of the phase. For the checkers, init is a plain store, an arrival an atomic that
+// releases at the end of the phase, and a wait a strong load that acquires what the completed phases have
+// released. A wait never suspends: it returns at once whether the phase is complete.
 
 const (
 	mbarrierCount  = 1<<20 - 1
@@ -70,11 +70,6 @@ type mbarrierOp struct {
 }
 
 func (m *mbarrierOp) run(w *warp, in *instr, mask uint32) error {
-	if m.kind == mbarrierAsync { // the arrival happens when the thread's copies have been performed
-		if err := asyncWaitAll(w, in, mask); err != nil {
-			return err
-		}
-	}
 	if m.kind == mbarrierWait || m.kind == mbarrierWaitParity {
 		return m.wait(w, in, mask)
 	}
@@ -89,7 +84,12 @@ func (m *mbarrierOp) run(w *warp, in *instr, mask uint32) error {
 			}
 			if problem != "" {
 				wrong, why = wrong|1<<lane, problem
+			} else if m.kind > mbarrierInval && (*word^old)>>mbarrierPhase != 0 {
+				w.block.endPhase(t.addr[lane] - t.base)
 			}
+		}
+		if m.kind == mbarrierAsync {
+			w.issueArrivals(in, t)
 		}
 	}
 	if err := w.resolve(in, &mem, in.imm, mask); err != nil {
@@ -106,7 +106,7 @@ func (m *mbarrierOp) run(w *warp, in *instr, mask uint32) error {
 func (m *mbarrierOp) wait(w *warp, in *instr, mask uint32) error {
 	mem, looks := m.mem, mask
 	from := w.addresses(&mem)
-	if len(w.block.bulk) > 0 {
+	if len(w.block.bulk) > 0 || len(w.block.trailing) > 0 {
 		for rest := mask; rest != 0; rest &= rest - 1 {
 			lane := bits.TrailingZeros32(rest) & 31
 			at := from[lane] + in.imm
@@ -156,6 +156,13 @@ func (m *mbarrierOp) wait(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
+// endPhase tells the checkers that a phase of a barrier is complete.
+func (b *block) endPhase(bar uint64) {
+	if c := b.launch.checks; c != nil && c.races != nil {
+		c.races.endPhase(c.races, bar)
+	}
+}
+
 // complete reports whether the phase that a lane waits for is complete.
 func (m *mbarrierOp) complete(word uint64, w *warp, lane int) bool {
 	if m.kind == mbarrierWait {
@@ -172,8 +179,14 @@ func (m *mbarrierOp) next(old uint64, w *warp, lane int) (word uint64, problem s
 		return 0, ""
 	case m.kind == mbarrierInit:
 		s = mbarrierState{pending: mbarrierCount}
-	case m.kind == mbarrierAsync && !m.noInc: // one more arrival is pending until it arrives
-		return old, ""
+	case m.kind == mbarrierAsync: // the arrival is issued
+		if !m.noInc {
+			s.pending++
+		}
+		if s.pending > mbarrierCount {
+			return old, fmt.Sprintf("%d arrivals would be pending, more than %d", s.pending, mbarrierCount)
+		}
+		return s.pack(), ""
 	}
 	if m.hasTx || m.kind == mbarrierExpectTx {
 		s.tx += int64(w.lane(m.tx, 4, lane))
@@ -301,8 +314,13 @@ func (d *decoder) mbarrierMemory(m *mbarrierOp) error {
 	m.state.sink = true
 	m.mem.space, m.mem.kind, m.mem.elem, m.mem.n, m.mem.size = spaceGeneric, accessAtomic, 8, 1, 8
 	m.mem.regs[0].sink = true
-	if m.kind <= mbarrierInval {
+	switch m.kind {
+	case mbarrierInit, mbarrierInval:
 		m.mem.kind, m.mem.sem = accessStore, semWeak
+	case mbarrierWait, mbarrierWaitParity:
+		m.mem.kind = accessLoad
+	default:
+		m.mem.arrival = true
 	}
 	if d.take("shared") || d.take("shared::cta") {
 		m.mem.space = spaceShared
@@ -327,7 +345,7 @@ func (d *decoder) asyncArrive() error {
 		return d.unsupported()
 	}
 	m := &mbarrierOp{kind: mbarrierAsync, noInc: d.take("noinc")}
-	m.mem.sem = semRelease
+	m.mem.sem = semRelaxed
 	if err := d.mbarrierMemory(m); err != nil {
 		return err
 	}

@@ -98,3 +98,87 @@ setp.ne.u32 %p1, %r20, 0; @%p1 bra END; mbarrier.inval.shared.b64 [bar]; END:`)
 		}
 	}
 }
+
+// TestMbarrierPhases checks that a wait orders only what threads did before they arrived in a completed phase.
+// Two warps wait for each other at one barrier; the first then arrives for the next phase too, before the second
+// has seen the end of this one.
+func TestMbarrierPhases(t *testing.T) {
+	const kernel = `
+.shared .align 8 .b8 bar[8];
+shl.b32 %r4, %r20, 2; mov.u32 %r5, tile; add.u32 %r4, %r4, %r5; xor.b32 %r5, %r4, 128;
+setp.ne.u32 %p1, %r20, 0; @%p1 bra READY;
+mbarrier.init.shared.b64 [bar], 64;
+READY: bar.sync 0;
+mbarrier.arrive.shared.b64 %rd4, [bar];
+WAIT1: mbarrier.test_wait.parity.shared.b64 %p1, [bar], 0; @!%p1 bra WAIT1;
+st.shared.u32 [%r4], %r20;
+mbarrier.arrive.shared.b64 %rd4, [bar];
+WAIT2: mbarrier.test_wait.parity.shared.b64 %p1, [bar], 1; @!%p1 bra WAIT2;
+ld.shared.u32 %r6, [%r5];
+st.global.u32 [%rd3], %r6;`
+	wrong := strings.Replace(kernel, "WAIT2: mbarrier.test_wait.parity.shared.b64 %p1, [bar], 1; @!%p1 bra WAIT2;", "", 1)
+	for seed := range uint64(6) {
+		opt := Options{Checks: AllChecks(), Shuffle: seed, Budget: 1 << 20}
+		out, err := launchBody(t, opt, 1, 64, kernel)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		for i := range uint32(64) {
+			if got := binary.LittleEndian.Uint32(out[4*i:]); got != i^32 {
+				t.Errorf("seed %d, thread %d: %d", seed, i, got)
+			}
+		}
+		opt.Checks.Uninit = false
+		if _, err := launchBody(t, opt, 1, 64, wrong); err == nil || !strings.Contains(err.Error(), "race: ") {
+			t.Errorf("seed %d: without the second wait: %v, want a race", seed, err)
+		}
+	}
+}
+
+// TestAsyncArrivals copies by cp.async with cp.async.mbarrier.arrive, and reports reads before the wait.
+func TestAsyncArrivals(t *testing.T) {
+	// Each thread copies its element and waits for those of all; element i becomes that of 63 - i.
+	const kernel = `
+.shared .align 8 .b8 bar[8];
+shl.b32 %r4, %r20, 2; mov.u32 %r5, tile; sub.u32 %r6, %r5, %r4; add.u32 %r6, %r6, 252; add.u32 %r4, %r4, %r5;
+setp.ne.u32 %p1, %r20, 0; @%p1 bra READY;
+mbarrier.init.shared.b64 [bar], 64;
+READY: st.global.u32 [%rd3], %r20;
+bar.sync 0;
+cp.async.ca.shared.global [%r4], [%rd3], 4;
+cp.async.mbarrier.arrive.shared.b64 [bar];
+mbarrier.arrive.shared.b64 %rd4, [bar];
+WAIT: mbarrier.try_wait.parity.shared.b64 %p1, [bar], 0; @!%p1 bra WAIT;
+ld.shared.u32 %r7, [%r6];
+st.global.u32 [%rd3+256], %r7;`
+	noInc := strings.NewReplacer("arrive.shared.b64 [bar]", "arrive.noinc.shared.b64 [bar]", "mbarrier.arrive.shared.b64 %rd4, [bar];\n", "").Replace(kernel)
+	for name, text := range map[string]string{"counted": kernel, "noinc": noInc} {
+		for seed := range uint64(4) {
+			out, err := launchBody(t, Options{Checks: AllChecks(), Shuffle: seed, Budget: 1 << 20}, 1, 64, text)
+			if err != nil {
+				t.Fatalf("%s, seed %d: %v", name, seed, err)
+			}
+			for i := range uint32(64) {
+				if got := binary.LittleEndian.Uint32(out[4*(64+i):]); got != 63-i {
+					t.Errorf("%s, seed %d, element %d: %d", name, seed, i, got)
+				}
+			}
+		}
+		for _, c := range []struct{ name, old, new, want string }{
+			{"no wait", "@!%p1 bra WAIT;\nld.shared.u32 %r7, [%r6];", "ld.shared.u32 %r7, [%r4];", "copy not awaited: ld.shared.u32"},
+			{"the wrong phase", "[bar], 0; @!%p1 bra WAIT;\nld.shared.u32 %r7, [%r6];", "[bar], 1; @!%p1 bra WAIT;\nld.shared.u32 %r7, [%r4];", "copy not awaited: ld.shared.u32"},
+			{"a copy after the arrival", "WAIT:", "cp.async.ca.shared.global [%r4], [%rd3], 4;\nWAIT:", "copy not awaited"},
+			{"a relaxed wait", "try_wait.parity.shared", "try_wait.parity.relaxed.cta.shared", "race: ld.shared.u32"},
+			{"too many arrivals expected", "[bar], 64;", "[bar], 65;", "Budget"},
+		} {
+			wrong := strings.Replace(text, c.old, c.new, 1)
+			if wrong == text {
+				t.Fatal(c.name)
+			}
+			_, err := launchBody(t, Options{Checks: AllChecks(), Budget: 1 << 17}, 1, 64, wrong)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s, %s: %v, want %q", name, c.name, err, c.want)
+			}
+		}
+	}
+}

@@ -357,7 +357,7 @@ func (w *warp) outside(in *instr, m *memOp, sp space, base uint64, mask uint32, 
 func (w *warp) check(in *instr, m *memOp, sp space, addr *[warpSize]uint64, mask uint32, a *allocation, near bool) error {
 	c := &w.access
 	c.in, c.space, c.kind, c.sem, c.scope, c.size = in, sp, m.kind, m.sem, m.scope, m.size
-	c.mask, c.addr, c.imm, c.alloc, c.copy = mask, addr, 0, a, nil
+	c.mask, c.addr, c.imm, c.alloc, c.copy, c.arrival = mask, addr, 0, a, nil, m.arrival
 	alone := a != nil || sp != spaceGlobal // the target covers all lanes
 	c.same, c.row = alone && w.target.same, alone && w.target.contiguous && mask == allLanes
 	if c.from, c.to = 0, 0; near {

@@ -12,7 +12,9 @@ var opcodes = map[string]func(d *decoder) error{
 	"popc": decodeCount, "clz": decodeCount, "bfind": decodeBfind,
 	"brev": func(d *decoder) error { return d.same1(brevOps) },
 	"bfe":  decodeBfe, "bfi": decodeBfi, "fns": decodeFns,
-	"dp4a": decodeDp4a, "dp2a": decodeDp2a,
+	"dp4a": decodeDp4a, "dp2a": decodeDp2a, "szext": decodeSzext, "bmsk": decodeBmsk,
+	"vadd2": decodeSIMD, "vsub2": decodeSIMD, "vavrg2": decodeSIMD, "vabsdiff2": decodeSIMD, "vmin2": decodeSIMD, "vmax2": decodeSIMD,
+	"vadd4": decodeSIMD, "vsub4": decodeSIMD, "vavrg4": decodeSIMD, "vabsdiff4": decodeSIMD, "vmin4": decodeSIMD, "vmax4": decodeSIMD,
 	"addc": decodeCarry, "subc": decodeCarry, "madc": decodeCarry,
 
 	"sqrt": decodeSqrtRcp, "rcp": decodeSqrtRcp, "rsqrt": decodeApprox,
@@ -34,6 +36,7 @@ var opcodes = map[string]func(d *decoder) error{
 	"bar": decodeBarrier, "barrier": decodeBarrier,
 	"mma": decodeMMA, "wmma": decodeWMMA, "mbarrier": decodeMbarrier, "ldmatrix": decodeLdmatrix,
 	"shfl": decodeShfl, "vote": decodeVote, "match": decodeMatch, "redux": decodeRedux, "activemask": decodeActivemask,
+	"elect": decodeElect, "createpolicy": decodeCreatepolicy,
 
 	"bra": decodeBranch, "brx": decodeBrx, "call": decodeCall, "ret": decodeRet, "exit": decodeExit,
 	"trap": decodeTrap, "brkpt": decodeTrap, "nanosleep": decodeNanosleep, "pmevent": decodeNanosleep,
@@ -45,13 +48,13 @@ var unsupportedOps = map[string]string{
 	"suld": "surfaces", "sust": "surfaces", "sured": "surfaces", "suq": "surfaces",
 	"wgmma": "matrix instructions", "tcgen05": "matrix instructions",
 	"stmatrix": "matrix instructions", "movmatrix": "matrix instructions",
-	"mapa": "clusters", "getctarank": "clusters", "elect": "elections of a lane",
-	"griddepcontrol": "dependent grids", "setmaxnreg": "register counts", "createpolicy": "cache policies", "discard": "discards",
+	"mapa": "clusters", "getctarank": "clusters",
+	"griddepcontrol": "dependent grids", "setmaxnreg": "register counts", "discard": "discards",
 	"tensormap": "tensor maps", "multimem": "addresses of several devices", "alloca": "allocations on the stack",
 	"stacksave": "allocations on the stack", "stackrestore": "allocations on the stack",
 	"vadd": "video instructions", "vsub": "video instructions", "vabsdiff": "video instructions", "vmin": "video instructions",
 	"vmax": "video instructions", "vshl": "video instructions", "vshr": "video instructions", "vmad": "video instructions", "vset": "video instructions",
-	"vadd2": "video instructions", "vsub2": "video instructions", "vadd4": "video instructions", "vsub4": "video instructions",
+	"vset2": "video instructions", "vset4": "video instructions",
 }
 
 func (d *decoder) same(ops map[typ]aluFunc, sources int) error {

@@ -58,6 +58,7 @@ type threadView struct {
 // place is what is published at an address: to all blocks, and to the threads of one block.
 type place struct {
 	published [toAll + 1]*view
+	arrived   [toAll + 1]*view // of an mbarrier: what the arrivals of the current phase will publish at its end
 	block     uint64           // of published[toBlock]
 	elsewhere map[uint64]*view // what is published to the threads of other blocks, by block
 }
@@ -193,8 +194,23 @@ func (p *publications) strong(r *races, places *map[uint64]*place, a *raceAccess
 			if kind == accessStore {
 				at.published[k], at.elsewhere = nil, nil
 			}
-			at.published[k] = r.join(at.published[k], t.fenced[k])
+			if a.arrival {
+				at.arrived[k] = r.join(at.arrived[k], t.fenced[k])
+			} else {
+				at.published[k] = r.join(at.published[k], t.fenced[k])
+			}
 		}
+	}
+}
+
+// endPhase publishes what the arrivals of a phase of an mbarrier have released.
+func (p *publications) endPhase(r *races, offset uint64) {
+	at := p.inShared[offset]
+	if at == nil {
+		return
+	}
+	for k, v := range at.arrived {
+		at.published[k], at.arrived[k] = r.join(at.published[k], v), nil
 	}
 }
 

@@ -217,6 +217,7 @@ type raceAccess struct {
 	values     stored // of a store
 	same, row  bool   // as in access
 	nc         bool   // a non-coherent load, which races with every write of the launch
+	arrival    bool   // as in access
 	grid       bool   // to global memory, in a cooperative launch
 	other      uint64 // of a race in a cooperative launch: the block of the earlier access
 	memory     []byte // destination of a store, if others may store the same value

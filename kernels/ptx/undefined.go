@@ -199,6 +199,21 @@ func spreadAll(w *warp, in *instr, mask, bad uint32) {
 	}
 }
 
+// byGroup applies a rule to each group of lanes that execute a .sync instruction together.
+func byGroup(rule spreadFunc) spreadFunc {
+	return func(w *warp, in *instr, mask, bad uint32) {
+		for mask != 0 {
+			group := w.group(in, mask)
+			mask &^= group
+			if bad&group != 0 {
+				rule(w, in, group, bad&group)
+			} else {
+				spreadAll(w, in, group, 0)
+			}
+		}
+	}
+}
+
 // spreadWarp is spreadAll for results that depend on all lanes.
 func spreadWarp(w *warp, in *instr, mask, bad uint32) { spreadAll(w, in, mask, mask) }
 

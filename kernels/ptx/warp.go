@@ -26,6 +26,7 @@ type warp struct {
 	pending    []*pendingCopy   // asynchronous copies that have not been performed, in order
 	issued     []*pendingCopy   // those of them issued by the current instruction
 	spare      []*pendingCopy   // unused, for reuse
+	issues     uint64           // number of copies issued in the block
 	commits    [warpSize]uint32 // number of groups of copies that each lane has committed
 	ownCommits bool             // lanes may differ in commits
 	targeted   uint32           // lanes of the copies being issued whose destination is in memory
@@ -108,8 +109,7 @@ func (w *warp) step() error {
 			w.pc++
 		case kindWarpWide:
 			if mask != 0 {
-				named := row[uint32](w.regs, in.e)[bits.TrailingZeros32(mask)&31]
-				if named&w.live&^w.active != 0 && w.converge() {
+				if w.active != w.live && w.named(in, mask)&w.live&^w.active != 0 && w.converge() {
 					executed -= int64(bits.OnesCount32(mask))
 					continue
 				}

@@ -3,39 +3,84 @@ package ptx
 import (
 	"fmt"
 	"math/bits"
+	"unsafe"
 )
 
 // Instructions by which the lanes of a warp exchange values (PTX ISA §9.7.9.6,
 // §9.7.13.9 and following).
 
-// members returns the lanes in a .sync instruction's member mask. It reports a mask that differs between
-// lanes, lacks a lane that executes the instruction, or contains a lane that has not exited and does not
-// execute it.
-func (w *warp) members(in *instr, maskRow uint32, mask uint32) (uint32, error) {
-	masks := row[uint32](w.regs, maskRow)
-	named := masks[bits.TrailingZeros32(mask)&31]
-	if !w.block.launch.checkSync {
-		return named, nil
-	}
-	for m := mask; m != 0; m &= m - 1 {
-		lane := bits.TrailingZeros32(m) & 31
-		switch {
-		case masks[lane] != named:
-			r := w.report(MaskMismatch, in, 1<<lane)
-			r.Detail = fmt.Sprintf("the mask is %#x here and %#x in lane %d", masks[lane], named, bits.TrailingZeros32(mask))
-			return named, w.block.launch.found(r)
-		case named>>lane&1 == 0:
-			r := w.report(MaskMismatch, in, 1<<lane)
-			r.Detail = fmt.Sprintf("the mask %#x leaves out lane %d, which executes it", named, lane)
-			return named, w.block.launch.found(r)
+// A .sync instruction is executed together by the lanes that name the same lanes in their member masks. There
+// may be several such groups at a time: the tiles of a warp, for example.
+
+// byGroup executes an instruction for each group of the executing lanes.
+func (w *warp) byGroup(in *instr, executing uint32, run runFunc) error {
+	for rest := executing; rest != 0; {
+		group := w.group(in, rest)
+		rest &^= group
+		if w.block.launch.checkSync {
+			if err := w.checkGroup(in, group, executing); err != nil {
+				return err
+			}
+		}
+		if err := run(w, in, group); err != nil {
+			return err
 		}
 	}
-	if missing := named & w.live &^ mask; missing != 0 {
-		r := w.report(MaskMismatch, in, mask)
-		r.Detail = fmt.Sprintf("the mask %#x names lanes that do not execute it: %#x", named, missing)
-		return named, w.block.launch.found(r)
+	return nil
+}
+
+// group returns the lanes of mask with the same member mask as the first of them.
+func (w *warp) group(in *instr, mask uint32) uint32 {
+	masks := row[uint32](w.regs, in.e)
+	if allEqual(masks) {
+		return mask
 	}
-	return named, nil
+	first := masks[bits.TrailingZeros32(mask)&31]
+	for rest := mask; rest != 0; rest &= rest - 1 {
+		if lane := bits.TrailingZeros32(rest) & 31; masks[lane] != first {
+			mask &^= 1 << lane
+		}
+	}
+	return mask
+}
+
+// named returns the lanes that the member masks of the executing lanes name.
+func (w *warp) named(in *instr, executing uint32) (lanes uint32) {
+	masks := row[uint32](w.regs, in.e)
+	if allEqual(masks) {
+		return masks[0]
+	}
+	for rest := executing; rest != 0; rest &= rest - 1 {
+		lanes |= masks[bits.TrailingZeros32(rest)&31]
+	}
+	return lanes
+}
+
+// allEqual reports whether all lanes of a row are equal: whether it equals itself, shifted by a lane.
+func allEqual(r *[warpSize]uint32) bool {
+	return *(*[warpSize - 1]uint32)(unsafe.Pointer(r)) == *(*[warpSize - 1]uint32)(unsafe.Pointer(&r[1]))
+}
+
+// checkGroup reports a member mask that leaves out a lane of its group, or names a lane that has not exited
+// and is not in the group.
+func (w *warp) checkGroup(in *instr, group, executing uint32) error {
+	masks := row[uint32](w.regs, in.e)
+	named := masks[bits.TrailingZeros32(group)&31]
+	missing, at, detail := named&w.live&^group, group, ""
+	if stray := group &^ named; stray != 0 {
+		lane := bits.TrailingZeros32(stray)
+		at, detail = 1<<lane, fmt.Sprintf("the mask %#x leaves out lane %d, which executes it", named, lane)
+	} else if other := missing & executing; other != 0 {
+		lane := bits.TrailingZeros32(other)
+		detail = fmt.Sprintf("the mask is %#x here and %#x in lane %d", named, masks[lane&31], lane)
+	} else if missing != 0 {
+		detail = fmt.Sprintf("the mask %#x names lanes that do not execute it: %#x", named, missing)
+	} else {
+		return nil
+	}
+	r := w.report(MaskMismatch, in, at)
+	r.Detail = detail
+	return w.block.launch.found(r)
 }
 
 // The modes of shfl.
@@ -49,10 +94,7 @@ const (
 // shfl follows the pseudocode of PTX ISA §9.7.9.6. A lane that reads from a lane which does not execute the
 // shuffle gets that lane's current register value; with the sync check this is an error.
 func shfl(w *warp, in *instr, mask uint32) error {
-	if _, err := w.members(in, in.e, mask); err != nil {
-		return err
-	}
-	return exchange(w, in, mask)
+	return w.byGroup(in, mask, exchange)
 }
 
 // exchange is shfl for the lanes that execute it.
@@ -118,10 +160,7 @@ const (
 )
 
 func vote(w *warp, in *instr, mask uint32) error {
-	if _, err := w.members(in, in.e, mask); err != nil {
-		return err
-	}
-	return ballot(w, in, mask)
+	return w.byGroup(in, mask, ballot)
 }
 
 // ballot is vote for the lanes that execute it.
@@ -160,10 +199,9 @@ func fill(truth bool) uint32 {
 }
 
 // match executes match.any, or match.all if in.imm is not 0.
-func match(w *warp, in *instr, mask uint32) error {
-	if _, err := w.members(in, in.e, mask); err != nil {
-		return err
-	}
+func match(w *warp, in *instr, mask uint32) error { return w.byGroup(in, mask, matchGroup) }
+
+func matchGroup(w *warp, in *instr, mask uint32) error {
 	width := uint8(4)
 	if in.boolOp != 0 {
 		width = 8
@@ -222,10 +260,9 @@ const (
 	reduxXor
 )
 
-func redux(w *warp, in *instr, mask uint32) error {
-	if _, err := w.members(in, in.e, mask); err != nil {
-		return err
-	}
+func redux(w *warp, in *instr, mask uint32) error { return w.byGroup(in, mask, reduxGroup) }
+
+func reduxGroup(w *warp, in *instr, mask uint32) error {
 	a, d := row[uint32](w.regs, in.a), row[uint32](w.regs, in.d)
 	v := a[bits.TrailingZeros32(mask)&31]
 	for m := mask & (mask - 1); m != 0; m &= m - 1 {
@@ -255,6 +292,21 @@ func redux(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
+func elect(w *warp, in *instr, mask uint32) error { return w.byGroup(in, mask, electGroup) }
+
+func electGroup(w *warp, in *instr, mask uint32) error {
+	if in.d != noPred {
+		d := row[uint32](w.regs, in.d)
+		for m := mask; m != 0; m &= m - 1 {
+			d[bits.TrailingZeros32(m)&31] = uint32(bits.TrailingZeros32(mask))
+		}
+	}
+	if in.d2 >= 0 {
+		w.set(uint32(in.d2), mask, mask&-mask)
+	}
+	return nil
+}
+
 func activemask(w *warp, in *instr, mask uint32) error {
 	d := row[uint32](w.regs, in.d)
 	for m := mask; m != 0; m &= m - 1 {
@@ -265,14 +317,12 @@ func activemask(w *warp, in *instr, mask uint32) error {
 
 // warpBarrier executes bar.warp.sync.
 func warpBarrier(w *warp, in *instr, mask uint32) error {
-	named, err := w.members(in, in.e, mask)
-	if err != nil {
-		return err
-	}
-	if c := w.block.launch.checks; c != nil {
-		c.warpSync(w, named&mask)
-	}
-	return nil
+	return w.byGroup(in, mask, func(w *warp, _ *instr, group uint32) error {
+		if c := w.block.launch.checks; c != nil {
+			c.warpSync(w, group)
+		}
+		return nil
+	})
 }
 
 // fence executes membar and fence. Memory is always in order here, so only the checkers need it.

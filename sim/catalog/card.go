@@ -86,30 +86,40 @@ func (c *Card) Validate() error {
 	return errors.Join(errs...)
 }
 
+// throughHost is the link, in bytes per second, of cards without NVLink. What one card sends another goes
+// through the host's memory, unless the machine lets cards read each other's memory over PCIe. The figure
+// is the one that NCCL assumes for cards of an AMD host (AMD_BW in src/graph/topo.h, up to NCCL 2.28).
+const throughHost = 16e9
+
+// ThroughHost reports whether the cards of a tensor-parallel group send each other's data through the
+// host, which is slower than their own links to it.
+func (c *Card) ThroughHost() bool { return c.Link > 0 && c.Link < c.Host }
+
 func gib(n float64) int64 { return int64(n * (1 << 30)) }
 
 // Cards returns the cards that are known by name, in the order in which they are listed. Bandwidth and
 // peaks are from NVIDIA's data sheets and white papers: dense, with f32 sums. Memory is the total that
 // CUDA reports, as PyTorch prints it when memory runs out, or if no such report was found, as
 // nvidia-smi shows it. The network is that of NVIDIA's DGX with the card, which has a host channel
-// adapter for each card; the host's link is PCIe with 16 lanes.
+// adapter for each card; the host's link is PCIe with 16 lanes. The link of cards without NVLink is
+// throughHost.
 func Cards() []Card {
 	const (
 		pcie4 = 32e9
 		pcie5 = 64e9
 	)
 	return append([]Card{
-		{Name: "l4", Aliases: []string{"NVIDIA L4"}, Memory: gib(22.03), Read: 300e9, Flops16: 121e12, Flops8: 242e12, Link: pcie4, Host: pcie4,
+		{Name: "l4", Aliases: []string{"NVIDIA L4"}, Memory: gib(22.03), Read: 300e9, Flops16: 121e12, Flops8: 242e12, Link: throughHost, Host: pcie4,
 			Source: "NVIDIA L4 data sheet; memory: ArcInstitute/evo2 issue 190"},
-		{Name: "a10", Aliases: []string{"NVIDIA A10", "NVIDIA A10G", "a10g"}, Memory: gib(21.99), Read: 600e9, Flops16: 125e12, Flops8: 250e12, Link: pcie4, Host: pcie4,
+		{Name: "a10", Aliases: []string{"NVIDIA A10", "NVIDIA A10G", "a10g"}, Memory: gib(21.99), Read: 600e9, Flops16: 125e12, Flops8: 250e12, Link: throughHost, Host: pcie4,
 			Source: "NVIDIA A10 data sheet (8 bits: int8); memory: CogVLM issue 236"},
 		{Name: "a100-40gb", Aliases: []string{"NVIDIA A100 40GB", "a100-40"}, Memory: gib(39.49), Read: 1555e9, Flops16: 312e12, Flops8: 624e12, Link: 300e9, Network: 25e9, Host: pcie4,
 			Source: "NVIDIA A100 data sheet (8 bits: int8), SXM"},
 		{Name: "a100-80gb", Aliases: []string{"NVIDIA A100 80GB", "a100-80", "a100"}, Memory: gib(79.15), Read: 2039e9, Flops16: 312e12, Flops8: 624e12, Link: 300e9, Network: 25e9, Host: pcie4,
 			Source: "NVIDIA A100 data sheet (8 bits: int8), SXM"},
-		{Name: "a40", Aliases: []string{"NVIDIA A40"}, Memory: gib(44.35), Read: 696e9, Flops16: 149.7e12, Flops8: 299.3e12, Link: pcie4, Host: pcie4,
+		{Name: "a40", Aliases: []string{"NVIDIA A40"}, Memory: gib(44.35), Read: 696e9, Flops16: 149.7e12, Flops8: 299.3e12, Link: throughHost, Host: pcie4,
 			Source: "NVIDIA A40 data sheet (8 bits: int8)"},
-		{Name: "l40s", Aliases: []string{"NVIDIA L40S"}, Memory: gib(44.40), Read: 864e9, Flops16: 362e12, Flops8: 733e12, Link: pcie4, Host: pcie4,
+		{Name: "l40s", Aliases: []string{"NVIDIA L40S"}, Memory: gib(44.40), Read: 864e9, Flops16: 362e12, Flops8: 733e12, Link: throughHost, Host: pcie4,
 			Source: "NVIDIA L40S data sheet; memory: that of the L40, QwenLM/Qwen3-VL issue 2097"},
 		{Name: "h100", Aliases: []string{"NVIDIA H100 80GB", "NVIDIA H100", "h100-80gb", "h100-sxm"}, Memory: gib(79.11), Read: 3350e9, Flops16: 989e12, Flops8: 1979e12, Link: 450e9, Network: 50e9, Host: pcie5,
 			Source: "NVIDIA H100 data sheet, SXM; memory: vllm-project/vllm issue 27508"},

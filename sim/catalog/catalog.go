@@ -91,6 +91,21 @@ func FindCard(name string) (Card, error) {
 	return c, nil
 }
 
+// Sizes returns the cards of which name is the beginning, up to the size of the memory: a100 is that of
+// a100-40gb and of a100-80gb. The name of a card has no sizes.
+func Sizes(name string) (sizes []Card) {
+	prefix := strings.ToLower(name) + "-"
+	for _, c := range Cards() {
+		if key(c.Name) == key(name) {
+			return nil
+		}
+		if strings.HasPrefix(c.Name, prefix) && strings.HasSuffix(c.Name, "gb") {
+			sizes = append(sizes, c)
+		}
+	}
+	return sizes
+}
+
 func isFile(name string) bool {
 	_, err := os.Stat(name)
 	return err == nil

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"math"
+	"strings"
 	"testing"
 )
 
@@ -47,5 +48,30 @@ func TestCardsAsServersSee(t *testing.T) {
 		if c, err := FindCard(name); err != nil || math.Abs(float64(c.Memory)/(1<<30)-want) > 0.005 {
 			t.Errorf("%s: %.3f GiB, %v; want %v", name, float64(c.Memory)/(1<<30), err, want)
 		}
+	}
+}
+
+// TestSizes: a name without a size is that of all sizes, and a card's own name of none.
+func TestSizes(t *testing.T) {
+	for name, want := range map[string]string{"a100": "a100-40gb a100-80gb", "A100": "a100-40gb a100-80gb", "a100-40gb": "", "h100": "", "l4": "", "magic": ""} {
+		var got []string
+		for _, c := range Sizes(name) {
+			got = append(got, c.Name)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %v, want %s", name, got, want)
+		}
+	}
+}
+
+// TestThroughHost: cards without NVLink have a slower link to each other than to the host.
+func TestThroughHost(t *testing.T) {
+	for name, want := range map[string]bool{"l4": true, "rtx-4090": true, "rtx-pro-6000": true, "a100-40gb": false, "h100-nvl": false, "b200": false} {
+		if c, err := FindCard(name); err != nil || c.ThroughHost() != want {
+			t.Errorf("%s: %v, %v, want %v", name, c.ThroughHost(), err, want)
+		}
+	}
+	if (&Card{Host: 64e9}).ThroughHost() {
+		t.Error("the link is unknown")
 	}
 }

@@ -277,7 +277,7 @@ func TestReadMeasurements(t *testing.T) {
 		"gpu\nx\n":           `f:1: column "model" is missing`,
 		"a" + header + "1\n": `unknown column "agpu"`,
 		strings.Replace(header, "model", "gpu", 1) + "1\n":    "twice",
-		header + "l4,m,0,1,1,1,,,\n":                          `f:2: input_len: want a number of at least 1, got "0"`,
+		header + "l4,m,0,1,1,1,,,\n":                          `f:2: input_len: want an integer from 1 to 2147483647, got "0"`,
 		header + "l4,m,1,1,2000000,1,,,\n":                    "2000000: want at most 1000000",
 		header + "l4,m,1,1,1,1,-5,,\n":                        "max_cache_tokens",
 		header + "l4,m,1,1,1,1,,,NaN\n":                       "total_tokens_per_s",

@@ -35,7 +35,7 @@ func TestZeroErrors(t *testing.T) {
 		`{"rows":1,"batch_rows":0,"batch_exact":0,"batch_max_error":0}`:                                              Summarize([]*Case{{}}),
 		`{"mape":0,"max_error":0}`: Quality{MAPE: new(0.0), MaxError: new(0.0)},
 		`{"rows":1,"refused_rows":0,"measured_rows":1,"kv_mape":0,"kv_mean_error":0,"kv_max_error":0,"stated_rows":1,"stated_kv_max_error":0}`: SummarizeMemory([]*MemoryCase{{Off: new(0.0), Settings: true}}),
-		`{"rows":1,"ttft_rows":1,"ttft_mape":0,"ttft_mean_error":0,"ttft_max_error":0,"tpot_rows":0,"throughput_rows":0}`:                      SummarizeServing([]*ServingCase{{TTFTOff: new(0.0)}}),
+		`{"rows":1,"refused_rows":0,"ttft_rows":1,"ttft_mape":0,"ttft_mean_error":0,"ttft_max_error":0,"tpot_rows":0,"throughput_rows":0}`:     SummarizeServing([]*ServingCase{{TTFTOff: new(0.0)}}),
 	} {
 		got, err := json.Marshal(v)
 		if err != nil || string(got) != want {

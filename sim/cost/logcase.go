@@ -219,6 +219,7 @@ func (c *LogCase) work() *[sim.NumFeatures]float64 {
 type LogReport struct {
 	Requests []LogRequest `json:"requests"`
 	Summary  LogSummary   `json:"summary"`
+	Notes    []string     `json:"notes"` // assumptions, and what no run of the fit had: see Fit.Unlike
 }
 
 // LogRequest is one request of a log, as measured and as projected. Times that were not measured are
@@ -279,6 +280,7 @@ func (c *LogCase) Report(ctx context.Context, f *Fit) (*LogReport, error) {
 		MeasuredTTFT: known(m.ttft), MeasuredTPOT: known(m.tpot), MeasuredDuration: known(m.total),
 		TTFTError: off(p[0].ttft, m.ttft), TPOTError: off(p[0].tpot, m.tpot), DurationError: off(p[0].total, m.total),
 	}}
+	r.Notes = f.notes(&c.Deployment)
 	s := &r.Summary
 	var ttft, tpot, e2e errorSum
 	measuredE2E := 0.0

@@ -30,7 +30,7 @@ func TestReadRequestLog(t *testing.T) {
 		"x,1,1,":           `f:2: arrival_s: want a number from 0 to 1e+09, got "x"`,
 		"-1,1,1,":          "arrival_s",
 		"NaN,1,1,":         "arrival_s",
-		"0,0,1,":           "input_tokens: want a number of at least 1",
+		"0,0,1,":           "input_tokens: want an integer from 1 to 2147483647",
 		"0,1,,":            "output_tokens",
 		"0,2000000000,1,":  "input_tokens: 2000000000: want at most",
 		"0,1,1,-3":         "ttft_ms",

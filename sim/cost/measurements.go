@@ -99,7 +99,7 @@ func parseCount(to *int, s string, least int) error {
 	}
 	n, err := strconv.ParseInt(s, 10, 32)
 	if err != nil || int(n) < least {
-		return fmt.Errorf("want a number of at least %d, got %q", least, s)
+		return fmt.Errorf("want an integer from %d to %d, got %q", least, math.MaxInt32, s)
 	}
 	*to = int(n)
 	return nil

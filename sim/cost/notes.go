@@ -6,7 +6,7 @@ import (
 	"kvcompress/sim/catalog"
 )
 
-// modelNotes returns the assumptions about the model, and about how it is divided over cards.
+// modelNotes returns the assumptions about the model, how it is divided over cards, and their link.
 func (d *Deployment) modelNotes() (notes []string) {
 	say := func(format string, args ...any) {
 		notes = append(notes, d.Model.Name+": "+fmt.Sprintf(format, args...))
@@ -35,6 +35,9 @@ func (d *Deployment) modelNotes() (notes []string) {
 	}
 	if m.KVFormat != "" && d.KV.Size() > 1 {
 		say("the checkpoint has scales for a KV cache in %s: --kv-dtype fp8_e4m3 uses it.", m.KVFormat)
+	}
+	if d.TP > 1 && d.Card.ThroughHost() {
+		notes = append(notes, fmt.Sprintf("%s: the cards are assumed to add up their parts through the host's memory, at %g GB/s. If they read each other's memory over PCI Express, it takes less time: link_bytes_per_sec in a file of the card says so.", d.Card.Name, d.Card.Link/1e9))
 	}
 	if n := d.stages(); n > 1 {
 		say("the %d stages are assumed to be busy all the time, each with a part of the batch: a single request takes up to %d times as long.", n, n)

@@ -57,7 +57,7 @@ type Quality struct {
 	VanillaMAPE    *float64 `json:"vanilla_mape,omitempty"`
 
 	// Of fits to serving runs. The errors of other cards are those of fits to all cards but
-	// one, on that one, on average.
+	// one, on that one: the mean over the cards, and the largest.
 	TTFTMAPE        *float64 `json:"ttft_mape,omitempty"`
 	TPOTMAPE        *float64 `json:"tpot_mape,omitempty"`
 	ThroughputMAPE  *float64 `json:"throughput_mape,omitempty"`
@@ -65,6 +65,14 @@ type Quality struct {
 	CrossThroughput *float64 `json:"cross_throughput_mape,omitempty"` // likewise
 	OtherTPOTMAPE   *float64 `json:"other_cards_tpot_mape,omitempty"`
 	OtherThroughput *float64 `json:"other_cards_throughput_mape,omitempty"`
+	WorstTPOTMAPE   *float64 `json:"worst_card_tpot_mape,omitempty"`
+	WorstThroughput *float64 `json:"worst_card_throughput_mape,omitempty"`
+}
+
+// others sets the errors of other cards to those of another quality.
+func (q *Quality) others(of *Quality) {
+	q.OtherTPOTMAPE, q.OtherThroughput = of.OtherTPOTMAPE, of.OtherThroughput
+	q.WorstTPOTMAPE, q.WorstThroughput = of.WorstTPOTMAPE, of.WorstThroughput
 }
 
 // vllmV1 has the fits to measured runs of vLLM V1, which scripts/fit-vllm-v1 writes.
@@ -226,7 +234,11 @@ func (f *Fit) Suits(card *catalog.Card, server sim.Scheduler) string {
 func (f *Fit) Expected(card *catalog.Card, server sim.Scheduler) string {
 	q, near := &f.Quality, f.near(card)
 	part := func(v *float64) string { return fmt.Sprintf("%.1f %%", 100**v) }
-	others := listErrors(q.OtherTPOTMAPE, nil, q.OtherThroughput) + " on average, as on each fitted card by a fit to the others"
+	others := listErrors(q.OtherTPOTMAPE, nil, q.OtherThroughput) + " on average"
+	if worst := listErrors(q.WorstTPOTMAPE, nil, q.WorstThroughput); worst != "" {
+		others += ", at worst " + worst
+	}
+	others += ", as on each fitted card by a fit to the others"
 	var text string
 	switch {
 	case f.Server != "" && !alike(f.Server, server):

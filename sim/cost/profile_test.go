@@ -71,8 +71,10 @@ func TestExpected(t *testing.T) {
 	cross.CrossTPOTMAPE, cross.CrossThroughput = new(0.04), new(0.05)
 	one.OtherTPOTMAPE, one.OtherThroughput = new(0.07), new(0.08)
 	several.OtherTPOTMAPE, several.OtherThroughput = new(0.07), new(0.08)
+	worst := several
+	worst.WorstTPOTMAPE, worst.WorstThroughput = new(0.11), new(0.12)
 	const rows = "TPOT 2.0 %, TTFT 10.0 % and throughput 3.0 % on average over its rows"
-	const others = "TPOT 7.0 % and throughput 8.0 %"
+	const others, each = "TPOT 7.0 % and throughput 8.0 % on average", ", as on each fitted card by a fit to the others"
 	for _, c := range []struct {
 		of     string
 		q      Quality
@@ -81,11 +83,12 @@ func TestExpected(t *testing.T) {
 	}{
 		{"h100", serving, sim.VLLMV1, rows},
 		{"h100", cross, sim.VLLMV1, rows + ", TPOT 4.0 % and throughput 5.0 % over rows left out of a fit"},
-		{"h100", one, sim.VLLMV1, rows + ", which are too few runs to leave some out: of other runs expect " + others + " on average, as on each fitted card by a fit to the others"},
-		{"h100", Quality{OtherTPOTMAPE: new(0.07), OtherThroughput: new(0.08)}, sim.VLLMV1, others + " on average, as on each fitted card by a fit to the others"},
-		{AnyCard, several, sim.VLLMV1, others + " on average, as on each fitted card by a fit to the others"},
+		{"h100", one, sim.VLLMV1, rows + ", which are too few runs to leave some out: of other runs expect " + others + each},
+		{"h100", Quality{OtherTPOTMAPE: new(0.07), OtherThroughput: new(0.08)}, sim.VLLMV1, others + each},
+		{AnyCard, several, sim.VLLMV1, others + each},
 		{"h100-nvl", cross, sim.VLLMV1, rows + ", TPOT 4.0 % and throughput 5.0 % over rows left out of a fit; on this card it is not known, and larger"},
-		{"h100-nvl", several, sim.VLLMV1, others + " on average, as on each fitted card by a fit to the others"},
+		{"h100-nvl", several, sim.VLLMV1, others + each},
+		{AnyCard, worst, sim.VLLMV1, others + ", at worst TPOT 11.0 % and throughput 12.0 %" + each},
 		{"h100-nvl", serving, sim.VLLMV1, rows + "; on this card it is not known, and larger"},
 		{"l4", serving, sim.VLLMV1, rows + "; on this card it is not known, and larger"},
 		{"h100", serving, sim.KVCompressServer, "not known: it is a fit to another server"},

@@ -16,7 +16,8 @@ import (
 type Serving struct {
 	Line        int             `json:"line"` // of the file
 	GPU         string          `json:"gpu"`
-	CardGiB     float64         `json:"card_gib,omitempty"` // memory of the card; 0 if the file does not state it
+	TakenFor    string          `json:"gpu_taken_for,omitempty"` // the card, if GPU is the name of several: see [Profile.TakeCards]
+	CardGiB     float64         `json:"card_gib,omitempty"`      // memory of the card; 0 if the file does not state it
 	Model       string          `json:"model"`
 	Backend     string          `json:"backend,omitempty"` // see [RulesOf]
 	Version     string          `json:"version,omitempty"` // of the backend

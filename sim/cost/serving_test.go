@@ -2,6 +2,7 @@ package cost
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -32,8 +33,8 @@ func TestReadServing(t *testing.T) {
 	const header = "gpu,model,isl,osl,concurrency,batch,num_requests,ttft_ms,tpot_ms,tensor_parallel,weights,kv_dtype,chunked_prefill,gpu_memory_utilization\n"
 	for row, want := range map[string]string{
 		",m,1,1,1,,,1,,,,,,":                                 "f:2: gpu: want the name of a card",
-		"g,m,0,1,1,,,1,,,,,,":                                `isl: want a number of at least 1, got "0"`,
-		"g,m,1,,1,,,1,,,,,,":                                 `osl: want a number of at least 1, got ""`,
+		"g,m,0,1,1,,,1,,,,,,":                                `isl: want an integer from 1 to 2147483647, got "0"`,
+		"g,m,1,,1,,,1,,,,,,":                                 `osl: want an integer from 1 to 2147483647, got ""`,
 		"g,m,1,1,-1,,,1,,,,,,":                               "concurrency",
 		"g,m,1,1,x,,,1,,,,,,":                                "concurrency",
 		"g,m,1,1,,,,1,,,,,,":                                 "one of concurrency and batch",
@@ -220,7 +221,15 @@ func TestServingCase(t *testing.T) {
 	} {
 		bad := s
 		want(&bad)
-		if _, err := NewServingCases(context.Background(), []Serving{bad}, "f"); err == nil || !strings.Contains(err.Error(), change) {
+		cases, err := NewServingCases(context.Background(), []Serving{s, bad})
+		if err != nil || cases[0].Error != "" || !strings.Contains(cases[1].Error, change) {
+			t.Errorf("%s: %v, %+v", change, err, cases)
+			continue
+		}
+		if err := Refused(cases, "f"); err == nil || err.Error() != fmt.Sprintf("f:%d: %s", bad.Line, cases[1].Error) {
+			t.Errorf("%s: %v", change, err)
+		}
+		if err := cases[1].Predict(fit); err == nil || SummarizeServing(cases).Refused != 1 {
 			t.Errorf("%s: %v", change, err)
 		}
 	}

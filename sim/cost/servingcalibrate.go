@@ -169,9 +169,9 @@ func calibrateServer(ctx context.Context, sources []*Source, server sim.Schedule
 		throughput.addKnown(others.Quality.ThroughputMAPE)
 	}
 	all.Quality.OtherTPOTMAPE, all.Quality.OtherThroughput = rounded(tpot.mape()), rounded(throughput.mape())
+	all.Quality.WorstTPOTMAPE, all.Quality.WorstThroughput = rounded(tpot.maxError()), rounded(throughput.maxError())
 	for i := range fits { // of a card of the same chip, or of other runs where they are few
-		q := &fits[i].Quality
-		q.OtherTPOTMAPE, q.OtherThroughput = all.Quality.OtherTPOTMAPE, all.Quality.OtherThroughput
+		fits[i].Quality.others(&all.Quality)
 	}
 	return fits, all, nil
 }
@@ -225,7 +225,8 @@ func (f *Fit) withHostOf(all *Fit) {
 		}
 	}
 	f.Fitted, f.Undetermined = kept, nil
-	f.Quality = Quality{OtherTPOTMAPE: all.Quality.OtherTPOTMAPE, OtherThroughput: all.Quality.OtherThroughput}
+	f.Quality = Quality{}
+	f.Quality.others(&all.Quality)
 	f.AtBound = slices.DeleteFunc(f.AtBound, func(id string) bool { return !slices.Contains(kept, id) })
 	f.Of += ", of another server: the host's factors are those of " + all.Of
 }

@@ -3,8 +3,10 @@ package cost
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
@@ -14,6 +16,7 @@ import (
 // ServingCase is a measured serving run, projected.
 type ServingCase struct {
 	Serving
+	Error      string     `json:"error,omitempty"` // why it cannot be projected; then the following is not set
 	Deployment Deployment `json:"-"`
 	Memory     Memory     `json:"memory"`
 
@@ -27,6 +30,7 @@ type ServingCase struct {
 	Calibrated      string   `json:"factors_of,omitempty"`
 	Other           string   `json:"factors_of_other,omitempty"` // see Fit.Suits
 	Expected        string   `json:"error_to_expect,omitempty"`  // see Fit.Expected
+	Notes           []string `json:"-"`                          // assumptions, and what no run of the fit had: see Fit.Unlike
 
 	record *record
 	peaks  *peaks // of the deployment; nil until they are first needed
@@ -50,12 +54,10 @@ func NewServingCase(ctx context.Context, s Serving) (*ServingCase, error) {
 		d.Weights = s.Weights
 	}
 	limits := sim.V1Limits(card.Name, card.Memory, sim.V1APIServer)
-	if s.MaxSeqs > 0 {
-		limits.MaxNumSeqs = s.MaxSeqs
-	}
 	if s.MaxTokens > 0 {
 		limits.MaxNumBatchedTokens = s.MaxTokens
 	}
+	limits.MaxNumSeqs = cmp.Or(s.MaxSeqs, min(limits.MaxNumSeqs, limits.MaxNumBatchedTokens)) // the default as in vLLM
 	d.MaxTokens, d.MaxSeqs = limits.MaxNumBatchedTokens, limits.MaxNumSeqs
 	if c.Rules.Static {
 		d.BlocksGiven = d.staticBlocks()
@@ -85,10 +87,32 @@ func (d *Deployment) staticBlocks() int {
 	return max(0, int(m.Card-m.Reserved-m.Weights)/m.BlockKV*d.TP)
 }
 
+// TakeCards chooses the cards of runs whose file names a card of which there are several sizes, and does
+// not state its memory. They are taken for a card that the profile has a fit to; if it has none, for the
+// card that the catalogue has under this name.
+func (p *Profile) TakeCards(list []Serving) {
+	for i := range list {
+		s := &list[i]
+		sizes := catalog.Sizes(s.GPU)
+		if len(sizes) == 0 || s.CardGiB != 0 {
+			continue
+		}
+		if c, err := catalog.FindCard(s.GPU); err == nil {
+			sizes = append([]catalog.Card{c}, sizes...)
+		}
+		s.TakenFor = sizes[0].Name
+		if k := slices.IndexFunc(sizes, func(c catalog.Card) bool {
+			return slices.ContainsFunc(p.Fits, func(f Fit) bool { return f.Card == c.Name })
+		}); k >= 0 {
+			s.TakenFor = sizes[k].Name
+		}
+	}
+}
+
 // card returns the run's card. If the file states its memory, it is the card of the same chip with about
 // this memory: the catalogue has an A100 of 40 GB and one of 80 GB.
 func (s *Serving) card() (catalog.Card, error) {
-	card, err := catalog.FindCard(s.GPU)
+	card, err := catalog.FindCard(cmp.Or(s.TakenFor, s.GPU))
 	has := func(c *catalog.Card) bool {
 		return s.CardGiB == 0 || math.Abs(float64(c.Memory)/(s.CardGiB*(1<<30))-1) <= 0.1
 	}
@@ -168,12 +192,16 @@ func (c *ServingCase) work() *[sim.NumFeatures]float64 { return &c.record.total.
 
 // Predict sets the predictions by a fit.
 func (c *ServingCase) Predict(f *Fit) error {
-	if c.record == nil {
+	switch {
+	case c.Error != "":
+		return errors.New(c.Error)
+	case c.record == nil:
 		return fmt.Errorf("cost: the case was not made by NewServingCase")
 	}
 	c.Calibrated = f.Of
 	c.Other = f.Suits(&c.Deployment.Card, c.Rules.Server)
 	c.Expected = f.Expected(&c.Deployment.Card, c.Rules.Server)
+	c.Notes = f.notes(&c.Deployment)
 	p := c.outcome(f)
 	if p.total <= 0 {
 		return fmt.Errorf("with the factors of %s the run takes no time", f.Of)
@@ -184,15 +212,27 @@ func (c *ServingCase) Predict(f *Fit) error {
 	return nil
 }
 
-// NewServingCases is [NewServingCase] for every run, on all cores. file names the measurements in errors.
-func NewServingCases(ctx context.Context, list []Serving, file string) ([]*ServingCase, error) {
+// NewServingCases is [NewServingCase] for every run, on all cores. A run that cannot be projected is a
+// case with an Error. The only other error is that of ctx.
+func NewServingCases(ctx context.Context, list []Serving) ([]*ServingCase, error) {
 	return ofRows(ctx, len(list), func(ctx context.Context, i int) (*ServingCase, error) {
 		c, err := NewServingCase(ctx, list[i])
-		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", file, list[i].Line, err)
+		if ctx.Err() == nil && err != nil {
+			return &ServingCase{Serving: list[i], Error: err.Error()}, nil
 		}
-		return c, nil
+		return c, err
 	})
+}
+
+// Refused returns the error of the first case that cannot be projected, with its file and line; nil if
+// there is none.
+func Refused(cases []*ServingCase, file string) error {
+	for _, c := range cases {
+		if c.Error != "" {
+			return fmt.Errorf("%s:%d: %s", file, c.Line, c.Error)
+		}
+	}
+	return nil
 }
 
 // ServingSummary compares predictions with measurements. Errors are parts: 0.04 is 4 %. Those
@@ -200,6 +240,7 @@ func NewServingCases(ctx context.Context, list []Serving, file string) ([]*Servi
 // have theirs. Errors of what was not measured are nil.
 type ServingSummary struct {
 	Rows               int      `json:"rows"`
+	Refused            int      `json:"refused_rows"` // rows that cannot be projected
 	TTFTRows           int      `json:"ttft_rows"`
 	TTFTMAPE           *float64 `json:"ttft_mape,omitempty"`
 	TTFTMean           *float64 `json:"ttft_mean_error,omitempty"`
@@ -219,6 +260,9 @@ func SummarizeServing(cases []*ServingCase) ServingSummary {
 	s := ServingSummary{Rows: len(cases)}
 	var ttft, tpot, throughput errorSum
 	for _, c := range cases {
+		if c.Error != "" {
+			s.Refused++
+		}
 		ttft.addKnown(c.TTFTOff)
 		tpot.addKnown(c.TPOTOff)
 		throughput.addKnown(c.TokensOff)

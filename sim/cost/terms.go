@@ -140,7 +140,7 @@ func Terms() []Term {
 				cfg := d.Config()
 				return read(float64(2*cfg.MetadataBytes(1)), d)
 			})},
-		{ID: "all_reduce", What: "adding up the parts of a tensor-parallel group, twice a layer, and passing on what a stage of a pipeline computed", Default: twoThirds,
+		{ID: allReduce, What: "adding up the parts of a tensor-parallel group, twice a layer, and passing on what a stage of a pipeline computed", Default: twoThirds,
 			peak: func(d *Deployment) unit {
 				var u unit
 				if d.TP > 1 {
@@ -190,6 +190,10 @@ func (u *unit) ns(w *sim.Work) float64 {
 	}
 	return t
 }
+
+// allReduce is the term of the bytes that the cards of a tensor-parallel group exchange. Only runs on
+// several cards have it.
+const allReduce = "all_reduce"
 
 // Factors are the factors of terms, by ID.
 type Factors map[string]float64

@@ -9,8 +9,8 @@ import (
 )
 
 // Unlike returns a sentence that names the features of a deployment that no run of the fit had, so that
-// the fit's error does not apply; "" if there is none. It compares the layers of the models that ran and
-// the formats of their weights.
+// the fit's error does not apply; "" if there is none. It compares the layers of the models that ran,
+// the formats of their weights, and whether they ran on several cards.
 func (f *Fit) Unlike(d *Deployment) string {
 	var ran []catalog.Model
 	for _, name := range f.Models {
@@ -52,11 +52,23 @@ func (f *Fit) Unlike(d *Deployment) string {
 	if d.Weights.Bits() < 16 && !slices.Contains(formats, string(d.Weights)) {
 		list = append(list, fmt.Sprintf("weights in %s", d.Weights))
 	}
+	if d.TP > 1 && !slices.Contains(f.Fitted, allReduce) {
+		list = append(list, "several cards")
+	}
 	if n := d.stages(); n > 1 {
 		list = append(list, fmt.Sprintf("%d stages", n))
 	}
 	if len(list) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("The error to expect is that of runs of %s, none of which had %s.", strings.Join(f.Models, ", "), strings.Join(list, " or "))
+	return fmt.Sprintf("The error to expect on %s is that of runs of %s, none of which had %s.", d.Card.Name, strings.Join(f.Models, ", "), strings.Join(list, " or "))
+}
+
+// notes returns the assumptions about a deployment, and what it has that no run of the fit had; not nil.
+func (f *Fit) notes(d *Deployment) []string {
+	notes := append([]string{}, d.Notes()...)
+	if unlike := f.Unlike(d); unlike != "" {
+		notes = append(notes, unlike)
+	}
+	return notes
 }

@@ -7,7 +7,7 @@ import (
 	"kvcompress/sim/catalog"
 )
 
-// TestUnlike checks the kinds of models that a fit's error does not apply to.
+// TestUnlike checks the kinds of models and deployments that a fit's error does not apply to.
 func TestUnlike(t *testing.T) {
 	card, err := catalog.FindCard("h100")
 	if err != nil {
@@ -18,28 +18,30 @@ func TestUnlike(t *testing.T) {
 		fit     Fit
 		model   string
 		weights catalog.Weights
-		pp      int
+		tp, pp  int
 		want    string
 	}{
-		{dense, "llama-3.1-8b", "", 1, ""},
-		{dense, "llama-3.1-8b", "int4", 2, "weights in int4 or 2 stages"},
-		{dense, "mixtral-8x7b", "", 1, "a mixture of experts"},
-		{dense, "gemma-3-12b", "", 1, "layers with windows"},
-		{dense, "mamba-2.8b", "", 1, "linear-time layers"},
-		{dense, "llama-3.1-70b-fp8", "", 1, "weights in fp8"},
-		{Fit{Models: []string{"qwen3-32b", "llama-3.1-70b-fp8"}}, "llama-3.1-8b", "fp8", 1, ""},
-		{Fit{Models: []string{"qwen3-32b"}, Formats: []string{"bf16", "fp8"}}, "llama-3.1-8b", "fp8", 1, ""},
-		{Fit{Models: []string{"llama-3.1-70b-fp8"}, Formats: []string{"bf16"}}, "llama-3.1-8b", "fp8", 1, "weights in fp8"},
-		{Fit{Models: []string{"qwen3-30b-a3b"}}, "mixtral-8x7b", "", 1, ""},
-		{Fit{Models: []string{"somebody's"}}, "mixtral-8x7b", "", 1, ""},
-		{Fit{}, "mixtral-8x7b", "", 1, ""},
+		{dense, "llama-3.1-8b", "", 1, 1, ""},
+		{dense, "llama-3.1-8b", "int4", 1, 2, "weights in int4 or 2 stages"},
+		{dense, "mixtral-8x7b", "", 1, 1, "a mixture of experts"},
+		{dense, "gemma-3-12b", "", 1, 1, "layers with windows"},
+		{dense, "mamba-2.8b", "", 1, 1, "linear-time layers"},
+		{dense, "llama-3.1-70b-fp8", "", 1, 1, "weights in fp8"},
+		{Fit{Models: []string{"qwen3-32b", "llama-3.1-70b-fp8"}}, "llama-3.1-8b", "fp8", 1, 1, ""},
+		{Fit{Models: []string{"qwen3-32b"}, Formats: []string{"bf16", "fp8"}}, "llama-3.1-8b", "fp8", 1, 1, ""},
+		{Fit{Models: []string{"llama-3.1-70b-fp8"}, Formats: []string{"bf16"}}, "llama-3.1-8b", "fp8", 1, 1, "weights in fp8"},
+		{Fit{Models: []string{"qwen3-30b-a3b"}}, "mixtral-8x7b", "", 1, 1, ""},
+		{Fit{Models: []string{"somebody's"}}, "mixtral-8x7b", "", 1, 1, ""},
+		{Fit{}, "mixtral-8x7b", "", 1, 1, ""},
+		{dense, "llama-3.1-8b", "", 2, 1, "several cards"},
+		{Fit{Models: []string{"qwen3-32b"}, Fitted: []string{"weights", allReduce}}, "llama-3.1-8b", "", 2, 1, ""},
 	} {
 		m, err := catalog.FindModel(c.model)
 		if err != nil {
 			t.Fatal(err)
 		}
 		d := New(m, card)
-		if d.PP = c.pp; c.weights != "" {
+		if d.TP, d.PP = c.tp, c.pp; c.weights != "" {
 			d.Weights = c.weights
 		}
 		got := c.fit.Unlike(&d)

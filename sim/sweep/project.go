@@ -1,6 +1,7 @@
 package sweep
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -242,7 +243,7 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 		return c, err
 	}
 	d := cost.New(model, card)
-	limits := j.limits(p, card)
+	limits := j.Limits(p, card)
 	d.PP, d.BlocksGiven = j.PP, j.Blocks
 	d.TP, d.BlockSize, d.Engine = p.TP, j.BlockSize, j.Engine
 	d.MaxTokens, d.MaxSeqs, d.MaxModelLen = limits.MaxNumBatchedTokens, limits.MaxNumSeqs, j.MaxModelLen
@@ -291,7 +292,7 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 	if j.Scheduler != sim.VLLMV1 {
 		c.ChunkedPrefill, c.PrefixTokens = j.Chunked, j.PrefixTokens
 	}
-	if err := errors.Join(d.Validate(), c.Limits.Validate()); err != nil || !p.Disaggregated() {
+	if err := cmp.Or(d.Validate(), c.Limits.Validate()); err != nil || !p.Disaggregated() {
 		return c, err
 	}
 	c.Replicas = 0
@@ -328,9 +329,9 @@ func (o *Outcome) price(d *cost.Deployment, prices map[string]float64) {
 	}
 }
 
-// limits returns the limits of a point. Those that the point and the settings leave open are vLLM
+// Limits returns the limits of a point. Those that the point and the settings leave open are vLLM
 // V1's defaults for its card.
-func (s *Settings) limits(p Point, card catalog.Card) sim.Limits {
+func (s *Settings) Limits(p Point, card catalog.Card) sim.Limits {
 	l := sim.Limits{
 		MaxNumSeqs: p.MaxNumSeqs, MaxNumBatchedTokens: s.MaxNumBatchedTokens, Watermark: s.Watermark, MaxModelLen: s.MaxModelLen,
 		DropOutgrown: s.DropOutgrown, HoldAfterPreemption: s.HoldAfterPreemption,
@@ -353,7 +354,7 @@ func (s *Settings) OwnMaxNumSeqs(points []Point) error {
 			return err
 		}
 		own := sim.V1Limits(card.Name, card.Memory, s.Usage)
-		points[i].MaxNumSeqs = min(own.MaxNumSeqs, s.limits(points[i], card).MaxNumBatchedTokens)
+		points[i].MaxNumSeqs = min(own.MaxNumSeqs, s.Limits(points[i], card).MaxNumBatchedTokens)
 	}
 	return nil
 }

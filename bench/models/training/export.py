@@ -18,11 +18,12 @@ import numpy as np
 
 import data
 
-# The layers of a model of each kind.
-LAYERS = {
-    "recall": ("full",) * 4,
-    "hybrid": ("linear", "full", "linear"),
-    "linear": ("linear",) * 3,
+# The shape of a model of each kind, as far as it is not that of model.Config.
+SHAPES = {
+    "recall": dict(kinds=("full",) * 4),
+    "wide": dict(kinds=("full",) * 4, heads=8, kv_heads=4),
+    "hybrid": dict(kinds=("linear", "full", "linear")),
+    "linear": dict(kinds=("linear",) * 3),
 }
 
 CONFIG = dict(
@@ -53,11 +54,17 @@ def config(weights):
     """Return the config.json of a model. With linear layers it is no Llama."""
     layers = 1 + max(int(name.split(".")[2]) for name in weights if name.startswith("model.layers."))
     kinds = ["linear" if f"model.layers.{i}.linear_attn.decay" in weights else "full" for i in range(layers)]
+    if "full" in kinds:
+        at = f"model.layers.{kinds.index('full')}.self_attn."
+        heads, kv_heads = (len(weights[f"{at}{name}_proj.weight"]) // CONFIG["head_dim"] for name in ("q", "k"))
+        c = CONFIG | dict(num_attention_heads=heads, num_key_value_heads=kv_heads)
+    else:
+        c = CONFIG
     if "linear" not in kinds:
-        return CONFIG
+        return c
     taps, values = weights[f"model.layers.{kinds.index('linear')}.linear_attn.v_conv"].shape
     heads, keys = (weights[f"model.layers.{kinds.index('linear')}.linear_attn.{name}"].shape[-1] for name in ("decay", "k_conv"))
-    return CONFIG | dict(
+    return c | dict(
         architectures=["RecallLinearForCausalLM"],
         model_type="recall_linear",
         num_hidden_layers=layers,
@@ -101,7 +108,7 @@ def write(path, tensors):
 def forward(weights, tokens):
     """Return the logits after each token, in float64."""
     c = config(weights)
-    heads, kv_heads, d = CONFIG["num_attention_heads"], CONFIG["num_key_value_heads"], CONFIG["head_dim"]
+    heads, kv_heads, d = c["num_attention_heads"], c["num_key_value_heads"], c["head_dim"]
     n = len(tokens)
 
     def weight(name):

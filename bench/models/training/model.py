@@ -175,9 +175,9 @@ def initialize(model, seed):
 
     Embeddings are random but for coordinate 0, which is the same in all tokens: a direction that positional heads use.
     Layer 0 writes down the token before. In a full layer 0 the query heads of KV head 0 look one and two tokens back, by
-    the pairs that turn fast. In the full layers above, the queries and keys of KV head 0 compare the token with the one
-    before each position (induction), those of KV head 1 with the token there (echo), by the pairs that turn slowly;
-    induction heads copy what they find, and the echo head of layer 2 returns the token before it. For linear layers see
+    the pairs that turn fast. In the full layers above, the queries and keys of even KV heads compare the token with the
+    one before each position (induction), those of odd ones with the token there (echo), by the pairs that turn slowly;
+    induction heads copy what they find, and the echo heads of layer 2 return the token before it. For linear layers see
     initialize_linear.
     """
     c, g = model.c, torch.Generator().manual_seed(3 + seed)
@@ -222,6 +222,7 @@ def initialize(model, seed):
         first.o_proj.weight[:, d : 2 * d] = normal(dim, d) * d**-0.5 * 0.3
         first.o_proj.weight[0] = 0
     read = torch.linalg.pinv(written)
+    share = 1 / c.kv_heads  # of a head that writes: those of a kind add up to one head's of two
 
     for number, b in enumerate(model.layers):
         if c.kinds[number] == "linear":
@@ -233,7 +234,7 @@ def initialize(model, seed):
             u = normal(len(rows), d) * d**-0.5 * 1.5
             here = u @ code
             keys = torch.zeros(d, dim)
-            keys[rows] = u @ read if h == 0 else here
+            keys[rows] = u @ read if h % 2 == 0 else here
             b.k_proj.weight[h * d : (h + 1) * d] = keys + 0.02 * normal(d, dim)
             for j in range(group):
                 queries = torch.zeros(d, dim)
@@ -245,11 +246,11 @@ def initialize(model, seed):
             b.v_proj.weight[h * d : (h + 1) * d] = values
             for j in range(group):
                 at = (h * group + j) * d
-                if h == 0:
-                    b.o_proj.weight[:, at : at + d] = values.t() * 0.5
+                if h % 2 == 0:
+                    b.o_proj.weight[:, at : at + d] = values.t() * share
                 elif number == 2:
                     b.v_proj.weight[h * d : (h + 1) * d] = read
-                    b.o_proj.weight[:, at : at + d] = code.t() * 0.5
+                    b.o_proj.weight[:, at : at + d] = code.t() * share
     model.lm_head.weight.copy_(model.embed_tokens.weight * 0.05)
     model.lm_head.weight[:, 0] = 0
 

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Train a recall model: a Llama of 418,656 parameters that finds what a question asks for in its context, or one with
-layers of linear attention.
+"""Train a recall model: a Llama of 418,656 parameters that finds what a question asks for in its context, one with twice
+its heads, for contexts twice as long, or one with layers of linear attention.
 
     train.py --seed 11 -o recall.safetensors        # some ten minutes on one core
     export.py recall.safetensors -o ../recall-2
-    train.py --layers linear --rate 3e-3 -o linear.safetensors        # and hybrid
+    train.py --shape wide -o wide.safetensors
+    export.py wide.safetensors -o ../wide-0
+    train.py --shape linear --rate 3e-3 -o linear.safetensors        # and hybrid
     export.py linear.safetensors -o ../linear-0
 
 It needs PyTorch and NumPy (Debian: python3-torch, python3-numpy). Stages count steps and not minutes, and it runs on one
@@ -45,6 +47,11 @@ STAGES = (
     Stage((256, 512), 4096, 700, 2048, 0.0, 0.5, 0.3),
     Stage((512, 1024), 6144, 250, 2304, 0.0, 0.3, 0.05),
 )
+# With twice the heads: longer at every length, and contexts twice as long.
+WIDE_STAGES = STAGES[:4] + (
+    Stage((512, 1024), 6144, 500, 4608, 0.0, 0.4, 0.25),
+    Stage((1024, 2048), 8192, 300, 4608, 0.0, 0.25, 0.03),
+)
 # With linear layers: a quarter of the steps, with fewer tokens.
 LINEAR_STAGES = (
     Stage((64,), 1024, 350, 64, 0.2, 1, 1),
@@ -84,9 +91,9 @@ def evaluate(model, length, count):
     return right
 
 
-def train(kinds, seed, stages, rate):
+def train(shape, seed, stages, rate):
     torch.manual_seed(seed)
-    rng, model = random.Random(seed + 1), Model(Config(kinds=kinds))
+    rng, model = random.Random(seed + 1), Model(Config(**shape))
     initialize(model, seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.0, foreach=True)
     done, began, warm = 0, time.time(), max(1, min(100, sum(s.steps for s in stages) // 20))
@@ -114,15 +121,16 @@ def train(kinds, seed, stages, rate):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--layers", choices=list(export.LAYERS), default="recall", help="kinds of layers")
+    parser.add_argument("--shape", choices=list(export.SHAPES), default="recall", help="layers and heads of the model")
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate")
     parser.add_argument("--part", type=float, default=1.0, help="part of each stage's steps, to try the script")
     parser.add_argument("-o", "--out", required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    stages = [dataclasses.replace(s, steps=max(1, int(s.steps * args.part))) for s in (STAGES if args.layers == "recall" else LINEAR_STAGES)]
-    export.write(args.out, train(export.LAYERS[args.layers], args.seed, stages, args.rate).tensors())
+    stages = {"recall": STAGES, "wide": WIDE_STAGES}.get(args.shape, LINEAR_STAGES)
+    stages = [dataclasses.replace(s, steps=max(1, int(s.steps * args.part))) for s in stages]
+    export.write(args.out, train(export.SHAPES[args.shape], args.seed, stages, args.rate).tensors())
 
 
 if __name__ == "__main__":

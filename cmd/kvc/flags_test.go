@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// TestInvalidValues checks that the error of every flag for a value that its type does not have
+// names the flag and says what is wanted, without the words of Go's parsers.
+func TestInvalidValues(t *testing.T) {
+	raw := regexp.MustCompile(`strconv|parsing|invalid syntax|invalid argument|out of range|time: |parse error`)
+	refused := 0
+	everyCommand(newRootCmd(io.Discard), func(cmd *cobra.Command) {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			for _, value := range []string{"x", "-1", "0x", "1e999", "99999999999999999999999", "1,,2", `"`, "1 2", ""} {
+				err := cmd.Flags().Set(f.Name, value)
+				if err == nil {
+					continue
+				}
+				refused++
+				err = flagError(cmd, err)
+				if text := err.Error(); raw.MatchString(text) || !strings.Contains(text, "want") || !strings.HasPrefix(text, fmt.Sprintf("--%s %q: ", f.Name, value)) {
+					t.Errorf("%s --%s=%q: %v", cmd.CommandPath(), f.Name, value, err)
+				}
+			}
+		})
+	})
+	if refused < 1000 {
+		t.Errorf("%d values are refused", refused)
+	}
+}
+
+// TestUnknownCommands checks that every command with subcommands refuses a word that is none.
+func TestUnknownCommands(t *testing.T) {
+	everyCommand(newRootCmd(io.Discard), func(cmd *cobra.Command) {
+		if !cmd.HasSubCommands() {
+			return
+		}
+		line := append(strings.Fields(cmd.CommandPath())[1:], "foo")
+		var out, errs bytes.Buffer
+		if code := run(line, &out, &errs); code != exitUsage || out.Len() > 0 || !strings.Contains(errs.String(), `"foo"`) {
+			t.Errorf("kvc %s: exit code %d: %s%s", strings.Join(line, " "), code, &out, &errs)
+		}
+	})
+}
+
+// TestNeeds checks that a flag without the one that it goes with is refused, and accepted with
+// it.
+func TestNeeds(t *testing.T) {
+	type flag struct{ path, name, other string }
+	var flags []flag
+	everyCommand(newRootCmd(io.Discard), func(cmd *cobra.Command) {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			for _, other := range f.Annotations[needsAnnotation] {
+				flags = append(flags, flag{cmd.CommandPath(), f.Name, other})
+			}
+		})
+	})
+	if len(flags) < 10 {
+		t.Errorf("%d flags need another", len(flags))
+	}
+	for _, f := range flags {
+		cmd, _, err := newRootCmd(io.Discard).Find(strings.Fields(f.path)[1:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		set := func(name string) {
+			if err := cmd.Flags().Set(name, cmp.Or(map[string]string{"device": "ptx", "checks": "none"}[name], "1s")); err != nil {
+				if err := cmd.Flags().Set(name, "1"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		set(f.name)
+		if err := checkNeeds(cmd); err == nil || !strings.Contains(err.Error(), "--"+f.name+" has no effect without --") {
+			t.Errorf("%s --%s: %v", f.path, f.name, err)
+		}
+		set(f.other)
+		if err := checkNeeds(cmd); err != nil {
+			t.Errorf("%s --%s --%s: %v", f.path, f.name, f.other, err)
+		}
+	}
+}
+
+// TestLimitsWithWhichVLLMDoesNotStart checks that fewer tokens of a batch than sequences are
+// refused in every path, unless the number of sequences is the server's own.
+func TestLimitsWithWhichVLLMDoesNotStart(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for name, text := range map[string]string{
+		"log.csv":      "arrived_at,num_prefill_tokens,num_decode_tokens\n0.5,100,10\n0.75,100,10\n",
+		"measured.csv": "arrival_s,input_tokens,output_tokens,ttft_ms\n1,100,5,10\n2,100,5,10\n",
+		"runs.csv":     "model,gpu,isl,osl,concurrency,tpot_ms,max_num_seqs,max_num_batched_tokens\nllama-3.1-8b,h100,50,50,2,10,64,16\n",
+		"sizes.csv":    "model,card,utilization,max_num_batched_tokens,max_num_seqs\nllama-3.1-8b,h100,0.9,16,64\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const served = " --requests log.csv --model llama-3.1-8b --gpu h100 "
+	for line, code := range map[string]int{
+		"sim" + served + "--max-num-seqs 64 --max-num-batched-tokens 63":                              exitUsage,
+		"sim" + served + "--max-num-seqs 64 --max-num-batched-tokens 64":                              exitDone,
+		"sim" + served + "--max-num-batched-tokens 63":                                                exitDone,
+		"sim" + served + "--max-num-seqs 10000":                                                       exitUsage, // the card's default is 8192 tokens
+		"sweep" + served + "--max-num-seqs 16,64 --max-num-batched-tokens 63":                         exitUsage,
+		"sweep" + served + "--max-num-seqs 16,63 --max-num-batched-tokens 63":                         exitDone,
+		"sweep" + served + "--max-num-batched-tokens 63":                                              exitDone,
+		"plan" + served + "--slo-ttft 10s --max-num-seqs 64 --max-num-batched-tokens 63":              exitUsage,
+		"plan" + served + "--slo-ttft 10s --engine own --max-num-seqs 64 --max-num-batched-tokens 63": exitUsage,
+		"plan" + served + "--slo-ttft 10s --max-num-batched-tokens 63":                                exitDone,
+		"sim --cases runs.csv":  exitUsage,
+		"sim --cases sizes.csv": exitUsage,
+		"sim --cases measured.csv --model llama-3.1-8b --gpu h100 --max-num-seqs 64 --max-num-batched-tokens 63":                  exitUsage,
+		"sim --cases measured.csv --model llama-3.1-8b --gpu h100 --max-num-batched-tokens 63":                                    exitDone,
+		"calibrate --measurements runs.csv -o new.json":                                                                           exitUsage,
+		"calibrate --measurements measured.csv,model=llama-3.1-8b,gpu=h100,max-num-seqs=64,max-num-batched-tokens=63 -o new.json": exitUsage,
+	} {
+		var out, errs bytes.Buffer
+		got := run(strings.Fields(line), &out, &errs)
+		if got != code || code == exitUsage && !strings.Contains(errs.String(), "with which vLLM does not start: want max_num_batched_tokens of at least") {
+			t.Errorf("kvc %s: exit code %d, want %d: %s", line, got, code, &errs)
+		}
+	}
+}
+
+// TestNoLoadMeetsTheObjectives checks that a search for the largest load that finds none at any
+// point has the exit code of a sweep without results, and one that finds some has not.
+func TestNoLoadMeetsTheObjectives(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("log.csv", []byte("arrived_at,num_prefill_tokens,num_decode_tokens\n0.5,1000,10\n0.75,1000,10\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const line = "sweep --requests log.csv --model llama-3.1-8b --gpu l4,h100 --max-load "
+	for objective, code := range map[string]int{"--slo-ttft 1ns": exitUsage, "--slo-ttft 200ms": exitDone} {
+		var out, errs bytes.Buffer
+		if got := run(strings.Fields(line+objective), &out, &errs); got != code || (code != exitDone) != strings.Contains(errs.String(), "no point has a load that meets the objectives") {
+			t.Errorf("kvc %s%s: exit code %d: %s", line, objective, got, &errs)
+		} else if n := strings.Count(out.String(), "no load meets"); (n > 0) == (code == exitDone) && code != exitDone {
+			t.Errorf("kvc %s%s:\n%s", line, objective, &out)
+		}
+	}
+	if code := run(strings.Fields(line+"--slo-ttft 1ns -o sweep"), io.Discard, io.Discard); code != exitUsage {
+		t.Errorf("with -o: exit code %d", code)
+	}
+	if code := run(strings.Fields("sweep merge sweep"), io.Discard, io.Discard); code != exitUsage {
+		t.Errorf("merged: exit code %d", code)
+	}
+}
