@@ -174,7 +174,7 @@ func printTraceInfo(w io.Writer, info traceInfo) error {
 		name string
 		d    trace.Distribution
 	}{{"prompt tokens", info.Prompt}, {"output tokens", info.Output}} {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%.1f\t%s\t%s\t%s\t\n", d.name, words.Number(d.d.Min), words.Number(d.d.P50), d.d.Mean, words.Number(d.d.P90), words.Number(d.d.P99), words.Number(d.d.Max))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", d.name, words.Number(d.d.Min), words.Number(d.d.P50), words.Decimal(d.d.Mean, 1), words.Number(d.d.P90), words.Number(d.d.P99), words.Number(d.d.Max))
 	}
 	if g := a.Gaps; a.Rate != nil {
 		ns := func(n int64) time.Duration { return roundDuration(time.Duration(n)) }
@@ -205,7 +205,7 @@ func printRate(w io.Writer, r *trace.RateOverTime, a trace.ArrivalInfo) error {
 	for i, x := range r.Windows {
 		fmt.Fprintf(table, "%v\t%s\t", from(x.FromNS), words.Number(x.Requests))
 		for c, v := range columns[i] {
-			fmt.Fprintf(table, "%.*f\t", decimals(most[c]), v)
+			fmt.Fprintf(table, "%s\t", words.Decimal(v, decimals(most[c])))
 		}
 		if bar := report.Bar(x.PerSecond / r.Peak); bar != "" {
 			fmt.Fprintf(table, "  %s", bar)

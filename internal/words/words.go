@@ -13,7 +13,17 @@ func Number[T ~int | ~int32 | ~int64 | ~uint32 | ~uint64](n T) string {
 }
 
 // Whole returns Number of x rounded to an integer.
-func Whole(x float64) string { return separated(strconv.FormatFloat(x, 'f', 0, 64)) }
+func Whole(x float64) string { return Decimal(x, 0) }
+
+// Decimal returns x with the given number of decimals, and a comma before every three digits of
+// its integer: 2,047.8.
+func Decimal(x float64, decimals int) string {
+	integer, fraction, found := strings.Cut(strconv.FormatFloat(x, 'f', decimals, 64), ".")
+	if found {
+		fraction = "." + fraction
+	}
+	return separated(integer) + fraction
+}
 
 // separated puts a comma before every three digits of an integer. NaN and Inf stay as they are.
 func separated(s string) string {
