@@ -9,8 +9,8 @@ import (
 
 // A category is a valid task if the model answers it with the full cache and fails with random
 // eviction. Whole answers are counted ([Run.Exact]), since some tokens of an answer are easier
-// to guess than others. Answers to the tasks of a file are rarely exact, and nothing is known of
-// a guess: there the mean score with the full cache has to be above that with random eviction.
+// to guess than others. Answers to the tasks of a file are rarely exact, and the score of a guess is
+// unknown: for them the mean score with the full cache has to be above that with random eviction.
 const (
 	controlRow         = "random"
 	controlBudget      = Budget(8)
@@ -19,9 +19,9 @@ const (
 	notCheckedControls = "random eviction at 1/8 is not among the methods and budgets"
 )
 
-// Check says whether a category is a valid task for the models of a plan, in one mode. Full,
-// Random and Chance are fractions of the answers that are exact; of the tasks of a file, Full and
-// Random are mean scores, and Chance is 0.
+// Check says whether a category is a valid task for the models of a plan, in one mode. Full, Random
+// and Chance are fractions of exact answers. For the tasks of a file, Full and Random are mean scores
+// instead, and Chance is 0.
 type Check struct {
 	Mode     Mode     `json:"mode"`
 	Category string   `json:"category"`

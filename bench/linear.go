@@ -7,6 +7,7 @@ import (
 	"kvcompress/bench/linear"
 	"kvcompress/bench/models"
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/ref"
 )
@@ -42,7 +43,7 @@ func newLinearModel(name string, size int) (*linearModel, error) {
 // whole blocks for the layers with full attention.
 func (o *linearModel) bytes(tokens int) float64 {
 	c := o.model.Config()
-	blocks := c.FullLayers() * c.KVHeads * ((tokens + o.size - 1) / o.size)
+	blocks := c.FullLayers() * c.KVHeads * ceil.Div(tokens, o.size)
 	return float64(c.StateBytes() + blocks*o.blockBytes)
 }
 

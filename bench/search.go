@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sort"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
@@ -112,7 +113,7 @@ func denseBlocks(heads, size int, c request) float64 {
 		first = c.prompt
 	}
 	for length := first; length <= c.prompt+c.fed; length++ {
-		sum += heads * ((length + size - 1) / size)
+		sum += heads * ceil.Div(length, size)
 		n++
 	}
 	return float64(sum) / float64(n)

@@ -24,16 +24,15 @@ import (
 // Texts makes the tasks of a plan texts, encoded by each model's own tokenizer. A plan without
 // Texts has the tasks of package task, in the recall vocabulary.
 type Texts struct {
-	// File is a path of tasks in LongBench's form. If it is "", tasks are made of words of the
-	// tokenizer: see [prompt.Vocabulary.Generate].
+	// File is the path of a file of tasks in LongBench's format. If it is "", tasks are generated from
+	// the tokenizer's words: see [prompt.Vocabulary.Generate].
 	File string `json:"file,omitempty"`
-	// Templates is a path of the wordings of datasets: see [prompt.ReadTemplates].
+	// Templates is the path of a file with the prompt templates of datasets: see [prompt.ReadTemplates].
 	Templates string `json:"templates,omitempty"`
-	// SHA256 is that of File, and TemplatesSHA256 that of Templates, as [Plan.ReadTexts] found
-	// them.
+	// SHA256 and TemplatesSHA256 are the hashes of the two files when [Plan.ReadTexts] read them.
 	SHA256          string `json:"sha256,omitempty"`
 	TemplatesSHA256 string `json:"templates_sha256,omitempty"`
-	// Each bounds the tasks of one dataset; 0 is all.
+	// Each is the maximum number of tasks of one dataset; 0 is all.
 	Each int `json:"each,omitempty"`
 	// MaxTokens is the number of tokens of an answer; 0 is what its dataset says.
 	MaxTokens int `json:"max_tokens,omitempty"`
@@ -41,7 +40,7 @@ type Texts struct {
 	Digits      int `json:"digits,omitempty"`      // of a code, in tasks without a file; 0 is 5
 	Distractors int `json:"distractors,omitempty"` // other words with facts of the same form, in tasks without a file
 
-	// Tokenizer is a path, or "" for the tokenizer.json in the folder of each model.
+	// Tokenizer is the path of a tokenizer; "" is the tokenizer.json in the folder of each model.
 	Tokenizer string `json:"tokenizer,omitempty"`
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"kvcompress/bench/live"
 	"kvcompress/bench/task"
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/trace/llama"
 )
@@ -158,7 +159,7 @@ func (q *question) run(ctx context.Context, k Knob, stepper *llama.Stepper) (*Ru
 	size := k.Setting.Config.BlockSize
 	for _, step := range steps {
 		sum, peak = sum+step.bytes, max(peak, step.bytes)
-		dense += float64(q.blockBytes * q.shape.Heads() * ((step.tokens + dropped + size - 1) / size))
+		dense += float64(q.blockBytes * q.shape.Heads() * ceil.Div(step.tokens+dropped, size))
 	}
 	run.Bytes, run.Peak = sum/dense, peak*float64(len(steps))/dense
 	if math.IsNaN(run.Divergence) || math.IsInf(run.Divergence, 0) {

@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"kvcompress/internal/ceil"
 	"kvcompress/kernels/device"
 	"kvcompress/ref"
 	"kvcompress/trace"
@@ -75,7 +76,7 @@ func newTurns(r *trace.Rope) *turns {
 // [batch·H, partitions, 128].
 func (s *state) countTurns(b batch, layer, partitions int) (device.Ptr, error) {
 	heads := b.n * s.cfg.Shape.KVHeads
-	words := ceilDiv(b.longest, 32)
+	words := ceil.Div(b.longest, 32)
 	held, err := s.buffer("positions held", 4*heads*words)
 	if err != nil {
 		return 0, err

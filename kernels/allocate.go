@@ -3,6 +3,7 @@ package kernels
 import (
 	"math/bits"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kernels/device"
 	"kvcompress/kv"
 )
@@ -11,7 +12,7 @@ import (
 // (layer, head, logical block) order. The caller has checked that enough are free.
 func (s *state) allocatePrompt(row int, id kv.SeqID, n int) error {
 	heads := s.heads()
-	each := ceilDiv(n, s.cfg.BlockSize)
+	each := ceil.Div(n, s.cfg.BlockSize)
 	taken, err := s.take(heads * each)
 	if err != nil {
 		return err
@@ -125,5 +126,5 @@ func threads(n, limit int) device.Dim {
 
 // blocks returns a grid with enough thread blocks for n threads.
 func blocks(n int, block device.Dim) device.Dim {
-	return device.Dim{X: ceilDiv(n, block.X), Y: 1, Z: 1}
+	return device.Dim{X: ceil.Div(n, block.X), Y: 1, Z: 1}
 }

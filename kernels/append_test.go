@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/kernels/device"
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -37,9 +38,9 @@ func TestAppendRounds(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			x := hardToRound(format)
-			n := ceilDiv(len(x), d)
+			n := ceil.Div(len(x), d)
 			x = append(x, make([]float32, n*d-len(x))...)
-			cfg := ref.Config{Config: kv.Config{Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: d}, DType: format, BlockSize: block, Blocks: ceilDiv(n, block), KVScale: tt.scale}}
+			cfg := ref.Config{Config: kv.Config{Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: d}, DType: format, BlockSize: block, Blocks: ceil.Div(n, block), KVScale: tt.scale}}
 			s, err := stateFor(checked(t, 1), cfg, 1, n)
 			must := func(err error) {
 				if t.Helper(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/kernels/device"
 	"kvcompress/ref"
 )
@@ -22,7 +23,7 @@ func (s *state) attend(b batch, layer, longest int, q, out device.Ptr) error {
 	if err != nil || s.watched == nil || !s.watched.Decode {
 		return err
 	}
-	return s.record(b, layer, ceilDiv(longest, ref.Partition), part)
+	return s.record(b, layer, ceil.Div(longest, ref.Partition), part)
 }
 
 // read is attend without updating the column. It returns where the attention weights are.
@@ -30,7 +31,7 @@ func (s *state) read(b batch, layer, longest int, q, out device.Ptr) (partials, 
 	shape := s.cfg.Shape
 	h, group, d := shape.KVHeads, shape.Group, shape.HeadSize
 	rows := b.n * h * group
-	partitions := ceilDiv(longest, ref.Partition)
+	partitions := ceil.Div(longest, ref.Partition)
 	part, err := s.partials(rows, partitions)
 	if err != nil {
 		return part, err
@@ -69,7 +70,7 @@ func (s *state) read(b batch, layer, longest int, q, out device.Ptr) (partials, 
 		args, format = append(args, own...), dtype.F32 // type of the tile in shared memory
 	}
 	if err := s.launch(file, s.typed(kernel),
-		device.Dim{X: b.n * h * ceilDiv(group, mostQueries), Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1},
+		device.Dim{X: b.n * h * ceil.Div(group, mostQueries), Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1},
 		attendShared(format, group, d), append(args, s.scales(layer)...)...); err != nil {
 		return part, err
 	}
@@ -163,5 +164,3 @@ func factorLanes(partitions int) int {
 
 // attentionScale returns 1/√D: the quotient of 1 and the square root, each rounded to binary32.
 func attentionScale(d int) float32 { return 1 / float32(math.Sqrt(float64(d))) }
-
-func ceilDiv(a, b int) int { return (a + b - 1) / b }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
 	"kvcompress/kv"
@@ -34,7 +35,7 @@ func benchState(b *testing.B, dev device.Device, cfg ref.Config, n int) (s *stat
 		}
 	}
 	cfg.BlockSize = 16
-	cfg.Blocks = cfg.Shape.KVHeads * ceilDiv(n, cfg.BlockSize)
+	cfg.Blocks = cfg.Shape.KVHeads * ceil.Div(n, cfg.BlockSize)
 	s, err := stateFor(dev, cfg, 1, n)
 	must(err)
 	b.Cleanup(func() { must(s.close()) })

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
 	"kvcompress/kv"
@@ -214,7 +215,7 @@ func TestPrefill(t *testing.T) {
 			t.Run(fmt.Sprintf("%+v/%d", shape, n), func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(uint64(i), uint64(j)))
 				cfg := ref.Config{Config: kv.Config{Shape: shape, DType: dtype.DType((i + j) % 5), BlockSize: kv.BlockSizes()[rng.IntN(6)]}, Metric: randomMetric(rng)}
-				cfg.Blocks = shape.Layers*shape.KVHeads*ceilDiv(n, cfg.BlockSize) + 3
+				cfg.Blocks = shape.Layers*shape.KVHeads*ceil.Div(n, cfg.BlockSize) + 3
 				cfg.KVScale = draw.Scale(rng, cfg.DType, shape.Layers)
 				inputs := draws[rng.IntN(len(draws))]
 				p := newPipeline(t, cfg, func(id kv.SeqID) activations { return activations{shape, uint64(id), n, inputs} })
@@ -257,7 +258,7 @@ func TestDecode(t *testing.T) {
 			t.Run(fmt.Sprintf("%+v/%v", shape, j), func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(uint64(i), 7+uint64(j)))
 				cfg := ref.Config{Config: kv.Config{Shape: shape, DType: j, BlockSize: kv.BlockSizes()[rng.IntN(6)]}, Metric: randomMetric(rng)}
-				cfg.Blocks = 3*shape.Layers*shape.KVHeads*ceilDiv(310, cfg.BlockSize) + 7
+				cfg.Blocks = 3*shape.Layers*shape.KVHeads*ceil.Div(310, cfg.BlockSize) + 7
 				cfg.Compression.Rate, cfg.Compression.Random, cfg.Compression.ProtectedWindow = 0.5, true, 4
 				cfg.KVScale = draw.Scale(rng, j, shape.Layers)
 				inputs := draws[rng.IntN(len(draws))]
@@ -301,7 +302,7 @@ func TestDecodeScales(t *testing.T) {
 			Shape: shape, DType: oneOf(rng, dtype.E4M3, dtype.E5M2), BlockSize: oneOf(rng, kv.BlockSizes()...),
 			KVScale: &kv.Scale{K: scales(), V: scales()},
 		}, Metric: randomMetric(rng)}
-		cfg.Blocks = shape.Layers * shape.KVHeads * ceilDiv(140, cfg.BlockSize)
+		cfg.Blocks = shape.Layers * shape.KVHeads * ceil.Div(140, cfg.BlockSize)
 		if err := cfg.Validate(); err != nil {
 			t.Fatal(err)
 		}

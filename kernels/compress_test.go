@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
 	"kvcompress/kv"
@@ -54,7 +55,7 @@ func contentOf(rng *rand.Rand, cfg ref.Config, longest int, metric func(*rand.Ra
 		var sequence []head
 		for range heads {
 			n := lengthOf(rng, longest)
-			sequence = append(sequence, head{n, (n + cfg.BlockSize - 1) / cfg.BlockSize})
+			sequence = append(sequence, head{n, ceil.Div(n, cfg.BlockSize)})
 			blocks += sequence[len(sequence)-1].blocks
 		}
 		lengths = append(lengths, sequence)

@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"slices"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kernels/device"
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -164,7 +165,7 @@ func (s *state) settle(row int, id kv.SeqID, length int, d *decision, r *change)
 	}
 	// A thread handles 4 KVs at a time, about 4 times.
 	block := threads((d.longest+15)/16, 256)
-	grid := device.Dim{X: heads, Y: ceilDiv(d.longest, 16*block.X), Z: 1}
+	grid := device.Dim{X: heads, Y: ceil.Div(d.longest, 16*block.X), Z: 1}
 	if err := s.costs(row, id, length, r, p, grid, block); err != nil {
 		return p, err
 	}
@@ -175,7 +176,7 @@ func (s *state) settle(row int, id kv.SeqID, length int, d *decision, r *change)
 	}
 	unit := number(bits.TrailingZeros(uint(r.Unit)))
 	warps := min(largest, 8)
-	sums := device.Dim{X: len(quotas), Y: ceilDiv(largest, warps), Z: 1}
+	sums := device.Dim{X: len(quotas), Y: ceil.Div(largest, warps), Z: 1}
 	for level := range digits {
 		l, all := number(level), number(heads)
 		if level > 0 {
@@ -209,7 +210,7 @@ func (s *state) readLosses(d *decision, p plan) error {
 		kvs := int(lost[heads+i])
 		d.heads[i] = loss{
 			units: int(lost[i]), kvs: kvs, holes: int(lost[2*heads+i]),
-			blocks: ceilDiv(n, s.cfg.BlockSize) - ceilDiv(n-kvs, s.cfg.BlockSize),
+			blocks: ceil.Div(n, s.cfg.BlockSize) - ceil.Div(n-kvs, s.cfg.BlockSize),
 		}
 	}
 	return d.possible()

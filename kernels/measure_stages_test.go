@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/kernels/device"
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -74,7 +75,7 @@ func (m *measuring) fill(z measureSizes, layers, headSize, rows, kvs int) (*fill
 	cfg := ref.Default()
 	cfg.Shape = kv.Shape{Layers: layers, KVHeads: z.kvHeads, Group: 4, HeadSize: headSize}
 	heads := rows * layers * z.kvHeads
-	used := ceilDiv(kvs, cfg.BlockSize)
+	used := ceil.Div(kvs, cfg.BlockSize)
 	cfg.Blocks = heads * (used + 1)
 	s, err := stateFor(m.dev, cfg, rows, kvs+1)
 	if err != nil {
@@ -301,7 +302,7 @@ func (m *measuring) decides(z measureSizes, kvs int) error {
 	if err != nil {
 		return err
 	}
-	r.Quotas = []ref.Quota{{First: 0, Heads: heads, Units: heads * ceilDiv(kvs, f.cfg.BlockSize) / 2}}
+	r.Quotas = []ref.Quota{{First: 0, Heads: heads, Units: heads * ceil.Div(kvs, f.cfg.BlockSize) / 2}}
 	bytes := int64(n)*8 + int64(n/2)*4 // metric and position read, what falls written
 	if err := m.stage("eviction decision", fmt.Sprintf("%d KVs", n), bytes, nil, func() error {
 		_, err := f.decide(0, 0, kvs, lengths, change{Ranking: r})

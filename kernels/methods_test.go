@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/internal/testsize"
 	"kvcompress/kernels/device"
 	"kvcompress/kv"
@@ -314,7 +315,7 @@ func newMethodCase(rng *rand.Rand, dev device.Device, cfg ref.Config, method ref
 			n = n * 2 / 3
 		}
 		c.lengths = append(c.lengths, n)
-		c.cfg.Blocks += shape.Heads() * ceilDiv(n+rng.IntN(20), c.cfg.BlockSize)
+		c.cfg.Blocks += shape.Heads() * ceil.Div(n+rng.IntN(20), c.cfg.BlockSize)
 	}
 	sharp := oneOf[float32](rng, 0.1, 1, 2)
 	open := func(id kv.SeqID) (trace.Tensors, error) {

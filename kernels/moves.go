@@ -4,6 +4,7 @@ import (
 	"math/bits"
 	"slices"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kernels/device"
 	"kvcompress/kv"
 )
@@ -36,7 +37,7 @@ func (s *state) schedule(row int, d decision) (moves, error) {
 		return moves{}, err
 	}
 	block := threads(most, 256)
-	grid := device.Dim{X: len(d.heads), Y: ceilDiv(most, block.X), Z: 1}
+	grid := device.Dim{X: len(d.heads), Y: ceil.Div(most, block.X), Z: 1}
 	return moves{pairs, n}, s.launch("moves.ptx", "pair_moves", grid, block, 0,
 		device.Pointer(d.list), device.Pointer(d.offsets), device.Pointer(d.kvs), device.Pointer(d.holes),
 		device.Pointer(s.lengthsOf(row)), device.Pointer(s.tablesOf(row)), device.Pointer(first), device.Pointer(pairs),

@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/kernels/device"
 	"kvcompress/ref"
 )
@@ -36,7 +37,7 @@ func (s *state) promptNumbers(o *ref.Observation, row, layer, n int, on tensors)
 // last window queries, at least one. On the device, q is [window, H·G, D] and k is [n, H, D] as the model
 // computed it, both float32.
 func (s *state) prefillMetrics(o *ref.Observation, row, layer, n, window int, q, k device.Ptr) error {
-	perPosition := s.cfg.Shape.QueryHeads() * ceilDiv(n, ref.Partition) * ref.Partition * 4
+	perPosition := s.cfg.Shape.QueryHeads() * ceil.Div(n, ref.Partition) * ref.Partition * 4
 	return s.prefillMetricsBy(o, max(1, s.mostWeights/perPosition), row, layer, n, window, q, k)
 }
 
@@ -44,7 +45,7 @@ func (s *state) prefillMetrics(o *ref.Observation, row, layer, n, window int, q,
 func (s *state) prefillMetricsBy(o *ref.Observation, together, row, layer, n, window int, q, k device.Ptr) error {
 	shape := s.cfg.Shape
 	h, group, d := shape.KVHeads, shape.Group, shape.HeadSize
-	partitions := ceilDiv(n, ref.Partition)
+	partitions := ceil.Div(n, ref.Partition)
 	gains, err := s.buffer("prefill gains", h*group*partitions*ref.Partition*4)
 	if err != nil {
 		return err
@@ -96,15 +97,15 @@ func metric(o *ref.Observation) bool {
 func (s *state) observe(o *ref.Observation, first, queries, n int, goOn bool, q, k, gains device.Ptr) error {
 	shape := s.cfg.Shape
 	h, group, d := shape.KVHeads, shape.Group, shape.HeadSize
-	rows, partitions := queries*h*group, ceilDiv(n, ref.Partition)
-	seen := ceilDiv(first+queries, ref.Partition) // partitions with keys that these queries attend to
+	rows, partitions := queries*h*group, ceil.Div(n, ref.Partition)
+	seen := ceil.Div(first+queries, ref.Partition) // partitions with keys that these queries attend to
 	part, err := s.partials(rows, partitions)
 	if err != nil {
 		return err
 	}
 	together := min(queries*group, mostQueries)
 	if err := s.launch("prefill.ptx", "prefill_partitions",
-		device.Dim{X: h * ceilDiv(queries*group, mostQueries), Y: seen, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1},
+		device.Dim{X: h * ceil.Div(queries*group, mostQueries), Y: seen, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1},
 		partitionShared(dtype.F32, together, d),
 		device.Pointer(q), device.Pointer(k), device.Pointer(part.weights), device.Pointer(part.maxima), device.Pointer(part.sums),
 		number(first), number(h), number(group), number(d), number(queries), number(partitions),

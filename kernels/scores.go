@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"kvcompress/internal/ceil"
 	"kvcompress/kernels/device"
 	"kvcompress/ref"
 )
@@ -37,7 +38,7 @@ func (s *state) score(by ref.Scorer, p prompt) error {
 
 // byToken returns the grid of kernels with one thread block for each partition of n tokens.
 func byToken(heads, n int) (grid, block device.Dim) {
-	return device.Dim{X: heads, Y: ceilDiv(n, ref.Partition), Z: 1}, threads(n, ref.Partition)
+	return device.Dim{X: heads, Y: ceil.Div(n, ref.Partition), Z: 1}, threads(n, ref.Partition)
 }
 
 // writeScores launches a kernel that writes the column for all tokens of a prompt. Its first arguments are
@@ -87,7 +88,7 @@ func (s *state) rowNorms(n int, rows device.Ptr) (device.Ptr, error) {
 // given, each row is divided by its norm.
 func (s *state) tokenMeans(n, heads int, rows, norms device.Ptr) (device.Ptr, error) {
 	d := s.cfg.Shape.HeadSize
-	width, partitions := heads*d, ceilDiv(n, ref.Partition)
+	width, partitions := heads*d, ceil.Div(n, ref.Partition)
 	sums, err := s.buffer("sums over tokens", partitions*width*4)
 	if err != nil {
 		return 0, err
@@ -109,7 +110,7 @@ func (s *state) tokenMeans(n, heads int, rows, norms device.Ptr) (device.Ptr, er
 // softmax replaces scores, [rows, count], by their e_i, and returns the factors of their partitions, [rows,
 // ⌈count/128⌉].
 func (s *state) softmax(rows, count int, scores device.Ptr) (device.Ptr, error) {
-	partitions := ceilDiv(count, ref.Partition)
+	partitions := ceil.Div(count, ref.Partition)
 	var maxima, sums, factors device.Ptr
 	for _, x := range []struct {
 		to   *device.Ptr
@@ -167,7 +168,7 @@ func (s *state) scoreLagKV(p prompt, o ref.LagKV) error {
 	}
 	return s.launch("scores.ptx", "score_lags", device.Dim{X: h * segments, Y: 1, Z: 1}, threads(o.Lag, 256), 0,
 		device.Pointer(weights), device.Pointer(factors), p.tables, device.Pointer(s.metrics),
-		number(h), number(o.Sinks), number(o.Lag), number(segments), number(ceilDiv(o.Lag, ref.Partition)),
+		number(h), number(o.Sinks), number(o.Lag), number(segments), number(ceil.Div(o.Lag, ref.Partition)),
 		flag(o.Cross), s.shift(), number(s.maxBlocks))
 }
 
@@ -191,7 +192,7 @@ func (s *state) scoreExpected(p prompt, o *ref.ExpectedAttention) error {
 	}
 	return s.writeScores("score_expected", p,
 		[]device.Arg{device.Pointer(weights), device.Pointer(factors), device.Pointer(norms)},
-		number(o.Sinks), number(group), number(ceilDiv(count, ref.Partition)), device.F32(o.Epsilon))
+		number(o.Sinks), number(group), number(ceil.Div(count, ref.Partition)), device.F32(o.Epsilon))
 }
 
 // expectedLogits returns the logits of expected attention for the last count tokens of a prompt, [H·G,
@@ -226,7 +227,7 @@ func (s *state) expectedLogits(p prompt, o *ref.ExpectedAttention, count int) (d
 		if c, err = s.buffer("covariances", h*group*d*d*4); err != nil {
 			return 0, err
 		}
-		tiles := ceilDiv(d, 32)
+		tiles := ceil.Div(d, 32)
 		if err := s.launch("scores.ptx", "covariances", device.Dim{X: h * group, Y: tiles, Z: tiles}, device.Dim{X: 64, Y: 1, Z: 1}, 0,
 			device.Pointer(q), device.Pointer(means), device.Pointer(c), number(queries), number(h*group), number(d)); err != nil {
 			return 0, err

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/internal/testsize"
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -116,7 +117,7 @@ func TestScores(t *testing.T) {
 					n = min(n, max(3, work/(shape.Layers*shape.QueryHeads()*shape.HeadSize*shape.HeadSize)))
 				}
 				c.lengths = append(c.lengths, n)
-				c.cfg.Blocks += shape.Heads() * ceilDiv(n+rng.IntN(20), cfg.BlockSize)
+				c.cfg.Blocks += shape.Heads() * ceil.Div(n+rng.IntN(20), cfg.BlockSize)
 			}
 			step, scale := oneOf[float32](rng, 0x1p-20, 1, 2), oneOf[float32](rng, 1, 1, 0x1p-60)
 			if cfg.DType != dtype.F16 && rng.IntN(3) == 0 {

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kernels/device"
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -193,7 +194,7 @@ func (s *state) slotArrays() []slotArray {
 // tokens. That is at most the number of blocks in the cache, except for methods that quantize or merge: a
 // table is indexed by logical block, and quantized or merged KVs have left their blocks.
 func (s *state) tableBlocks(tokens int) int {
-	n := ceilDiv(tokens, s.cfg.BlockSize)
+	n := ceil.Div(tokens, s.cfg.BlockSize)
 	if s.packing == nil {
 		n = min(n, s.cfg.Blocks)
 	}
@@ -201,7 +202,7 @@ func (s *state) tableBlocks(tokens int) int {
 }
 
 // freeWords returns the number of words in the free list of n blocks.
-func freeWords(n int) int { return ceilDiv(n, 32) }
+func freeWords(n int) int { return ceil.Div(n, 32) }
 
 // reserve grows to rows rows, each for a sequence of at most tokens tokens. On error nothing changes.
 func (s *state) reserve(rows, tokens int) error {

@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 )
 
@@ -69,7 +70,7 @@ func (e *Engine) blocks(s *sequence) int {
 }
 
 // blocksOf returns ⌈n/B⌉.
-func (e *Engine) blocksOf(n int) int { return ceilDiv(n, e.cfg.BlockSize) }
+func (e *Engine) blocksOf(n int) int { return ceil.Div(n, e.cfg.BlockSize) }
 
 // Usage returns how full the cache is.
 func (e *Engine) Usage() kv.Usage {

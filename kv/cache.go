@@ -3,6 +3,8 @@ package kv
 import (
 	"fmt"
 	"slices"
+
+	"kvcompress/internal/ceil"
 )
 
 // ErrNoBlocks reports that the cache has fewer free blocks than an operation
@@ -122,7 +124,7 @@ func (c *Cache) Slot(h *Head, logical int) int {
 // PrefillNeed returns how many blocks a prompt of n tokens takes: ⌈n/B⌉ for
 // each head.
 func (c *Cache) PrefillNeed(n int) int {
-	return c.cfg.Shape.Layers * c.cfg.Shape.KVHeads * ceilDiv(n, c.cfg.BlockSize)
+	return c.cfg.Shape.Layers * c.cfg.Shape.KVHeads * ceil.Div(n, c.cfg.BlockSize)
 }
 
 // DecodeNeed returns how many blocks the sequence's next token takes: one for
@@ -183,7 +185,7 @@ func (c *Cache) Append(s *Sequence, layer, head int, position int32) int {
 // than the plain segment's First.
 func (c *Cache) Truncate(h *Head, n int) {
 	n -= h.First
-	keep := ceilDiv(h.Offset+n, c.cfg.BlockSize)
+	keep := ceil.Div(h.Offset+n, c.cfg.BlockSize)
 	for _, b := range h.Table[keep:] {
 		c.release(b)
 	}
@@ -222,5 +224,3 @@ func (c *Cache) release(b int32) {
 	c.Owners[b] = Owner{Seq: NoSeq}
 	c.free.put(int(b))
 }
-
-func ceilDiv(a, b int) int { return (a + b - 1) / b }

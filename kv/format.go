@@ -1,6 +1,10 @@
 package kv
 
-import "fmt"
+import (
+	"fmt"
+
+	"kvcompress/internal/ceil"
+)
 
 // Format is the format of a segment's pages. The zero value is the plain format.
 type Format struct {
@@ -129,4 +133,4 @@ func (c *Config) Payload(f Format) float64 {
 }
 
 // Pages returns how many pages of the format the given number of KVs needs.
-func (c *Config) Pages(f Format, kvs int) int { return ceilDiv(kvs, c.Capacity(f)) }
+func (c *Config) Pages(f Format, kvs int) int { return ceil.Div(kvs, c.Capacity(f)) }

@@ -1,6 +1,10 @@
 package kv
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"kvcompress/internal/ceil"
+)
 
 // freeList gives out the free block with the lowest number. It is a bitmap with a search hint.
 type freeList struct {
@@ -10,7 +14,7 @@ type freeList struct {
 }
 
 func newFreeList(n int) freeList {
-	f := freeList{words: make([]uint64, ceilDiv(n, 64))}
+	f := freeList{words: make([]uint64, ceil.Div(n, 64))}
 	for b := range n {
 		f.put(b)
 	}

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"kvcompress/internal/ceil"
 )
 
 // TestMovesPack checks stage 3 against its own sentence: after the moves, the
@@ -14,7 +16,7 @@ func TestMovesPack(t *testing.T) {
 		b := 1 << rng.IntN(6)
 		n := 1 + rng.IntN(8*b)
 		h := &Head{Segment: Segment{Len: n}}
-		for _, block := range rng.Perm(ceilDiv(n, b)) {
+		for _, block := range rng.Perm(ceil.Div(n, b)) {
 			h.Table = append(h.Table, int32(block))
 		}
 		var evicted []int32

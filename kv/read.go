@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/ref/quant"
 	"kvcompress/ref/vec"
 )
@@ -70,7 +71,7 @@ func (r *Reader) rows(dst []float32, g *Segment, i int) {
 	unit, in := i/f.Unit(), i%f.Unit()
 	for len(dst) > 0 {
 		page := c.Page(g.Table[unit/perPage])[unit%perPage*size:]
-		units := min(perPage-unit%perPage, ceilDiv(in+len(dst)/d, f.Unit()))
+		units := min(perPage-unit%perPage, ceil.Div(in+len(dst)/d, f.Unit()))
 		n := min(units*f.Unit()-in, len(dst)/d)
 		switch f.Kind {
 		case PerChannel:

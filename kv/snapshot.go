@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
+
+	"kvcompress/internal/ceil"
 )
 
 // Snapshot is a cache's content as flat arrays, as an engine with its own memory (a GPU) returns it. N is the
@@ -27,7 +29,7 @@ type Snapshot struct {
 func (s *Snapshot) Cache(cfg Config, columns []Column) (*Cache, error) {
 	slots := cfg.Blocks * cfg.BlockSize
 	row := cfg.RowBytes()
-	words := ceilDiv(cfg.Blocks, 32)
+	words := ceil.Div(cfg.Blocks, 32)
 	var errs []error
 	type size struct {
 		name      string
@@ -89,7 +91,7 @@ func (s *Snapshot) Cache(cfg Config, columns []Column) (*Cache, error) {
 			c.Owners[b] = Owner{Seq: NoSeq}
 		}
 	}
-	c.free.words = make([]uint64, ceilDiv(cfg.Blocks, 64))
+	c.free.words = make([]uint64, ceil.Div(cfg.Blocks, 64))
 	for i, w := range s.Free {
 		c.free.words[i/2] |= uint64(w) << (i % 2 * 32)
 		c.free.count += bits.OnesCount32(w)
@@ -126,7 +128,7 @@ func (c *Cache) Snapshot() *Snapshot {
 		Values:    make([]byte, c.Blocks()*half),
 		Positions: slices.Clone(c.Positions),
 		Owners:    slices.Clone(c.Owners),
-		Free:      make([]uint32, ceilDiv(c.Blocks(), 32)),
+		Free:      make([]uint32, ceil.Div(c.Blocks(), 32)),
 	}
 	for b := range c.Blocks() {
 		page := c.Page(int32(b))

@@ -1,5 +1,7 @@
 package kv
 
+import "kvcompress/internal/ceil"
+
 // Usage is how full a cache is at one moment.
 type Usage struct {
 	KVs         int `json:"kvs"`          // in the cache
@@ -20,7 +22,7 @@ func (c *Cache) Usage() Usage {
 	for _, s := range c.seqs {
 		u.KVs += s.KVs()
 		u.DenseKVs += s.Len * len(s.Heads)
-		u.DenseBlocks += ceilDiv(s.Len, c.cfg.BlockSize) * len(s.Heads)
+		u.DenseBlocks += ceil.Div(s.Len, c.cfg.BlockSize) * len(s.Heads)
 	}
 	quantized := false
 	for _, s := range c.seqs {

@@ -1,6 +1,10 @@
 package ref
 
-import "math"
+import (
+	"math"
+
+	"kvcompress/internal/ceil"
+)
 
 // A Quota is a number of units to evict from consecutive heads, in (layer, head) order. A decision has one
 // quota for the whole sequence, one for each layer (even layers), or one for each head (uniform).
@@ -21,16 +25,16 @@ func (c *Config) Count(length, kvs, blocks int) int {
 	opt := &c.Compression
 	switch {
 	case opt.MaxCacheTokens > 0:
-		keep := ceilDiv(ceilDiv(opt.MaxCacheTokens, b)*b*heads, b)
+		keep := ceil.Div(ceil.Div(opt.MaxCacheTokens, b)*b*heads, b)
 		e = blocks - keep
 	case opt.Rate > 0:
-		w := ceilDiv(opt.ProtectedWindow, b) * b
+		w := ceil.Div(opt.ProtectedWindow, b) * b
 		if length <= w {
 			return 0
 		}
 		target := int(math.Ceil(float64((length-w)*heads)*opt.Rate)) + w*heads
 		if kvs > target {
-			e = ceilDiv(kvs-target, b)
+			e = ceil.Div(kvs-target, b)
 		}
 	}
 	e = max(e, 0)
@@ -77,5 +81,3 @@ func asked(quotas []Quota) int {
 	}
 	return n
 }
-
-func ceilDiv(a, b int) int { return (a + b - 1) / b }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sort"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/internal/work"
 )
 
@@ -211,7 +212,7 @@ func costOf(key uint32) float32 {
 
 // sortLogical sorts distinct logical indices below n with a bitmap.
 func sortLogical(kvs []int32, n int) {
-	marks := make([]uint64, ceilDiv(n, 64))
+	marks := make([]uint64, ceil.Div(n, 64))
 	for _, kv := range kvs {
 		marks[kv/64] |= 1 << (kv % 64)
 	}

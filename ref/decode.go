@@ -1,6 +1,7 @@
 package ref
 
 import (
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/ref/vec"
 )
@@ -35,7 +36,7 @@ func (a *attention) attend(c *kv.Cache, h *kv.Head, q, out []float32, group int)
 	a.tile = grow(a.tile, tileRows*d)
 	n := h.KVs()
 	a.weights = grow(a.weights, group*n)
-	a.partial = grow(a.partial, group*d*ceilDiv(n, Partition))
+	a.partial = grow(a.partial, group*d*ceil.Div(n, Partition))
 	if len(a.soft) != group {
 		a.soft = make([]softmax, group)
 	}

@@ -1,6 +1,7 @@
 package ref
 
 import (
+	"kvcompress/internal/ceil"
 	"kvcompress/internal/testsize"
 	"kvcompress/kv"
 	"math"
@@ -57,7 +58,7 @@ func randomProblem(rng *rand.Rand) *Problem {
 	for i := range p.Heads {
 		h := &p.Heads[i]
 		h.Len = rng.IntN(length + 1)
-		for range ceilDiv(h.Len, b) {
+		for range ceil.Div(h.Len, b) {
 			h.Table = append(h.Table, int32(len(blocks)))
 			blocks = append(blocks, int32(len(blocks)))
 		}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 )
 
@@ -16,8 +17,8 @@ const unit = 1.0 / (1 << 24)
 // float64: d is the head size, magnitude the largest Σ|q_i·k_i|/√D, score the largest |s|, n the number of
 // KVs.
 func weightBound(d int, magnitude, score float64, n int) float64 {
-	partitions := float64(ceilDiv(n, Partition))
-	dot := (float64(ceilDiv(d, 32)) + 9) * magnitude // absolute error of a score
+	partitions := float64(ceil.Div(n, Partition))
+	dot := (float64(ceil.Div(d, 32)) + 9) * magnitude // absolute error of a score
 	return 1.01 * unit * (2*dot + 8*score + 30 + 2*partitions)
 }
 
@@ -71,7 +72,7 @@ func TestAttentionNearFloat64(t *testing.T) {
 		cfg.DType = dtype.F32
 		cfg.BlockSize = 1 << rng.IntN(6)
 		cfg.Shape.Layers, cfg.Shape.KVHeads, cfg.Shape.Group, cfg.Shape.HeadSize = 1, 1, group, d
-		cfg.Blocks = ceilDiv(n, cfg.BlockSize) + 3
+		cfg.Blocks = ceil.Div(n, cfg.BlockSize) + 3
 
 		normal := func(n int) []float32 {
 			x := make([]float32, n)
@@ -113,7 +114,7 @@ func TestAttentionNearFloat64(t *testing.T) {
 				for i := range n {
 					abs += weights[g][i] * math.Abs(float64(v[i*d+j]))
 				}
-				limit := bound + 1.01*unit*float64(Partition+3+ceilDiv(n, Partition))
+				limit := bound + 1.01*unit*float64(Partition+3+ceil.Div(n, Partition))
 				worstOut = max(worstOut, math.Abs(float64(out[g*d+j])-exact[g][j])/abs/limit)
 			}
 		}

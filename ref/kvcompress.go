@@ -1,6 +1,9 @@
 package ref
 
-import "kvcompress/kv"
+import (
+	"kvcompress/internal/ceil"
+	"kvcompress/kv"
+)
 
 // kvCompress is KV-Compress (Rehg, arXiv 2410.00161). [Config.Count] and [Config.Quotas] say how many blocks
 // to evict, the ranking which KVs.
@@ -21,7 +24,7 @@ func (m kvCompress) Rank(c Counts) Ranking {
 	kvs, blocks := 0, 0
 	for _, n := range c.Heads {
 		kvs += n
-		blocks += ceilDiv(n, m.cfg.BlockSize)
+		blocks += ceil.Div(n, m.cfg.BlockSize)
 	}
 	opt := &m.cfg.Compression
 	r := Ranking{

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/ref/quant"
@@ -56,13 +57,13 @@ func (s *scenario) mergedPages(id kv.SeqID, head int, m ref.Merger) (blocks int,
 	if f := m.Directions(); f.Bits > 0 {
 		direction = s.cfg.Shape.HeadSize*f.Bits/8 + 2*s.cfg.Shape.HeadSize/f.Group*s.cfg.DType.Size()
 	}
-	blocks = ceilDiv(n, s.cfg.BlockSize) - min(packed[kv.Keys], packed[kv.Values])/s.cfg.BlockSize
+	blocks = ceil.Div(n, s.cfg.BlockSize) - min(packed[kv.Keys], packed[kv.Values])/s.cfg.BlockSize
 	for _, part := range []kv.Part{kv.Keys, kv.Values} {
 		payload += int64((n-packed[part])*row + len(kept[part])*(row+4))
-		blocks += ceilDiv(len(kept[part]), s.cfg.PageBytes()/(row+4))
+		blocks += ceil.Div(len(kept[part]), s.cfg.PageBytes()/(row+4))
 		if _, deep := m.Merging().Merges(head / s.cfg.Shape.KVHeads); !deep {
 			payload += int64(packed[part] * (direction + 8))
-			blocks += ceilDiv(packed[part], s.cfg.PageBytes()/(direction+8))
+			blocks += ceil.Div(packed[part], s.cfg.PageBytes()/(direction+8))
 		}
 	}
 	return blocks, payload

@@ -3,6 +3,7 @@ package ref
 import (
 	"slices"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 )
 
@@ -362,7 +363,7 @@ func (p *Plan) Freed(heads []kv.Head, blockSize int) int {
 	n := 0
 	for i, gone := range p.Gone(len(heads)) {
 		held := heads[i].KVs()
-		n += ceilDiv(held, blockSize) - ceilDiv(held-len(gone), blockSize)
+		n += ceil.Div(held, blockSize) - ceil.Div(held-len(gone), blockSize)
 	}
 	for i, more := range p.packed(len(heads)) {
 		n += leaves(&heads[i], more, blockSize)

@@ -1,7 +1,6 @@
 package ref
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -106,12 +105,15 @@ func (e *Entry) wrap(err error) error { return fmt.Errorf("method %s: %w", e.Nam
 
 // FindMethod returns the entry of a method. The error lists the known names.
 func FindMethod(name string) (Entry, error) {
-	var names []string
-	for _, e := range table() {
-		if e.Name == name {
-			return e, nil
+	all := table()
+	for i := range all {
+		if all[i].Name == name {
+			return all[i], nil
 		}
-		names = append(names, e.Name)
+	}
+	names := make([]string, len(all))
+	for i := range all {
+		names[i] = all[i].Name
 	}
 	return Entry{}, fmt.Errorf("there is no method %q%s: there are %s", name, near.Hint(name, names), strings.Join(names, ", "))
 }
@@ -163,6 +165,21 @@ func (s Settings) Set(key, value string) {
 // Into sets the fields of options, a pointer to a struct, from the settings; other fields keep their values.
 // An unknown key, or a value of the wrong type, is an error that names the key.
 func (s Settings) Into(e *Entry, options any) error {
+	if len(s) == 0 {
+		return nil
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	if err := strictjson.Unmarshal(text, options); err != nil {
+		return s.explain(e, err)
+	}
+	return nil
+}
+
+// explain returns the error of settings that cannot be decoded. If a key is unknown, it lists the method's keys.
+func (s Settings) explain(e *Entry, err error) error {
 	known := e.Options()
 	for key := range s {
 		if !slices.ContainsFunc(known, func(o Option) bool { return o.Key == key }) {
@@ -176,15 +193,5 @@ func (s Settings) Into(e *Entry, options any) error {
 			return fmt.Errorf("method %s has no option %q%s: choose one of %s", e.Name, key, near.Hint(key, keys), strings.Join(keys, ", "))
 		}
 	}
-	text, err := json.Marshal(s)
-	if err != nil {
-		return err
-	}
-	if bytes.Equal(text, []byte("null")) {
-		return nil
-	}
-	if err := strictjson.Unmarshal(text, options); err != nil {
-		return fmt.Errorf("method %s: %w", e.Name, err)
-	}
-	return nil
+	return fmt.Errorf("method %s: %w", e.Name, err)
 }

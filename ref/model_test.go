@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/ref/quant"
@@ -472,7 +473,7 @@ func (s *scenario) check() error {
 			usage.Wasted += len(q.Heads[i].Table)*s.cfg.BlockSize - q.Heads[i].Len
 		}
 		usage.DenseKVs += q.Len * len(q.Heads)
-		usage.DenseBlocks += ceilDiv(q.Len, s.cfg.BlockSize) * len(q.Heads)
+		usage.DenseBlocks += ceil.Div(q.Len, s.cfg.BlockSize) * len(q.Heads)
 		if got := s.engine.Held(id); got != held {
 			return fmt.Errorf("sequence %d holds %d blocks, %d are reported", id, held, got)
 		}
@@ -516,7 +517,7 @@ func (s *scenario) checkHead(q *kv.Sequence, i int, owned []bool) error {
 		return fmt.Errorf("%d KVs are held, %d should be", h.KVs(), want)
 	}
 	packed := s.model.packed[q.ID][i]
-	if first := min(packed[kv.Keys], packed[kv.Values]); h.First != first || len(h.Table) != ceilDiv(h.KVs(), s.cfg.BlockSize)-first/s.cfg.BlockSize {
+	if first := min(packed[kv.Keys], packed[kv.Values]); h.First != first || len(h.Table) != ceil.Div(h.KVs(), s.cfg.BlockSize)-first/s.cfg.BlockSize {
 		return fmt.Errorf("KVs %d to %d in %d plain blocks, of which those before %d should have left", h.First, h.KVs(), len(h.Table), first)
 	}
 	own := func(b int32, part kv.Part, logical int) error {
@@ -612,12 +613,12 @@ func (s *scenario) pages(id kv.SeqID, head int) (blocks int, payload int64) {
 	if m, ok := s.plain.(ref.Merger); ok && s.merges(head) {
 		return s.mergedPages(id, head, m)
 	}
-	blocks = ceilDiv(n, s.cfg.BlockSize) - min(packed[kv.Keys], packed[kv.Values])/s.cfg.BlockSize
+	blocks = ceil.Div(n, s.cfg.BlockSize) - min(packed[kv.Keys], packed[kv.Values])/s.cfg.BlockSize
 	for _, part := range []kv.Part{kv.Keys, kv.Values} {
 		payload += int64((n - packed[part]) * s.cfg.RowBytes())
 		if packed[part] > 0 {
 			f, g := s.quantizes(part)
-			blocks += ceilDiv(packed[part], s.cfg.Capacity(f))
+			blocks += ceil.Div(packed[part], s.cfg.Capacity(f))
 			perScale := f.Group
 			scales := packed[part] * s.cfg.Shape.HeadSize / perScale
 			payload += int64(packed[part]*s.cfg.Shape.HeadSize*g.Bits/8 + 2*scales*s.cfg.DType.Size())

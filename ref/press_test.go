@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/trace"
 )
@@ -678,7 +679,7 @@ func TestPressesQuick(t *testing.T) {
 		p.Unit, p.Sinks, p.Window, p.Keep = unit, rng.IntN(4), rng.IntN(4), rng.IntN(n+2)
 		for h := range layers * heads {
 			head := kv.Head{Segment: kv.Segment{Len: rng.IntN(n + 1)}}
-			for range ceilDiv(head.Len, 4) {
+			for range ceil.Div(head.Len, 4) {
 				head.Table = append(head.Table, int32(len(p.Scores)/4))
 				for range 4 {
 					p.Scores = append(p.Scores, float32(rng.IntN(6)-2))

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 )
 
@@ -171,7 +172,7 @@ func (p *pyramid) adaKV() []int {
 func (p *pyramid) steps(first, last int) []int {
 	step := (first - last) / (p.layers - 1)
 	if last > first { // round down means away from 0 here
-		step = -ceilDiv(last-first, p.layers-1)
+		step = -ceil.Div(last-first, p.layers-1)
 	}
 	budgets := p.even(p.window + first)
 	for l := range budgets {
@@ -195,7 +196,7 @@ func (p *pyramid) exact() []int {
 	if !slope {
 		return budgets
 	}
-	upTo := func(l int) int { return l*first - ceilDiv((first-last)*l*(l-1), 2*(p.layers-1)) }
+	upTo := func(l int) int { return l*first - ceil.Div((first-last)*l*(l-1), 2*(p.layers-1)) }
 	for l := range budgets {
 		budgets[l] = p.window + upTo(l+1) - upTo(l)
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"kvcompress/internal/ceil"
 )
 
 // QuestOptions are the options of Quest, which is only planned.
@@ -61,7 +63,7 @@ func questEntry() Entry {
 // QuestBounds returns the minimum and maximum of each element over the keys of each page: keys is [n, D], low
 // and high are [⌈n/page⌉, D]. The last page may be partly filled.
 func QuestBounds(keys []float32, headSize, page int) (low, high []float32) {
-	pages := ceilDiv(len(keys)/headSize, page)
+	pages := ceil.Div(len(keys)/headSize, page)
 	low, high = make([]float32, pages*headSize), make([]float32, pages*headSize)
 	for i, k := range keys {
 		token, e := i/headSize, i%headSize
@@ -102,7 +104,7 @@ func QuestScores(q, low, high []float32) []float32 {
 func questScoresPlain(q, keys []float32, page int) []float32 {
 	d := len(q)
 	n := len(keys) / d
-	scores := make([]float32, ceilDiv(n, page))
+	scores := make([]float32, ceil.Div(n, page))
 	for p := range scores {
 		for e := range q {
 			bound := float32(math.Inf(-1))
@@ -132,7 +134,7 @@ func questSelect(scores []float32, n, page, budget, recent int, lowest func([]ui
 	if budget >= n {
 		left = before
 	}
-	pages := ceilDiv(left, page)
+	pages := ceil.Div(left, page)
 	if before%page != 0 && left > 0 {
 		pages++
 	}

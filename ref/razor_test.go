@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 )
 
@@ -387,7 +388,7 @@ func (s *razorScenario) check() error {
 
 func (s *razorScenario) checkHead(list *razorList, h *kv.Head, want []razorListed) error {
 	cache, d := s.engine.cache, s.cfg.Shape.HeadSize
-	if h.Len != len(want) || len(h.Table) != ceilDiv(h.Len, s.cfg.BlockSize) {
+	if h.Len != len(want) || len(h.Table) != ceil.Div(h.Len, s.cfg.BlockSize) {
 		return fmt.Errorf("%d entries in %d blocks, want %d entries", h.Len, len(h.Table), len(want))
 	}
 	sum := 0.0
@@ -437,7 +438,7 @@ func randomRazor(rng *rand.Rand) *razorScenario {
 		BlockSize: 1 << rng.IntN(6),
 		DType:     dtype.DType(rng.IntN(5)),
 	}
-	s.cfg.Blocks = 3 * s.cfg.Shape.Heads() * ceilDiv(400, s.cfg.BlockSize)
+	s.cfg.Blocks = 3 * s.cfg.Shape.Heads() * ceil.Div(400, s.cfg.BlockSize)
 	s.opt = DefaultRazor()
 	s.opt.Sinks, s.opt.Threshold, s.opt.Ratio = rng.IntN(6), rng.IntN(30), 1+float64(rng.IntN(80))/10
 	s.opt.StandIn = rng.IntN(5) > 0

@@ -1,6 +1,10 @@
 package ref
 
-import "fmt"
+import (
+	"fmt"
+
+	"kvcompress/internal/ceil"
+)
 
 // RazorMemory compares the memory of one sequence under RazorAttention with that of a cache that keeps
 // everything (Dense).
@@ -38,7 +42,7 @@ func (c *Config) RazorMemory(n int) (RazorMemory, error) {
 			entries = min(n, m.Sinks+m.standIns()+mem.Recent)
 		}
 		mem.KVs += entries
-		mem.Blocks += ceilDiv(entries, c.BlockSize)
+		mem.Blocks += ceil.Div(entries, c.BlockSize)
 		mem.Payload += int64(entries) * 2 * row
 		if entries < n {
 			for _, column := range m.Columns() {
@@ -47,7 +51,7 @@ func (c *Config) RazorMemory(n int) (RazorMemory, error) {
 		}
 	}
 	mem.DenseKVs = n * len(m.full)
-	mem.DenseBlocks = ceilDiv(n, c.BlockSize) * len(m.full)
+	mem.DenseBlocks = ceil.Div(n, c.BlockSize) * len(m.full)
 	mem.DensePayload = int64(mem.DenseKVs) * 2 * row
 	mem.Bytes = int64(mem.Blocks) * int64(c.BlockBytes())
 	mem.DenseBytes = int64(mem.DenseBlocks) * int64(c.Config.BlockBytes(nil))

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/ref/draw"
@@ -202,7 +203,7 @@ func pagedScenario(rng *rand.Rand, m *draw.Method, operations int) (ref.Config, 
 
 // randomOperations draws the number of blocks of the cache, and operations.
 func randomOperations(rng *rand.Rand, cfg *ref.Config, operations int) []operation {
-	cfg.Blocks = cfg.Shape.Heads() * (1 + rng.IntN(4*ceilDiv(ref.MaxTokens, cfg.BlockSize)))
+	cfg.Blocks = cfg.Shape.Heads() * (1 + rng.IntN(4*ceil.Div(ref.MaxTokens, cfg.BlockSize)))
 	longest := []int{40, 40, ref.MaxTokens - 2}[rng.IntN(3)] // prompt
 	ops := make([]operation, operations)
 	for i := range ops {
@@ -261,5 +262,3 @@ func lines(ops []operation) string {
 	}
 	return b.String()
 }
-
-func ceilDiv(a, b int) int { return (a + b - 1) / b }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 )
 
@@ -460,7 +461,7 @@ func TestRankingsQuickEqualPlain(t *testing.T) {
 		distinct := pickOf(rng, 1, 3, 1<<20)
 		for i := range p.Heads {
 			n := rng.IntN(60)
-			table := make([]int32, ceilDiv(n, blockSize))
+			table := make([]int32, ceil.Div(n, blockSize))
 			for b := range table {
 				table[b] = int32(len(p.Positions)/blockSize + b)
 			}

@@ -6,9 +6,10 @@ import (
 	"kvcompress/sim/sweep"
 )
 
-// sweepBars shows which card: of each number of cards of a kind, the best projection, by what
-// its tokens cost, or by what a card gives where there are no prices. Those within the
-// objectives come before those that are not.
+// sweepBars compares cards: it has a bar for the best projection of each model on each card and number
+// of cards. Projections that meet the objectives are better than others. Among equals, the best has the
+// lowest price per token or, if the cards have no prices, the highest throughput per card. It is nil for
+// fewer than two bars.
 func sweepBars(s *Sweep) *bars {
 	type group struct {
 		model, card string

@@ -178,8 +178,8 @@ func tied(r *bench.Ranked) string {
 // score writes a score, which is from 0 to 1.
 func score(v float64) string { return strconv.FormatFloat(v, 'f', 2, 64) }
 
-// needsText writes the least part that a method needs, with enough digits to tell it from a
-// budget.
+// needsText formats the smallest budget that a method can reach, a fraction of the full cache, with
+// enough digits to differ from the budgets of the plan.
 func needsText(part float64) string {
 	if part < 0.1 {
 		return fmt.Sprintf("needs %.3f", part)

@@ -11,8 +11,8 @@ import (
 	"kvcompress/internal/words"
 )
 
-// heats returns the heat maps of a mode and a budget; the full cache's, of budget 1, goes
-// first with every budget.
+// heats returns the heat maps of a mode and a budget. The heat map of the full cache, whose budget is
+// 1, comes first for every budget.
 func (b *Bench) heats(mode bench.Mode, budget bench.Budget) []*bench.Heat {
 	var list []*bench.Heat
 	for i := range b.Heats {

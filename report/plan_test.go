@@ -15,8 +15,8 @@ import (
 	"kvcompress/trace"
 )
 
-// samplePlan is of a candidate of each kind: two that meet the objectives, one that misses
-// them, one that no number of replicas helps, and one that does not fit.
+// samplePlan has candidates of each kind: two that meet the objectives, one that misses them, one
+// that misses them with any number of replicas, and one that does not fit the memory.
 func samplePlan() *Plan {
 	slo := stats.SLO{TTFT: 2 * time.Second, E2E: 30 * time.Second, Part: 0.95}
 	outcome := func(card string, tp, replicas int, compression sweep.Compression, usd float64, share, ttft, e2e float64) sweep.Outcome {

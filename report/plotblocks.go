@@ -10,6 +10,7 @@ import (
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/internal/words"
 	"kvcompress/sim"
 )
@@ -115,7 +116,7 @@ func lastStep(r *sim.Report) float64 { return float64(max(1, len(r.Steps)-1)) }
 // highest of several.
 func envelope(ledger []entry, value func(*entry) int) plotter.XYs {
 	const most = 2000
-	stride := (len(ledger) + most - 1) / most // 0 only where there is no step
+	stride := ceil.Div(len(ledger), most) // 0 only where there is no step
 	var points plotter.XYs
 	for i := range ledger {
 		y := float64(value(&ledger[i]))

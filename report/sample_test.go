@@ -3,6 +3,7 @@ package report
 import (
 	"math"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/sim"
 )
@@ -82,8 +83,8 @@ func sample(layers, heads, steps int) *sim.Report {
 		for id := range lengths {
 			s.Usage.KVs += n * held[id]
 			s.Usage.DenseKVs += n * lengths[id]
-			s.Usage.DenseBlocks += n * ceilDiv(lengths[id], o.BlockSize)
-			s.Usage.Allocated += n * ceilDiv(held[id], o.BlockSize)
+			s.Usage.DenseBlocks += n * ceil.Div(lengths[id], o.BlockSize)
+			s.Usage.Allocated += n * ceil.Div(held[id], o.BlockSize)
 		}
 		s.Usage.Free = o.Blocks - s.Usage.Allocated
 		s.Usage.Wasted = s.Usage.Allocated*o.BlockSize - s.Usage.KVs
@@ -100,5 +101,3 @@ func sample(layers, heads, steps int) *sim.Report {
 	r.Totals.Finished, r.Totals.Refused = 2, 1
 	return r
 }
-
-func ceilDiv(a, b int) int { return (a + b - 1) / b }

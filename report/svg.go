@@ -31,8 +31,8 @@ func withFonts(svg []byte) []byte {
 	return bytes.ReplaceAll(svg, []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
 }
 
-// entryWidth returns how far from an entry of a key the next one begins: with room for letters
-// that are a fifth wider, as those of some sans-serif fonts are.
+// entryWidth returns the distance from the start of a legend entry to the start of the next. It leaves
+// room for fonts whose letters are a fifth wider.
 func entryWidth(entry *plot.Legend, c draw.Canvas) vg.Length {
 	return 1.2*entry.Rectangle(c).Size().X + vg.Points(12)
 }

@@ -14,10 +14,9 @@ import (
 // mostFigures bounds the figures of each kind: beyond, the table tells more.
 const mostFigures = 12
 
-// SweepFigures returns what of a sweep can be drawn: throughput against the batch
-// limit, against the memory budget and against the load, a curve for each
-// compression; and throughput per card against latency. Where the sweep has one
-// value only of what lies along an axis, there is no such figure.
+// SweepFigures returns the figures of a sweep: throughput over the batch limit, the memory budget, the
+// size of the cache and the load, with a curve for each compression, and throughput per card over
+// latency. A quantity with only one value in the sweep has no figure.
 func SweepFigures(s *Sweep) []*Figure {
 	var figures []*Figure
 	for _, axis := range []struct {
@@ -51,8 +50,8 @@ func SweepFigures(s *Sweep) []*Figure {
 	return figures
 }
 
-// panels returns a figure for each combination of what is neither the axis nor the
-// compression.
+// panels returns a figure for each combination of the sweep's other parameters: all but the x axis and
+// the compression.
 func panels(s *Sweep, name, title, x string, at func(*sweep.Outcome) (float64, bool), fix func(*sweep.Point)) []*Figure {
 	type panel struct {
 		key    sweep.Point

@@ -1,30 +1,32 @@
 #!/usr/bin/env python3
-"""Times the published Python of compression methods on the prompt of BenchmarkMethods (ref), beside the Go.
+"""Measure the published Python code of compression methods and, with --go, this project's Go code on the same prompt.
 
     go test -c -o ref.test ./ref
     scripts/published-plans.py --sources DIR --go ./ref.test
-    scripts/published-plans.py --sources DIR --method snapkv --method knorm     # the Python alone
+    scripts/published-plans.py --sources DIR --method snapkv --method knorm     # only the Python code
 
-DIR has clones of the repositories, by name, at these commits:
+DIR has clones of these repositories, in folders of these names, at these commits:
 
     AdaKV            FFY0/AdaKV@efe4e2e
     KVCache-Factory  Zefan-Cai/KVCache-Factory@c97f9d7
     kvpress          NVIDIA/kvpress@8bb29b9
     H2O              FMInference/H2O@ac75c2a
 
-Needs Python 3.10, PyTorch (1.13 or later) and NumPy, on Linux; neither transformers nor flash-attn: the definitions
-that are named here are compiled from their files, unmodified, with stand-ins for what those import. PyTorch needs an
-optimized BLAS: Debian's python3-torch takes the system's, which is 20 times slower until libopenblas0-pthread is there.
+Needs Linux, Python 3.10, PyTorch (1.13 or later) and NumPy. transformers and flash-attn are not needed: the functions
+and classes under test are compiled from the repositories' files, unmodified, with stubs for what the files import.
+PyTorch needs an optimized BLAS: Debian's python3-torch uses the system's BLAS, which is 20 times slower without the
+package libopenblas0-pthread.
 
-The prompt is one layer of Llama-3.1-8B's shape, 8 KV heads, 32 query heads, head size 128, 4,096 tokens, binary32, of
-which a head keeps 1,024. Number i of q, k and v is u/2^23 - 1, with u the top 24 bits of output i of SplitMix64 from
-state 1, 2 and 3. Both sides have one thread. In every round each method runs here and then in Go, and a round's figure
-is the mean of its runs; the table has the least figure of all rounds and the median, and of the rounds' ratios the
-median, the least and the largest. Times are of the processor, not of the clock: on a busy machine those differ.
+The prompt is that of BenchmarkMethods in package ref: one layer of Llama-3.1-8B's shape (8 KV heads, 32 query heads,
+head size 128) and 4,096 tokens in binary32, of which each head keeps 1,024. Number i of q, k and v is u/2^23 - 1, where
+u is the top 24 bits of output i of SplitMix64 from state 1, 2 and 3. Python and Go have one thread each. In every round
+each method runs in Python and then in Go several times; a round's figure is the mean of its runs. The table has the
+minimum and the median of the rounds' figures, and the median, minimum and maximum of their ratios. All times are
+processor time, which depends less on other work of the machine than elapsed time.
 
-A published function computes scores, selects, and copies what is kept of K and V. The Go that is set against it is
-observe + compress: scores, the plan, and the moves in the cache. Left out on both sides: attention itself, unless the
-row says otherwise, projections, and storing the prompt.
+A published function computes scores, selects KVs, and copies the selected keys and values. It is compared with observe
++ compress of the Go code: scores, the plan, and the moves in the cache. Neither side includes attention (unless the row
+says so), projections, or storing the prompt.
 """
 
 import argparse
@@ -356,9 +358,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sources", required=True, metavar="DIR", help="folder of the clones")
     parser.add_argument("--go", metavar="FILE", help="test binary of package ref")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--method", action="append", help="only this one; may be repeated")
-    parser.add_argument("--json", metavar="FILE", help="also write every round's figures, in ms")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds (default 5)")
+    parser.add_argument("--method", action="append", help="measure only this method; may be repeated")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures of every round, in ms")
     args = parser.parse_args()
     unknown = set(args.method or ()) - {c.method for c in CASES}
     if unknown or args.rounds < 1:

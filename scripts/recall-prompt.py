@@ -1,14 +1,20 @@
 #!/usr/bin/env python3
-"""Make the prompt of the trace traces/recall, for a small model that was trained to find things in its context.
+"""Print the prompt of traces/recall, for a small model that was trained to retrieve facts from its context.
 
     scripts/recall-prompt.py [--seed 1] [--tokens 1024] > prompt.txt
-    scripts/recall-prompt.py --answer            # what is to be generated, and where it stands
+    scripts/recall-prompt.py --answer            # the expected answer, and the positions of the headings
 
-The model has no tokenizer: its vocabulary is 256 token ids. A context is filler with records strewn in: facts
-(key value value), links (key key LINK, and the fact of the second key), a passkey (PK and five values), labelled
-examples (key label, of which most agree), and headings (HEAD section value). The question comes last: SUM HEAD asks
-for the section and the value of every heading, in order. Each of them stands somewhere else, so that each two tokens
-of the answer have to be found anew. The same seed gives the same prompt with every version of Python.
+The model has no tokenizer: its vocabulary is 256 token ids. A context consists of filler tokens with records at random
+positions:
+
+    fact      key value value
+    link      key key LINK, and the fact of the second key
+    passkey   PK and five values
+    examples  key label, four for each key; three of the four labels are equal
+    heading   HEAD section value
+
+The question comes last. SUM HEAD asks for the section and value of every heading, in order. The headings are far apart,
+so the model has to look up each two tokens of the answer again. A seed gives the same prompt in every version of Python.
 """
 
 import argparse

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/bits"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/ref"
 )
 
@@ -29,7 +30,7 @@ func newAsking(cfg *ref.Config, c Counting) asking {
 	}
 	if c != CountKVs {
 		a.blocks, a.up = cfg.Compression.MaxCacheTokens > 0, cfg.BlockSize-1
-		a.keep = ceilDiv(cfg.Compression.MaxCacheTokens, cfg.BlockSize) * cfg.Shape.Heads()
+		a.keep = ceil.Div(cfg.Compression.MaxCacheTokens, cfg.BlockSize) * cfg.Shape.Heads()
 	}
 	return a
 }
@@ -57,10 +58,10 @@ func (a *asking) beyond(tokens, kvs int) int {
 // keeps returns the number of KVs that a sequence of tokens tokens keeps.
 func (a *asking) keeps(tokens int) int {
 	opt, b, heads := &a.cfg.Compression, a.cfg.BlockSize, a.cfg.Shape.Heads()
-	outside := tokens + a.sampled - ceilDiv(opt.ProtectedWindow, b)*b
+	outside := tokens + a.sampled - ceil.Div(opt.ProtectedWindow, b)*b
 	switch {
 	case opt.MaxCacheTokens > 0:
-		return ceilDiv(opt.MaxCacheTokens, b) * b * heads
+		return ceil.Div(opt.MaxCacheTokens, b) * b * heads
 	case opt.Rate == 0 || outside <= 0:
 		return math.MaxInt / 2 // all
 	}

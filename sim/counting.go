@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/ref"
 )
 
@@ -69,9 +70,9 @@ func (c Counting) asks(cfg *ref.Config, tokens, kvs, blocks int) int {
 func countKVs(cfg *ref.Config, length, kvs int) int {
 	b, heads, opt := cfg.BlockSize, cfg.Shape.Heads(), &cfg.Compression
 	e := 0
-	switch w := ceilDiv(opt.ProtectedWindow, b) * b; {
+	switch w := ceil.Div(opt.ProtectedWindow, b) * b; {
 	case opt.MaxCacheTokens > 0:
-		e = max(0, kvs-ceilDiv(opt.MaxCacheTokens, b)*b*heads) / b
+		e = max(0, kvs-ceil.Div(opt.MaxCacheTokens, b)*b*heads) / b
 	case opt.Rate > 0 && length > w:
 		target := int(math.Ceil(float64((length-w)*heads)*opt.Rate)) + w*heads
 		e = max(0, kvs-target) / b

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/trace"
 )
 
@@ -118,12 +119,12 @@ func ProjectDisaggregated(ctx context.Context, p *Plan, d Disaggregation, reques
 	}
 	decoded, err := ProjectReplicas(ctx, &decode, d.Decode, d.Router, sent, func(server int) Watch {
 		w := watch(d.Prefill + server)
-		told := w.Result
+		result := w.Result
 		w.Result = func(r *Result) {
 			i, _ := strconv.Atoi(r.ID) // which it was given above
 			list[i].merge(r)
-			if told != nil {
-				told(r)
+			if result != nil {
+				result(r)
 			}
 		}
 		return w
@@ -155,12 +156,12 @@ func (d *Disaggregation) prefill(ctx context.Context, p *Plan, requests iter.Seq
 	var late error // about the first prompt whose KVs are received later than the largest time
 	sum, err := ProjectReplicas(ctx, p, d.Prefill, d.Router, prompts, func(server int) Watch {
 		w := watch(server)
-		told := w.Result
+		result := w.Result
 		w.Result = func(r *Result) {
 			i, _ := strconv.Atoi(r.ID) // which it was given above
 			h := &list[i]
 			if h.prefill = *r; r.Finished >= 0 {
-				from, takes := max(free[server], r.Finished), d.Link.SendNS(ceilDiv(r.PromptTokens, p.Config.BlockSize))
+				from, takes := max(free[server], r.Finished), d.Link.SendNS(ceil.Div(r.PromptTokens, p.Config.BlockSize))
 				if most := trace.MaxArrivalNS - d.Link.LatencyNS - from; takes > most {
 					takes = max(0, most)
 					if late == nil {
@@ -174,8 +175,8 @@ func (d *Disaggregation) prefill(ctx context.Context, p *Plan, requests iter.Seq
 				return
 			}
 			r.ID = h.request.ID
-			if told != nil {
-				told(r)
+			if result != nil {
+				result(r)
 			}
 		}
 		return w

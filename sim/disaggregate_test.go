@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/trace"
 )
 
@@ -89,7 +90,7 @@ func TestDisaggregatedServesAll(t *testing.T) {
 		}
 		for _, r := range reqs {
 			got := quick[r.ID]
-			least := r.ArrivalNS + 5*int64(r.PromptTokens) + d.Link.SendNS(ceilDiv(r.PromptTokens, p.Config.BlockSize)) + 7 + 5
+			least := r.ArrivalNS + 5*int64(r.PromptTokens) + d.Link.SendNS(ceil.Div(r.PromptTokens, p.Config.BlockSize)) + 7 + 5
 			if got.Error == "" && (got.OutputTokens != r.OutputTokens || got.Arrival != r.ArrivalNS || got.FirstToken < least || got.PromptTokens != r.PromptTokens) {
 				t.Errorf("seed %d: %+v of %+v: its first token cannot be there before %d", seed, got, r, least)
 			}

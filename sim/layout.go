@@ -3,6 +3,8 @@ package sim
 import (
 	"fmt"
 	"slices"
+
+	"kvcompress/internal/ceil"
 )
 
 // Layout is what a sequence holds in the cache of a model with layers of several kinds. The zero value is
@@ -91,7 +93,7 @@ func (w *windows) enter(base, steps, b, sign int) {
 		w.filling = slices.Delete(w.filling, at, at+1)
 	}
 	w.kvs += sign * n
-	w.blocks += sign * ceilDiv(n, b)
+	w.blocks += sign * ceil.Div(n, b)
 	w.phases[base&(b-1)] += sign
 }
 
@@ -122,7 +124,7 @@ func (w *windows) advance(now, steps, b int) (done windowWork) {
 		growing := len(w.filling)
 		kvs, blocks := readSteps(w.kvs, w.blocks, growing, &w.phases, now, k, b)
 		done.kvs += kvs + int64(k)*int64(w.full)*int64(w.size)
-		done.blocks += blocks + int64(k)*int64(w.full)*int64(ceilDiv(w.size, b))
+		done.blocks += blocks + int64(k)*int64(w.full)*int64(ceil.Div(w.size, b))
 		need := crossings(&w.phases, growing, b, now, k)
 		done.need += need
 		w.kvs += k * growing
@@ -133,7 +135,7 @@ func (w *windows) advance(now, steps, b int) (done windowWork) {
 			w.filling = w.filling[:n-1]
 			w.full++
 			w.kvs -= w.size
-			w.blocks -= ceilDiv(w.size, b)
+			w.blocks -= ceil.Div(w.size, b)
 		}
 	}
 	done.need *= w.heads
@@ -147,7 +149,7 @@ func (w *windows) held(b int) (kvs, blocks int) {
 	if w.heads == 0 {
 		return 0, 0
 	}
-	return w.heads * (w.kvs + w.full*w.size), w.heads * (w.blocks + w.full*ceilDiv(w.size, b))
+	return w.heads * (w.kvs + w.full*w.size), w.heads * (w.blocks + w.full*ceil.Div(w.size, b))
 }
 
 // Experts is a mixture of experts.

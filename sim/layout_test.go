@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/ref"
 )
@@ -21,7 +22,7 @@ type plainLayout struct {
 func (p *plainLayout) of(n int) (kvs, blocks int) {
 	w := min(n, p.layout.Window)
 	return p.layout.Full*n + p.layout.Windowed*w,
-		p.layout.Full*ceilDiv(n, p.block) + p.layout.Windowed*ceilDiv(w, p.block) + p.layout.Fixed
+		p.layout.Full*ceil.Div(n, p.block) + p.layout.Windowed*ceil.Div(w, p.block) + p.layout.Fixed
 }
 
 func (p *plainLayout) held() (kvs, blocks int) {

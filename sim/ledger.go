@@ -26,7 +26,7 @@ type Ledger struct {
 	patient  ref.Patient // the method, if it is one
 	spread   Spread
 	counting Counting
-	told     bool // the spread replays an engine's compressions, so every compression must call it
+	replays  bool // the spread replays an engine's compressions, so every compression must call it
 	heads    int  // L·H
 	shift    int  // log2 B
 	full     int  // heads without a sliding window: all, without a layout
@@ -45,7 +45,7 @@ type Ledger struct {
 	shared    int        // blocks counted for a second or later sequence that shares them: see Extend
 	batches   int        // number of batches decoded
 	courses   *courses   // nil if results of compressions cannot be cached
-	led       outcome    // scratch
+	scratch   outcome    // of predict and compressNew
 	levels    *levels    // nil if compressions do not go by level
 
 	steps       int         // decode steps so far, of all sequences at once
@@ -70,15 +70,15 @@ const maxB = 256
 
 // account is one sequence's share of the cache.
 type account struct {
-	id      kv.SeqID
-	link    *account // next in a hash chain: see accounts
-	prompt  int      // tokens of the prompt
-	tokens  int      // its number of tokens minus Ledger.steps
-	runs    []run    // its heads, in order; unused at a stage: see heads
-	stage   *stage
-	met     bool // its state has been looked up in courses; if stage is nil, it was not found
-	strayed int  // number of its last states in a row that were not found in courses
-	asksAt  int  // its method asks for nothing while it has fewer tokens than this
+	id       kv.SeqID
+	link     *account // next in a hash chain: see accounts
+	prompt   int      // tokens of the prompt
+	tokens   int      // its number of tokens minus Ledger.steps
+	runs     []run    // its heads, in order; unused at a stage: see heads
+	stage    *stage
+	lookedUp bool // its state has been looked up in courses; if stage is nil, it was not found
+	misses   int  // number of its last states in a row that were not found in courses
+	asksAt   int  // its method asks for nothing while it has fewer tokens than this
 
 	settled settled // set by compressions by level
 
@@ -136,7 +136,7 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 		}
 	}
 	patient, _ := method.(ref.Patient)
-	_, told := spread.(interface{ Refined() })
+	_, replays := spread.(interface{ Refined() })
 	packer := packerOf(&checked, method)
 	courses := newCourses(cfg, spread)
 	if packer != nil { // courses do not cover the packed state
@@ -149,7 +149,7 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 		patient: patient,
 		spread:  spread,
 		packer:  packer,
-		told:    told,
+		replays: replays,
 		courses: courses,
 		levels:  newLevels(cfg, method.Name() == ref.KVCompress, spread),
 		heads:   cfg.Shape.Layers * cfg.Shape.KVHeads,
@@ -407,7 +407,7 @@ func (l *Ledger) open() *account {
 	if n := len(l.spare); n > 0 {
 		a := l.spare[n-1]
 		l.spare = l.spare[:n-1]
-		a.packed, a.strayed, a.settled.level = packed{}, 0, 0
+		a.packed, a.misses, a.settled.level = packed{}, 0, 0
 		return a
 	}
 	return &account{}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/ref"
 )
@@ -183,14 +184,14 @@ func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 	first := 0
 	for _, run := range a.runs {
 		h := Heads{First: first, N: run.heads, KVs: l.length(a, run)}
-		h.Units = ceilDiv(h.KVs, r.Unit)
+		h.Units = ceil.Div(h.KVs, r.Unit)
 		if c, candidates := lastUnit(h.KVs, r.Unit), h.KVs-protected; c > 0 && candidates >= c {
 			h.Can = 1 + (candidates-c)/r.Unit
 		}
 		l.runs = append(l.runs, h)
 		first += run.heads
 	}
-	l.asked = Demand{Seq: id, Tokens: tokens, Unit: r.Unit, DenseUnits: ceilDiv(tokens, r.Unit) * l.heads, Quotas: r.Quotas, Heads: l.runs}
+	l.asked = Demand{Seq: id, Tokens: tokens, Unit: r.Unit, DenseUnits: ceil.Div(tokens, r.Unit) * l.heads, Quotas: r.Quotas, Heads: l.runs}
 	if err := l.lose(&r, &c); err != nil {
 		return c, fmt.Errorf("sim: compress: sequence %d: %w", id, err)
 	}
@@ -218,7 +219,7 @@ func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 	l.used -= c.Freed
 	if undone {
 		l.undone++
-		if l.patient != nil && !l.told {
+		if l.patient != nil && !l.replays {
 			a.undoneAt, a.undoneAs = tokens, c
 		}
 	}
@@ -243,7 +244,7 @@ func (l *Ledger) lose(r *ref.Ranking, c *ref.Compressed) error {
 	if r.Refine == nil {
 		return l.checkSpread(l.lost, r.Quotas)
 	}
-	if l.told {
+	if l.replays {
 		c.Asked = 0
 		for _, h := range l.lost {
 			c.Asked += h.N * h.Lost
@@ -313,8 +314,6 @@ func lastUnit(kvs, unit int) int {
 	}
 	return (kvs-1)%unit + 1
 }
-
-func ceilDiv(a, b int) int { return (a + b - 1) / b }
 
 // checkSpread checks that every head occurs once, in order, and loses no more than it can, and that all
 // units of each quota are lost, or as many as its heads can lose. If quotas is nil, any head may lose

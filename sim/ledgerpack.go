@@ -238,11 +238,11 @@ func (m *merging) compress(l *Ledger, id kv.SeqID, tokens int, was *packed) (pac
 		}
 		return now, true
 	}
-	told, ok := l.spread.(retainer).Retained(id)
+	retained, ok := l.spread.(retainer).Retained(id)
 	if now.retained == nil {
 		now.retained = make([][2]int, l.heads)
 	}
-	for i, n := range told {
+	for i, n := range retained {
 		now.retained[i][0] += n[0]
 		now.retained[i][1] += n[1]
 	}

@@ -148,14 +148,14 @@ func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 			return err
 		}
 		s.chosen, s.compressedAt, s.round = false, now, p.rounds
-		step.Compression = append(step.Compression, p.told(s.id, &r))
+		step.Compression = append(step.Compression, p.entry(s.id, &r))
 		p.work(&step.Work, held, &r)
 	}
 	return nil
 }
 
-// told returns the entry of a compression in Step.Compression.
-func (p *policy) told(id kv.SeqID, r *ref.Compressed) Compression {
+// entry returns the entry of a compression in Step.Compression.
+func (p *policy) entry(id kv.SeqID, r *ref.Compressed) Compression {
 	short := r.Asked - r.Evicted - r.Hidden - r.Quantized - r.Merged
 	if p.blocks {
 		short = r.Asked - r.Freed

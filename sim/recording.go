@@ -3,6 +3,7 @@ package sim
 import (
 	"slices"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/ref"
 )
@@ -68,7 +69,7 @@ func (r *Recording) Spread(dst []Heads, d *Demand) []Heads {
 			one := h
 			one.First, one.N = i, 1
 			if i < len(lost) && lost[i] > 0 {
-				one.Lost = 1 + ceilDiv(lost[i]-lastUnit(h.KVs, d.Unit), d.Unit)
+				one.Lost = 1 + ceil.Div(lost[i]-lastUnit(h.KVs, d.Unit), d.Unit)
 			}
 			dst = append(dst, one)
 		}

@@ -1,6 +1,10 @@
 package sim
 
-import "fmt"
+import (
+	"fmt"
+
+	"kvcompress/internal/ceil"
+)
 
 // Selection is decode attention that reads only some pages of each head, as Quest does. From a head with
 // more than Tokens KVs a step reads Tokens of them, and for every page the bounds of its keys, which have
@@ -34,7 +38,7 @@ func (s *Selection) reads(n, steps, b int) (kvs, blocks int64) {
 	kvs = sumUpTo(whole) - sumUpTo(first)
 	kvs += (last-whole)*int64(s.Tokens) + sumCeil(last, int64(s.Page)) - sumCeil(whole, int64(s.Page))
 	blocks = sumCeil(whole, int64(b)) - sumCeil(first, int64(b))
-	return kvs, blocks + (last-whole)*int64(ceilDiv(s.Tokens, b))
+	return kvs, blocks + (last-whole)*int64(ceil.Div(s.Tokens, b))
 }
 
 // sumUpTo returns 1 + 2 + … + n.

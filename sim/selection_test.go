@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/ref"
 )
 
@@ -17,10 +18,10 @@ func TestSelectionReads(t *testing.T) {
 		for held := n + 1; held <= n+steps; held++ {
 			if held <= s.Tokens {
 				kvs += int64(held)
-				blocks += int64(ceilDiv(held, b))
+				blocks += int64(ceil.Div(held, b))
 			} else {
-				kvs += int64(s.Tokens + ceilDiv(held, s.Page))
-				blocks += int64(ceilDiv(s.Tokens, b))
+				kvs += int64(s.Tokens + ceil.Div(held, s.Page))
+				blocks += int64(ceil.Div(s.Tokens, b))
 			}
 		}
 		if k, bl := s.reads(n, steps, b); k != kvs || bl != blocks {

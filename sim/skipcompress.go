@@ -14,8 +14,8 @@ import (
 // result of Compress, nil if the sequence was not compressed; it is valid until the next call.
 func (l *Ledger) compressWithin(id kv.SeqID, a *account, most int) (held int, done *ref.Compressed, err error) {
 	if a.settled.level > 0 {
-		done = &l.led.done
-		held, asked, known := l.goOn(a, most, done)
+		done = &l.scratch.done
+		held, asked, known := l.compressSettled(a, most, done)
 		switch {
 		case !known:
 		case asked == 0:
@@ -31,7 +31,7 @@ func (l *Ledger) compressWithin(id kv.SeqID, a *account, most int) (held int, do
 		t = a.stage.outcome(a.tokens + l.steps - a.stage.tokens)
 	}
 	if t == nil {
-		t = l.ahead(id, a)
+		t = l.predict(id, a)
 	}
 	if t == nil || t.count == 0 {
 		return 0, nil, nil
@@ -39,16 +39,16 @@ func (l *Ledger) compressWithin(id kv.SeqID, a *account, most int) (held int, do
 	if held = t.held; held > most {
 		return held, nil, nil
 	}
-	t, err = l.along(id, a, t)
+	t, err = l.apply(id, a, t)
 	return held, &t.done, err
 }
 
-// compressesQuickly reports whether the server compresses by level or along courses.
+// compressesQuickly reports whether the server compresses by level or with cached outcomes.
 func (s *Server) compressesQuickly() bool {
 	return s.Skip && s.ledger != nil && (s.ledger.courses != nil || s.ledger.levels != nil)
 }
 
-// compressQuickly is policy.run by level or along courses. It chooses and compresses sequences in
+// compressQuickly is policy.run by level or with cached outcomes. It chooses and compresses sequences in
 // one pass, because the demand on a sequence does not depend on what other sequences lose. Without
 // a limit, the order does not matter; with one, it is the order of the line. As policy.run, it adds
 // to the step's work and, with Batch, appends each compression in the order of admission.
@@ -86,7 +86,7 @@ func (s *Server) compressOne(step *Step, q *sequence, limit int) (slots int, err
 	q.compressedAt = s.steps
 	s.policy.work(&step.Work, slots, done)
 	if s.Batch {
-		step.Compression = append(step.Compression, s.policy.told(q.id, done))
+		step.Compression = append(step.Compression, s.policy.entry(q.id, done))
 	}
 	return slots, nil
 }

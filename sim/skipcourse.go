@@ -21,19 +21,19 @@ import (
 // Different states do not become equal later: if a sequence was compressed at another time than
 // others, the levels of its heads stay different. So if compressions go by level, a sequence stops
 // using the cache when it was compressed twice without a token in between, as after a prefill, or
-// when mostStrayed states in a row were new. Before that, each such sequence adds up to mostStrayed
+// when maxMisses states in a row were new. Before that, each such sequence adds up to maxMisses
 // states to the cache, so later sequences with the same history find more of them.
 //
 // A state becomes a stage when it occurs for the second time. States are compared as a whole, not
 // only by their hashes. When the stages exceed maxCourseBytes, the cache is cleared; sequences keep
 // the stages that they are at.
 type courses struct {
-	met   [courseStates]metState
+	table [courseStates]courseEntry
 	bytes uintptr
 }
 
-// metState is an entry of the hash table: the last state that was looked up there.
-type metState struct {
+// courseEntry is an entry of the hash table: the last state that was looked up there.
+type courseEntry struct {
 	hash  uint64
 	stage *stage // nil for a state that occurred once
 }
@@ -43,7 +43,7 @@ type metState struct {
 const (
 	courseStates   = 1 << 15
 	maxCourseBytes = 24 << 20
-	mostStrayed    = 4
+	maxMisses      = 4
 )
 
 // ByDemand is a [Spread] whose result depends only on the demand, and not on Demand.Seq.
@@ -83,17 +83,17 @@ func newCourses(cfg *ref.Config, spread Spread) *courses {
 	return &courses{}
 }
 
-// meet returns the stage of a state. It returns nil if the state occurs for the first time, or if
+// stageOf returns the stage of a state. It returns nil if the state occurs for the first time, or if
 // another state has replaced it in the hash table since.
-func (c *courses) meet(prompt, tokens int, runs []run) *stage {
+func (c *courses) stageOf(prompt, tokens int, runs []run) *stage {
 	hash := mix(uint64(prompt), uint64(tokens))
 	for _, r := range runs {
 		hash = mix(hash^uint64(r.heads), uint64(r.gone))
 	}
-	m := &c.met[hash%courseStates]
+	m := &c.table[hash%courseStates]
 	switch {
 	case m.hash != hash:
-		*m = metState{hash: hash}
+		*m = courseEntry{hash: hash}
 		return nil
 	case m.stage == nil:
 		m.stage = &stage{prompt: prompt, tokens: tokens, runs: slices.Clone(runs)}
@@ -119,7 +119,7 @@ func (c *courses) take(bytes uintptr) {
 	c.bytes += bytes
 	if c.bytes > maxCourseBytes {
 		c.bytes = bytes
-		clear(c.met[:])
+		clear(c.table[:])
 	}
 }
 
@@ -134,7 +134,7 @@ func (s *stage) outcome(after int) *outcome {
 
 // leave detaches an account from its stage: it gets its own copy of the runs, which may be modified.
 func (a *account) leave() {
-	a.met, a.settled.level = false, 0
+	a.lookedUp, a.settled.level = false, 0
 	if a.stage != nil {
 		a.runs, a.stage = append(a.runs[:0], a.stage.runs...), nil
 	}
@@ -148,24 +148,24 @@ func (a *account) heads() []run {
 	return a.runs
 }
 
-// ahead returns the outcome of compressing a sequence now. It returns nil, or an outcome with a count of 0, if the
+// predict returns the outcome of compressing a sequence now. It returns nil, or an outcome with a count of 0, if the
 // method asks the sequence for nothing. If the outcome is not in the cache, only its count and held are set. The result
 // is valid until the next call.
-func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
+func (l *Ledger) predict(id kv.SeqID, a *account) *outcome {
 	tokens := a.tokens + l.steps
 	if tokens < a.asksAt {
 		return nil
 	}
 	own, from := l.hasOwn(id), a.stage
-	if l.courses != nil && !own && a.stage == nil && !a.met && a.strayed < mostStrayed {
-		a.stage, a.met = l.courses.meet(a.prompt, tokens, a.runs), true
+	if l.courses != nil && !own && a.stage == nil && !a.lookedUp && a.misses < maxMisses {
+		a.stage, a.lookedUp = l.courses.stageOf(a.prompt, tokens, a.runs), true
 	}
 	if a.stage != nil {
 		if t := a.stage.outcome(tokens - a.stage.tokens); t != nil {
 			return t
 		}
 	}
-	t := &l.led
+	t := &l.scratch
 	t.to = nil
 	if l.levels != nil && !own {
 		t.held, t.count = l.survey(a)
@@ -174,7 +174,7 @@ func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 	}
 	if t.count > 0 {
 		if l.levels != nil && from != nil && from.tokens == tokens {
-			a.strayed = mostStrayed
+			a.misses = maxMisses
 		}
 		return t
 	}
@@ -184,13 +184,13 @@ func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 	return nil
 }
 
-// along compresses a sequence, given the outcome that ahead has just returned. It returns the
+// apply compresses a sequence, given the outcome that predict has just returned. It returns the
 // complete outcome.
-func (l *Ledger) along(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
+func (l *Ledger) apply(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
 	if t.to == nil {
-		return l.lead(id, a)
+		return l.compressNew(id, a)
 	}
-	a.stage, a.strayed = t.to, 0
+	a.stage, a.misses = t.to, 0
 	a.asksAt, a.undoneAt = 0, never
 	l.used -= t.done.Freed
 	l.tables -= t.done.Freed
@@ -210,14 +210,14 @@ func (l *Ledger) along(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
 	return t, nil
 }
 
-// lead compresses a sequence whose outcome is not in the cache, right after ahead, and adds the
+// compressNew compresses a sequence whose outcome is not in the cache, right after predict, and adds the
 // outcome to the cache.
-func (l *Ledger) lead(id kv.SeqID, a *account) (t *outcome, err error) {
+func (l *Ledger) compressNew(id kv.SeqID, a *account) (t *outcome, err error) {
 	tokens := a.tokens + l.steps
-	t = &l.led
+	t = &l.scratch
 	own, from, undone := l.hasOwn(id), a.stage, l.undone
 	byLevel := l.levels != nil && !own
-	if byLevel && a.strayed >= mostStrayed && l.compressByLevel(a, t.count, &t.done) {
+	if byLevel && a.misses >= maxMisses && l.compressByLevel(a, t.count, &t.done) {
 		return t, nil
 	}
 	if l.courses == nil || own || tokens == a.undoneAt+1 {
@@ -230,10 +230,10 @@ func (l *Ledger) lead(id kv.SeqID, a *account) (t *outcome, err error) {
 			return t, err
 		}
 	}
-	a.stage, a.met = l.courses.meet(a.prompt, tokens, a.runs), true
+	a.stage, a.lookedUp = l.courses.stageOf(a.prompt, tokens, a.runs), true
 	a.settled.level = 0
 	if byLevel {
-		a.strayed++
+		a.misses++
 	}
 	if from == nil || a.stage == nil {
 		return t, nil

@@ -122,13 +122,13 @@ func TestCoursesForget(t *testing.T) {
 	for i := range 100_000 {
 		runs[0].gone = i
 		for range 2 {
-			c.meet(i, i, runs)
+			c.stageOf(i, i, runs)
 		}
 		if c.bytes > maxCourseBytes {
 			t.Fatalf("%d bytes after %d states", c.bytes, i)
 		}
 	}
-	if c.meet(99_999, 99_999, runs) == nil {
+	if c.stageOf(99_999, 99_999, runs) == nil {
 		t.Error("the last state is not known")
 	}
 }

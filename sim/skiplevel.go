@@ -1,6 +1,9 @@
 package sim
 
-import "kvcompress/ref"
+import (
+	"kvcompress/internal/ceil"
+	"kvcompress/ref"
+)
 
 // ByLevel is a [Spread] that shortens heads to a common level, a number of blocks, as [Even] does.
 // It may spare some heads: they lose nothing as long as the others can lose all that is asked for.
@@ -53,7 +56,7 @@ func newLevels(cfg *ref.Config, blocks bool, spread Spread) *levels {
 func (v *levels) countLike(cfg *ref.Config, c Counting) {
 	v.asks = newAsking(cfg, c)
 	window := c.window(cfg.Compression.ProtectedWindow)
-	v.floor = ceilDiv(cfg.Compression.Sinks+window, cfg.BlockSize)
+	v.floor = ceil.Div(cfg.Compression.Sinks+window, cfg.BlockSize)
 	v.settle = cfg.BlockSize > 1 && window > cfg.BlockSize
 }
 
@@ -128,7 +131,7 @@ func (l *Ledger) compressByLevel(a *account, asked int, c *ref.Compressed) bool 
 	} else {
 		a.stage, v.runs = nil, nil
 	}
-	a.runs, a.met = cut.runs, false
+	a.runs, a.lookedUp = cut.runs, false
 	if v.settle && at > v.floor {
 		a.settled.settle(a.runs, tokens, at, v.spares, uint(l.shift))
 	} else {

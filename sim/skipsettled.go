@@ -110,10 +110,10 @@ func (s *settled) join(runs []run, shift uint) []run {
 	return runs
 }
 
-// goOn returns the number of blocks that a sequence holds, and the number that it is asked for. If
-// asked is positive and held at most most, goOn compresses the sequence and sets c to the result of
+// compressSettled returns the number of blocks that a sequence holds, and the number that it is asked for. If
+// asked is positive and held at most most, compressSettled compresses the sequence and sets c to the result of
 // Compress. It returns false, and changes no counts, if the sequence has to be surveyed.
-func (l *Ledger) goOn(a *account, most int, c *ref.Compressed) (held, asked int, known bool) {
+func (l *Ledger) compressSettled(a *account, most int, c *ref.Compressed) (held, asked int, known bool) {
 	s, tokens := &a.settled, a.tokens+l.steps
 	since := tokens - s.tokens
 	if since > 1 {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/ref"
 )
@@ -22,7 +23,7 @@ type plainSeq struct {
 	heads  []int // KVs
 }
 
-func (p *plain) blocksOf(n int) int { return (n + p.cfg.BlockSize - 1) / p.cfg.BlockSize }
+func (p *plain) blocksOf(n int) int { return ceil.Div(n, p.cfg.BlockSize) }
 
 func (p *plain) usage() kv.Usage {
 	var u kv.Usage

@@ -101,7 +101,7 @@ func TestVLLM06(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if text := told(&step); text != "" {
+				if text := describe(&step); text != "" {
 					steps = append(steps, text)
 				}
 				if !more {
@@ -118,8 +118,8 @@ func TestVLLM06(t *testing.T) {
 	}
 }
 
-// told describes what a step computes, preempts and refuses.
-func told(s *Step) string {
+// describe lists what a step computes, preempts and refuses.
+func describe(s *Step) string {
 	var parts []string
 	for _, id := range s.Preempted {
 		parts = append(parts, fmt.Sprintf("-%d", id))

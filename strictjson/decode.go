@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // maxErrors bounds the errors that are collected of one value.
@@ -18,14 +20,12 @@ const maxErrors = 100
 type decoder struct {
 	lenient bool // unknown names are passed over, and so is null
 	errs    []*Error
-	types   map[reflect.Type]map[string][]int // fields of structs, by name
 }
 
 func decode(data []byte, v any, d decoder) []*Error {
 	if err := syntax(data); err != nil {
 		return []*Error{{Err: err}}
 	}
-	d.types = make(map[reflect.Type]map[string][]int)
 	d.value(data, reflect.ValueOf(v).Elem(), "", 0)
 	return d.errs
 }
@@ -257,7 +257,7 @@ func (d *decoder) structOf(data []byte, v reflect.Value, path string, depth int)
 		d.want(path, "an object", data)
 		return
 	}
-	fields := d.fields(v.Type())
+	fields := fieldsOf(v.Type())
 	err := object(data, func(name string, value []byte) error {
 		index, known := fields[name]
 		switch {
@@ -280,10 +280,13 @@ func join(path, name string) string {
 	return path + "." + Excerpt(name)
 }
 
-// fields returns the index path of each field of a struct type by its JSON name.
-func (d *decoder) fields(t reflect.Type) map[string][]int {
-	if fields, ok := d.types[t]; ok {
-		return fields
+// structFields caches the results of fieldsOf, by reflect.Type.
+var structFields sync.Map
+
+// fieldsOf returns the index path of each field of a struct type by its JSON name.
+func fieldsOf(t reflect.Type) map[string][]int {
+	if fields, ok := structFields.Load(t); ok {
+		return fields.(map[string][]int)
 	}
 	fields := make(map[string][]int)
 	for _, f := range reflect.VisibleFields(t) {
@@ -296,9 +299,12 @@ func (d *decoder) fields(t reflect.Type) map[string][]int {
 		}
 		fields[name] = f.Index
 	}
-	d.types[t] = fields
+	structFields.Store(t, fields)
 	return fields
 }
+
+// errCut is the error for a text that ends too early.
+var errCut = errors.New("it ends in the middle of a value")
 
 // Plain rewords an error of encoding/json without the names of Go's types.
 func Plain(err error) error {
@@ -322,6 +328,10 @@ func Plain(err error) error {
 		}
 		plain := &Error{t.Field, fmt.Errorf("want %s, got %s", want, Excerpt(t.Value))}
 		return plain
+	}
+	var syntax *json.SyntaxError
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &syntax) && err.Error() == "unexpected end of JSON input" {
+		return errCut
 	}
 	if err != nil && strings.HasPrefix(err.Error(), "json: ") {
 		return errors.New(strings.TrimPrefix(err.Error(), "json: "))

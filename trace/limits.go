@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/strictjson"
 )
 
@@ -135,7 +136,7 @@ func (r Request) checkPrefix(block int) error {
 	if block <= 0 {
 		return nil
 	}
-	if most := (r.PromptTokens + block - 1) / block; len(r.PrefixHashes) > most {
+	if most := ceil.Div(r.PromptTokens, block); len(r.PrefixHashes) > most {
 		return fmt.Errorf("there are %d prefix_hashes, want at most %d for %d prompt_tokens in blocks of %d",
 			len(r.PrefixHashes), most, r.PromptTokens, block)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/ref"
 )
@@ -34,7 +35,7 @@ func compareQuest(c *methodCase) (CaseResult, error) {
 		return CaseResult{}, fmt.Errorf("selected tokens of %d heads, want %d", len(selected), heads)
 	}
 	before := ref.QuestBefore(tokens, budget, recent)
-	pages := (before + page - 1) / page
+	pages := ceil.Div(before, page)
 	q, err := c.floats("q", 1, heads, 1, headSize)
 	if err != nil {
 		return CaseResult{}, err

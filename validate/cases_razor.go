@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/ref"
 )
@@ -78,7 +79,7 @@ func compareRazor(m *methodCase) (CaseResult, error) {
 func (c *razorCase) engine(variant ref.RazorVariant, standIn bool, entries int) (*ref.Engine, ref.Compressed, error) {
 	cfg := ref.Config{Method: "razor", Set: ref.Settings{}}
 	cfg.Config = kv.Config{Shape: c.shape, BlockSize: 16, DType: dtype.F32}
-	cfg.Blocks = c.shape.KVHeads * ((c.tokens + cfg.BlockSize - 1) / cfg.BlockSize)
+	cfg.Blocks = c.shape.KVHeads * ceil.Div(c.tokens, cfg.BlockSize)
 	cfg.Compression.MaxCacheTokens = entries
 	cfg.Set.Set("variant", string(variant))
 	cfg.Set.Set("full", "none")

@@ -19,7 +19,7 @@ func filled(t testing.TB, format dtype.DType) (cfg ref.Config, want, got *kv.Cac
 	cfg.Shape = kv.Shape{Layers: 4, KVHeads: 8, Group: 4, HeadSize: 128}
 	cfg.Blocks = 4 * 8 * 32
 	engine, err := ref.NewEngine(cfg, func(id kv.SeqID) (trace.Tensors, error) {
-		return &madeUp{cfg.Shape, Inputs{Tokens: []int{500}, Scale: 1}, nil, id}, nil
+		return &madeUp{cfg.Shape, Inputs{Tokens: []int{500}, Scale: 1}, format, nil, id}, nil
 	}, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -25,26 +25,26 @@ var (
 
 // edgeReadings are predicates on methods, one for each way in which attention reads KVs
 // under a method.
-var edgeReadings = []func(m ref.Method) bool{
-	func(m ref.Method) bool { // KVs are read unchanged
+var edgeReadings = []func(_ *ref.Config, m ref.Method) bool{
+	func(_ *ref.Config, m ref.Method) bool { // KVs are read unchanged
 		_, hides := m.(ref.Masker)
 		_, turns := m.(ref.Rerotator)
 		_, folds := m.(ref.Folder)
 		return !hides && !turns && !folds
 	},
-	func(m ref.Method) bool { // some KVs are hidden
+	func(_ *ref.Config, m ref.Method) bool { // some KVs are hidden
 		_, ok := m.(ref.Masker)
 		return ok
 	},
-	func(m ref.Method) bool { // keys are rotated to their position in the cache
+	func(_ *ref.Config, m ref.Method) bool { // keys are rotated to their position in the cache
 		r, ok := m.(ref.Rerotator)
 		return ok && r.ByCachePosition()
 	},
-	func(m ref.Method) bool { // a KV may stand in for several KVs
+	func(_ *ref.Config, m ref.Method) bool { // a KV may stand in for several KVs
 		f, ok := m.(ref.Folder)
 		return ok && f.StandIns().Weight != ref.None && f.StandIns().Keys == ref.None
 	},
-	func(m ref.Method) bool { // likewise, and further KVs can be folded into it
+	func(_ *ref.Config, m ref.Method) bool { // likewise, and further KVs can be folded into it
 		f, ok := m.(ref.Folder)
 		return ok && f.StandIns().Keys != ref.None
 	},
@@ -122,6 +122,12 @@ var edgeKinds = []edgeKind{
 	{name: "large numbers", seeds: oddSeeds, draw: edgeOfNumbers},
 	{name: "long heads", methods: withPlain, seeds: evenSeeds, draw: edgeOfGrowth},
 	{name: "rounds of a warp", methods: withOwnPages, seeds: oddSeeds, draw: edgeOfRounds},
+	{name: "a rule", methods: withPlain, draw: func(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
+		return edgeOfRule(r, 2*i, methods)
+	}},
+	{name: "the next rule", methods: withPlain, draw: func(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
+		return edgeOfRule(r, 2*i+1, methods)
+	}},
 }
 
 // EdgePipelines returns the edge pipelines of a seed with the given methods, at most one of each kind. The pipelines of
@@ -280,7 +286,7 @@ func edgeOfMerging(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, erro
 const mergingDraws = 8
 
 // anyReading accepts every method.
-func anyReading(ref.Method) bool { return true }
+func anyReading(*ref.Config, ref.Method) bool { return true }
 
 // Quantized pages are possible in a cache of the first pageFormats of edgeFormats: there is no type for
 // scales in an fp8 cache. Codes have 1 to maxBits bits.
@@ -291,7 +297,7 @@ const (
 
 // edgeOf returns a pipeline with the given layers, format, head size and reading, of one of the methods; nil if none was
 // found.
-func edgeOf(r *rand.Rand, i, layers int, format dtype.DType, size, round int, reading func(ref.Method) bool, methods []*draw.Method) (*Pipeline, error) {
+func edgeOf(r *rand.Rand, i, layers int, format dtype.DType, size, round int, reading func(*ref.Config, ref.Method) bool, methods []*draw.Method) (*Pipeline, error) {
 	for range maxEdgeDraws {
 		p := &Pipeline{
 			Shape: kv.Shape{
@@ -313,7 +319,7 @@ func edgeOf(r *rand.Rand, i, layers int, format dtype.DType, size, round int, re
 		if err != nil || !found {
 			return nil, err
 		}
-		p.fillEdges(r, p.rounds(r), pick(r, edgePrompts...), pick(r, 0, pick(r, edgePrompts...)))
+		p.fillEdges(r, p.decodeSteps(r), pick(r, edgePrompts...), pick(r, 0, pick(r, edgePrompts...)))
 		if p.work() <= maxWork {
 			return p, nil
 		}
@@ -365,7 +371,7 @@ func edgeOfMethod(r *rand.Rand, i int, m *draw.Method) (*Pipeline, error) {
 		if cfg := p.config(); cfg.Validate() != nil {
 			continue
 		}
-		p.fillEdges(r, p.rounds(r), pick(r, 129, 130, 130, 200, 200, 257, 257, 300, 513, 1100), pick(r, 0, 0, pick(r, edgePrompts...)))
+		p.fillEdges(r, p.decodeSteps(r), pick(r, 129, 130, 130, 200, 200, 257, 257, 300, 513, 1100), pick(r, 0, 0, pick(r, edgePrompts...)))
 		if p.work() <= maxEdgeWork {
 			return p, nil
 		}
@@ -390,7 +396,7 @@ func edgeOfLength(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error
 		if err != nil || !found {
 			return nil, err
 		}
-		p.fillEdges(r, p.rounds(r), pick(r, 4097, 4100, 4161, 5000), 0)
+		p.fillEdges(r, p.decodeSteps(r), pick(r, 4097, 4100, 4161, 5000), 0)
 		if p.work() <= maxLongWork {
 			return p, nil
 		}
@@ -425,7 +431,7 @@ func edgeOfHeads(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error)
 		c := &p.Config.Compression
 		*c = ref.Compression{MaxCacheTokens: 2 + r.IntN(8), ProtectedWindow: r.IntN(3), HeadBias: c.HeadBias, BiasWeight: c.BiasWeight}
 		c.Uniform, c.EvenLayers = i%3 == 1, i%3 == 2
-		p.fillEdges(r, p.rounds(r), 20+r.IntN(20))
+		p.fillEdges(r, p.decodeSteps(r), 20+r.IntN(20))
 		if cfg := p.config(); cfg.Validate() == nil && p.work() <= maxEdgeWork {
 			return p, nil
 		}
@@ -438,7 +444,7 @@ const maxEdgeDraws = 100
 
 // drawMethod draws a method and options for which is returns true and that compress. It returns false
 // if it finds none.
-func (p *Pipeline) drawMethod(r *rand.Rand, methods []*draw.Method, is func(ref.Method) bool) (bool, error) {
+func (p *Pipeline) drawMethod(r *rand.Rand, methods []*draw.Method, is func(*ref.Config, ref.Method) bool) (bool, error) {
 	for _, k := range r.Perm(len(methods)) {
 		m := methods[k]
 		if m.OwnPages && p.Config.DType.Size() == 1 {
@@ -457,7 +463,7 @@ func (p *Pipeline) drawMethod(r *rand.Rand, methods []*draw.Method, is func(ref.
 			if err != nil {
 				return false, err
 			}
-			if is(run) && (cfg.Compression.Enabled() || m.OwnPages) {
+			if is(&cfg, run) && (cfg.Compression.Enabled() || m.OwnPages) {
 				p.Shape, p.Config = cfg.Shape, cfg
 				p.Config.Shape, p.Config.Rope = kv.Shape{}, nil
 				return true, nil
@@ -491,8 +497,8 @@ func (p *Pipeline) newMethod() ref.Method {
 	return m
 }
 
-// rounds draws the number of decode steps of an edge pipeline, each followed by a compression.
-func (p *Pipeline) rounds(r *rand.Rand) int {
+// decodeSteps draws the number of decode steps of an edge pipeline. A compression follows each.
+func (p *Pipeline) decodeSteps(r *rand.Rand) int {
 	if p.quantizes() && r.IntN(2) == 0 {
 		return 50 // enough tokens for several pages
 	}
@@ -500,8 +506,8 @@ func (p *Pipeline) rounds(r *rand.Rand) int {
 }
 
 // fillEdges sets the operations of a pipeline and the number of blocks of its cache. Each prompt length
-// that is not 0 is a sequence. After the prefills, each round decodes all sequences and compresses one.
-func (p *Pipeline) fillEdges(r *rand.Rand, rounds int, prompts ...int) {
+// that is not 0 is a sequence. After the prefills, each step decodes all sequences and compresses one.
+func (p *Pipeline) fillEdges(r *rand.Rand, steps int, prompts ...int) {
 	cfg := &p.Config
 	var all []kv.SeqID
 	blocks := 0
@@ -511,15 +517,15 @@ func (p *Pipeline) fillEdges(r *rand.Rand, rounds int, prompts ...int) {
 		}
 		id := kv.SeqID(i)
 		all = append(all, id)
-		p.Inputs.Tokens = append(p.Inputs.Tokens, n+rounds+3)
-		blocks += (n+rounds+3)/cfg.BlockSize + 2
+		p.Inputs.Tokens = append(p.Inputs.Tokens, n+steps+3)
+		blocks += (n+steps+3)/cfg.BlockSize + 2
 		p.Operations = append(p.Operations, Operation{OpPrefill, []kv.SeqID{id}, n})
 		if r.IntN(3) > 0 {
 			p.Operations = append(p.Operations, Operation{OpCompress, []kv.SeqID{id}, 0})
 		}
 	}
 	cfg.Blocks = blocks * p.Shape.Layers * p.Shape.KVHeads
-	for range rounds {
+	for range steps {
 		p.Operations = append(p.Operations, Operation{OpDecode, slices.Clone(all), 0})
 		p.Operations = append(p.Operations, Operation{OpCompress, []kv.SeqID{pick(r, all...)}, 0})
 	}

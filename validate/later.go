@@ -3,6 +3,7 @@ package validate
 import (
 	"slices"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/internal/splitmix"
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -56,7 +57,7 @@ func (p *Pipeline) grow(pair *Pair, op Operation) (bool, error) {
 	if err != nil || ref.KeepsAll(method) {
 		return false, err
 	}
-	need := (op.Tokens + p.Config.BlockSize - 1) / p.Config.BlockSize * p.Shape.Heads()
+	need := ceil.Div(op.Tokens, p.Config.BlockSize) * p.Shape.Heads()
 	empty := slices.ContainsFunc(s.Heads, func(h kv.Head) bool { return h.Len == 0 })
 	if empty || need > cache.Free() {
 		return false, nil

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/internal/work"
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -154,7 +155,7 @@ func (p *Pipeline) fillSequences(r *rand.Rand, large []int) {
 			prompts[i] = randomLength(r, cfg.BlockSize)
 		}
 		p.Inputs.Tokens = append(p.Inputs.Tokens, prompts[i]+r.IntN(12))
-		needed += (p.Inputs.Tokens[i] + cfg.BlockSize - 1) / cfg.BlockSize
+		needed += ceil.Div(p.Inputs.Tokens[i], cfg.BlockSize)
 	}
 	needed *= p.Shape.Layers * p.Shape.KVHeads
 	cfg.Blocks = max(1, int(float64(needed)*pick(r, 0.5, 0.8, 1, 1.5)))

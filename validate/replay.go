@@ -10,6 +10,7 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/safetensors"
@@ -281,7 +282,7 @@ func (r *tensorReader) cache(d *dump) (*kv.Cache, error) {
 		for j := range seq.Heads {
 			at := i*heads + j
 			length := int(lengths[at])
-			blocks := (length + cfg.BlockSize - 1) / cfg.BlockSize
+			blocks := ceil.Div(length, cfg.BlockSize)
 			if length < 0 || blocks > longest {
 				return nil, fmt.Errorf("dump: %s: sequence %d, head %d of L·H: a context length of %d in %d blocks", tensorFile, q.ID, j, length, longest)
 			}

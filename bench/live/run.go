@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/internal/work"
 	"kvcompress/kv"
 	"kvcompress/trace/llama"
@@ -20,7 +21,7 @@ type Step struct {
 func (s *Sequence) Bytes(step *Step) (held, dense int64) {
 	cfg := s.engine.Config()
 	heads := s.DenseHeads()
-	blocks := heads * ((step.Tokens + cfg.BlockSize - 1) / cfg.BlockSize)
+	blocks := heads * ceil.Div(step.Tokens, cfg.BlockSize)
 	return int64(step.Usage.Allocated) * int64(cfg.BlockBytes()), int64(blocks) * int64(cfg.Config.BlockBytes(nil))
 }
 

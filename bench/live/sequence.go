@@ -17,6 +17,7 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/internal/work"
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -186,5 +187,5 @@ func (s *Sequence) Blocks() int { return s.engine.Held(s.id) }
 // Room returns a number of blocks that is enough for one sequence of this many tokens with any
 // method: twice what its KVs take, since an edit may need blocks before it frees any.
 func Room(cfg *ref.Config, tokens int) int {
-	return 2 * cfg.Shape.Heads() * ((tokens + cfg.BlockSize - 1) / cfg.BlockSize)
+	return 2 * cfg.Shape.Heads() * ceil.Div(tokens, cfg.BlockSize)
 }

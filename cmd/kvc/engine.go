@@ -155,8 +155,7 @@ func readReplacement(text string) (name string, r kernels.Replacement, err error
 	return name, r, err
 }
 
-// command returns those flags among names that were given, as they would be typed, with a space
-// before each.
+// command returns the flags with these names that were set, as on a command line, each after a space.
 func command(fs *pflag.FlagSet, names ...string) string {
 	var b strings.Builder
 	for _, name := range names {

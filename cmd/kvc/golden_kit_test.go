@@ -160,6 +160,14 @@ func TestCIPage(t *testing.T) {
 		t.Fatalf("the program has not twice %s", right)
 	}
 	py := python(t)
+	golden := map[string]string{} // the folder that a trace is exported to
+	for _, trace := range []string{"story", "recall/snapkv"} {
+		golden[trace] = filepath.Join(t.TempDir(), "golden")
+		var stdout, stderr bytes.Buffer
+		if code := run([]string{"golden", "export", trace, "-o", golden[trace]}, &stdout, &stderr); code != exitDone {
+			t.Fatalf("export: exit code %d: %s", code, &stderr)
+		}
+	}
 	for _, c := range []struct {
 		trace, program string
 		code           int
@@ -170,19 +178,15 @@ func TestCIPage(t *testing.T) {
 		{"story", strings.ReplaceAll(program, right, wrong), exitFailed, sample},
 	} {
 		dir := t.TempDir()
-		golden, mine, script := filepath.Join(dir, "golden"), filepath.Join(dir, "mine"), filepath.Join(dir, "mine.py")
-		var stdout, stderr bytes.Buffer
-		if code := run([]string{"golden", "export", c.trace, "-o", golden}, &stdout, &stderr); code != exitDone {
-			t.Fatalf("export: exit code %d: %s", code, &stderr)
-		}
+		mine, script := filepath.Join(dir, "mine"), filepath.Join(dir, "mine.py")
 		if err := os.WriteFile(script, []byte(c.program), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := exec.Command(py, script, golden, mine).CombinedOutput(); err != nil {
+		if out, err := exec.Command(py, script, golden[c.trace], mine).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
-		stdout.Reset()
-		if code := run(append([]string{"golden", "compare", golden, "--theirs", mine}, tolerance...), &stdout, &stderr); code != c.code || !strings.Contains(stdout.String(), c.stdout) {
+		var stdout, stderr bytes.Buffer
+		if code := run(append([]string{"golden", "compare", golden[c.trace], "--theirs", mine}, tolerance...), &stdout, &stderr); code != c.code || !strings.Contains(stdout.String(), c.stdout) {
 			t.Errorf("%s: exit code %d, want %d, with %q:\n%s%s", c.trace, code, c.code, c.stdout, &stdout, &stderr)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"kvcompress/trace"
 	"kvcompress/trace/llama"
 	"kvcompress/trace/record"
+	"kvcompress/trace/regular"
 )
 
 // recordFlags are the flags of kvc trace record.
@@ -202,7 +203,7 @@ func (f *recordFlags) check(topP bool) error {
 	}
 	for flag, path := range map[string]string{"model": f.model, "tokenizer": f.tokenizer} {
 		if _, err := os.Stat(path); path != "" && err != nil {
-			return usagef("--%s: %w", flag, err)
+			return usagef("--%s %s: %w", flag, path, regular.Short(err))
 		}
 	}
 	if err := f.sampling.Check(); err != nil {

@@ -39,11 +39,18 @@ func TestValidateCoverage(t *testing.T) {
 
 // TestValidateMutate plants a fault or two.
 func TestValidateMutate(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it runs the pipelines of eight seeds")
+	}
 	stdout, _ := exits(t, exitDone, "validate --mutate 2 --seed 2 --json")
 	var r mutate.Result
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil || r.Mutants != 2 || r.Noticed+len(r.Survivors) != 2 {
 		t.Errorf("%v in %s", err, stdout)
 	}
+}
+
+// TestCoverageAndMutateUsage checks the flags that --coverage and --mutate exclude or need.
+func TestCoverageAndMutateUsage(t *testing.T) {
 	for args, want := range map[string]string{
 		"--mutate 0":               "want at least 1",
 		"--mutate 1 --random 2":    "exclude each other",

@@ -15,23 +15,24 @@ func Number[T ~int | ~int32 | ~int64 | ~uint32 | ~uint64](n T) string {
 // Whole returns Number of x rounded to an integer.
 func Whole(x float64) string { return Decimal(x, 0) }
 
-// Decimal returns x with the given number of decimals, and a comma before every three digits of
-// its integer: 2,047.8.
+// Decimal returns x rounded to a number of decimals, with a comma before every three digits of
+// its integer part: 2,047.8.
 func Decimal(x float64, decimals int) string {
-	integer, fraction, found := strings.Cut(strconv.FormatFloat(x, 'f', decimals, 64), ".")
-	if found {
-		fraction = "." + fraction
-	}
-	return separated(integer) + fraction
+	return separated(strconv.FormatFloat(x, 'f', decimals, 64))
 }
 
-// separated puts a comma before every three digits of an integer. NaN and Inf stay as they are.
+// separated puts a comma before every three digits of a number's integer part. NaN and Inf
+// stay as they are.
 func separated(s string) string {
 	first := strings.IndexAny(s, "0123456789")
 	if first < 0 {
 		return s
 	}
-	for i := len(s) - 3; i > first; i -= 3 {
+	end := strings.IndexByte(s, '.')
+	if end < 0 {
+		end = len(s)
+	}
+	for i := end - 3; i > first; i -= 3 {
 		s = s[:i] + "," + s[i:]
 	}
 	return s

@@ -8,6 +8,7 @@ import (
 	"math"
 	"strings"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kernels/device"
 )
 
@@ -190,7 +191,7 @@ func (o *Op) launch(dev device.Device, mod device.Module, n int, pin device.Ptr,
 	if o.Alone() {
 		block = 128
 	}
-	grid := device.Dim{X: (n + block - 1) / block, Y: 1, Z: 1}
+	grid := device.Dim{X: ceil.Div(n, block), Y: 1, Z: 1}
 	if err := k.Launch(context.Background(), grid, device.Dim{X: block, Y: 1, Z: 1}, 0,
 		device.Pointer(pin), device.Pointer(pout), device.U32(uint32(n))); err != nil {
 		return err

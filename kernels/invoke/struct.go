@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kernels/device"
 	"kvcompress/trace/regular"
 )
@@ -50,7 +51,7 @@ func parseStruct(text string) (*structure, error) {
 			return nil, fmt.Errorf("field %q: %w", part, errors.Unwrap(err))
 		}
 		size := a.bits() / 8
-		f := field{at: (end + size - 1) / size * size, Arg: a}
+		f := field{at: ceil.Div(end, size) * size, Arg: a}
 		if placed {
 			if f.at, err = strconv.Atoi(offset); err != nil || f.at < 0 {
 				return nil, fmt.Errorf("field %q: %q is not an offset", part, offset)

@@ -304,11 +304,11 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 	}
 	if strong {
 		ra.mask = mask
-		places := &r.global
+		locations := &r.global
 		if al == nil {
-			places = &r.inShared
+			locations = &r.inShared
 		}
-		r.strong(r, places, ra, a.sem, to)
+		r.strong(r, locations, ra, a.sem, to)
 	}
 	return nil
 }

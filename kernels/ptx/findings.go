@@ -333,9 +333,9 @@ func (c *checks) raceAll(a *access, ra *raceAccess, s *raceShadow, al *allocatio
 // settle records a lane's access that was a race.
 func (r *races) settle(s *raceShadow, a *raceAccess, lane int) {
 	if a.grid {
-		places := r.places(s, a, lane)
-		for i := range places {
-			r.remember(&places[i], a.stamp|stamp(lane)<<stampLaneShift)
+		histories := r.histories(s, a, lane)
+		for i := range histories {
+			r.remember(&histories[i], a.stamp|stamp(lane)<<stampLaneShift)
 		}
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"unsafe"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kernels/device"
 )
 
@@ -42,6 +43,7 @@ type launch struct {
 	shared int // dynamic bytes
 	params []byte
 	origin []*allocation // indexed by memOp.origin
+	bounds []bound       // by memOp.bound
 	budget int64
 	done   <-chan struct{} // of the launch's context
 	checks *checks         // nil: no checks
@@ -120,7 +122,7 @@ func (k *kernel) launch(ctx context.Context, grid, block device.Dim, shared int,
 		return fmt.Errorf("ptx: %s: %w", e.fn.name, err)
 	}
 	defer free()
-	l.origin = l.findOrigins()
+	l.origin, l.bounds = l.findOrigins(), l.findBounds()
 	if c := k.device.opt.Coverage; c != nil {
 		l.covered = make([]hits, len(e.code))
 		defer func() { c.add(e, l.covered) }()
@@ -169,7 +171,7 @@ func (l *launch) blocks() uint64 { return uint64(l.grid[0]) * uint64(l.grid[1]) 
 // threads returns the number of threads per block.
 func (l *launch) threads() int { return l.block[0] * l.block[1] * l.block[2] }
 
-func (l *launch) warpsOfBlock() int { return (l.threads() + warpSize - 1) / warpSize }
+func (l *launch) warpsOfBlock() int { return ceil.Div(l.threads(), warpSize) }
 
 // indexOf returns the index in the grid of the block with a linear index.
 func (l *launch) indexOf(block uint64) [3]int {

@@ -2,10 +2,10 @@ package ptx
 
 import "unsafe"
 
-// What an access has found out about a row of addresses is reused by later accesses. In a basic block,
-// accesses through one register that does not change in between have constant distances: [a], [a+4], [a+128].
-// The first leads: if the others are executed by the same lanes, they know from it which memory the lanes
-// access, how far apart the lanes are, and how far from the memory's ends.
+// An access reuses what an earlier access has computed about the addresses of its lanes. In a basic block,
+// accesses through a register that does not change in between differ by constants: [a], [a+4], [a+128]. The
+// first of them is the leading access. If the same lanes execute the others, these take from it which memory
+// the lanes access, the distance between lanes, and the distances from the ends of the memory.
 
 // maxKnown is the number of registers of a basic block that are tracked at a time.
 const maxKnown = 32
@@ -18,7 +18,8 @@ type knownRow struct {
 	alloc *allocation // nil for shared memory
 	mem   unsafe.Pointer
 	base  uint64 // of mem, as an address
-	size  uint64
+	size  uint64 // the end of the memory that may be accessed
+	floor uint64 // its start
 	step  uint64 // between consecutive lanes; 0 if it varies or is unknown
 
 	imm      uint64 // of the leading access, which the other fields describe
@@ -30,7 +31,7 @@ type knownRow struct {
 	wide [warpSize]uint64  // the addresses of a row of 32 bits, widened
 }
 
-// findKnown finds the accesses that lead and those that follow.
+// findKnown marks the leading accesses and those that reuse their results.
 func findKnown(e *entry, starts []bool) {
 	type group struct {
 		leader *memOp
@@ -93,7 +94,12 @@ func (w *warp) know(m *memOp, from *[warpSize]uint64, imm uint64, t *target, al 
 		return
 	}
 	k.mask, k.same, k.space, k.alloc = t.mask, t.same, t.space, al
-	k.mem, k.base, k.size = t.mem, t.base, size
+	k.mem, k.base, k.size, k.floor = t.mem, t.base, size, 0
+	if m.bound != 0 {
+		if b := &w.block.launch.bounds[m.bound]; b.limits(t.space) {
+			k.floor, k.size = b.lo, b.hi
+		}
+	}
 	k.imm, k.low, k.min, k.max, k.step = imm, s.low, s.min, s.max, 0
 	if t.contiguous && t.mask == allLanes {
 		k.step = uint64(m.size)
@@ -111,7 +117,7 @@ func (k *knownRow) holds(m *memOp, imm uint64, mask uint32) bool {
 		return false
 	}
 	distance, span := imm-k.imm, k.size-uint64(m.size)
-	return k.max+distance <= span && k.min+distance <= k.max+distance && (k.low|distance)&uint64(m.size-1) == 0
+	return k.max+distance <= span && k.min+distance >= k.floor && k.min+distance <= k.max+distance && (k.low|distance)&uint64(m.size-1) == 0
 }
 
 // resolveKnown is resolve for an access to known memory.

@@ -20,17 +20,17 @@ import (
 // barrier, then a fence and an atomic by one thread, and the last block has a fence and a barrier between its
 // atomic and its reads.
 type publications struct {
-	active bool              // the launch has executed a fence or published something
-	global map[uint64]*place // by address
+	active bool                     // the launch has executed a fence or published something
+	global map[uint64]*syncLocation // by address
 	blockViews
 }
 
 // blockViews is what the threads of a block have fenced, read and acquired.
 type blockViews struct {
-	views    [][warpSize]threadView // by warp
-	apart    []bool                 // warps with a view for each thread
-	all      threadView             // view shared by the threads of the other warps
-	inShared map[uint64]*place      // by offset in the block's shared memory
+	views    [][warpSize]threadView   // by warp
+	apart    []bool                   // warps with a view for each thread
+	all      threadView               // view shared by the threads of the other warps
+	inShared map[uint64]*syncLocation // by offset in the block's shared memory
 }
 
 // reach is the scope of a fence or strong access: the block, or all blocks.
@@ -55,8 +55,8 @@ type threadView struct {
 	acquired        *view
 }
 
-// place is what is published at an address: to all blocks, and to the threads of one block.
-type place struct {
+// syncLocation is what is published at an address: to all blocks, and to the threads of one block.
+type syncLocation struct {
 	published [toAll + 1]*view
 	arrived   [toAll + 1]*view // of an mbarrier: what the arrivals of the current phase will publish at its end
 	block     uint64           // of published[toBlock]
@@ -65,7 +65,7 @@ type place struct {
 
 // enter makes published[toBlock] that of the running block. What was published to the threads of another block
 // is kept in elsewhere if they may run again.
-func (at *place) enter(r *races) {
+func (at *syncLocation) enter(r *races) {
 	if at.block == r.number {
 		return
 	}
@@ -151,7 +151,7 @@ func (p *publications) acquire(r *races, t *threadView, to reach) {
 
 // strong handles a warp's strong access to locations of global or shared memory: what it publishes, and what
 // it reads of published orders. It runs after the access was checked for races.
-func (p *publications) strong(r *races, places *map[uint64]*place, a *raceAccess, sem semantics, to reach) {
+func (p *publications) strong(r *races, locations *map[uint64]*syncLocation, a *raceAccess, sem semantics, to reach) {
 	kind, warp := a.stamp.kind(), a.stamp.warp()
 	acquires := kind != accessStore && sem >= semAcquire
 	releases := kind != accessLoad && sem >= semRelease
@@ -165,7 +165,7 @@ func (p *publications) strong(r *races, places *map[uint64]*place, a *raceAccess
 	for rest := a.mask; rest != 0; rest &= rest - 1 {
 		l := bits.TrailingZeros32(rest)
 		t, addr := &threads[l], a.addr[l]
-		at := (*places)[addr]
+		at := (*locations)[addr]
 		if at != nil {
 			at.enter(r)
 		}
@@ -184,11 +184,11 @@ func (p *publications) strong(r *races, places *map[uint64]*place, a *raceAccess
 			continue
 		}
 		if at == nil {
-			if *places == nil {
-				*places = map[uint64]*place{}
+			if *locations == nil {
+				*locations = map[uint64]*syncLocation{}
 			}
-			at = &place{block: r.number}
-			(*places)[addr] = at
+			at = &syncLocation{block: r.number}
+			(*locations)[addr] = at
 		}
 		for k := toBlock; k <= to; k++ {
 			if kind == accessStore {

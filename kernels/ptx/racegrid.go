@@ -50,8 +50,8 @@ type historyKey struct {
 
 // historyPage has the histories of a page, each of 1<<shift bytes.
 type historyPage struct {
-	shift  uint
-	places []history
+	shift     uint
+	histories []history
 }
 
 const (
@@ -112,9 +112,9 @@ func (g *gridRaces) page(key historyKey, shift uint) *historyPage {
 		fine := &historyPage{shift, make([]history, racePageBytes>>shift)}
 		g.held += historyBytes * racePageBytes >> shift
 		if p != nil {
-			for i := range fine.places {
-				from := &p.places[i>>(p.shift-shift)]
-				fine.places[i] = history{from.write, slices.Clone(from.writes), slices.Clone(from.reads)}
+			for i := range fine.histories {
+				from := &p.histories[i>>(p.shift-shift)]
+				fine.histories[i] = history{from.write, slices.Clone(from.writes), slices.Clone(from.reads)}
 				g.held += eventBytes * int64(len(from.writes)+len(from.reads))
 			}
 		}
@@ -124,18 +124,18 @@ func (g *gridRaces) page(key historyKey, shift uint) *historyPage {
 	return p
 }
 
-// places returns the histories of the bytes that a lane accesses.
-func (r *races) places(s *raceShadow, a *raceAccess, lane int) []history {
+// histories returns the histories of the bytes that a lane accesses.
+func (r *races) histories(s *raceShadow, a *raceAccess, lane int) []history {
 	off, shift := a.addr[lane]-a.base, uint(bits.TrailingZeros32(a.size))
 	p := r.grid.page(historyKey{s, off >> racePageShift}, shift)
 	first := off & (racePageBytes - 1) >> p.shift
-	return p.places[first : first+1<<(shift-p.shift)]
+	return p.histories[first : first+1<<(shift-p.shift)]
 }
 
 // checkGrid is check for an access to global memory in a cooperative launch.
 func (r *races) checkGrid(s *raceShadow, a *raceAccess) (lane int, with stamp) {
 	writes, lanes := a.stamp.writes(), a.mask
-	if a.same && !writes && r.knowAlike(a.stamp.warp()) {
+	if a.same && !writes && r.sameOrder(a.stamp.warp()) {
 		// All lanes read the same address; recording two of them is enough.
 		two := lanes & (lanes - 1)
 		lanes = lanes&-lanes | two&-two
@@ -143,9 +143,9 @@ func (r *races) checkGrid(s *raceShadow, a *raceAccess) (lane int, with stamp) {
 	for rest := lanes; rest != 0; rest &= rest - 1 {
 		l := bits.TrailingZeros32(rest) & 31
 		st := a.stamp | stamp(l)<<stampLaneShift
-		places := r.places(s, a, l)
-		for i := range places {
-			h := &places[i]
+		histories := r.histories(s, a, l)
+		for i := range histories {
+			h := &histories[i]
 			if r.races(h.write, st, l, a) {
 				a.other = h.write.block
 				return l, h.write.at
@@ -168,8 +168,8 @@ func (r *races) checkGrid(s *raceShadow, a *raceAccess) (lane int, with stamp) {
 	return -1, 0
 }
 
-// knowAlike reports whether all lanes of a warp are ordered after the same accesses of other threads.
-func (r *races) knowAlike(warp int) bool {
+// sameOrder reports whether all lanes of a warp are ordered after the same accesses of other threads.
+func (r *races) sameOrder(warp int) bool {
 	return r.warps[warp].lanes == nil && (warp >= len(r.apart) || !r.apart[warp])
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/ref/vec"
 )
 
@@ -76,7 +77,7 @@ func check(t testing.TB, s Slerp, x, y []float32) (cosine, direction float64) {
 		t.Fatalf("%+v, %v, %v: Merge gives %+v, Spec %+v", s, x, y, m, p)
 	}
 	const u = 0x1p-24
-	terms := float64((len(x) + vec.Lanes - 1) / vec.Lanes)
+	terms := float64(ceil.Div(len(x), vec.Lanes))
 	square := func(a, b []float64) (sum float64) {
 		for j := range a {
 			sum += a[j] * b[j]

@@ -18,6 +18,7 @@ import (
 	"math"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 )
 
 // Groups says how groups are quantized. KIVI, and FlexGen per token, have no margin.
@@ -179,7 +180,7 @@ func Pad(a Array, x []float32, size int) (Array, []float32, error) {
 		return Array{}, nil, fmt.Errorf("quant: no array of %d × %d × %d in groups of %d", a.Outer, a.Length, a.Inner, size)
 	}
 	padded := a
-	padded.Length = (a.Length + size - 1) / size * size
+	padded.Length = ceil.Div(a.Length, size) * size
 	if err := (Groups{Bits: 1, Size: size}).Check(padded); err != nil {
 		return Array{}, nil, err
 	}

@@ -1,5 +1,7 @@
 package catalog
 
+import "kvcompress/internal/ceil"
+
 // Weights is a format of a model's matrices.
 type Weights string
 
@@ -75,10 +77,10 @@ type Format struct {
 
 // Bytes returns the bytes of a matrix of in × out weights.
 func (f Format) Bytes(in, out int64) int64 {
-	bytes := ceilDiv(in*out*int64(f.Bits), 8) + int64(f.Extra)
+	bytes := ceil.Div(in*out*int64(f.Bits), 8) + int64(f.Extra)
 	if f.ScaleBits+f.ZeroBits > 0 {
 		groups := groupsOf(in, f.GroupIn) * groupsOf(out, f.GroupOut)
-		bytes += ceilDiv(groups*int64(f.ScaleBits), 8) + ceilDiv(groups*int64(f.ZeroBits), 8)
+		bytes += ceil.Div(groups*int64(f.ScaleBits), 8) + ceil.Div(groups*int64(f.ZeroBits), 8)
 	}
 	if f.InputIndex {
 		bytes += 4 * in
@@ -90,7 +92,5 @@ func groupsOf(n int64, size int) int64 {
 	if size == 0 {
 		return 1
 	}
-	return ceilDiv(n, int64(size))
+	return ceil.Div(n, int64(size))
 }
-
-func ceilDiv(a, b int64) int64 { return (a + b - 1) / b }

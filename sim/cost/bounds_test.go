@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
@@ -317,7 +318,7 @@ func TestShapeByHand(t *testing.T) {
 		}
 	}
 	for _, c := range [][3]int{{0, 16, 0}, {1, 16, 1}, {16, 16, 1}, {17, 16, 2}, {32, 16, 2}} {
-		if got := ceilDiv(c[0], c[1]); got != c[2] {
+		if got := ceil.Div(c[0], c[1]); got != c[2] {
 			t.Errorf("⌈%d/%d⌉ is %d", c[0], c[1], got)
 		}
 	}

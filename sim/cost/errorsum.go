@@ -2,8 +2,7 @@ package cost
 
 import "math"
 
-// errorSum adds up errors that are parts of what was measured. Its results are nil if there
-// were none.
+// errorSum adds up relative errors. Its results are nil if there were none.
 type errorSum struct {
 	n           int
 	abs, signed float64

@@ -3,6 +3,7 @@ package cost
 import (
 	"fmt"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/sim"
 )
 
@@ -84,7 +85,7 @@ func (d *Deployment) Memory() (Memory, error) {
 	m.Weights = weights
 	room -= weights
 	if given := int64(d.BlocksGiven); given > 0 {
-		blocks = (given + int64(d.TP) - 1) / int64(d.TP) // for all layers, over the stages
+		blocks = ceil.Div(given, int64(d.TP)) // for all layers, over the stages
 	} else if room < 0 {
 		return m, fmt.Errorf("%s does not fit on %s: of %s (%.0f %% of the card), the weights take %s, the peak of %s %s, the rest %s: "+
 			"want more cards (tensor parallelism), fewer bits a weight or %s",
@@ -108,7 +109,7 @@ func (d *Deployment) Memory() (Memory, error) {
 // fits sets the numbers of tokens and of longest requests that the blocks hold. It is an error if not
 // even one such request fits.
 func (d *Deployment) fits(m *Memory) error {
-	longest := (m.MaxModelLen + d.BlockSize - 1) / d.BlockSize
+	longest := ceil.Div(m.MaxModelLen, d.BlockSize)
 	layout := d.Layout()
 	switch heads := d.Heads(); {
 	case heads == 0:
@@ -117,7 +118,7 @@ func (d *Deployment) fits(m *Memory) error {
 		return nil
 	case layout != nil:
 		m.Tokens = m.Blocks / heads * d.BlockSize
-		window := (min(m.MaxModelLen, layout.Window) + d.BlockSize - 1) / d.BlockSize
+		window := ceil.Div(min(m.MaxModelLen, layout.Window), d.BlockSize)
 		need := layout.Full*longest + layout.Windowed*window + layout.Fixed
 		m.Concurrency = float64(m.Blocks) / float64(need)
 		if d.MaxModelLen == 0 || need <= m.Blocks {

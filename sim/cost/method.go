@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
@@ -170,7 +171,7 @@ func (d *Deployment) checkMethod() error {
 func (d *Deployment) blockMetadata() int {
 	cfg := d.Config()
 	if s := d.Selection(); s != nil { // the bounds of a page's keys are as many bytes as a KV
-		return (cfg.PageBytes() + s.Page - 1) / s.Page
+		return ceil.Div(cfg.PageBytes(), s.Page)
 	}
 	if !cfg.Compresses() {
 		return 0

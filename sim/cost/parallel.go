@@ -3,6 +3,7 @@ package cost
 import (
 	"fmt"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
@@ -97,7 +98,7 @@ func (d *Deployment) rowBytes() int {
 
 // stateBytes returns the bytes of a sequence's states on one card.
 func (d *Deployment) stateBytes() int {
-	return d.Model.Count(catalog.Stateful) * ceilDiv(d.Model.State.Bytes(), d.TP)
+	return d.Model.Count(catalog.Stateful) * ceil.Div(d.Model.State.Bytes(), d.TP)
 }
 
 // blockKV returns the bytes of a block on one card: BlockSize KVs of one head, or if no layer has KVs
@@ -121,10 +122,10 @@ func (d *Deployment) Layout() *sim.Layout {
 		return &sim.Layout{Fixed: d.TP}
 	}
 	group := groupSize(m.Count(catalog.Full), m.Count(catalog.Windowed), m.Count(catalog.Stateful))
-	padded := func(kind catalog.Layer) int { return ceilDiv(m.Count(kind), group) * group }
+	padded := func(kind catalog.Layer) int { return ceil.Div(m.Count(kind), group) * group }
 	heads := d.shape().KVHeads
 	perCard := heads / d.TP
-	state := perCard * ceilDiv(ceilDiv(m.State.Bytes(), d.TP), perCard*d.blockKV())
+	state := perCard * ceil.Div(ceil.Div(m.State.Bytes(), d.TP), perCard*d.blockKV())
 	return &sim.Layout{
 		Full:     padded(catalog.Full) * heads,
 		Windowed: padded(catalog.Windowed) * heads,
@@ -163,7 +164,7 @@ func (d *Deployment) CardHeads() int {
 	heads := d.Heads() / d.TP
 	if stages := d.stages(); stages > 1 { // all layers are equal: see checkParallel
 		layers := len(d.Model.Layers)
-		heads = heads / layers * ((layers + stages - 1) / stages)
+		heads = heads / layers * ceil.Div(layers, stages)
 	}
 	return heads
 }
@@ -216,5 +217,3 @@ func (d *Deployment) share(room, perBlock int64, p *profiling) (blocks, weights 
 	}
 	return rows * perCard * int64(len(d.Model.Layers)), weights
 }
-
-func ceilDiv(a, b int) int { return (a + b - 1) / b }

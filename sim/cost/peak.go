@@ -3,6 +3,7 @@ package cost
 import (
 	"math"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/sim/catalog"
 )
 
@@ -11,7 +12,7 @@ const vocabMultiple = 64
 
 // paddedVocab returns the rows of the embedding table and of the output matrix, with padding.
 func (d *Deployment) paddedVocab() int64 {
-	return (int64(d.Model.Vocab) + vocabMultiple - 1) / vocabMultiple * vocabMultiple
+	return ceil.Div(int64(d.Model.Vocab), vocabMultiple) * vocabMultiple
 }
 
 // weights returns the bytes of the weights on each card of a stage. Every matrix and table is split

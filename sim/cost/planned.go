@@ -3,6 +3,7 @@ package cost
 import (
 	"fmt"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
@@ -27,7 +28,7 @@ func (d *Deployment) infLLMLayout() *sim.Layout {
 		return nil
 	}
 	heads := d.shape().Heads()
-	return &sim.Layout{Windowed: heads, Window: p.Tokens, Full: ceilDiv(heads*p.Representatives, 2*p.Block)}
+	return &sim.Layout{Windowed: heads, Window: p.Tokens, Full: ceil.Div(heads*p.Representatives, 2*p.Block)}
 }
 
 // attentionLayers returns the number of layers whose attention in prompts is of a kind. With InfLLM

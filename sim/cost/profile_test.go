@@ -105,8 +105,8 @@ func TestExpected(t *testing.T) {
 	}
 }
 
-// TestShipped: what is shipped can be read, states an error for every card of the catalogue
-// under every server, and is within the bounds of physics.
+// TestShipped checks that the default profile can be read, states an error for every card of the
+// catalogue on every server, and that no factor of vLLM V1 is below 1, which is the card's peak.
 func TestShipped(t *testing.T) {
 	p := DefaultProfile()
 	for _, card := range catalog.Cards() {

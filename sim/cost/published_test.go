@@ -24,8 +24,8 @@ func readPublished(t *testing.T) []Measurement {
 	return list
 }
 
-// TestPublished predicts what was published: largest batches and, after calibration,
-// throughputs.
+// TestPublished compares the largest batches and, after calibration, the throughputs with the published
+// ones.
 func TestPublished(t *testing.T) {
 	p, cases, err := Calibrate(context.Background(), readPublished(t), "kv-compress.csv")
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/sim/cost"
@@ -102,7 +103,7 @@ func TestHeldByHand(t *testing.T) {
 // pageSum returns the sum of the numbers of pages of p KVs for first, …, last KVs.
 func pageSum(first, last, p int64) (n int64) {
 	for kvs := first; kvs <= last; kvs++ {
-		n += (kvs + p - 1) / p
+		n += ceil.Div(kvs, p)
 	}
 	return n
 }

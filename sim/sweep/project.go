@@ -9,6 +9,7 @@ import (
 	"math"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
@@ -260,7 +261,7 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 		if heads == 0 {
 			return c, fmt.Errorf("memory %s: no layer of %s holds KVs: give bytes or a fraction of the card", p.Budget, p.Model)
 		}
-		d.BlocksGiven = int((p.Budget.Tokens + size - 1) / size * int64(heads)) // the same number for every method
+		d.BlocksGiven = int(ceil.Div(p.Budget.Tokens, size) * int64(heads)) // the same number for every method
 	case p.Budget.Bytes > card.Memory:
 		return c, fmt.Errorf("%s of memory are more than the %.1f GB of %s", p.Budget, float64(card.Memory)/1e9, card.Name)
 	case p.Budget.Bytes > 0:

@@ -2,6 +2,8 @@ package requestlog
 
 import (
 	"fmt"
+
+	"kvcompress/internal/ceil"
 )
 
 // jsonField is a member of a row's object, and the function that reads it.
@@ -120,7 +122,7 @@ func (s *jsonRows) prefixes() error {
 
 // checkPrefixes returns an error if a row has more hashes than its prompt has blocks.
 func (s *jsonRows) checkPrefixes(at position, block int) error {
-	if most := (s.row.PromptTokens + block - 1) / block; len(s.ids) > most {
+	if most := ceil.Div(s.row.PromptTokens, block); len(s.ids) > most {
 		return at.fail(fmt.Errorf("%d prefix hashes, want at most %d for a prompt of %d tokens in blocks of %d; is the block another? --prefix-block says it",
 			len(s.ids), most, s.row.PromptTokens, block))
 	}

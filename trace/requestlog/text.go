@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"kvcompress/internal/ceil"
 	"kvcompress/internal/splitmix"
 	"kvcompress/trace"
 )
@@ -84,7 +85,7 @@ func (t *text) reset() {
 // tokens returns the number of tokens so far.
 func (t *text) tokens() int { return t.tokensOf(t.units) }
 
-func (t *text) tokensOf(units int64) int { return int((units + t.perToken - 1) / t.perToken) }
+func (t *text) tokensOf(units int64) int { return int(ceil.Div(units, t.perToken)) }
 
 // token adds one token.
 func (t *text) token(id uint64) {

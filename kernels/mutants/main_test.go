@@ -1,0 +1,9 @@
+package mutants
+
+import (
+	"testing"
+
+	"kvcompress/internal/testgc"
+)
+
+func TestMain(m *testing.M) { testgc.Main(m) }
