@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,8 @@ import (
 	"strings"
 
 	"kvcompress/ref"
+	"kvcompress/strictjson"
+	"kvcompress/trace"
 )
 
 // Quality is the quality of methods as a bench measured it: which fraction of the full cache's
@@ -34,13 +35,17 @@ func ReadQuality(r io.Reader, mode Mode) (*Quality, error) {
 		return nil, fmt.Errorf("bench: quality: more than %d MiB", maxQualityBytes>>20)
 	}
 	q := &Quality{table: &Table{}, mode: mode}
-	if err := json.Unmarshal(text, q.table); err != nil {
-		return nil, fmt.Errorf("bench: quality: want the output of kvc bench --json: %w", err)
+	if err := strictjson.Known(text, q.table); err != nil {
+		return nil, fmt.Errorf("bench: quality: %w: want the output of kvc bench --json", err)
 	}
 	if len(q.table.Rankings) == 0 || len(q.table.Plan.Models) == 0 {
 		return nil, errors.New("bench: quality: it has no rankings: want the output of kvc bench --json")
 	}
-	if all := q.table.Plan.Units(); q.table.Partial || q.table.Done != all {
+	all := q.table.Plan.Units()
+	if q.table.Done > all {
+		return nil, fmt.Errorf("bench: quality: it has %d contexts, and its plan %d: want the output of kvc bench --json as it was printed", q.table.Done, all)
+	}
+	if q.table.Partial || q.table.Done < all {
 		return nil, fmt.Errorf("bench: quality: it is partial (%d of %d contexts), since its bench was interrupted, and scores may still change: "+
 			"let kvc bench finish (with -o it goes on where it was interrupted)", q.table.Done, all)
 	}
@@ -180,6 +185,9 @@ func HeldPart(cfg ref.Config, prompt, output int) (float64, error) {
 	cfg.Blocks = 1
 	if cfg.Method == "" && cfg.Metric == (ref.Metric{}) {
 		cfg.Metric = ref.Default().Metric
+	}
+	if cfg.Rope == nil { // some methods need one, and lengths do not depend on it
+		cfg.Rope = &trace.Rope{Base: 10000, RotarySize: cfg.Shape.HeadSize, Pairing: trace.Half}
 	}
 	dense := cfg.Config.BlockBytes(nil)
 	c := request{prompt: prompt, fed: output - 1, recompute: true}

@@ -67,6 +67,12 @@ func TestReadQualityRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want an error that says what is missing", name, err)
 		}
 	}
+	for old, c := range map[string][2]string{`"units":24`: {`"units":25`, "it has 25 contexts, and its plan 24"}, `"rankings":[`: {`"rankings":[[],`, "rankings[0]"}} {
+		text := strings.Replace(string(quality(t)), old, c[0], 1)
+		if _, err := ReadQuality(strings.NewReader(text), ""); err == nil || !strings.Contains(err.Error(), c[1]) || strings.Contains(err.Error(), "Go ") {
+			t.Errorf("with %s: %v, want %q", c[0], err, c[1])
+		}
+	}
 	if _, err := ReadQuality(bytes.NewReader(quality(t)), "x"); err == nil {
 		t.Error("an unknown mode is accepted")
 	}
@@ -117,6 +123,16 @@ func TestHeldPart(t *testing.T) {
 	}
 	if want := (10 + 100*11) / dense; math.Abs(part-want) > 1e-9 {
 		t.Errorf("%v, want %v", part, want)
+	}
+}
+
+// A method that needs a rotary embedding is counted without one, as the lengths do not depend on it.
+func TestHeldPartWithoutRope(t *testing.T) {
+	cfg := ref.Config{Config: kv.Config{Shape: kv.Shape{Layers: 2, KVHeads: 2, Group: 1, HeadSize: 8}, BlockSize: 16, DType: dtype.F16}}
+	cfg.UseMethod("expected-attention")
+	cfg.Compression.MaxCacheTokens = 160
+	if part, err := HeldPart(cfg, 640, 2); err != nil || !(part > 0.2 && part < 0.3) {
+		t.Errorf("%v, %v, want some 160 of 640", part, err)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"kvcompress/internal/output"
 	"kvcompress/internal/words"
+	"kvcompress/strictjson"
 	"kvcompress/trace/regular"
 )
 
@@ -256,7 +257,7 @@ func Read[T Item](r io.Reader, k *Kind) (*File[T], error) {
 		}
 		var o T
 		if err := json.Unmarshal(line, &o); err != nil {
-			return nil, fmt.Errorf("line %d: %w", number, err)
+			return nil, fmt.Errorf("line %d: %w", number, strictjson.Plain(err))
 		}
 		place := o.Place()
 		if place < 0 || place >= file.Header.Items {

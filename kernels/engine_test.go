@@ -260,6 +260,45 @@ func TestPoison(t *testing.T) {
 	}
 }
 
+// TestFreeOwner: the owner of a free block is −1 in all four numbers, also after Restore; a kernel that writes only some of
+// them is seen.
+func TestFreeOwner(t *testing.T) {
+	cfg := ref.Default()
+	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 8}
+	cfg.BlockSize, cfg.Blocks = 2, 50
+	e, err := New(checked(t, 0), cfg, func(kv.SeqID) (trace.Tensors, error) { return tokens(12), nil }, nil, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	free := kv.Owner{Seq: kv.NoSeq}
+	cache := func() *kv.Cache {
+		t.Helper()
+		c, err := e.Cache()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	before := cache()
+	if err := e.Restore(before); err != nil {
+		t.Fatal(err)
+	}
+	if got := cache().Owners[49]; got != free {
+		t.Errorf("after Restore, the owner of a free block is %+v", got)
+	}
+	if err := e.state.dev.Write(e.state.owners+16*49, encode([]int32{-1, -1, 7, 7})); err != nil {
+		t.Fatal(err)
+	}
+	if got := cache().Owners[49]; got == free {
+		t.Error("an owner that was freed in part is that of a free block")
+	}
+}
+
 // TestPlace: a cache behind blocks and rows that nobody touches holds the same as one by itself, under
 // the same numbers, and goes on from a copy.
 func TestPlace(t *testing.T) {

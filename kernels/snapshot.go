@@ -11,6 +11,9 @@ import (
 	"kvcompress/ref"
 )
 
+// freeOwner is the owner of a free block on the device.
+var freeOwner = [4]int32{-1, -1, -1, -1}
+
 // Cache reads the cache back from the device. Tables and lengths may be wrong because of a kernel's bug; the
 // caller must check them. Slots that no head holds are not read, and are 0.
 func (e *Engine) Cache() (*kv.Cache, error) {
@@ -27,11 +30,7 @@ func (e *Engine) Cache() (*kv.Cache, error) {
 		return nil, err
 	}
 	for i := range snap.Owners {
-		o := owners[4*i:]
-		snap.Owners[i] = kv.OwnerOf([4]int32(o))
-		if snap.Owners[i].Seq == kv.NoSeq { // the other fields of a free block's owner do not matter
-			snap.Owners[i] = kv.Owner{Seq: kv.NoSeq}
-		}
+		snap.Owners[i] = kv.OwnerOf([4]int32(owners[4*i:]))
 	}
 	if snap.Free, err = download[uint32](s, s.free+device.Ptr(s.first/8), freeWords(e.cfg.Blocks)); err != nil {
 		return nil, err
@@ -71,7 +70,16 @@ func (e *Engine) Cache() (*kv.Cache, error) {
 	for _, column := range contents[3:] {
 		snap.Data = append(snap.Data, decode[float32](column))
 	}
-	return snap.Cache(e.cfg.Config, s.columns)
+	c, err := snap.Cache(e.cfg.Config, s.columns)
+	if err != nil {
+		return nil, err
+	}
+	for i := range c.Owners { // a snapshot may have anything else in the owner of a free block, kernels write only freeOwner
+		if o := [4]int32(owners[4*i:]); kv.SeqID(o[0]) == kv.NoSeq && o != freeOwner {
+			c.Owners[i] = kv.OwnerOf(o)
+		}
+	}
+	return c, nil
 }
 
 // sequence reads a sequence's context lengths and block tables.
@@ -113,6 +121,9 @@ func (e *Engine) Restore(c *kv.Cache) error {
 	owners := make([]int32, 0, 4*e.cfg.Blocks)
 	for _, o := range snap.Owners {
 		n := o.Ints()
+		if o.Seq == kv.NoSeq {
+			n = freeOwner
+		}
 		owners = append(owners, n[:]...)
 	}
 	maps.DeleteFunc(e.own, func(id kv.SeqID, _ rules) bool { return c.Sequence(id) == nil })

@@ -264,7 +264,7 @@ func TestOptionsOfMethods(t *testing.T) {
 		{"streaming-llm", set("positions", `"cache"`), Compression{}, `state "rope" in trace.json`},
 		{"streaming-llm", set("positions", "true"), Compression{}, "positions"},
 		{"streaming-llm", set("sinks", "-1"), Compression{}, "sinks is -1"},
-		{"streaming-llm", set("sink", "4"), Compression{}, `no option "sink": choose one of sinks`},
+		{"streaming-llm", set("sink", "4"), Compression{}, `no option "sink" (did you mean sinks?): choose one of sinks`},
 		{"duo-attention", set("full", "[[0,1],[1,0]]"), Compression{}, ""},
 		{"duo-attention", nil, Compression{}, "--set map=FILE"},
 		{"duo-attention", set("full", `"none"`), Compression{}, ""},

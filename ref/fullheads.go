@@ -30,7 +30,7 @@ func (f FullHeads) heads(s kv.Shape) ([]bool, error) {
 	case len(f) == 0:
 		return full, nil
 	case len(f) != s.Layers:
-		return nil, fmt.Errorf("full has %d layers, the model has %d", len(f), s.Layers)
+		return nil, fmt.Errorf("full has %d layers, the model has %d: want heads of this model", len(f), s.Layers)
 	}
 	for l, row := range f {
 		if len(row) != s.KVHeads {

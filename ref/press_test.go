@@ -765,7 +765,7 @@ func TestPressOptions(t *testing.T) {
 		want        string
 	}{
 		{"knorm", `{"floor":1.5}`, nil, "method knorm: floor 1.5 is not from 0 to 1"},
-		{"knorm", `{"flor":1}`, nil, `method knorm has no option "flor": choose one of adaptive, floor`},
+		{"knorm", `{"flor":1}`, nil, `method knorm has no option "flor" (did you mean floor?): choose one of adaptive, floor`},
 		{"lagkv", `{"lag":0}`, nil, "method lagkv: lag 0 is not from 1 to"},
 		{"lagkv", `{"sinks":-1}`, nil, "method lagkv: sinks -1 is not from 0 to"},
 		{"snapkv-kvpress", `{"kernel":4}`, nil, "kernel 4 is not an odd width"},

@@ -118,19 +118,19 @@ func BenchText(w io.Writer, b *Bench, opt TextOptions) error {
 func benchLead(b *Bench) []string {
 	var lead []string
 	if b.Done < b.Plan.Units() {
-		lead = append(lead, fmt.Sprintf("PARTIAL: %s of %s contexts are in it.", comma(b.Done), comma(b.Plan.Units())))
+		lead = append(lead, fmt.Sprintf("PARTIAL: %s of %s contexts are in it.", words.Number(b.Done), words.Number(b.Plan.Units())))
 	}
 	if g := b.Plan.Grid; g != nil {
 		return append(lead, fmt.Sprintf("Needle in a haystack: contexts of %s from %s to %s tokens, passkeys at %s, %s for each of %s: %s. Blocks of %s. A budget is a part of the bytes that the full cache's blocks take on average over the steps of a generation.",
-			words.Count(len(g.Lengths), "length"), comma(g.Lengths[0]), comma(g.Lengths[len(g.Lengths)-1]), words.Count(g.Depths, "depth"), comma(b.Plan.Prompts), list(b.Plan.Models), count(b.Runs, "generation"), words.Count(b.Plan.BlockSize, "KV")))
+			words.Count(len(g.Lengths), "length"), words.Number(g.Lengths[0]), words.Number(g.Lengths[len(g.Lengths)-1]), words.Count(g.Depths, "depth"), words.Number(b.Plan.Prompts), list(b.Plan.Models), words.Count(b.Runs, "generation"), words.Count(b.Plan.BlockSize, "KV")))
 	}
-	what := fmt.Sprintf("Contexts of %s tokens, %s", comma(b.Plan.Length), comma(b.Plan.Prompts))
+	what := fmt.Sprintf("Contexts of %s tokens, %s", words.Number(b.Plan.Length), words.Number(b.Plan.Prompts))
 	if t := b.Plan.Texts; t != nil && t.File != "" {
-		what = fmt.Sprintf("Tasks of %s, %s, in prompts of %s tokens at most,", filepath.Base(t.File), comma(b.Plan.Prompts), comma(b.Plan.Length))
+		what = fmt.Sprintf("Tasks of %s, %s, in prompts of %s tokens at most,", filepath.Base(t.File), words.Number(b.Plan.Prompts), words.Number(b.Plan.Length))
 	}
 	categories := words.Count(len(b.Plan.Categories), "category")
 	return append(lead, fmt.Sprintf("%s for each of %s, in %s: %s. Blocks of %s. A budget is a part of the bytes that the full cache's blocks take on average over the steps of a generation; positions, owners and the method's columns are counted.",
-		what, list(b.Plan.Models), categories, count(b.Runs, "generation"), words.Count(b.Plan.BlockSize, "KV")))
+		what, list(b.Plan.Models), categories, words.Count(b.Runs, "generation"), words.Count(b.Plan.BlockSize, "KV")))
 }
 
 // over says what a score of all is the mean over.
@@ -581,7 +581,7 @@ func KnobText(w io.Writer, b *bench.Bench) error {
 func knobsOf(b *bench.Bench) string {
 	of := b.Plan.Models[0] + ", " + b.Plan.Categories[0]
 	if g := b.Plan.Grid; g != nil {
-		of += fmt.Sprintf(" of %s in %s tokens", words.Count(g.Digits[0], "digit"), comma(g.Lengths[0]))
+		of += fmt.Sprintf(" of %s in %s tokens", words.Count(g.Digits[0], "digit"), words.Number(g.Lengths[0]))
 	}
 	return of
 }

@@ -8,6 +8,7 @@ import (
 	"gonum.org/v1/plot"
 
 	"kvcompress/bench"
+	"kvcompress/internal/words"
 )
 
 // heats returns the heat maps of a mode and a budget. The heat map of the full cache, whose budget is
@@ -34,7 +35,7 @@ func heatTitle(h *bench.Heat) string {
 func heatTable(g *bench.Grid, h *bench.Heat) ([]column, [][]string) {
 	columns := []column{{"depth", right}}
 	for _, n := range g.Lengths {
-		columns = append(columns, column{comma(n), right})
+		columns = append(columns, column{words.Number(n), right})
 	}
 	var rows [][]string
 	for d := range g.Depths {

@@ -16,6 +16,7 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 
 	"kvcompress/internal/output"
+	"kvcompress/internal/words"
 	"kvcompress/sim/cost"
 )
 
@@ -110,7 +111,7 @@ func casesPanel(title, y string, cases []*cost.Case, of func(*cost.Case) (projec
 		l := &plotter.Line{XYs: projected, LineStyle: draw.LineStyle{Color: col, Width: vg.Points(1.4), Dashes: dash}}
 		s := &plotter.Scatter{XYs: measured, GlyphStyle: draw.GlyphStyle{Color: col, Radius: vg.Points(2.6), Shape: glyph(i)}}
 		p.Add(l, s)
-		p.Legend.Add(fmt.Sprintf("%s tokens in", comma(n)), l, s)
+		p.Legend.Add(fmt.Sprintf("%s tokens in", words.Number(n)), l, s)
 	}
 	p.X.Min, p.X.Max = -0.3, max(1, float64(len(rates)))-0.7
 	p.Y.Min, p.Y.Max = 0, 1.06*top

@@ -6,39 +6,19 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"kvcompress/internal/words"
 	"kvcompress/sim"
 )
 
-// comma writes an integer with separators between thousands: 1,536,000.
-func comma[T int | int64](n T) string {
-	s := strconv.FormatInt(int64(n), 10)
-	first := 0
-	if n < 0 {
-		first = 1
-	}
-	for i := len(s) - 3; i > first; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
-
 // times writes a factor as vLLM does.
 func times(v float64) string { return fmt.Sprintf("%.2fx", v) }
-
-// count writes a number and its noun, in the plural unless there is one of it.
-func count[T int | int64](n T, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return comma(n) + " " + noun + "s"
-}
 
 // some writes a number, and a dot for 0, so that the other rows of a column stand out.
 func some[T int | int64](n T) string {
 	if n == 0 {
 		return "·"
 	}
-	return comma(n)
+	return words.Number(n)
 }
 
 // size writes a number of bytes with three digits or more, in units of 1,024.
@@ -93,26 +73,26 @@ func (p *printer) ms(ns int64) string {
 	if err != nil {
 		return s
 	}
-	return comma(n) + "." + rest
+	return words.Number(n) + "." + rest
 }
 
 // wrap breaks a paragraph into lines of at most width characters, where its
 // words allow it. A number and its unit stay together.
 func wrap(text string, width int) []string {
-	var words []string
+	var parts []string
 	for word := range strings.FieldsSeq(text) {
 		switch strings.TrimRight(word, ".,;:)") {
 		case "%", "B", "KiB", "MiB", "GiB", "TiB":
-			if len(words) > 0 {
-				words[len(words)-1] += " " + word
+			if len(parts) > 0 {
+				parts[len(parts)-1] += " " + word
 				continue
 			}
 		}
-		words = append(words, word)
+		parts = append(parts, word)
 	}
 	var lines []string
 	line := ""
-	for _, word := range words {
+	for _, word := range parts {
 		switch {
 		case line == "":
 			line = word

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+
+	"kvcompress/internal/words"
 )
 
 // Generation is a text that was continued through a cache, and what the cache held.
@@ -43,22 +45,22 @@ func (g *Generation) Text(w io.Writer, opt TextOptions) error {
 	chosen := pick(len(g.Steps), n)
 	for _, i := range chosen {
 		s := &g.Steps[i]
-		rows = append(rows, []string{comma(s.Tokens), comma(s.KVs), comma(s.Blocks), shortSize(s.Bytes), shortSize(s.DenseBytes), percent(float64(s.Bytes) / float64(s.DenseBytes))})
+		rows = append(rows, []string{words.Number(s.Tokens), words.Number(s.KVs), words.Number(s.Blocks), shortSize(s.Bytes), shortSize(s.DenseBytes), percent(float64(s.Bytes) / float64(s.DenseBytes))})
 	}
 	p.table([]column{{"tokens", right}, {"KVs", right}, {"blocks", right}, {"bytes", right}, {"dense", right}, {"part", right}}, rows)
 	if more := len(g.Steps) - len(chosen); more > 0 {
-		p.printf("… %s more (--steps all shows them)\n", count(more, "step"))
+		p.printf("… %s more (--steps all shows them)\n", words.Count(more, "step"))
 	}
 	p.section("Summary", "")
 	asked := ""
 	if g.Question > 0 {
-		asked = fmt.Sprintf(", %s of question", count(g.Question, "token"))
+		asked = fmt.Sprintf(", %s of question", words.Count(g.Question, "token"))
 	}
-	p.sentences(fmt.Sprintf("%s of prompt%s, %s of output.", count(g.Prompt, "token"), asked, count(g.Output, "token")))
+	p.sentences(fmt.Sprintf("%s of prompt%s, %s of output.", words.Count(g.Prompt, "token"), asked, words.Count(g.Output, "token")))
 	if g.Method == "" {
 		p.sentences("Nothing was compressed: no method has a budget. Try --max-cache-tokens 64.")
 	} else {
-		p.sentences(fmt.Sprintf("%s: %s, in which %s were evicted.", g.Method, count(g.Compressions, "compression"), count(g.Evicted, "KV")))
+		p.sentences(fmt.Sprintf("%s: %s, in which %s were evicted.", g.Method, words.Count(g.Compressions, "compression"), words.Count(g.Evicted, "KV")))
 	}
 	p.sentences(fmt.Sprintf("The blocks held took %s on average over the steps, %s at most: %s of the %s of a cache that holds every token.",
 		size(int64(g.Mean)), size(g.Peak), percent(g.Mean/g.MeanDense), size(int64(g.MeanDense))))

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"kvcompress/internal/words"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
@@ -15,11 +16,11 @@ import (
 func (p *printer) headline(r *sim.Report) {
 	o := &r.Options
 	p.printf("%s: %s, %s × %s, block size %d, %s\n", p.opt.Color.bold(name(r)),
-		count(len(r.Requests), "request"), count(r.Shape.Layers, "layer"), count(r.Shape.KVHeads, "KV head"),
+		words.Count(len(r.Requests), "request"), words.Count(r.Shape.Layers, "layer"), words.Count(r.Shape.KVHeads, "KV head"),
 		o.BlockSize, o.DType)
 	p.sentences(asked(o) + " " + measured(o))
 	p.sentences(fmt.Sprintf("Cache: %s of %s, %s of keys and values; %s of them stay free on admission.",
-		count(o.Blocks, "block"), count(o.BlockSize, "KV"), size(int64(o.Blocks)*blockBytes(r)), percent(o.Limits.Watermark)) + scales(o.KVScale))
+		words.Count(o.Blocks, "block"), words.Count(o.BlockSize, "KV"), size(int64(o.Blocks)*blockBytes(r)), percent(o.Limits.Watermark)) + scales(o.KVScale))
 }
 
 // scales says in words by which scales an fp8 cache stores keys and values, if any.
@@ -53,7 +54,7 @@ func asked(o *sim.Options) string {
 	}
 	switch {
 	case c.MaxCacheTokens > 0:
-		fmt.Fprintf(&b, "Compression to %s a head on average", count(c.MaxCacheTokens, "KV"))
+		fmt.Fprintf(&b, "Compression to %s a head on average", words.Count(c.MaxCacheTokens, "KV"))
 	case c.Rate > 0:
 		fmt.Fprintf(&b, "Compression to %.4g %% of the KVs before the protected window", 100*c.Rate)
 	default:
@@ -85,10 +86,10 @@ func asked(o *sim.Options) string {
 func spared(c *ref.Compression) string {
 	var kept []string
 	if c.ProtectedWindow > 0 {
-		kept = append(kept, "the newest "+count(c.ProtectedWindow, "token"))
+		kept = append(kept, "the newest "+words.Count(c.ProtectedWindow, "token"))
 	}
 	if c.Sinks > 0 {
-		kept = append(kept, "the oldest "+count(c.Sinks, "token"))
+		kept = append(kept, "the oldest "+words.Count(c.Sinks, "token"))
 	}
 	if kept == nil {
 		return "no token is protected"
@@ -105,7 +106,7 @@ func methodAsked(o *sim.Options) string {
 	s := fmt.Sprintf("Compression by %s, which %s", e.Name, e.Does)
 	switch c := &o.Compression; {
 	case c.MaxCacheTokens > 0:
-		s += fmt.Sprintf("; max_cache_tokens %s: %s", comma(c.MaxCacheTokens), e.CacheTokens)
+		s += fmt.Sprintf("; max_cache_tokens %s: %s", words.Number(c.MaxCacheTokens), e.CacheTokens)
 	case c.Rate > 0:
 		s += fmt.Sprintf("; rate %g: %s", c.Rate, e.Rate)
 	}
@@ -125,13 +126,13 @@ func when(c *sim.Schedule) string {
 		s += fmt.Sprintf(" and every %d decode steps", c.Interval)
 	}
 	if c.NewTokenLimit > 0 {
-		s += fmt.Sprintf(", and when more than %s entered", count(c.NewTokenLimit, "new token"))
+		s += fmt.Sprintf(", and when more than %s entered", words.Count(c.NewTokenLimit, "new token"))
 	}
 	if c.Once {
 		s += ", a single time for each sequence"
 	}
 	if c.MaxKVPerCompression > 0 {
-		s += fmt.Sprintf(", for at most %s at a time", count(c.MaxKVPerCompression, "slot"))
+		s += fmt.Sprintf(", for at most %s at a time", words.Count(c.MaxKVPerCompression, "slot"))
 	}
 	return s
 }
@@ -150,7 +151,7 @@ func measured(o *sim.Options) string {
 	if m.Reduction == ref.Avg {
 		how = "averaged"
 	}
-	from := fmt.Sprintf("last %s queries", comma(m.Window))
+	from := fmt.Sprintf("last %s queries", words.Number(m.Window))
 	if m.Window == 1 {
 		from = "last query"
 	}
@@ -160,7 +161,7 @@ func measured(o *sim.Options) string {
 		s += fmt.Sprintf(", max-pooled over %d", m.MaxPool)
 	}
 	if m.Buffer > 0 {
-		s += fmt.Sprintf(", from at least %s away", count(m.Buffer, "token"))
+		s += fmt.Sprintf(", from at least %s away", words.Count(m.Buffer, "token"))
 	}
 	return s + "."
 }

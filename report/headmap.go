@@ -12,6 +12,8 @@ import (
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+
+	"kvcompress/internal/words"
 )
 
 // HeadMap is which KV heads of a model are retrieval heads, and why, to be shown.
@@ -42,7 +44,7 @@ func HeadMapText(w io.Writer, m *HeadMap, opt TextOptions) error {
 	full, all := m.count()
 	p.printf("%s\n", p.opt.Color.bold(m.Title))
 	p.printf("%d layers × %d KV heads: %s of %d full (%.1f %%), the others streaming\n",
-		len(m.Full), len(m.Full[0]), comma(full), all, 100*float64(full)/float64(all))
+		len(m.Full), len(m.Full[0]), words.Number(full), all, 100*float64(full)/float64(all))
 	for _, s := range m.Scores {
 		first, size := utf8.DecodeRuneInString(s.Name)
 		p.mosaic(s.Values, string(unicode.ToUpper(first))+s.Name[size:], ": "+s.Rule+"; by layer (across) and KV head (down)")
@@ -82,7 +84,7 @@ func (m *HeadMap) table(p *printer) {
 	p.section("Full heads", "")
 	p.table(columns, rows[:min(len(rows), maxFullHeads)])
 	if more := len(rows) - maxFullHeads; more > 0 {
-		p.printf("… %s more (--json has them)\n", count(more, "head"))
+		p.printf("… %s more (--json has them)\n", words.Count(more, "head"))
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 
+	"kvcompress/internal/words"
 	"kvcompress/kv"
 	"kvcompress/sim"
 )
@@ -25,7 +26,7 @@ func HeldPlot(path, title string, shape kv.Shape, h *sim.Held) ([]byte, error) {
 		return nil, fmt.Errorf("report: there is nothing to draw: the request never entered the cache")
 	}
 	kvs, dense := h.KVs()
-	p := newPlot(fmt.Sprintf("%s: %s of %s KVs, %.0f %%", title, comma(kvs), comma(dense), 100*float64(kvs)/float64(dense)), "token position", "layer, KV head")
+	p := newPlot(fmt.Sprintf("%s: %s of %s KVs, %.0f %%", title, words.Number(kvs), words.Number(dense), 100*float64(kvs)/float64(dense)), "token position", "layer, KV head")
 	rows := &heldRows{h, shape}
 	p.Add(rows)
 	p.X.LineStyle.Width, p.Y.LineStyle.Width = 0, 0
@@ -169,5 +170,5 @@ func (r *heldRows) key(c draw.Canvas) {
 			}
 		}
 	}
-	add(fmt.Sprintf("end of the prompt, %s tokens", comma(r.held.Prompt)), limitColor(), vg.Points(0.75))
+	add(fmt.Sprintf("end of the prompt, %s tokens", words.Number(r.held.Prompt)), limitColor(), vg.Points(0.75))
 }

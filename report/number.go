@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+
+	"kvcompress/internal/words"
 )
 
 // whole writes a number rounded to an integer, with separators between thousands.
-func whole(v float64) string { return comma(int64(math.Round(v))) }
+func whole(v float64) string { return words.Whole(math.Round(v)) }
 
 // wholeOrDot is whole, and a dot for 0.
 func wholeOrDot(v float64) string {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"kvcompress/internal/words"
 	"kvcompress/sim/cost"
 )
 
@@ -191,9 +192,9 @@ const printWidth = 150
 // SweepHTML writes a sweep as one self-contained page: what it shows in sentences,
 // its figures, its table and its inputs.
 func SweepHTML(w io.Writer, s *Sweep) error {
-	p := page{Title: fmt.Sprintf("Serving with KV-cache compression: %s", count(s.Points, "projection")), Lead: sweepReading(s), Footer: s.Footer}
+	p := page{Title: fmt.Sprintf("Serving with KV-cache compression: %s", words.Count(s.Points, "projection")), Lead: sweepReading(s), Footer: s.Footer}
 	if s.Partial() {
-		p.Partial = fmt.Sprintf("%s of %s are there.", comma(len(s.Outcomes)), count(s.Points, "projection"))
+		p.Partial = fmt.Sprintf("%s of %s are there.", words.Number(len(s.Outcomes)), words.Count(s.Points, "projection"))
 	}
 	p.Footer.expected = sweepTime(s.Outcomes)
 	if b := sweepBars(s); b != nil {
@@ -234,11 +235,11 @@ func memorySection(s *Sweep) section {
 		if o.Error != "" {
 			continue
 		}
-		row := []string{o.Model, o.Card, comma(o.TP), o.Budget.String(), o.Compression.MethodName()}
+		row := []string{o.Model, o.Card, words.Number(o.TP), o.Budget.String(), o.Compression.MethodName()}
 		for _, e := range memoryEntries(&o.Memory) {
 			row = append(row, e.Value)
 		}
-		row = append(row, comma(o.Memory.Tokens), times(o.Memory.Concurrency))
+		row = append(row, words.Number(o.Memory.Tokens), times(o.Memory.Concurrency))
 		if key := strings.Join(row, "\x00"); !seen[key] {
 			seen[key] = true
 			rows = append(rows, row)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 
+	"kvcompress/internal/words"
 	"kvcompress/sim/plan"
 	"kvcompress/sim/sweep"
 )
@@ -65,9 +66,9 @@ func planColumns(a *plan.Answer) []planColumn {
 				return "any"
 			}
 			if c.Disaggregated() {
-				return comma(c.Prefill) + " + " + comma(c.Decode)
+				return words.Number(c.Prefill) + " + " + words.Number(c.Decode)
 			}
-			return comma(c.Servers())
+			return words.Number(c.Servers())
 		}},
 		{"of", true, false, false, func(c *plan.Candidate) string { return fmt.Sprintf("%d × %s", c.Cards/c.Servers(), c.Card) }},
 		{"compression", true, false, false, func(c *plan.Candidate) string { return c.Compression.String() }},
@@ -78,7 +79,7 @@ func planColumns(a *plan.Answer) []planColumn {
 		cell   func(*plan.Candidate) string
 	}{
 		{plan.Memory, "memory", func(c *plan.Candidate) string { return c.Budget.String() }},
-		{plan.BatchLimit, "batch\nlimit", func(c *plan.Candidate) string { return comma(c.MaxNumSeqs) }},
+		{plan.BatchLimit, "batch\nlimit", func(c *plan.Candidate) string { return words.Number(c.MaxNumSeqs) }},
 		{plan.Engine, "engine", func(c *plan.Candidate) string { return string(c.Scheduler) }},
 	} {
 		if a.Differ(other.of) {
@@ -88,7 +89,7 @@ func planColumns(a *plan.Answer) []planColumn {
 	if a.Priced {
 		columns = append(columns, planColumn{"$ a\nmonth", false, true, true, func(c *plan.Candidate) string { return whole(c.USDPerMonth) }})
 	} else {
-		columns = append(columns, planColumn{"cards", false, true, true, func(c *plan.Candidate) string { return comma(c.Cards) }})
+		columns = append(columns, planColumn{"cards", false, true, true, func(c *plan.Candidate) string { return words.Number(c.Cards) }})
 	}
 	if !a.Question.Objectives.Set() {
 		return columns
@@ -166,7 +167,7 @@ func PlanText(w io.Writer, p *Plan, opt TextOptions) error {
 	out := &printer{w: bufio.NewWriter(w), opt: opt, gap: 2}
 	out.printf("%s\n", out.opt.Color.bold(a.Headline()))
 	if p.Partial() {
-		out.sentences(fmt.Sprintf("Partial: %s of %s are there.", comma(len(a.Candidates)), count(p.Candidates, "candidate")))
+		out.sentences(fmt.Sprintf("Partial: %s of %s are there.", words.Number(len(a.Candidates)), words.Count(p.Candidates, "candidate")))
 	}
 	for _, text := range a.Caveats() {
 		out.sentences(text)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 
+	"kvcompress/internal/words"
 	"kvcompress/sim/plan"
 )
 
@@ -14,7 +15,7 @@ func PlanHTML(w io.Writer, p *Plan) error {
 	out := page{Title: "Which cards serve the requests", Answer: a.Headline(), Lead: append(a.Caveats(), planNotes(a)...), Footer: p.Footer}
 	out.Footer.expected = planTime(a)
 	if p.Partial() {
-		out.Partial = fmt.Sprintf("%s of %s are there.", comma(len(a.Candidates)), count(p.Candidates, "candidate"))
+		out.Partial = fmt.Sprintf("%s of %s are there.", words.Number(len(a.Candidates)), words.Count(p.Candidates, "candidate"))
 	}
 	if best := a.Best(); best != nil {
 		out.Cards = planCards(a, best)
@@ -43,14 +44,14 @@ func PlanHTML(w io.Writer, p *Plan) error {
 func planCards(a *plan.Answer, c *plan.Candidate) []Input {
 	m := &c.Metrics
 	var cards []Input
-	replicas := comma(c.Servers())
+	replicas := words.Number(c.Servers())
 	if c.Disaggregated() {
 		replicas = fmt.Sprintf("%d prefill + %d decode", c.Prefill, c.Decode)
 	}
 	if a.Priced {
 		cards = append(cards, Input{"dollars a month", whole(c.USDPerMonth)})
 	}
-	cards = append(cards, Input{nounOf(c.Cards, "card"), comma(c.Cards)}, Input{nounOf(c.Servers(), "replica"), replicas})
+	cards = append(cards, Input{nounOf(c.Cards, "card"), words.Number(c.Cards)}, Input{nounOf(c.Servers(), "replica"), replicas})
 	if a.Question.Objectives.Set() {
 		cards = append(cards, Input{"requests within " + sloText(a.Question.Objectives), attained(m.GoodShare)})
 	}
@@ -73,7 +74,7 @@ func planBars(a *plan.Answer) *bars {
 		if c.Error != "" || c.Alone || len(b.List) == mostBars {
 			continue
 		}
-		x := bar{Key: fmt.Sprint(c.Index), Name: a.Name(c), Value: float64(c.Cards), Text: count(c.Cards, "card"), Bad: !c.Meets}
+		x := bar{Key: fmt.Sprint(c.Index), Name: a.Name(c), Value: float64(c.Cards), Text: words.Count(c.Cards, "card"), Bad: !c.Meets}
 		if a.Priced {
 			x.Value, x.Text = c.USDPerMonth, plan.Month(c.USDPerMonth)
 		}

@@ -11,6 +11,7 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 
 	"kvcompress/internal/ceil"
+	"kvcompress/internal/words"
 	"kvcompress/sim"
 )
 
@@ -54,7 +55,7 @@ func newBlocksPlot(r *sim.Report) *blocksPlot {
 	if n := float64(r.Options.Blocks); n <= 2*highest {
 		limit := line(plotter.XYs{{X: 0, Y: n}, {X: lastStep(r), Y: n}}, limitColor(), 1)
 		limit.Dashes = []vg.Length{vg.Points(1), vg.Points(2)}
-		b.add(fmt.Sprintf("size of the cache (%s)", comma(r.Options.Blocks)), limit)
+		b.add(fmt.Sprintf("size of the cache (%s)", words.Number(r.Options.Blocks)), limit)
 		highest = max(highest, n)
 	}
 	if at := preemptions(ledger); len(at) > 0 {
@@ -150,7 +151,7 @@ func wholeTicks(low, high float64) []plot.Tick {
 	step := niceStep((high - low) / 6)
 	var ticks []plot.Tick
 	for v := math.Ceil(low/step) * step; v <= high; v += step {
-		ticks = append(ticks, plot.Tick{Value: v, Label: comma(int64(v))})
+		ticks = append(ticks, plot.Tick{Value: v, Label: words.Number(int64(v))})
 	}
 	return ticks
 }

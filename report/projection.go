@@ -6,6 +6,7 @@ import (
 
 	"gonum.org/v1/plot/plotter"
 
+	"kvcompress/internal/words"
 	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
 	"kvcompress/sim/project"
@@ -34,14 +35,14 @@ func memoryEntries(m *cost.Memory) []Input {
 // Concurrency says how many of the longest requests a cache holds uncompressed, in words and
 // as vLLM prints it.
 func Concurrency(m *cost.Memory) string {
-	whole := "at most " + count(int(m.Concurrency), "request")
+	whole := "at most " + words.Count(int(m.Concurrency), "request")
 	if m.Concurrency < 1 {
 		whole = "not one request"
 	}
 	if m.MaxModelLen >= catalog.Unbounded { // what a request holds has a bound, and its length has none
 		return whole + " of any length at once"
 	}
-	length := comma(m.MaxModelLen)
+	length := words.Number(m.MaxModelLen)
 	return fmt.Sprintf("%s of %s tokens at once. Maximum concurrency for %s tokens per request: %s", whole, length, length, times(m.Concurrency))
 }
 
@@ -55,7 +56,7 @@ func latencyRows(m *stats.Summary) (columns []column, rows [][]string) {
 		{"waiting for the first prefill (queue)", m.Queue}, {"first token (TTFT)", m.TTFT}, {"each further token, of a request (TPOT)", m.TPOT},
 		{"between tokens (ITL)", m.ITL}, {"end to end", m.E2E},
 	} {
-		rows = append(rows, []string{l.name, duration(l.Mean), duration(l.P50), duration(l.P90), duration(l.P95), duration(l.P99), duration(l.Max), comma(l.Count)})
+		rows = append(rows, []string{l.name, duration(l.Mean), duration(l.P50), duration(l.P90), duration(l.P95), duration(l.P99), duration(l.Max), words.Number(l.Count)})
 	}
 	return columns, rows
 }
@@ -130,7 +131,7 @@ func ProjectionHTML(w io.Writer, r *Projection) error {
 	p.Cards = []Input{
 		{"tokens/s, input and output", whole(m.TotalThroughput)}, {"output tokens/s", whole(m.OutputThroughput)}, {"requests/s", short(m.RequestThroughput)},
 		{"TTFT, p50", duration(m.TTFT.P50)}, {"TTFT, p99", duration(m.TTFT.P99)}, {"TPOT, p50", duration(m.TPOT.P50)},
-		{"largest decoding batch", comma(m.MaxDecodeBatch)}, {"of the cache in use at most", percentShort(m.KVUsage.Max)},
+		{"largest decoding batch", words.Number(m.MaxDecodeBatch)}, {"of the cache in use at most", percentShort(m.KVUsage.Max)},
 	}
 	if r.SLO.Set() {
 		p.Cards = append(p.Cards, Input{"requests within " + sloText(r.SLO), attained(m.GoodShare)}, Input{"goodput, requests/s", short(m.Goodput)})
@@ -142,7 +143,7 @@ func ProjectionHTML(w io.Writer, r *Projection) error {
 	columns, rows := latencyRows(m)
 	latencies := section{Title: "Latency", Table: newPageTable(columns, rows)}
 	if m.ITL.Error > 0 || m.TTFT.Error > 0 {
-		latencies.Text = append(latencies.Text, fmt.Sprintf("Of more than %s different times, percentiles are within %.1g %%.", comma(stats.ExactValues), 100*stats.RelativeError))
+		latencies.Text = append(latencies.Text, fmt.Sprintf("Of more than %s different times, percentiles are within %.1g %%.", words.Number(stats.ExactValues), 100*stats.RelativeError))
 	}
 	p.Sections = append(p.Sections, latencies, section{Title: "Over time", Figures: figures}, timeSection(o), memoryOf(&o.Memory), countsSection(m), inputsSection(r.Inputs))
 	return p.write(w)
@@ -165,7 +166,7 @@ func memoryOf(m *cost.Memory) section {
 	return section{
 		Title: "Memory of each card",
 		Text: []string{
-			fmt.Sprintf("%s blocks in all, which hold %s tokens uncompressed: %s", comma(m.Blocks), comma(m.Tokens), Concurrency(m)),
+			fmt.Sprintf("%s blocks in all, which hold %s tokens uncompressed: %s", words.Number(m.Blocks), words.Number(m.Tokens), Concurrency(m)),
 			fmt.Sprintf("As %s measures it; the activations are those of the %s. In GB of 10⁹ bytes.", m.Engine, m.Peak),
 		},
 		Table: newPageTable([]column{{"what", left}, {"GB", right}}, rows),
@@ -181,7 +182,7 @@ func countsSection(m *stats.Summary) section {
 		{"requests finished", m.Finished}, {"requests refused", m.Refused}, {"requests unfinished", m.Unfinished}, {"steps", m.Steps}, {"steps that prefill", m.PrefillSteps},
 		{"prompt tokens", m.PromptTokens}, {"output tokens", m.GenerationTokens}, {"preemptions", m.Preemptions}, {"tokens recomputed", m.Recomputed}, {"tokens of cached prefixes", m.Cached},
 	} {
-		rows = append(rows, []string{c.name, comma(c.n)})
+		rows = append(rows, []string{c.name, words.Number(c.n)})
 	}
 	rows = append(rows, []string{"duration", duration(m.Duration)}, []string{"of it in steps", percent(m.Busy)})
 	return section{Title: "Counts", Table: newPageTable([]column{{"what", left}, {"number", right}}, rows)}

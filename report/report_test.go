@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kvcompress/internal/words"
 	"kvcompress/kv"
 	"kvcompress/sim"
 	"kvcompress/trace"
@@ -313,11 +314,11 @@ func TestColorOf(t *testing.T) {
 func TestFormat(t *testing.T) {
 	p := &printer{decimals: 1}
 	for _, c := range []struct{ got, want string }{
-		{comma(0), "0"}, {comma(999), "999"}, {comma(1000), "1,000"}, {comma(-1234567), "-1,234,567"}, {comma(-123), "-123"},
+		{words.Number(0), "0"}, {words.Number(999), "999"}, {words.Number(1000), "1,000"}, {words.Number(-1234567), "-1,234,567"}, {words.Number(-123), "-123"},
 		{size(0), "0 B"}, {size(1023), "1023 B"}, {size(1024), "1.00 KiB"}, {size(10239), "10.0 KiB"}, {size(102_399), "100 KiB"},
 		{size(1 << 20), "1.00 MiB"}, {size(1<<20 - 1), "1.00 MiB"}, {size(3 << 40), "3.00 TiB"}, {size(5000 << 40), "5000 TiB"},
 		{shortSize(0), "·"}, {shortSize(800), "800"}, {shortSize(34_304), "33.5K"},
-		{count(1, "layer"), "1 layer"}, {count(2000, "layer"), "2,000 layers"},
+		{words.Count(1, "layer"), "1 layer"}, {words.Count(2000, "layer"), "2,000 layers"},
 		{p.ms(-1), "–"}, {p.ms(0), "0.0"}, {p.ms(1_234_560_000), "1,234.6"},
 		{list(nil), ""}, {list([]string{"a"}), "a"}, {list([]string{"a", "b", "c"}), "a, b and c"},
 		{Bar(0), ""}, {Bar(1), strings.Repeat("█", 20)}, {Bar(0.5), strings.Repeat("█", 10)}, {Bar(1.0 / 160), "▏"}, {Bar(0.04), "▊"},

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"kvcompress/internal/words"
 	"kvcompress/ref"
 	"kvcompress/sim"
 )
@@ -28,17 +29,17 @@ func (p *printer) summary(r *sim.Report, ledger []entry) {
 func served(r *sim.Report) string {
 	t := &r.Totals
 	var b strings.Builder
-	fmt.Fprintf(&b, "Of %s, %s finished", count(len(r.Requests), "request"), comma(t.Finished))
+	fmt.Fprintf(&b, "Of %s, %s finished", words.Count(len(r.Requests), "request"), words.Number(t.Finished))
 	if t.Refused > 0 {
-		fmt.Fprintf(&b, " and %s could not be served", comma(t.Refused))
+		fmt.Fprintf(&b, " and %s could not be served", words.Number(t.Refused))
 	}
-	fmt.Fprintf(&b, ", in %s and %s.", count(t.Prefills, "prefill step"), count(t.Decodes, "decode step"))
+	fmt.Fprintf(&b, ", in %s and %s.", words.Count(t.Prefills, "prefill step"), words.Count(t.Decodes, "decode step"))
 	if t.Preemptions > 0 {
 		again := 0
 		for i := range r.Requests {
 			again += r.Requests[i].Recomputed
 		}
-		fmt.Fprintf(&b, " %s made it compute %s again.", count(t.Preemptions, "preemption"), count(again, "token"))
+		fmt.Fprintf(&b, " %s made it compute %s again.", words.Count(t.Preemptions, "preemption"), words.Count(again, "token"))
 	}
 	return b.String()
 }
@@ -80,8 +81,8 @@ func lost(r *sim.Report) string {
 	least, most := heads[0], heads[len(heads)-1]
 	middle := heads[(len(heads)-1)/2]
 	return fmt.Sprintf("Of %s that entered, %s (%s) were evicted: %s from the head that lost least (layer %d, head %d), %s from the median head, %s from the one that lost most (layer %d, head %d).",
-		count(entered, "KV"), comma(evicted), percent(float64(evicted)/float64(entered)),
-		comma(least.evicted), least.layer, least.head, comma(middle.evicted), comma(most.evicted), most.layer, most.head)
+		words.Count(entered, "KV"), words.Number(evicted), percent(float64(evicted)/float64(entered)),
+		words.Number(least.evicted), least.layer, least.head, words.Number(middle.evicted), words.Number(most.evicted), most.layer, most.head)
 }
 
 // packs reports whether the method keeps every KV and packs them.
@@ -103,17 +104,17 @@ func hidden(r *sim.Report) string {
 	q := &r.Requests[first]
 	held := (q.PromptTokens + q.OutputTokens - 1) * r.Shape.Heads() // the last token has no KV yet
 	return fmt.Sprintf("No KV was evicted: those that queries are not to read are hidden and stay in the cache. At most %s of one sequence were hidden at a time, of request %s, which had %s in the end.",
-		count(r.Totals.MaxHidden, "KV"), q.ID, count(held, "KV"))
+		words.Count(r.Totals.MaxHidden, "KV"), q.ID, words.Count(held, "KV"))
 }
 
 // Packed says how many keys and values were quantized, and how many merged, as in "quantized 12 and merged 30"; "" for none.
 func Packed(t *sim.Totals) string {
 	var did []string
 	if t.Quantized > 0 {
-		did = append(did, "quantized "+comma(t.Quantized))
+		did = append(did, "quantized "+words.Number(t.Quantized))
 	}
 	if t.Merged > 0 {
-		did = append(did, "merged "+comma(t.Merged))
+		did = append(did, "merged "+words.Number(t.Merged))
 	}
 	return strings.Join(did, " and ")
 }
@@ -125,10 +126,10 @@ func freed(r *sim.Report) string {
 		return "No compression ran."
 	}
 	s := fmt.Sprintf("%s freed %s and moved %s (%s) into the blocks that stayed.",
-		count(t.Compressions, "compression"), count(t.BlocksFreed, "block"), count(t.KVsMoved, "KV"), size(t.BytesMoved))
+		words.Count(t.Compressions, "compression"), words.Count(t.BlocksFreed, "block"), words.Count(t.KVsMoved, "KV"), size(t.BytesMoved))
 	if did := Packed(t); did != "" {
 		return fmt.Sprintf("%s %s keys and values, took %s for them and freed %s.",
-			count(t.Compressions, "compression"), did, count(t.BlocksTaken, "block"), count(t.BlocksFreed, "block"))
+			words.Count(t.Compressions, "compression"), did, words.Count(t.BlocksTaken, "block"), words.Count(t.BlocksFreed, "block"))
 	}
 	short, worst := 0, 0
 	for i := range r.Steps {
@@ -149,7 +150,7 @@ func freed(r *sim.Report) string {
 		return s + " All KVs that were to be evicted were evicted."
 	}
 	return s + fmt.Sprintf(" Shortfall: %s of them came up to %s short of what was asked, because too few KVs may be evicted.",
-		comma(short), count(worst, unit(r)))
+		words.Number(short), words.Count(worst, unit(r)))
 }
 
 // memory sets the peak of the cache beside that of one without compression.
@@ -164,7 +165,7 @@ func memory(r *sim.Report, ledger []entry) string {
 	t := &r.Totals
 	dense := t.PeakDenseBlocks
 	used, uncompressed := int64(t.PeakBlocks)*block, int64(dense)*block
-	s := fmt.Sprintf("At its peak the cache held %s, %s of keys and values.", count(t.PeakBlocks, "block"), size(used))
+	s := fmt.Sprintf("At its peak the cache held %s, %s of keys and values.", words.Count(t.PeakBlocks, "block"), size(used))
 	switch {
 	case t.Merged > 0 && t.PeakPayload > 0:
 		s += fmt.Sprintf(" The payload was at most %s: directions, norms, retained tokens and what is not merged.", size(t.PeakPayload))
@@ -175,12 +176,12 @@ func memory(r *sim.Report, ledger []entry) string {
 		return s
 	}
 	s += fmt.Sprintf(" The same sequences uncompressed would have needed %s, %s: %.2f times as much",
-		count(dense, "block"), size(uncompressed), float64(uncompressed)/float64(used))
+		words.Count(dense, "block"), size(uncompressed), float64(uncompressed)/float64(used))
 	if dense > r.Options.Blocks {
-		s += fmt.Sprintf(", and more than the %s there are", count(r.Options.Blocks, "block"))
+		s += fmt.Sprintf(", and more than the %s there are", words.Count(r.Options.Blocks, "block"))
 	}
 	s += fmt.Sprintf(". Over all steps it held %s on average instead of %s. The metadata that compression keeps beside keys and values took up to %s more",
-		count(int(meanUsed+0.5), "block"), comma(int(meanDense+0.5)), size(t.MetadataBytes))
+		words.Count(int(meanUsed+0.5), "block"), words.Number(int(meanDense+0.5)), size(t.MetadataBytes))
 	slots := int64(r.Options.BlockSize)
 	if perBlock := r.Options.MetadataBytes(1); meanUsed*float64(block+perBlock) > meanDense*float64(block) {
 		s += fmt.Sprintf(", on average more than was saved: at a head size of %d a KV of %s carries %s of it",

@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"kvcompress/internal/words"
 	"kvcompress/sim/stats"
 	"kvcompress/sim/sweep"
 )
@@ -179,7 +180,7 @@ func sweepColumns(s *Sweep) []sweepColumn {
 		number(telling2, "end to end\np99", "e2e_p99", m(func(m *stats.Summary) float64 { return m.E2E.P99 }), e2e),
 		number(telling4, "largest\nbatch", "max_decode_batch", m(func(m *stats.Summary) float64 { return float64(m.MaxDecodeBatch) }), wholly),
 		number(telling5, "peak\ncache", "kv_cache_usage_max", m(func(m *stats.Summary) float64 { return m.KVUsage.Max }), inPercent),
-		number(telling2, "at once, of\n"+comma(s.MaxModelLen)+" tokens", "max_concurrency", func(o *sweep.Outcome) float64 { return o.Memory.Concurrency }, asFactor),
+		number(telling2, "at once, of\n"+words.Number(s.MaxModelLen)+" tokens", "max_concurrency", func(o *sweep.Outcome) float64 { return o.Memory.Concurrency }, asFactor),
 		number(telling5, "pre-\nempted", "num_preemptions", m(func(m *stats.Summary) float64 { return float64(m.Preemptions) }), whollyOrDot),
 		number(telling1, "refused", "refused", m(func(m *stats.Summary) float64 { return float64(m.Refused) }), whollyOrDot),
 		number(always, "within\nSLOs", "slo_attainment", m(func(m *stats.Summary) float64 { return m.GoodShare }), inPercent),
@@ -368,9 +369,9 @@ func SweepText(w io.Writer, s *Sweep, opt TextOptions) error {
 	p := &printer{w: bufio.NewWriter(w), opt: opt, gap: 2}
 	t := newSweepTable(s)
 	columns, rows, names := t.without(t.gone(opt.Width, p.gap))
-	p.printf("%s", p.opt.Color.bold(count(len(s.Outcomes), "projection")))
+	p.printf("%s", p.opt.Color.bold(words.Count(len(s.Outcomes), "projection")))
 	if s.Partial() {
-		p.printf(" of %s: partial", comma(s.Points))
+		p.printf(" of %s: partial", words.Number(s.Points))
 	}
 	p.printf("\n")
 	if t.common != "" {
@@ -478,7 +479,7 @@ func sweepReading(s *Sweep) []string {
 	switch {
 	case s.SLO.Set() && meeting > 0:
 		of = " of those within the objectives"
-		text = append(text, fmt.Sprintf("%s of %s within %s for %s of the requests.", comma(meeting), count(len(s.Outcomes), "projection"), sloText(s.SLO), attained(s.SLO.Required())))
+		text = append(text, fmt.Sprintf("%s of %s within %s for %s of the requests.", words.Number(meeting), words.Count(len(s.Outcomes), "projection"), sloText(s.SLO), attained(s.SLO.Required())))
 	case nearest != nil:
 		why := ""
 		if w := nearest.Metrics.Worst(); w != nil {
@@ -495,17 +496,17 @@ func sweepReading(s *Sweep) []string {
 	}
 	if ahead > 0 {
 		text = append(text, fmt.Sprintf("★ marks the front, %s: no other of the same model has at least as much throughput for a card at no higher 99th percentile of %s.",
-			count(ahead, "projection"), latencyTitle(s.Latency)))
+			words.Count(ahead, "projection"), latencyTitle(s.Latency)))
 	}
 	if s.Searched {
 		text = append(text, "The load of each is the largest within the objectives, found by bisection to about 1 %.")
 		if unbounded > 0 {
-			text = append(text, fmt.Sprintf("Not so of %s: there no load that was tried was too large, and the largest one is shown. Want stricter objectives, or more requests.", count(unbounded, "projection")))
+			text = append(text, fmt.Sprintf("Not so of %s: there no load that was tried was too large, and the largest one is shown. Want stricter objectives, or more requests.", words.Count(unbounded, "projection")))
 		}
 	}
 	text = append(text, notes.texts()...)
 	for _, why := range order {
-		text = append(text, fmt.Sprintf("Not projected (%s): %s.", count(failed[why], "point"), why))
+		text = append(text, fmt.Sprintf("Not projected (%s): %s.", words.Count(failed[why], "point"), why))
 	}
 	return text
 }

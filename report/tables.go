@@ -11,6 +11,7 @@ import (
 	"github.com/olekukonko/tablewriter/renderer"
 	"github.com/olekukonko/tablewriter/tw"
 
+	"kvcompress/internal/words"
 	"kvcompress/kv"
 	"kvcompress/sim"
 )
@@ -80,9 +81,9 @@ func (p *printer) ledger(r *sim.Report, ledger []entry) {
 	for i, at := range chosen {
 		e := &ledger[at]
 		rows[i] = []string{
-			comma(e.Index), p.ms(e.Start), string(e.Kind), comma(len(e.Batch)), comma(e.Tokens),
-			comma(e.Usage.KVs), comma(e.Usage.DenseKVs),
-			comma(e.Usage.Allocated), comma(e.Usage.Free), some(e.Usage.Wasted),
+			words.Number(e.Index), p.ms(e.Start), string(e.Kind), words.Number(len(e.Batch)), words.Number(e.Tokens),
+			words.Number(e.Usage.KVs), words.Number(e.Usage.DenseKVs),
+			words.Number(e.Usage.Allocated), words.Number(e.Usage.Free), some(e.Usage.Wasted),
 			shortSize(e.metadataBytes), some(e.evicted), some(e.freed), shortSize(e.bytesMoved), events(r, e),
 		}
 	}
@@ -94,7 +95,7 @@ func (p *printer) ledger(r *sim.Report, ledger []entry) {
 		{"bytes of\nmetadata", right}, {"KVs\nevicted", right}, {"blocks\nfreed", right}, {"bytes\nmoved", right}, {"requests", left},
 	}, rows)
 	if more := len(ledger) - len(chosen); more > 0 {
-		p.printf("… %s more (--steps all shows them)\n", count(more, "step"))
+		p.printf("… %s more (--steps all shows them)\n", words.Count(more, "step"))
 	}
 }
 
@@ -154,7 +155,7 @@ func events(r *sim.Report, e *entry) string {
 	}
 	say("finished", e.Finished)
 	if e.short > 0 {
-		said = append(said, fmt.Sprintf("%s short", count(e.short, e.unit)))
+		said = append(said, fmt.Sprintf("%s short", words.Count(e.short, e.unit)))
 	}
 	return strings.Join(said, "; ")
 }
@@ -179,7 +180,7 @@ func (p *printer) requests(r *sim.Report) {
 		q := &r.Requests[at]
 		l := newLatencies(q)
 		rows[i] = []string{
-			q.ID, p.ms(q.Arrival), comma(q.PromptTokens), comma(q.OutputTokens),
+			q.ID, p.ms(q.Arrival), words.Number(q.PromptTokens), words.Number(q.OutputTokens),
 			p.ms(l.ttft), p.ms(l.tpot), p.ms(l.e2e), some(q.Preemptions), state(q),
 		}
 	}
@@ -189,7 +190,7 @@ func (p *printer) requests(r *sim.Report) {
 		{"TTFT", right}, {"TPOT", right}, {"E2E", right}, {"preempted", right}, {"state", left},
 	}, rows)
 	if more := len(r.Requests) - len(chosen); more > 0 {
-		p.printf("… %s more (--json has them)\n", count(more, "request"))
+		p.printf("… %s more (--json has them)\n", words.Count(more, "request"))
 	}
 	for _, i := range thin(refusals, maxRequests/2) {
 		p.sentences(fmt.Sprintf("Refused %s: %s.", r.Requests[i].ID, r.Requests[i].Error))
@@ -212,9 +213,9 @@ func (p *printer) byHead(r *sim.Report) {
 	for l, heads := range r.Heads.Entered {
 		for h, entered := range heads {
 			evicted := r.Heads.Evicted[l][h]
-			row := []string{fmt.Sprint(l), fmt.Sprint(h), comma(entered), some(evicted), comma(entered - evicted)}
+			row := []string{fmt.Sprint(l), fmt.Sprint(h), words.Number(entered), some(evicted), words.Number(entered - evicted)}
 			if peak != nil {
-				row = append(row, comma(peak.Blocks[l][h]))
+				row = append(row, words.Number(peak.Blocks[l][h]))
 			}
 			rows = append(rows, append(row, percent(kept[l][h]), Bar(kept[l][h])))
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"reflect"
 	"strconv"
@@ -302,6 +303,9 @@ func fieldsOf(t reflect.Type) map[string][]int {
 	return fields
 }
 
+// errCut is the error for a text that ends too early.
+var errCut = errors.New("it ends in the middle of a value")
+
 // Plain rewords an error of encoding/json without the names of Go's types.
 func Plain(err error) error {
 	var t *json.UnmarshalTypeError
@@ -324,6 +328,10 @@ func Plain(err error) error {
 		}
 		plain := &Error{t.Field, fmt.Errorf("want %s, got %s", want, Excerpt(t.Value))}
 		return plain
+	}
+	var syntax *json.SyntaxError
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &syntax) && err.Error() == "unexpected end of JSON input" {
+		return errCut
 	}
 	if err != nil && strings.HasPrefix(err.Error(), "json: ") {
 		return errors.New(strings.TrimPrefix(err.Error(), "json: "))

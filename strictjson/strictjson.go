@@ -104,7 +104,7 @@ func syntax(data []byte) error {
 	err := json.Unmarshal(data, &raw)
 	var s *json.SyntaxError
 	if errors.As(err, &s) {
-		return fmt.Errorf("%w (byte %d)", err, s.Offset)
+		return fmt.Errorf("%w (byte %d)", Plain(err), s.Offset)
 	}
 	return err
 }

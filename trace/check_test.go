@@ -289,7 +289,7 @@ func TestCheck(t *testing.T) {
 		{"unsorted beside another error", []func(fstest.MapFS){lines(lineB, strings.Replace(lineA, `:2}`, `:0}`, 1))}, []string{
 			"requests.jsonl:2: request a: output_tokens is 0, want 1 to 16777216",
 			"requests.jsonl:2: request a: arrival_ns is 0, before the 7 of the request above: want the lines sorted by arrival"}, false},
-		{"broken line", []func(fstest.MapFS){lines(lineA, `{"id":`, lineB)}, []string{"requests.jsonl:2: unexpected end of JSON input (byte 7)"}, false},
+		{"broken line", []func(fstest.MapFS){lines(lineA, `{"id":`, lineB)}, []string{"requests.jsonl:2: it ends in the middle of a value (byte 7)"}, false},
 		{"missing fields", []func(fstest.MapFS){lines(lineA, lineB, `{}`)}, []string{
 			"requests.jsonl:3: id is missing", "requests.jsonl:3: arrival_ns is missing",
 			"requests.jsonl:3: prompt_tokens is missing", "requests.jsonl:3: output_tokens is missing",
@@ -409,7 +409,7 @@ func TestCheck(t *testing.T) {
 		// together
 		{"everywhere", []func(fstest.MapFS){meta(`"f16"`, `"fp8_e5m2"`), lines(lineB, "{", lineA), func(f fstest.MapFS) { f["a.safetensors"].Data = nil }}, []string{
 			"trace.json: dtype is fp8_e5m2, want f32, f16 or bf16",
-			"requests.jsonl:2: unexpected end of JSON input (byte 2)",
+			"requests.jsonl:2: it ends in the middle of a value (byte 2)",
 			"requests.jsonl:3: request a: arrival_ns is 0, before the 7 of the request above: want the lines sorted by arrival",
 			"a.safetensors: request a: truncated: 0 bytes cannot hold the header's length",
 		}, false},

@@ -44,7 +44,7 @@ var errNoCases = errors.New(`cases: neither an array of cases nor an object with
 func CasesAt(ctx context.Context, name string) (CasesReport, error) {
 	info, err := os.Stat(name)
 	if err != nil {
-		return CasesReport{}, err
+		return CasesReport{}, fmt.Errorf("%s: %w", name, regular.Short(err))
 	}
 	if !info.IsDir() {
 		return CasesIn(ctx, os.DirFS(filepath.Dir(name)), filepath.Base(name))
@@ -61,7 +61,11 @@ func CasesAt(ctx context.Context, name string) (CasesReport, error) {
 	if len(names) == 0 {
 		return CasesReport{}, fmt.Errorf("%s: no .json file in the folder, nor in a folder in it", name)
 	}
-	return CasesIn(ctx, files, names...)
+	report, err := CasesIn(ctx, files, names...)
+	if err == nil && len(report.Files) == 0 {
+		err = fmt.Errorf("%s: none of its .json files has recorded cases", name)
+	}
+	return report, err
 }
 
 // CasesIn is CasesAt for named files of a file system.

@@ -63,6 +63,25 @@ func TestCasesIn(t *testing.T) {
 	}
 }
 
+// TestFolderWithoutCases checks that a folder in which nothing can be compared is an error.
+func TestFolderWithoutCases(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := CasesAt(t.Context(), dir); err == nil || !strings.Contains(err.Error(), dir+": no .json file") {
+		t.Errorf("empty: %v", err)
+	}
+	for _, name := range []string{"a.json", "b.json"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(`{"name": "x"}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := CasesAt(t.Context(), dir); err == nil || err.Error() != dir+": none of its .json files has recorded cases" {
+		t.Errorf("other files: %v", err)
+	}
+	if _, err := CasesAt(t.Context(), dir+"/nowhere"); err == nil || err.Error() != dir+"/nowhere: no such file or directory" {
+		t.Errorf("no folder: %v", err)
+	}
+}
+
 // TestMetricReduction compares recorded metrics with the reduction avg.
 func TestMetricReduction(t *testing.T) {
 	const in = `[{"kv_heads":1,"group":1,"head_dim":8,"tokens":2,"window":2,"buffer":0,"max_pool":0,"norm":"L1","metric_reduction":REDUCTION,

@@ -92,7 +92,7 @@ func Cases(ctx context.Context, r io.Reader) ([]CaseResult, error) {
 	if t, err := dec.Token(); err == io.EOF {
 		return nil, errors.New("cases: the file is empty")
 	} else if err != nil {
-		return nil, fmt.Errorf("cases: %w", err)
+		return nil, fmt.Errorf("cases: %w", strictjson.Plain(err))
 	} else if t != json.Delim('[') {
 		return nil, fmt.Errorf("cases: an array of cases is expected, not %v", t)
 	}
@@ -104,7 +104,7 @@ func Cases(ctx context.Context, r io.Reader) ([]CaseResult, error) {
 		work.Step(ctx)
 		var raw json.RawMessage
 		if err := dec.Decode(&raw); err != nil {
-			return nil, fmt.Errorf("cases: case %d: %w", n, err)
+			return nil, fmt.Errorf("cases: case %d: %w", n, strictjson.Plain(err))
 		}
 		result, err := replayCase(raw)
 		if err != nil {
@@ -114,7 +114,7 @@ func Cases(ctx context.Context, r io.Reader) ([]CaseResult, error) {
 		results = append(results, result)
 	}
 	if _, err := dec.Token(); err != nil {
-		return nil, fmt.Errorf("cases: %w", err)
+		return nil, fmt.Errorf("cases: %w", strictjson.Plain(err))
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return nil, errors.New("cases: there is data after the array")

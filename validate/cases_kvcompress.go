@@ -11,6 +11,7 @@ import (
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
+	"kvcompress/strictjson"
 )
 
 // forkStep is a recorded step of KV-Compress's server: what is compared of it. Moves are left out, because
@@ -127,13 +128,13 @@ func compareKVCompress(c *scheduleCase) (CaseResult, error) {
 		raised = forkError{}
 		var step forkStep
 		if err := json.Unmarshal(raw, &raised); err != nil {
-			return r, fmt.Errorf("steps[%d]: %w", i, err)
+			return r, fmt.Errorf("steps[%d]: %w", i, strictjson.Plain(err))
 		}
 		if raised.Error != nil {
 			break
 		}
 		if err := json.Unmarshal(raw, &step); err != nil {
-			return r, fmt.Errorf("steps[%d]: %w", i, err)
+			return r, fmt.Errorf("steps[%d]: %w", i, strictjson.Plain(err))
 		}
 		for _, lost := range step.Compressed {
 			told.recorded[kv.SeqID(lost.Request)] = append(told.recorded[kv.SeqID(lost.Request)], lost.heads)

@@ -8,6 +8,7 @@ import (
 	"kvcompress/heads"
 	"kvcompress/kv"
 	"kvcompress/ref"
+	"kvcompress/strictjson"
 )
 
 // compareStreaming compares which tokens StreamingLLM's cache holds after each of a list of events: "call"
@@ -58,12 +59,12 @@ func (s *streamingCase) event(event []json.RawMessage) error {
 		return fmt.Errorf("%d elements, want a name and a number", len(event))
 	}
 	if err := json.Unmarshal(event[0], &name); err != nil {
-		return err
+		return strictjson.Plain(err)
 	}
 	if name == "range" {
 		var r [2]int
 		if err := json.Unmarshal(event[1], &r); err != nil {
-			return err
+			return strictjson.Plain(err)
 		}
 		if r[0] < 0 || r[0] > r[1] || r[1] > len(s.held) {
 			return fmt.Errorf("range %d to %d of %d KVs", r[0], r[1], len(s.held))
@@ -73,7 +74,7 @@ func (s *streamingCase) event(event []json.RawMessage) error {
 	}
 	var n int
 	if err := json.Unmarshal(event[1], &n); err != nil {
-		return err
+		return strictjson.Plain(err)
 	}
 	if n < 0 || n > maxCaseTokens-s.tokens {
 		return fmt.Errorf("%s of %d tokens, want 0 to %d in all", name, n, maxCaseTokens)

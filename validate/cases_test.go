@@ -53,7 +53,7 @@ func TestCasesRefused(t *testing.T) {
 		{"empty", ``, "empty"},
 		{"no array", `{}`, "an array of cases"},
 		{"no case", `[]`, "the file has none"},
-		{"cut off", `[{"heads":[`, "EOF"},
+		{"cut off", `[{"heads":[`, "it ends in the middle of a value"},
 		{"two arrays", `[{}][{}]`, "want \"heads\""},
 		{"something after", eviction("1", "4", "["+head+"]") + "]", "there is data after"},
 		{"neither kind", `[{}]`, "case 0: want \"heads\""},

@@ -8,6 +8,7 @@ import (
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
+	"kvcompress/strictjson"
 )
 
 // vllm06Step is a recorded step of vLLM 0.6.0: what is compared of it.
@@ -122,7 +123,7 @@ func foldIgnored(steps []json.RawMessage) (folded []json.RawMessage, ignored []i
 	for i, raw := range steps {
 		var s vllm06Step
 		if err := json.Unmarshal(raw, &s); err != nil {
-			return nil, nil, fmt.Errorf("steps[%d]: %w", i, err)
+			return nil, nil, fmt.Errorf("steps[%d]: %w", i, strictjson.Plain(err))
 		}
 		if len(s.Ignored) > 0 && len(s.Scheduled)+len(s.Preempted)+len(s.Running) == 0 {
 			ignored = append(ignored, s.Ignored...)

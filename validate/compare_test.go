@@ -19,7 +19,7 @@ func filled(t testing.TB, format dtype.DType) (cfg ref.Config, want, got *kv.Cac
 	cfg.Shape = kv.Shape{Layers: 4, KVHeads: 8, Group: 4, HeadSize: 128}
 	cfg.Blocks = 4 * 8 * 32
 	engine, err := ref.NewEngine(cfg, func(id kv.SeqID) (trace.Tensors, error) {
-		return &madeUp{cfg.Shape, Inputs{Tokens: []int{500}, Scale: 1}, nil, id}, nil
+		return &madeUp{cfg.Shape, Inputs{Tokens: []int{500}, Scale: 1}, format, nil, id}, nil
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +76,7 @@ func TestDivergenceText(t *testing.T) {
   at         sequence 2, layer 1, head 3, index 17, slot 69
   reference  0.100000001 = 0x3dcccccd
   engine     0.25 = 0x3e800000  (3 ulp apart)
-  12 more differ at this stage; in all 3 × metric, 10 × output
+  this stage differs in 13 values: 3 × metric, 10 × output
 `
 	if got := d.String(); got != text {
 		t.Errorf("%s\nwant\n%s", got, text)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/words"
 	"kvcompress/kv"
 	"kvcompress/ref"
 )
@@ -114,7 +115,7 @@ func (d *Divergence) String() string {
 	fmt.Fprintf(&b, "  %-*s  %s\n", width, d.Sides[0], d.Want)
 	fmt.Fprintf(&b, "  %-*s  %s", width, d.Sides[1], d.Got)
 	if d.ULPs > 0 {
-		fmt.Fprintf(&b, "  (%d ulp apart)", d.ULPs)
+		fmt.Fprintf(&b, "  (%s ulp apart)", words.Number(d.ULPs))
 	}
 	b.WriteByte('\n')
 	if d.Decided != nil {
@@ -123,9 +124,9 @@ func (d *Divergence) String() string {
 	if d.More > 0 {
 		var parts []string
 		for _, p := range d.Parts {
-			parts = append(parts, fmt.Sprintf("%d × %s", p.Values, p.What))
+			parts = append(parts, words.Number(p.Values)+" × "+p.What)
 		}
-		fmt.Fprintf(&b, "  %d more differ at this stage; in all %s\n", d.More, strings.Join(parts, ", "))
+		fmt.Fprintf(&b, "  this stage differs in %s: %s\n", words.Count(d.More+1, "value"), strings.Join(parts, ", "))
 	}
 	return b.String()
 }

@@ -25,26 +25,26 @@ var (
 
 // edgeReadings are predicates on methods, one for each way in which attention reads KVs
 // under a method.
-var edgeReadings = []func(m ref.Method) bool{
-	func(m ref.Method) bool { // KVs are read unchanged
+var edgeReadings = []func(_ *ref.Config, m ref.Method) bool{
+	func(_ *ref.Config, m ref.Method) bool { // KVs are read unchanged
 		_, hides := m.(ref.Masker)
 		_, turns := m.(ref.Rerotator)
 		_, folds := m.(ref.Folder)
 		return !hides && !turns && !folds
 	},
-	func(m ref.Method) bool { // some KVs are hidden
+	func(_ *ref.Config, m ref.Method) bool { // some KVs are hidden
 		_, ok := m.(ref.Masker)
 		return ok
 	},
-	func(m ref.Method) bool { // keys are rotated to their position in the cache
+	func(_ *ref.Config, m ref.Method) bool { // keys are rotated to their position in the cache
 		r, ok := m.(ref.Rerotator)
 		return ok && r.ByCachePosition()
 	},
-	func(m ref.Method) bool { // a KV may stand in for several KVs
+	func(_ *ref.Config, m ref.Method) bool { // a KV may stand in for several KVs
 		f, ok := m.(ref.Folder)
 		return ok && f.StandIns().Weight != ref.None && f.StandIns().Keys == ref.None
 	},
-	func(m ref.Method) bool { // likewise, and further KVs can be folded into it
+	func(_ *ref.Config, m ref.Method) bool { // likewise, and further KVs can be folded into it
 		f, ok := m.(ref.Folder)
 		return ok && f.StandIns().Keys != ref.None
 	},
@@ -122,6 +122,12 @@ var edgeKinds = []edgeKind{
 	{name: "large numbers", seeds: oddSeeds, draw: edgeOfNumbers},
 	{name: "long heads", methods: withPlain, seeds: evenSeeds, draw: edgeOfGrowth},
 	{name: "rounds of a warp", methods: withOwnPages, seeds: oddSeeds, draw: edgeOfRounds},
+	{name: "a rule", methods: withPlain, draw: func(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
+		return edgeOfRule(r, 2*i, methods)
+	}},
+	{name: "the next rule", methods: withPlain, draw: func(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
+		return edgeOfRule(r, 2*i+1, methods)
+	}},
 }
 
 // EdgePipelines returns the edge pipelines of a seed with the given methods, at most one of each kind. The pipelines of
@@ -280,7 +286,7 @@ func edgeOfMerging(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, erro
 const mergingDraws = 8
 
 // anyReading accepts every method.
-func anyReading(ref.Method) bool { return true }
+func anyReading(*ref.Config, ref.Method) bool { return true }
 
 // Quantized pages are possible in a cache of the first pageFormats of edgeFormats: there is no type for
 // scales in an fp8 cache. Codes have 1 to maxBits bits.
@@ -291,7 +297,7 @@ const (
 
 // edgeOf returns a pipeline with the given layers, format, head size and reading, of one of the methods; nil if none was
 // found.
-func edgeOf(r *rand.Rand, i, layers int, format dtype.DType, size, round int, reading func(ref.Method) bool, methods []*draw.Method) (*Pipeline, error) {
+func edgeOf(r *rand.Rand, i, layers int, format dtype.DType, size, round int, reading func(*ref.Config, ref.Method) bool, methods []*draw.Method) (*Pipeline, error) {
 	for range maxEdgeDraws {
 		p := &Pipeline{
 			Shape: kv.Shape{
@@ -438,7 +444,7 @@ const maxEdgeDraws = 100
 
 // drawMethod draws a method and options for which is returns true and that compress. It returns false
 // if it finds none.
-func (p *Pipeline) drawMethod(r *rand.Rand, methods []*draw.Method, is func(ref.Method) bool) (bool, error) {
+func (p *Pipeline) drawMethod(r *rand.Rand, methods []*draw.Method, is func(*ref.Config, ref.Method) bool) (bool, error) {
 	for _, k := range r.Perm(len(methods)) {
 		m := methods[k]
 		if m.OwnPages && p.Config.DType.Size() == 1 {
@@ -457,7 +463,7 @@ func (p *Pipeline) drawMethod(r *rand.Rand, methods []*draw.Method, is func(ref.
 			if err != nil {
 				return false, err
 			}
-			if is(run) && (cfg.Compression.Enabled() || m.OwnPages) {
+			if is(&cfg, run) && (cfg.Compression.Enabled() || m.OwnPages) {
 				p.Shape, p.Config = cfg.Shape, cfg
 				p.Config.Shape, p.Config.Rope = kv.Shape{}, nil
 				return true, nil

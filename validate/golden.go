@@ -16,6 +16,7 @@ import (
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
+	"kvcompress/strictjson"
 	"kvcompress/trace"
 )
 
@@ -129,7 +130,7 @@ func ReadGolden(r io.Reader) (*Golden, error) {
 	if err := dec.Decode(g); err == io.EOF {
 		return nil, errors.New("the file is empty")
 	} else if err != nil {
-		return nil, err
+		return nil, strictjson.Plain(err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return nil, errors.New("there is data after the result")

@@ -68,6 +68,9 @@ func (p *Pipeline) score(pair *Pair, id kv.SeqID, n int) error {
 			for j := range width {
 				bits := splitmix.Next(splitmix.Next(splitmix.Next(key^uint64(h))^uint64(i)) ^ uint64(j))
 				v := hardScore(key, bits, float32(after))
+				if p.Inputs.Digits && !positive {
+					v = digitScore(bits, j == 0)
+				}
 				if positive {
 					v = float32(math.Abs(float64(v)))
 				}
@@ -76,6 +79,31 @@ func (p *Pipeline) score(pair *Pair, id kv.SeqID, n int) error {
 		}
 	}
 	return pair.test.Restore(cache)
+}
+
+// digitScore makes a finite score whose key, an integer of the same order that kernels search digit by digit, has digits
+// at their ends: 0, 1, 254 and 255 of 8 bits. Of several numbers whose sum is the cost, only the first is not 0.
+func digitScore(bits uint64, first bool) float32 {
+	if !first {
+		return 0
+	}
+	key := uint32(0)
+	for range 4 {
+		digit := uint32(bits>>8) & 0xff
+		if ends := [...]uint32{0, 1, 254, 255}; bits&3 > 0 {
+			digit = ends[bits>>2&3]
+		}
+		key, bits = key<<8|digit, bits>>16
+	}
+	if key>>31 == 0 {
+		key = ^key
+	} else {
+		key ^= 1 << 31
+	}
+	if key<<1>>24 == 0xff { // not finite
+		key &^= 1 << 30
+	}
+	return math.Float32frombits(key)
 }
 
 // hardScore makes a KV's score from random bits. The cost is the score divided by after. key is the same for

@@ -8,6 +8,8 @@ import (
 	"io"
 	"math"
 	"strconv"
+
+	"kvcompress/strictjson"
 )
 
 // infinite spells an infinity in JSON, which has none: a number beyond every float.
@@ -71,7 +73,10 @@ type floats []float32
 func (f *floats) UnmarshalJSON(data []byte) error {
 	var texts []json.Number
 	if err := json.Unmarshal(data, &texts); err != nil {
-		return err
+		if wrong := new(json.UnmarshalTypeError); errors.As(err, &wrong) {
+			return strictjson.Plain(err)
+		}
+		return errors.New("want numbers, got a string") // of no number
 	}
 	*f = make(floats, len(texts))
 	for i, text := range texts {

@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/bits"
 
+	"kvcompress/dtype"
 	"kvcompress/internal/splitmix"
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -53,6 +54,9 @@ type Inputs struct {
 	Alike    bool    `json:"alike,omitempty"`    // two layers in a row differ by 1/16 of what they have in common
 	Spread   bool    `json:"spread,omitempty"`   // of all bits and of magnitudes down to 2⁻¹⁶·Scale, so that sums and differences are rounded
 	Grid     bool    `json:"grid,omitempty"`     // halves from 0 to 3 times a constant, whose quotients lie halfway between two codes
+	Ties     bool    `json:"ties,omitempty"`     // halfway between two numbers of the cache's format
+	Near     bool    `json:"near,omitempty"`     // with Alike, layers differ by 2⁻²⁰ instead, so that a cosine differs from 1 by a few ulp
+	Digits   bool    `json:"digits,omitempty"`   // costs of an OpScores are at the ends of the digits by which kernels search
 	Scale    float32 `json:"scale,omitempty"`
 }
 
@@ -261,14 +265,15 @@ func enter(op Operation, tokens map[kv.SeqID]int) {
 
 // open returns the inputs of a sequence.
 func (p Pipeline) open(id kv.SeqID) (trace.Tensors, error) {
-	return &madeUp{p.Shape, p.Inputs, p.Config.KVScale, id}, nil
+	return &madeUp{p.Shape, p.Inputs, p.Config.DType, p.Config.KVScale, id}, nil
 }
 
 // madeUp are the artificial inputs of one sequence.
 type madeUp struct {
 	shape  kv.Shape
 	inputs Inputs
-	scale  *kv.Scale // the cache's
+	format dtype.DType // the cache's
+	scale  *kv.Scale   // the cache's
 	id     kv.SeqID
 }
 
@@ -279,10 +284,14 @@ func (m *madeUp) Close() error { return nil }
 func (m *madeUp) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 	row := t.Heads(m.shape) * m.shape.HeadSize
 	times := float32(1) // edge values must lie at an edge after division by the scale
-	if m.inputs.Edges && t == trace.K {
+	if edges := m.inputs.Edges || m.inputs.Ties; edges && t == trace.K {
 		times, _ = m.scale.Of(layer)
-	} else if m.inputs.Edges && t == trace.V {
+	} else if edges && t == trace.V {
 		_, times = m.scale.Of(layer)
+	}
+	apart := float32(1.0 / 16)
+	if m.inputs.Near {
+		apart = 0x1p-20
 	}
 	for i := range n {
 		key, token, sign := m.inputs.Seed, from+i, float32(1)
@@ -298,9 +307,9 @@ func (m *madeUp) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 		}
 		own, common := of(layer), of(layer|1)
 		for j := range row {
-			x := m.inputs.value(splitmix.Next(own ^ uint64(j)))
+			x := m.value(splitmix.Next(own ^ uint64(j)))
 			if m.inputs.Alike && own != common {
-				x = m.inputs.value(splitmix.Next(common^uint64(j))) + x/16
+				x = m.value(splitmix.Next(common^uint64(j))) + x*apart
 			}
 			dst[i*row+j] = sign * times * x
 		}
@@ -309,8 +318,11 @@ func (m *madeUp) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 }
 
 // value makes a value of the random bits of x.
-func (in *Inputs) value(x uint64) float32 {
+func (m *madeUp) value(x uint64) float32 {
+	in := &m.inputs
 	switch {
+	case in.Ties:
+		return tie(x, m.format)
 	case in.Integers:
 		return float32(int(x>>32%9) - 4)
 	case in.Edges:

@@ -34,6 +34,7 @@ func edgeOfRounds(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error
 			p.set("t", 0.1+0.8*r.Float64())
 		}
 		p.Inputs.Alike, p.Inputs.Spread = r.IntN(2) == 0, r.IntN(2) == 0
+		p.Inputs.Near = p.Inputs.Alike && p.Inputs.Seed&1 == 0
 		p.fillEdges(r, 5, pick(r, edgePrompts...))
 		if cfg := p.config(); cfg.Validate() == nil && p.work() <= maxWork {
 			return p, nil

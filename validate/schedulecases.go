@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"kvcompress/sim"
+	"kvcompress/strictjson"
 	"kvcompress/trace"
 )
 
@@ -149,7 +150,7 @@ func compareSteps[S any](r *CaseResult, recorded []json.RawMessage, next func() 
 	for i, raw := range recorded {
 		var want S
 		if err := json.Unmarshal(raw, &want); err != nil {
-			return fmt.Errorf("steps[%d]: %w", i, err)
+			return fmt.Errorf("steps[%d]: %w", i, strictjson.Plain(err))
 		}
 		got, more, err := next()
 		if err != nil {

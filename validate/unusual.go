@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"kvcompress/dtype"
 	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -161,4 +162,29 @@ func edge(bits uint64) float32 {
 		b = b&^(2*half-1) | half
 	}
 	return math.Float32frombits(b)
+}
+
+// tie turns random bits into a value halfway between two numbers of a cache's format, or next to that.
+func tie(bits uint64, format dtype.DType) float32 {
+	numbers := ties[format]
+	b := uint32(bits>>32)&0x807fffff | uint32(127+numbers.low+int(bits>>8%uint64(numbers.high-numbers.low+1)))<<23
+	half := uint32(1) << (numbers.dropped - 1)
+	b = b&^(2*half-1) | half
+	switch bits & 7 {
+	case 0:
+		b--
+	case 1:
+		b++
+	}
+	return math.Float32frombits(b)
+}
+
+// ties has, for each format, exponents of its normal numbers, and how many bits of a binary32 number it drops. f32 drops
+// none.
+var ties = map[dtype.DType]struct{ low, high, dropped int }{
+	dtype.F32:  {-14, 4, 13},
+	dtype.F16:  {-14, 4, 13},
+	dtype.BF16: {-14, 4, 16},
+	dtype.E4M3: {-6, 4, 20},
+	dtype.E5M2: {-14, 4, 21},
 }

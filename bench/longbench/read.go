@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"kvcompress/bench/task"
 	"kvcompress/strictjson"
@@ -101,6 +102,9 @@ func Read(r io.Reader, visit func(*Prompt) error) error {
 
 // parse reads one line.
 func parse(text []byte) (*Prompt, error) {
+	if !utf8.Valid(text) {
+		return nil, errors.New("it is not UTF-8")
+	}
 	var l line
 	if err := strictjson.Known(text, &l); err != nil {
 		return nil, err

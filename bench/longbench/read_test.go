@@ -58,6 +58,7 @@ func TestReadErrors(t *testing.T) {
 		{"\n\n", "longbench: there are no tasks"},
 		{"{}", "longbench: line 1: dataset: there is no dataset \"\": want one of narrativeqa,"},
 		{"\n[1]", "longbench: line 2:"},
+		{"{\"dataset\":\"qasper\",\"context\":\"\xff\"}", "longbench: line 1: it is not UTF-8"},
 		{`{"dataset":"qasper","answers":["x"],"input":1}`, "longbench: line 1: input:"},
 		{`{"dataset":"qasper","answers":["x"]}`, "longbench: line 1: context: it is missing"},
 		{`{"dataset":"qasper","context":"c"}`, "longbench: line 1: answers: there are none"},

@@ -22,6 +22,7 @@ import (
 	"kvcompress/journal"
 	"kvcompress/ref"
 	"kvcompress/report"
+	"kvcompress/strictjson"
 )
 
 // benchFlags are the flags of kvc bench.
@@ -311,7 +312,7 @@ func (f *benchFlags) results(cmd *cobra.Command, b *bench.Bench, shard journal.S
 		before := len(units)
 		units = slices.DeleteFunc(units, func(i int) bool { return kept.Done(i) != nil })
 		if n := before - len(units); n > 0 {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s of %d there already.\n", words.Count(n, "context"), before)
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s of %s there already.\n", words.Count(n, "context"), words.Number(before))
 		}
 	}
 	runs := 0
@@ -520,21 +521,21 @@ func mergeBench(cmd *cobra.Command, args []string, out *benchOutput, partial boo
 	merged, err := bench.Merge(files)
 	var missing *journal.IncompleteError
 	if err != nil && !(errors.As(err, &missing) && partial) {
-		return err
+		return ofShards(args, err)
 	}
 	var plan bench.Plan
 	if err := json.Unmarshal(merged.Header.Inputs, &plan); err != nil {
-		return fmt.Errorf("%s: its plan cannot be read: %w", paths[0], err)
+		return fmt.Errorf("%s: its plan cannot be read: %w", paths[0], strictjson.Plain(err))
 	}
 	b, err := bench.New(cmd.Context(), plan)
 	if err != nil {
-		return stopped(err)
+		return ofShards(args, stopped(err))
 	}
 	if err := out.print(cmd, b, merged.Items, commandLine(cmd)); err != nil {
 		return err
 	}
 	if missing != nil {
-		return missing
+		return ofShards(args, missing)
 	}
 	return nil
 }

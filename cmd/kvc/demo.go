@@ -80,12 +80,15 @@ func runDemo(cmd *cobra.Command, dir string) error {
 	if files, err := os.ReadDir(dir); err == nil && len(files) > 0 {
 		return usageError{fmt.Errorf("%s is not empty: -o takes another folder", dir)}
 	}
+	if strings.HasPrefix(dir, "-") {
+		dir = "./" + dir // not a flag of the commands
+	}
 	if err := writeDemoFiles(dir); err != nil {
 		return err
 	}
 	out := cmd.OutOrStdout()
 	for i, act := range demoActs() {
-		command := strings.ReplaceAll(act.command, "DIR", dir)
+		command := strings.ReplaceAll(act.command, "DIR", quoted(dir))
 		fmt.Fprintf(out, "%d. %s\n\n$ kvc %s\n", i+1, act.title, command)
 		args := strings.Fields(act.command)
 		for i := range args {

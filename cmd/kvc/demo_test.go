@@ -41,3 +41,13 @@ func TestDemo(t *testing.T) {
 		t.Errorf("again into the same folder: exit code %d, %s", code, stderr)
 	}
 }
+
+// TestDemoFolder checks that the commands of the demo work in a folder of any name.
+func TestDemoFolder(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, dir := range []string{"-Inf", "a b", "a,b", "a=b", "a:b", "a#b", "a'b"} {
+		if code, _, stderr := kvc("demo", "-o="+dir); code != exitDone {
+			t.Errorf("%q: exit code %d: %s", dir, code, stderr)
+		}
+	}
+}

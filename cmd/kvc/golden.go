@@ -111,7 +111,7 @@ func goldenCheck(cmd *cobra.Command, names []string, engine validate.NewEngine, 
 			result = "differs"
 		}
 		if !asJSON {
-			fmt.Fprintf(table, "%s\t%d\t%d\t%.2fs\t%s\n", r.Trace, r.Steps, r.Digests, r.Seconds, result)
+			fmt.Fprintf(table, "%s\t%s\t%s\t%.2fs\t%s\n", r.Trace, words.Number(r.Steps), words.Number(r.Digests), r.Seconds, result)
 		}
 	}
 	if asJSON {

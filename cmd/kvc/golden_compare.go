@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/trace/regular"
 	"kvcompress/validate/kit"
 )
 
@@ -75,7 +76,7 @@ func goldenCompare(cmd *cobra.Command, dir string, flags *compareFlags) error {
 	}
 	for _, folder := range []string{dir, flags.theirs} {
 		if info, err := os.Stat(folder); err != nil {
-			return usageError{err}
+			return usageError{fmt.Errorf("%s: %w", folder, regular.Short(err))}
 		} else if !info.IsDir() {
 			return usageError{fmt.Errorf("%s is not a folder", folder)}
 		}

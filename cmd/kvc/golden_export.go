@@ -207,10 +207,10 @@ func sayExport(out io.Writer, m *kit.Manifest, flags *exportFlags) error {
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "OF\tSTAGES\tFILES\tBYTES\t")
-	fmt.Fprintf(table, "inputs\t\t%d\t%d\t\n", inputs.Files, inputs.Bytes)
+	fmt.Fprintf(table, "inputs\t\t%s\t%s\t\n", words.Number(inputs.Files), words.Number(inputs.Bytes))
 	for _, s := range sizes.Stages {
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t\n", s.Stage, s.Stages, s.Files, s.Bytes)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t\n", s.Stage, words.Number(s.Stages), words.Number(s.Files), words.Number(s.Bytes))
 	}
-	fmt.Fprintf(table, "%s, %s\t%d\t%d\t%d\t\n", m.Trace, words.Count(sizes.Steps, "step"), len(m.Stages), sizes.Total.Files, sizes.Total.Bytes)
+	fmt.Fprintf(table, "%s, %s\t%s\t%s\t%s\t\n", m.Trace, words.Count(sizes.Steps, "step"), words.Number(len(m.Stages)), words.Number(sizes.Total.Files), words.Number(sizes.Total.Bytes))
 	return table.Flush()
 }

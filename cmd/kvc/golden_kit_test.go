@@ -101,7 +101,7 @@ func TestOptionsErrors(t *testing.T) {
 		`{"kv_dtype": "fp9"}`:                                  "kv_dtype: ",
 		`{"kv_scale": {"k": [1], "v": [1]}}`:                   "kv_scale: ",
 		`{"method": "sn"}`:                                     `method "sn"`,
-		`{"method": "snapkv", "set": {"windo": 3}}`:            `no option "windo": choose one of window`,
+		`{"method": "snapkv", "set": {"windo": 3}}`:            `no option "windo" (did you mean window?): choose one of window`,
 		`{"method": "snapkv", "set": {"window": "a"}}`:         "window: want an integer",
 		`{"metric": {"norm": "L3"}}`:                           "metric: norm",
 		`{"metric": {"max_pool": 4}}`:                          "metric: max_pool 4",

@@ -135,7 +135,7 @@ func evictedText(opt *sim.Options, t *sim.Totals) []string {
 		}
 		lines = append(lines, evicted)
 	}
-	lines = append(lines, fmt.Sprintf("at its peak the cache held %s in %s; uncompressed, %d in %d", words.Count(t.PeakKVs, "KV"), words.Count(t.PeakBlocks, "block"), t.PeakDenseKVs, t.PeakDenseBlocks))
+	lines = append(lines, fmt.Sprintf("at its peak the cache held %s in %s; uncompressed, %s in %s", words.Count(t.PeakKVs, "KV"), words.Count(t.PeakBlocks, "block"), words.Number(t.PeakDenseKVs), words.Number(t.PeakDenseBlocks)))
 	if t.Refused > 0 {
 		lines = append(lines, fmt.Sprintf("%s did not fit the cache of %s", words.Count(t.Refused, "request"), words.Count(opt.Blocks, "block")))
 	}

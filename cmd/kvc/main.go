@@ -55,11 +55,17 @@ func runContext(ctx context.Context, args []string, stdout, stderr io.Writer) in
 		err = broken // other errors are its consequences
 	}
 	if err != nil {
-		text := strings.ReplaceAll(err.Error(), context.Canceled.Error(), "interrupted")
+		text := inWords.Replace(err.Error())
 		fmt.Fprintf(stderr, "kvc: %s\n", bounded(printable(text))) // the error may quote a file
 	}
 	return exitCode(ctx, err)
 }
+
+// inWords replaces errors of Go's packages by what they mean here.
+var inWords = strings.NewReplacer(
+	context.Canceled.Error(), "interrupted",
+	io.ErrUnexpectedEOF.Error(), "it ends too early",
+)
 
 // newRootCmd returns kvc, whose results go to out.
 func newRootCmd(out io.Writer) *cobra.Command {
@@ -92,6 +98,7 @@ attention head, and always whole blocks, which other requests can then use.`,
 	wrongUse(root)
 	checked(root)
 	completed(root)
+	readableHelp(root)
 	return root
 }
 

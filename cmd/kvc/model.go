@@ -10,6 +10,7 @@ import (
 
 	"kvcompress/bench/models"
 	"kvcompress/trace/llama"
+	"kvcompress/trace/regular"
 	"kvcompress/trace/tokenizer"
 )
 
@@ -19,7 +20,7 @@ func loadModel(name string) (*llama.Model, error) {
 		return models.Load(name)
 	}
 	if _, err := os.Stat(name); err != nil {
-		return nil, usagef("--model: %w; the bundled models are %s", err, strings.Join(models.Names(), ", "))
+		return nil, usagef("--model %s: %w; the bundled models are %s", name, regular.Short(err), strings.Join(models.Names(), ", "))
 	}
 	return llama.Load(name)
 }

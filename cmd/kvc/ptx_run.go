@@ -247,7 +247,7 @@ func printPTXResult(out io.Writer, r ptxResult, l invoke.Launch) error {
 		r.Entry, shortDim(l.Grid), shortDim(l.Block), words.Count(threads, "thread"), words.Count(r.Shared, "byte"))
 	fmt.Fprintf(out, "%s took %.3g ms", r.Device, 1e3*r.Seconds)
 	if r.Instructions > 0 {
-		fmt.Fprintf(out, " for %s of threads, %.3g million a second", words.Count(r.Instructions, "instruction"), float64(r.Instructions)/1e6/r.Seconds)
+		fmt.Fprintf(out, " for %s, %.3g million a second", words.Count(r.Instructions, "thread instruction"), float64(r.Instructions)/1e6/r.Seconds)
 	}
 	if r.Checks != "" {
 		fmt.Fprintf(out, "; checks: %s", r.Checks)

@@ -142,7 +142,7 @@ func printPTXScript(out io.Writer, r ptxScriptResult) {
 	}
 	fmt.Fprintf(out, "%s: %d %s on %s", printableLine(r.File), len(r.Launches), launches, r.Device)
 	if r.Instructions > 0 {
-		fmt.Fprintf(out, ", %s of threads", words.Count(r.Instructions, "instruction"))
+		fmt.Fprintf(out, ", %s", words.Count(r.Instructions, "thread instruction"))
 	}
 	if r.Checks != "" {
 		fmt.Fprintf(out, "; checks: %s", r.Checks)

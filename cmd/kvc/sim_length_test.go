@@ -10,7 +10,7 @@ import (
 func TestMaxModelLen(t *testing.T) {
 	serve := "sim --requests six-stories --model llama-3.1-8b --gpu l4 --max-num-batched-tokens 2048 --blocks 524288 "
 	code, out, errs := kvc(strings.Fields(serve + "--max-model-len 8192")...)
-	if want := "for 32768 tokens uncompressed:\n  at most 4 requests of 8,192 tokens at once. Maximum concurrency for 8,192 tokens per request: 4.00x"; code != 0 || !strings.Contains(out, want) {
+	if want := "for 32,768 tokens uncompressed:\n  at most 4 requests of 8,192 tokens at once. Maximum concurrency for 8,192 tokens per request: 4.00x"; code != 0 || !strings.Contains(out, want) {
 		t.Errorf("%d, %s: no %q in\n%s", code, errs, want, out)
 	}
 	_, out, _ = kvc(strings.Fields(serve)...)

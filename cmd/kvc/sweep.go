@@ -538,7 +538,7 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 	}
 	if shard.N > 1 {
 		if runErr != nil {
-			return interrupted(runErr, fmt.Sprintf("%d of %s of shard %s are done; the same command goes on", len(outcomes), words.Count(len(shard.Indices(len(points))), "point"), shard))
+			return interrupted(runErr, fmt.Sprintf("%s of %s of shard %s are done; the same command goes on", words.Number(len(outcomes)), words.Count(len(shard.Indices(len(points))), "point"), shard))
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "Shard %s is done: %s. When all are: kvc sweep merge %s\n", shard, words.Count(len(outcomes), "projection"), f.dir)
 		return nil
@@ -587,7 +587,7 @@ func (f *sweepFlags) project(cmd *cobra.Command, points []sweep.Point, shard jou
 		before := len(indices)
 		indices = slices.DeleteFunc(indices, func(i int) bool { return kept.Done(i) != nil })
 		if n := before - len(indices); n > 0 {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s of %d there already.\n", words.Count(n, "projection"), before)
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s of %s there already.\n", words.Count(n, "projection"), words.Number(before))
 		}
 	}
 	bar := newBar(cmd.ErrOrStderr(), int64(len(indices)), "projections")

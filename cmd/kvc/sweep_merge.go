@@ -9,8 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/internal/words"
 	"kvcompress/journal"
 	"kvcompress/sim/sweep"
+	"kvcompress/strictjson"
 )
 
 func newSweepMergeCmd() *cobra.Command {
@@ -54,19 +56,31 @@ func runMerge(cmd *cobra.Command, args []string, out *sweepOutput, partial bool)
 	merged, err := sweep.Merge(files)
 	var missing *journal.IncompleteError
 	if err != nil && !(errors.As(err, &missing) && partial) {
-		return err
+		return ofShards(args, err)
 	}
 	var inputs sweepInputs
 	if err := json.Unmarshal(merged.Header.Inputs, &inputs); err != nil {
-		return fmt.Errorf("%s: its inputs cannot be read: %w", paths[0], err)
+		return fmt.Errorf("%s: its inputs cannot be read: %w", paths[0], strictjson.Plain(err))
 	}
 	if err := out.print(cmd, &inputs, merged.Header.Items, merged.Items); err != nil {
 		return err
 	}
 	if missing != nil {
-		return missing
+		return ofShards(args, missing)
 	}
 	return withoutResult(merged.Items)
+}
+
+// ofShards says of which files the error of a merge is, and how to go on if items are missing.
+func ofShards(args []string, err error) error {
+	name := args[0]
+	if n := len(args) - 1; n > 0 {
+		name += fmt.Sprintf(" and %s more", words.Count(n, "file"))
+	}
+	if missing := new(journal.IncompleteError); errors.As(err, &missing) {
+		return fmt.Errorf("%s: %w: the command that made them goes on, and --partial prints what there is", name, err)
+	}
+	return fmt.Errorf("%s: %w", name, err)
 }
 
 // shardFiles returns the result files that are named, or those of a job in a folder; with

@@ -25,7 +25,7 @@ func (m *sweepMethod) add(fs *pflag.FlagSet) {
 	m.fs = fs
 	fs.StringVar(&m.name, "method", "", "with --rate or --max-cache-tokens, a single compression in place of --compression, as in kvc sim: a `name` of kvc methods")
 	fs.Float64Var(&m.rate, "rate", 0, "compress to this `fraction`, in (0, 1]; kvc methods NAME says of what")
-	fs.IntVar(&m.maxTokens, "max-cache-tokens", 0, "compress to this many KVs per head, `tokens`, averaged as kvc methods NAME says")
+	fs.IntVar(&m.maxTokens, "max-cache-tokens", 0, "compress to this many KVs per head (`tokens`), averaged as kvc methods NAME says")
 	fs.BoolVar(&m.none, "no-compression", false, "do not compress")
 }
 

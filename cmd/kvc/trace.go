@@ -132,9 +132,9 @@ func printTraceInfo(w io.Writer, info traceInfo) error {
 		}
 		row(name, "%d %v", h.Heads, h.Kind)
 	}
-	row("requests", "%d, %d of them with tensors", info.Requests, info.WithTensors)
+	row("requests", "%s, %s of them with tensors", words.Number(info.Requests), words.Number(info.WithTensors))
 	if info.Sessions > 0 {
-		row("sessions", "%d", info.Sessions)
+		row("sessions", "%s", words.Number(info.Sessions))
 	}
 	switch {
 	case info.WithPrefixes > 0 && info.PrefixBlockTokens > 0:
@@ -145,7 +145,7 @@ func printTraceInfo(w io.Writer, info traceInfo) error {
 	if info.WithCompression > 0 {
 		row("compression", "%s with options of their own", words.Count(info.WithCompression, "request"))
 	}
-	row("tokens", "%d", info.Tokens)
+	row("tokens", "%s", words.Number(info.Tokens))
 	a := info.Arrivals
 	span := time.Duration(a.LastNS - a.FirstNS)
 	switch {
@@ -174,7 +174,7 @@ func printTraceInfo(w io.Writer, info traceInfo) error {
 		name string
 		d    trace.Distribution
 	}{{"prompt tokens", info.Prompt}, {"output tokens", info.Output}} {
-		fmt.Fprintf(table, "%s\t%d\t%d\t%.1f\t%d\t%d\t%d\t\n", d.name, d.d.Min, d.d.P50, d.d.Mean, d.d.P90, d.d.P99, d.d.Max)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", d.name, words.Number(d.d.Min), words.Number(d.d.P50), words.Decimal(d.d.Mean, 1), words.Number(d.d.P90), words.Number(d.d.P99), words.Number(d.d.Max))
 	}
 	if g := a.Gaps; a.Rate != nil {
 		ns := func(n int64) time.Duration { return roundDuration(time.Duration(n)) }
@@ -203,9 +203,9 @@ func printRate(w io.Writer, r *trace.RateOverTime, a trace.ArrivalInfo) error {
 		}
 	}
 	for i, x := range r.Windows {
-		fmt.Fprintf(table, "%v\t%d\t", from(x.FromNS), x.Requests)
+		fmt.Fprintf(table, "%v\t%s\t", from(x.FromNS), words.Number(x.Requests))
 		for c, v := range columns[i] {
-			fmt.Fprintf(table, "%.*f\t", decimals(most[c]), v)
+			fmt.Fprintf(table, "%s\t", words.Decimal(v, decimals(most[c])))
 		}
 		if bar := report.Bar(x.PerSecond / r.Peak); bar != "" {
 			fmt.Fprintf(table, "  %s", bar)

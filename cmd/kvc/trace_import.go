@@ -82,7 +82,7 @@ change requests are applied in the order of the list below.`,
 		return pflag.NormalizedName(name)
 	})
 	flags.StringVar(&f.format, "format", "", "`format` of the file")
-	flags.StringVar(&f.fields, "fields", "", "columns of a CSV, or members of JSON objects: `arrival=NAME:UNIT,prompt=NAME,output=NAME,session=NAME,hashes=NAME`; a member of a member is as usage.prompt_tokens, and all but prompt and output may be left out (--columns is the same)")
+	flags.StringVar(&f.fields, "fields", "", "`columns` of a CSV, or members of JSON objects: arrival=NAME:UNIT,prompt=NAME,output=NAME,session=NAME,hashes=NAME; a member of a member is as usage.prompt_tokens, and all but prompt and output may be left out (--columns is the same)")
 	flags.StringVar(&f.unit, "time-unit", "", "`unit` of the times of such a log (default s), of Mooncake's (default ms) or Qwen-Bailian's (default s): s, ms, us or ns")
 	flags.IntVar(&f.prefixBlock, "prefix-block", 0, "`tokens` that a prefix hash stands for (default 512 of Mooncake's, 16 of Qwen-Bailian's)")
 	flags.IntVar(&f.take, "run", 0, "`number` of the run to take of a benchmark's result that holds several, from 1")
@@ -275,7 +275,7 @@ func (d imported) print(cmd *cobra.Command, source *requestSource) error {
 	fmt.Fprintln(out, printableLine(d.String()))
 	fmt.Fprintf(out, "  from %s (%s)\n", printableLine(source.name), source.format)
 	if d.Empty+d.Failed > 0 {
-		fmt.Fprintf(out, "  of %s, %d without prompt or output tokens and %d that failed are left out\n", words.Count(d.Rows, "row"), d.Empty, d.Failed)
+		fmt.Fprintf(out, "  of %s, %s without prompt or output tokens and %s that failed are left out\n", words.Count(d.Rows, "row"), words.Number(d.Empty), words.Number(d.Failed))
 	}
 	if d.Reordered > 0 {
 		fmt.Fprintf(out, "  %s put in order of arrival\n", words.Count(d.Reordered, "row"))

@@ -16,6 +16,7 @@ import (
 	"kvcompress/trace"
 	"kvcompress/trace/llama"
 	"kvcompress/trace/record"
+	"kvcompress/trace/regular"
 )
 
 // recordFlags are the flags of kvc trace record.
@@ -127,15 +128,15 @@ func (f *recordFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	if unused := model.Unused(); len(unused) > 0 {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s of the model's files, such as %s, has no place in a %s and is not used.\n",
-			words.Count(len(unused), "tensor"), unused[0], model.Config().Format)
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s of the model's files %s not used, such as %s: a %s has no place for it.\n",
+			words.Count(len(unused), "tensor"), words.Do(len(unused), "are"), unused[0], model.Config().Format)
 	}
 	tok, err := tokenizerOf(f.tokenizer, f.model, len(f.tokenIDs) == 0)
 	if err != nil {
 		return err
 	}
 	if tok != nil && tok.VocabSize() > model.Config().Vocab {
-		fmt.Fprintf(cmd.ErrOrStderr(), "The tokenizer has %s and the model only %d: do they belong together?\n", words.Count(tok.VocabSize(), "token"), model.Config().Vocab)
+		fmt.Fprintf(cmd.ErrOrStderr(), "The tokenizer has %s and the model only %s: do they belong together?\n", words.Count(tok.VocabSize(), "token"), words.Number(model.Config().Vocab))
 	}
 	prompts, err := p.encode(requests, tok)
 	if err != nil {
@@ -202,7 +203,7 @@ func (f *recordFlags) check(topP bool) error {
 	}
 	for flag, path := range map[string]string{"model": f.model, "tokenizer": f.tokenizer} {
 		if _, err := os.Stat(path); path != "" && err != nil {
-			return usagef("--%s: %w", flag, err)
+			return usagef("--%s %s: %w", flag, path, regular.Short(err))
 		}
 	}
 	if err := f.sampling.Check(); err != nil {

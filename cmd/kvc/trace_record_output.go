@@ -83,8 +83,8 @@ func (o *recordOutput) request(r record.Result) error {
 	if text == "" {
 		text = "tokens " + strings.Trim(fmt.Sprint(tokens), "[]")
 	}
-	_, err := fmt.Fprintf(o.out, "[%s] %s\n(%d prompt + %d output tokens: %s)\n\n",
-		done.ID, printable(text), done.PromptTokens, done.OutputTokens, done.End)
+	_, err := fmt.Fprintf(o.out, "[%s] %s\n(%s prompt + %s output tokens: %s)\n\n",
+		done.ID, printable(text), words.Number(done.PromptTokens), words.Number(done.OutputTokens), done.End)
 	return err
 }
 

@@ -97,7 +97,7 @@ func noted(source *requestSource, w io.Writer) iter.Seq2[trace.Request, error] {
 
 // leftOut returns the numbers of rows of a log that were skipped, in words.
 func leftOut(s *requestlog.Stats) string {
-	return fmt.Sprintf("of %s, %d without prompt or output tokens and %d that failed are left out", words.Count(s.Rows, "row"), s.Empty, s.Failed)
+	return fmt.Sprintf("of %s, %s without prompt or output tokens and %s that failed are left out", words.Count(s.Rows, "row"), words.Number(s.Empty), words.Number(s.Failed))
 }
 
 // none is the error of a source without requests.
@@ -195,7 +195,7 @@ func (d writtenRequests) String() string {
 	if d.LastNS == d.FirstNS {
 		when = "all at once"
 	}
-	return fmt.Sprintf("%s: %s %s; %d prompt and %d output tokens", d.Trace, words.Count(d.Requests, "request"), when, d.PromptTokens, d.OutputTokens)
+	return fmt.Sprintf("%s: %s %s; %s prompt and %s output tokens", d.Trace, words.Count(d.Requests, "request"), when, words.Number(d.PromptTokens), words.Number(d.OutputTokens))
 }
 
 // givenFlags returns the flags of a command line, except some, as they would be typed. Paths are

@@ -310,13 +310,13 @@ func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, en
 			failed = errors.Join(failed, fmt.Errorf("trace %s: no request fits the cache: there is nothing to compare", b.Name))
 		}
 		if d := r.Divergence; d != nil {
-			result = fmt.Sprintf("%d differ at step %d, %s", r.Mismatches(), d.Step, d.Stage)
+			result = fmt.Sprintf("%s differ at step %d, %s", words.Number(r.Mismatches()), d.Step, d.Stage)
 			if differ < 0 {
 				differ = i
 			}
 		}
 		bar.clear()
-		fmt.Fprintf(out, row, width, b.Name, r.Steps, r.Stages, r.Decisions, r.Values, fmt.Sprintf("%.2fs", r.Seconds), result)
+		fmt.Fprintf(out, row, width, b.Name, words.Number(r.Steps), words.Number(r.Stages), words.Number(r.Decisions), words.Number(r.Values), fmt.Sprintf("%.2fs", r.Seconds), result)
 	}
 	bar.clear()
 	sayNotRun(out, all.NotRun)
@@ -344,7 +344,7 @@ func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, en
 	if failed != nil {
 		return all, failed
 	}
-	fmt.Fprintf(out, "\n%s agree in all %d values of %s%s.\n", engines, all.Values, words.Count(all.Traces, "trace"), tolerated(all.Tally))
+	fmt.Fprintf(out, "\n%s agree in all %s values of %s%s.\n", engines, words.Number(all.Values), words.Count(all.Traces, "trace"), tolerated(all.Tally))
 	return all, nil
 }
 
@@ -394,7 +394,7 @@ func tolerated(t validate.Tally) string {
 	if t.Tolerated == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", %d of them within the tolerance, by %d ulp at most", t.Tolerated, t.MaxULPs)
+	return fmt.Sprintf(", %s of them within the tolerance, by %s ulp at most", words.Number(t.Tolerated), words.Number(t.MaxULPs))
 }
 
 // replayed is the result of a trace, or its error.
@@ -482,7 +482,7 @@ func validateReplay(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 		fmt.Fprintf(cmd.ErrOrStderr(), "kvc: %v\n", err)
 	}
 	if !flags.asJSON {
-		fmt.Fprintf(out, "%s now agree in all %d values%s.\n", engines, r.Values, tolerated(r.Tally))
+		fmt.Fprintf(out, "%s now agree in all %s values%s.\n", engines, words.Number(r.Values), tolerated(r.Tally))
 	}
 	return nil
 }
@@ -521,8 +521,8 @@ func validateRandom(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 		return &r, err
 	}
 	printPipelines(out, r.Methods)
-	fmt.Fprintf(out, "%s agree in all %d values of %s, %s%s, in %.1fs.\n",
-		engines, r.Values, edgesText(r), words.Count(r.Operations, "operation"), tolerated(r.Tally), time.Since(start).Seconds())
+	fmt.Fprintf(out, "%s agree in all %s values of %s, %s%s, in %.1fs.\n",
+		engines, words.Number(r.Values), edgesText(r), words.Count(r.Operations, "operation"), tolerated(r.Tally), time.Since(start).Seconds())
 	return &r, nil
 }
 
@@ -531,7 +531,7 @@ func edgesText(r validate.RandomResult) string {
 	if r.Edges == 0 {
 		return words.Count(r.Pipelines, "random pipeline")
 	}
-	return fmt.Sprintf("%s and %d at edges", words.Count(r.Pipelines, "random pipeline"), r.Edges)
+	return fmt.Sprintf("%s and %s at edges", words.Count(r.Pipelines, "random pipeline"), words.Number(r.Edges))
 }
 
 // randomMethods returns the methods of random pipelines: that of --method, or all that can run.
@@ -557,9 +557,9 @@ func printPipelines(out io.Writer, methods []validate.MethodPipelines) {
 	for _, m := range methods {
 		why := ""
 		if m.Refused > 0 {
-			why = fmt.Sprintf("  %d more not run: %s", m.Refused, printableLine(m.Why))
+			why = fmt.Sprintf("  %s more not run: %s", words.Number(m.Refused), printableLine(m.Why))
 		}
-		fmt.Fprintf(out, "%-*s  %9d%s\n", width, m.Method, m.Pipelines, why)
+		fmt.Fprintf(out, "%-*s  %9s%s\n", width, m.Method, words.Number(m.Pipelines), why)
 	}
 	fmt.Fprintln(out)
 }

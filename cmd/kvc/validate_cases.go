@@ -49,7 +49,7 @@ func printCasesReport(out io.Writer, report *validate.CasesReport) error {
 			if r.ID != "" {
 				id = r.ID
 			}
-			fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", printableLine(id), printableLine(r.Kind), r.Values, caseResult(&r), printableLine(r.Detail))
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", printableLine(id), printableLine(r.Kind), words.Number(r.Values), caseResult(&r), printableLine(r.Detail))
 		}
 	} else {
 		fmt.Fprintln(table, "FILE\tKIND\tCASES\tAGREE\tNOT COMPARED\tRESULT")
@@ -59,11 +59,11 @@ func printCasesReport(out io.Writer, report *validate.CasesReport) error {
 			case f.Error != "":
 				result = f.Error
 			case f.Agree < f.Cases:
-				result = fmt.Sprintf("%d disagree", f.Cases-f.Agree)
+				result = fmt.Sprintf("%s disagree", words.Number(f.Cases-f.Agree))
 			case f.Cases == 0:
 				result = "nothing compared"
 			}
-			fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%s\n", printableLine(f.Name), printableLine(f.Kind), f.Cases, f.Agree, f.Skipped, printableLine(result))
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", printableLine(f.Name), printableLine(f.Kind), words.Number(f.Cases), words.Number(f.Agree), words.Number(f.Skipped), printableLine(result))
 		}
 	}
 	if err := table.Flush(); err != nil {
@@ -77,12 +77,12 @@ func printCasesReport(out io.Writer, report *validate.CasesReport) error {
 		}
 	}
 	if report.Agree == report.Cases && report.Cases > 1 {
-		fmt.Fprintf(out, "\nAll %d cases agree", report.Cases)
+		fmt.Fprintf(out, "\nAll %s cases agree", words.Number(report.Cases))
 	} else {
 		fmt.Fprintf(out, "\n%s", words.OfAll(report.Agree, report.Cases, "case", "agree"))
 	}
 	if report.Skipped > 0 {
-		fmt.Fprintf(out, "; %d %s", report.Skipped, words.Do(report.Skipped, "were not compared"))
+		fmt.Fprintf(out, "; %s %s", words.Number(report.Skipped), words.Do(report.Skipped, "were not compared"))
 	}
 	_, err := fmt.Fprintln(out, ".")
 	return err

@@ -15,11 +15,12 @@ import (
 )
 
 // A mutant is run on random pipelines of up to mutateSeeds seeds, the same as in CI's coverage
-// check. It survives if none of up to mutateRuns pipelines that execute the fault detects it, and none of the
-// additional pipelines in which its kernel takes a new branch direction.
+// check: mutateRuns of those that execute the fault, further ones in which its kernel takes a new branch direction, and
+// then, unless the fault seems to be equivalent, up to mutateMoreRuns others. It survives if none of them detects it.
 const (
-	mutateSeeds = 200
-	mutateRuns  = 24
+	mutateSeeds    = 200
+	mutateRuns     = 24
+	mutateMoreRuns = 200
 )
 
 // validateMutate plants faults in the engine's kernels and prints how many are noticed.
@@ -45,7 +46,7 @@ func validateMutate(cmd *cobra.Command, flags *validateFlags) error {
 	start := time.Now()
 	mutants := mutate.Sample(cmd.Context(), modules, flags.mutate, flags.seed, mutate.EngineGroup)
 	bar := newBar(cmd.ErrOrStderr(), int64(len(mutants)), "mutants")
-	check := mutate.Check{Methods: methods, Seeds: mutateSeeds, Runs: mutateRuns, Progress: func() { _ = bar.Add(1) }}
+	check := mutate.Check{Methods: methods, Seeds: mutateSeeds, Runs: mutateRuns, MoreRuns: mutateMoreRuns, Progress: func() { _ = bar.Add(1) }}
 	survivors, err := check.Run(cmd.Context(), mutants)
 	_ = bar.Clear()
 	if err != nil {
@@ -92,6 +93,6 @@ func printMutants(w io.Writer, r *mutate.Result, took time.Duration) {
 			fmt.Fprintf(w, "    guess: %s: %s\n", guess, printableLine(strings.TrimSpace(s.Why)))
 		}
 	}
-	fmt.Fprintf(w, "\n%d of %s noticed, %d of the others equivalent by the guess: %.1f %% of the rest, in %.1fs.\n",
-		r.Noticed, words.Count(r.Mutants, "mutant"), r.Equivalent, 100*r.Part(), took.Seconds())
+	fmt.Fprintf(w, "\n%s of %s noticed, %s of the others equivalent by the guess: %.1f %% of the rest, in %.1fs.\n",
+		words.Number(r.Noticed), words.Count(r.Mutants, "mutant"), words.Number(r.Equivalent), 100*r.Part(), took.Seconds())
 }

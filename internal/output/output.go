@@ -195,8 +195,11 @@ func named(path string, err error) error {
 	case errors.As(err, &l):
 		err = l.Err
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: the folder %s does not exist", path, filepath.Dir(path))
+	if dir := filepath.Dir(path); errors.Is(err, fs.ErrNotExist) {
+		if _, found := os.Stat(dir); found == nil { // in /proc, for example
+			return fmt.Errorf("%s: no file can be made in the folder %s", path, dir)
+		}
+		return fmt.Errorf("%s: the folder %s does not exist", path, dir)
 	}
 	return fmt.Errorf("%s: %w", path, err)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -109,7 +110,7 @@ func TestCheck(t *testing.T) {
 	}{
 		{"file", "", false}, {"dir/new", "", false}, {"", "empty", false},
 		{"dir", "dir: this is a folder", false}, {"fifo", "fifo: this is a device, pipe or socket", false}, {"/dev/full", "/dev/full: this is a device", false},
-		{"nowhere/new", "nowhere/new: the folder nowhere does not exist", false}, {"file/new", "file/new: not a directory", false},
+		{"nowhere/new", "nowhere/new: the folder nowhere does not exist", false}, {"file/new", "file/new: not a directory", false}, {"/proc/new", "/proc/new: no file can be made in the folder /proc", runtime.GOOS != "linux"},
 		{"locked/new", "locked/new: permission denied", root}, {"fixed", "fixed: permission denied", root},
 	} {
 		if err := output.Check(c.path); !c.skip && (c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err))) {

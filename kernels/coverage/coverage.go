@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"kvcompress/internal/words"
 	"kvcompress/kernels"
 	"kvcompress/kernels/ptx"
 )
@@ -202,10 +203,10 @@ func (r *Report) Write(w io.Writer) {
 func (l *Line) what() string {
 	var parts []string
 	if n := l.Instructions - l.Executed; n > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %d instructions", n, l.Instructions))
+		parts = append(parts, fmt.Sprintf("%s of %s", words.Number(n), words.Count(l.Instructions, "instruction")))
 	}
 	if n := l.Directions - l.DirectionsTaken; n > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %d branch directions", n, l.Directions))
+		parts = append(parts, fmt.Sprintf("%s of %s", words.Number(n), words.Count(l.Directions, "branch direction")))
 	}
 	return strings.Join(parts, " and ")
 }

@@ -62,6 +62,6 @@ NOTHING:
 	//
 	// Not executed, by line of the source:
 	//   store.ptx:13  1 of 2 branch directions, in store
-	//   store.ptx:17  1 of 1 instructions, in store
-	//   store.ptx:18  1 of 1 instructions, in store
+	//   store.ptx:17  1 of 1 instruction, in store
+	//   store.ptx:18  1 of 1 instruction, in store
 }

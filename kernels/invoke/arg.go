@@ -112,9 +112,12 @@ func cutFiles(text string) (from, to string, err error) {
 
 // splitFile splits the name of a file from that of the tensor in it.
 func splitFile(text string) (path, tensor string, err error) {
-	path, tensor, _ = strings.Cut(text, "#")
+	path = text
+	if before, after, ok := strings.Cut(text, ".safetensors#"); ok { // a # elsewhere is of the name
+		path, tensor = before+".safetensors", after
+	}
 	switch {
-	case strings.HasSuffix(path, ".npy") && path == text:
+	case strings.HasSuffix(path, ".npy"):
 		return path, "", nil
 	case strings.HasSuffix(path, ".safetensors") && tensor != "":
 		return path, tensor, nil
@@ -132,7 +135,7 @@ func parseNew(text string) (*buffer, error) {
 		return nil, errors.New("want TYPE[SHAPE] and then :FILE, such as f32[8,128]:y.npy")
 	}
 	b := &buffer{to: strings.TrimPrefix(file, ":"), shape: []int64{}}
-	if b.typ, ok = types[name]; !ok {
+	if b.typ, ok = typeNamed(name); !ok {
 		return nil, fmt.Errorf("unknown type %q: want one of %s", name, typeNames())
 	}
 	for d := range strings.SplitSeq(list, ",") {
@@ -212,6 +215,15 @@ var types = map[string]safetensors.DType{
 	"u8": safetensors.U8, "u16": safetensors.U16, "u32": safetensors.U32, "u64": safetensors.U64,
 	"f16": safetensors.F16, "bf16": safetensors.BF16, "f32": safetensors.F32, "f64": safetensors.F64,
 	dtype.E4M3.String(): safetensors.F8E4M3, dtype.E5M2.String(): safetensors.F8E5M2,
+}
+
+// typeNamed returns the type with a name, which may be PTX's: s32 is i32.
+func typeNamed(name string) (safetensors.DType, bool) {
+	t, ok := types[name]
+	if bits, signed := strings.CutPrefix(name, "s"); !ok && signed {
+		t, ok = types["i"+bits]
+	}
+	return t, ok
 }
 
 func typeNames() string {

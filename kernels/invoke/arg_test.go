@@ -68,6 +68,7 @@ func TestParseBuffer(t *testing.T) {
 		{"inout=x.npy:y.npy", buffer{from: "x.npy", to: "y.npy"}, ""},
 		{"inout=c:x.npy:y.npy", buffer{from: "c:x.npy", to: "y.npy"}, ""},
 		{"out=f32[8,128]:y.npy", buffer{to: "y.npy", typ: safetensors.F32, shape: []int64{8, 128}}, ""},
+		{"out=s32[4]:y.npy", buffer{to: "y.npy", typ: safetensors.I32, shape: []int64{4}}, ""},
 		{"out=u8[]:y.npy", buffer{to: "y.npy", typ: safetensors.U8, shape: []int64{}}, ""},
 		{"zeros=bf16[0x10]:y.safetensors#sum", buffer{to: "y.safetensors#sum", zeroed: true, typ: safetensors.BF16, shape: []int64{16}}, ""},
 		{"tmp=f64[2, 3]", buffer{typ: safetensors.F64, shape: []int64{2, 3}}, ""},

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/words"
 	"kvcompress/kernels/device"
 	"kvcompress/safetensors"
 	"kvcompress/trace/regular"
@@ -47,12 +48,12 @@ type Comparison struct {
 func (c *Comparison) String() string {
 	if c.Agree {
 		if c.MaxULP == 0 && c.MaxAbs == 0 {
-			return fmt.Sprintf("%s equals %s (%d elements)", c.Name, c.File, c.Elements)
+			return fmt.Sprintf("%s equals %s (%s)", c.Name, c.File, words.Count(c.Elements, "element"))
 		}
-		return fmt.Sprintf("%s is near %s (%d elements; at most %d ulp and %g apart)", c.Name, c.File, c.Elements, c.MaxULP, float64(c.MaxAbs))
+		return fmt.Sprintf("%s is near %s (%s; at most %s ulp and %g apart)", c.Name, c.File, words.Count(c.Elements, "element"), words.Number(c.MaxULP), float64(c.MaxAbs))
 	}
-	return fmt.Sprintf("%s differs from %s in %d of %d elements, first at %v: %v, want %v (at most %d ulp and %g apart)",
-		c.Name, c.File, c.Differ, c.Elements, c.First, float64(*c.Got), float64(*c.Want), c.MaxULP, float64(c.MaxAbs))
+	return fmt.Sprintf("%s differs from %s in %s of %s, first at %v: %v, want %v (at most %s ulp and %g apart)",
+		c.Name, c.File, words.Number(c.Differ), words.Count(c.Elements, "element"), c.First, float64(*c.Got), float64(*c.Want), words.Number(c.MaxULP), float64(c.MaxAbs))
 }
 
 // numeric reads the elements of a type.

@@ -311,7 +311,7 @@ func checkFiles(args []Arg, expect []Expect) error {
 type namedFile struct{ by, file string }
 
 func (f namedFile) path() string {
-	path, _, _ := strings.Cut(f.file, "#")
+	path, _, _ := splitFile(f.file) // it was checked when it was parsed
 	return path
 }
 

@@ -3,6 +3,7 @@ package mutate
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"kvcompress/kernels/ptx"
 )
@@ -59,6 +60,23 @@ var bounded = map[string]string{
 	"list of retained tokens": "heads × tokens",
 	"zero":                    "1",
 	"position":                "1",
+}
+
+// ofOneSequence has the kernels that get the block tables of one sequence, of up to 1,024 heads × 131,072 blocks × 4 bytes:
+// for them, "tables" is bounded too. Others get those of all sequences.
+var ofOneSequence = []string{
+	"append_prompt", "fill_prompt", "fold", "free_blocks", "free_entries", "give_prompt", "hide_kvs", "layer_mean",
+	"measure_pairs", "merge_pairs", "merge_pairs_quantized", "pair_moves", "prefill_finish", "prefill_numbers",
+	"quantize_channels", "quantize_tokens", "retain_rows", "score_cosines", "score_expected", "score_lag_rest", "score_lags",
+	"score_norms",
+}
+
+// size returns the size of an array of a kernel, in units of 4 bytes; "" if it may have 2 GiB.
+func size(kernel, array string) string {
+	if array == "tables" && slices.Contains(ofOneSequence, EngineGroup(kernel)) {
+		return "heads × blocks of a sequence"
+	}
+	return bounded[array]
 }
 
 // far is the offset in bytes that Astray adds to an address. It is larger than all allocated memory.

@@ -27,7 +27,9 @@ import (
 type Check struct {
 	Methods []*draw.Method
 	Seeds   int // pipelines of the seeds 1 to Seeds are tried
-	Runs    int // a mutant survives after this many pipelines, not counting those run for new branch directions
+	// Runs is the number of pipelines after which it is guessed whether an undetected mutant is equivalent, not counting
+	// those run for new branch directions. If it is not, it is run on up to MoreRuns others that execute it.
+	Runs, MoreRuns int
 	// Progress, if not nil, is called after each mutant.
 	Progress func()
 
@@ -145,6 +147,7 @@ type tried struct {
 	*Mutant
 	noticed string
 	inputs  []*validate.Pipeline // that executed the instruction without detecting the mutant
+	left    []*input             // further ones that execute the instruction
 	plain   int                  // number of inputs that were not run for a new branch direction
 	took    []uint8              // branch directions of the kernel that inputs took: see ptx.Coverage.Took
 	err     error
@@ -184,6 +187,7 @@ func (c *Check) Run(ctx context.Context, mutants []*Mutant) ([]Survivor, error) 
 					t.plain++
 				case t.shows(took) && len(t.inputs)-t.plain < moreRuns:
 				default:
+					t.left = append(t.left, &input{Pipeline: in.Pipeline, cost: in.cost, parsed: in.parsed})
 					continue
 				}
 				t.see(took)
@@ -208,18 +212,53 @@ func (c *Check) Run(ctx context.Context, mutants []*Mutant) ([]Survivor, error) 
 		}
 	}
 	survivors := make([]Survivor, len(unnoticed))
-	each(len(unnoticed), func(i int) { survivors[i] = unnoticed[i].guess(ctx, &c.parsed) })
-	for i := range survivors {
-		s := &survivors[i]
-		why, err := s.argued()
-		if err != nil {
-			return nil, err
+	errs := make([]error, len(unnoticed))
+	each(len(unnoticed), func(i int) {
+		if survivors[i], errs[i] = unnoticed[i].judge(ctx, &c.parsed); !survivors[i].Equivalent {
+			unnoticed[i].runLeft(ctx, c.MoreRuns)
+			survivors[i].Runs = len(unnoticed[i].inputs)
 		}
-		if why != "" && !s.Equivalent {
-			s.Equivalent, s.Why = true, "by an argument: "+why
+	})
+	if err := errors.Join(append(errs, ctx.Err())...); err != nil {
+		return nil, err
+	}
+	var surviving []Survivor
+	for i, t := range unnoticed {
+		if t.noticed == "" {
+			surviving = append(surviving, survivors[i])
 		}
 	}
-	return survivors, ctx.Err()
+	return surviving, nil
+}
+
+// judge is guess, followed by the arguments.
+func (t *tried) judge(ctx context.Context, parsed *ptx.Cache) (Survivor, error) {
+	s := t.guess(ctx, parsed)
+	if s.Equivalent {
+		return s, nil
+	}
+	why, err := s.argued()
+	if why != "" {
+		s.Equivalent, s.Why = true, "by an argument: "+why
+	}
+	return s, err
+}
+
+// runLeft runs the mutant on up to n of the pipelines that execute it and were left out, until one detects it. Faults
+// in offsets are run first where the cache, or the block tables, lie far behind; others first where it is cheap.
+func (t *tried) runLeft(ctx context.Context, n int) {
+	far := func(in *input) int { return -(in.Before*in.Config.BlockSize + in.BeforeRows) }
+	slices.SortStableFunc(t.left, func(a, b *input) int {
+		if t.Kind == KindAddress32 {
+			return cmp.Compare(far(a), far(b))
+		}
+		return cmp.Compare(a.cost, b.cost)
+	})
+	for _, in := range t.left[:min(n, len(t.left))] {
+		if t.run(ctx, in); t.noticed != "" || ctx.Err() != nil {
+			return
+		}
+	}
 }
 
 func (c *Check) progress(n int) {
@@ -435,18 +474,20 @@ func (t *tried) judgeOffset(ctx context.Context, parsed *ptx.Cache, inputs []*va
 	}
 	used := t.runs(ctx, parsed, inputs, astray, ptx.Options{Budget: launchBudget})
 	name := array(used)
-	size, is := bounded[name]
+	bound := size(t.Kernel, name)
 	switch {
 	case ctx.Err() != nil:
 	case used == nil:
 		s.Equivalent = true
 		s.Why += ", and nothing is accessed by it"
-	case is:
+	case bound != "":
 		s.Equivalent = true
-		s.Why += fmt.Sprintf(": it is of %q, of less than 2 GiB: %s", name, size)
+		s.Why += fmt.Sprintf(": it is of %q, of less than 2 GiB: %s", name, bound)
 	case strings.HasSuffix(name, " memory"):
 		s.Equivalent = true
 		s.Why += ": it is of " + name
+	case name == "":
+		s.Why += ", but it decides what a thread does"
 	default:
 		s.Why += fmt.Sprintf(": it is of %q, which may have more than 2 GiB", name)
 	}

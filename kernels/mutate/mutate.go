@@ -5,6 +5,7 @@ package mutate
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -259,7 +260,7 @@ func unlinked(text []byte, start int) int {
 // use of such a bit. It is nil where Probe is nil, and for [KindAddress32].
 func (m *Mutant) Taint() []byte {
 	w := read(m.Old)
-	d := w.writes()
+	d := cmp.Or(w.writes(), w.loads())
 	t := types[class(d)]
 	if m.result.op == "" || t == "" || w.guard != "" || m.result.guard != "" {
 		return nil
@@ -278,7 +279,7 @@ func (m *Mutant) Taint() []byte {
 // register.
 func (m *Mutant) Probe() []byte {
 	w := read(m.Old)
-	d := w.writes()
+	d := cmp.Or(w.writes(), w.loads())
 	t := types[class(d)]
 	if m.Kind == KindAddress32 && w.guard == "" && d != "" {
 		return m.alone(fmt.Sprintf("{ .reg .b64 %%mutant_a, %%mutant_b; .reg .pred %%mutant_p; %s shl.b64 %%mutant_b, %%mutant_a, 32; shr.s64 %%mutant_b, %%mutant_b, 32; "+

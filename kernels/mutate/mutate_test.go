@@ -268,3 +268,80 @@ func TestArray(t *testing.T) {
 		}
 	}
 }
+
+// TestSize: the tables of one sequence are bounded, those of all are not, and ofOneSequence names kernels that exist.
+func TestSize(t *testing.T) {
+	for kernel, bounded := range map[string]bool{"score_norms": true, "append_prompt_bf16": true, "append_tokens_bf16": false, "costs": false} {
+		if got := size(kernel, "tables"); (got != "") != bounded {
+			t.Errorf("the tables of %s: %q, want a bound: %t", kernel, got, bounded)
+		}
+	}
+	if size("costs", "lengths") == "" || size("costs", "positions") != "" {
+		t.Errorf("lengths %q, positions %q", size("costs", "lengths"), size("costs", "positions"))
+	}
+	modules, err := EngineModules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range ofOneSequence {
+		if !slices.ContainsFunc(modules, func(m *Module) bool {
+			return slices.ContainsFunc(m.Kernels(), func(k string) bool { return EngineGroup(k) == name })
+		}) {
+			t.Errorf("there is no kernel %s", name)
+		}
+	}
+}
+
+// TestSignOfLoad: the probe and the taint of a load tell whether its sign matters.
+func TestSignOfLoad(t *testing.T) {
+	const text = `.version 7.8
+.target sm_80
+.address_size 64
+.visible .entry k(.param .u64 p)
+{
+	.reg .b32 %r<3>; .reg .b64 %rd<2>;
+	ld.param.u64 %rd1, [p];
+	ld.global.u8 %r1, [%rd1];
+	and.b32 %r2, %r1, 255;
+	st.global.u32 [%rd1+4], %r2;
+	ret;
+}
+`
+	m, err := Parse("k.ptx", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := m.Mutants("k")
+	i := slices.IndexFunc(all, func(x Mutant) bool { return x.Kind == KindType })
+	if i < 0 || all[i].Probe() == nil || all[i].Taint() == nil {
+		t.Fatalf("%d of %d", i, len(all))
+	}
+	for value, differs := range map[byte]bool{127: false, 128: true} {
+		for probe, want := range map[string]bool{string(all[i].Probe()): differs, string(all[i].Taint()): false} {
+			dev := ptx.New(ptx.Options{Checks: ptx.Checks{Uninit: true, Registers: true}})
+			p, err := dev.Alloc("p", 8)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := dev.Write(p, []byte{value}); err != nil {
+				t.Fatal(err)
+			}
+			module, err := dev.Load("k.ptx", []byte(probe))
+			if err != nil {
+				t.Fatalf("%v\n%s", err, probe)
+			}
+			k, err := module.Kernel("k")
+			if err != nil {
+				t.Fatal(err)
+			}
+			one := device.Dim{X: 1, Y: 1, Z: 1}
+			err = k.Launch(t.Context(), one, one, 0, device.Pointer(p))
+			if err == nil {
+				err = dev.Read(make([]byte, 4), p+4)
+			}
+			if (err != nil) != want {
+				t.Errorf("%d: %v, want a report: %t\n%s", value, err, want, probe)
+			}
+		}
+	}
+}

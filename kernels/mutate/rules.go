@@ -48,7 +48,7 @@ func (c *preceding) faults(w written) []fault {
 	add := func(kind string, changed ...written) {
 		for _, x := range changed {
 			f := fault{kind: kind, text: x.String()}
-			if x.op != "" && len(x.operands) > 0 && w.writes() != "" {
+			if x.op != "" && len(x.operands) > 0 && (w.writes() != "" || kind == KindType && w.loads() != "") {
 				f.result = x
 			}
 			list = append(list, f)
@@ -121,6 +121,14 @@ func (w written) writes() string {
 		return ""
 	}
 	if len(w.operands) < 2 || !isRegister(w.operands[0]) {
+		return ""
+	}
+	return w.operands[0]
+}
+
+// loads returns the register that a load writes; "" for another instruction, and for a load of several registers.
+func (w written) loads() string {
+	if w.parts()[0] != "ld" || len(w.operands) < 2 || !isRegister(w.operands[0]) {
 		return ""
 	}
 	return w.operands[0]

@@ -70,7 +70,7 @@ func TestBulk(t *testing.T) {
 		{"the destination is written meanwhile", "WAIT:", "st.shared.u32 [tile], %r7;\nWAIT:", "copy not awaited: st.shared.u32"},
 		{"two copies to one place", second, "[tile+112], [%rd1+128], %r7, [bar];", "copy not awaited: cp.async.bulk"},
 		{"past the end of the source", "[%rd1+128], %r7", "[%rd1+912], %r7", "past the end of"},
-		{"past the end of shared memory", "[tile+128]", "[tile+1248]", "past the end of shared memory"},
+		{"past the end of shared memory", "[tile+128]", "[tile+1248]", `past the end of "tile" in shared memory`},
 		{"an odd size", "%r7, 128;", "%r7, 100;", "no multiple of 16"},
 		{"a misaligned source", "[%rd1+128]", "[%rd1+136]", "misaligned"},
 		{"a misaligned destination", "[tile+128]", "[tile+136]", "misaligned"},

@@ -9,7 +9,7 @@ import (
 const maxCode = 1 << 20
 
 // maxFile bounds a warp's register file.
-const maxFile = 4 << 20
+const maxFile = 8 << 20
 
 // decoder turns an entry and the functions that it calls into flat code.
 type decoder struct {
@@ -303,8 +303,12 @@ func (d *decoder) finish() error {
 		if c.gen {
 			c.value += windowOf(c.sym.space)
 		}
+		if c.sym.space != spaceParam {
+			c.of = c.sym
+		}
 		c.sym = nil
 	}
+	e.placed = d.symbols
 	return nil
 }
 

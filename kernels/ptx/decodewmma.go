@@ -1,10 +1,10 @@
 package ptx
 
-// wmmaShapes are the shapes of wmma for element types of 8 to 32 bits: the extents of m, n and k.
+// wmmaShapes are the shapes of wmma for element types of 8 to 64 bits: the extents of m, n and k.
 var wmmaShapes = []struct {
 	name    string
 	m, n, k int
-}{{"m16n16k16", 16, 16, 16}, {"m8n32k16", 8, 32, 16}, {"m32n8k16", 32, 8, 16}, {"m16n16k8", 16, 16, 8}}
+}{{"m16n16k16", 16, 16, 16}, {"m8n32k16", 8, 32, 16}, {"m32n8k16", 32, 8, 16}, {"m16n16k8", 16, 16, 8}, {"m8n8k4", 8, 8, 4}}
 
 // wmmaFragment returns a fragment without its registers, and the number of registers. matrix 0, 1 or 2 is A,
 // B or C, with elements of type t.
@@ -16,8 +16,10 @@ func wmmaFragment(matrix, m, n, k int, t typ) (f fragment, regs int, ok bool) {
 	case 1:
 		f.rows, f.cols = k, n
 	}
-	regs = f.rows * f.cols * f.size / (4 * warpSize)
+	regs = f.rows * f.cols * f.size / (f.regBytes() * warpSize)
 	switch {
+	case t == f64, k == 4:
+		return f, regs, t == f64 && k == 4
 	case matrix == 2:
 		return f, regs, t == f32 || t == f16 || t == s32
 	case t == tf32:
@@ -28,6 +30,14 @@ func wmmaFragment(matrix, m, n, k int, t typ) (f fragment, regs int, ok bool) {
 		return f, 8, true
 	}
 	return f, regs, t == bf16 || t == s8 || t == u8
+}
+
+// register returns the type of a fragment's registers.
+func (m *fragment) register() typ {
+	if m.size == 8 {
+		return b64
+	}
+	return b32
 }
 
 // decodeWMMA decodes wmma.load, wmma.store and wmma.mma.
@@ -43,7 +53,7 @@ func decodeWMMA(d *decoder) error {
 		}
 	}
 	if m == 0 {
-		return d.errorf("%s: only the shapes m16n16k16, m8n32k16, m32n8k16 and m16n16k8 are supported", d.in.op)
+		return d.errorf("%s: only the shapes m16n16k16, m8n32k16, m32n8k16, m16n16k8 and m8n8k4 are supported", d.in.op)
 	}
 	if what == 2 {
 		return d.wmmaProduct(m, n, k)
@@ -94,10 +104,10 @@ func decodeWMMA(d *decoder) error {
 	move.addresses = d.newRow(8)
 	move.mem.addr, move.mem.addr32 = move.addresses, false
 	if what == 0 {
-		move.regs, err = d.registersOf(registers, regs, b32, d.dst)
+		move.regs, err = d.registersOf(registers, regs, f.register(), d.dst)
 	} else {
 		first := len(d.in.uses)
-		move.regs, err = d.registersOf(registers, regs, b32, d.src)
+		move.regs, err = d.registersOf(registers, regs, f.register(), d.src)
 		d.need(first)
 	}
 	if err != nil {
@@ -114,7 +124,9 @@ func (d *decoder) wmmaProduct(m, n, k int) error {
 		}
 	}
 	op := &wmmaProduct{}
+	run := op.run
 	op.saturate = d.take("satfinite")
+	d.take("rn")
 	var types []typ
 	for len(d.mod) > 0 {
 		t, err := d.matrixType()
@@ -145,6 +157,8 @@ func (d *decoder) wmmaProduct(m, n, k int) error {
 		op.kind = mmaBF16
 	case a == tf32 && out == f32 && in == f32:
 		op.kind = mmaTF32
+	case a == f64 && out == f64 && in == f64:
+		run = op.runDouble
 	default:
 		return d.unsupported()
 	}
@@ -169,11 +183,11 @@ func (d *decoder) wmmaProduct(m, n, k int) error {
 		if i == 0 {
 			each = d.dst
 		}
-		if f.regs, err = d.registersOf(ops[i], regs, b32, each); err != nil {
+		if f.regs, err = d.registersOf(ops[i], regs, f.register(), each); err != nil {
 			return err
 		}
 		*x.f = f
 	}
 	d.flow.spread = spreadWarp
-	return d.warpWide(op.run)
+	return d.warpWide(run)
 }

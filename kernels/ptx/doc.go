@@ -62,7 +62,7 @@
 //   - These are refused when a kernel that has them is requested: textures, surfaces,
 //     matrix instructions other than ldmatrix and those of matrix.go and wmma.go (so
 //     wgmma, stmatrix, sparse ones, mma.sync m8n8k4 of f16, and elements of 1 bit, or
-//     in wmma of 4 and 64), clusters, tensor copies, bulk copies (cp.async.bulk) other
+//     in wmma of 4), scalar video instructions, clusters, tensor copies, bulk copies (cp.async.bulk) other
 //     than from global to shared memory with an mbarrier, an address size of 32,
 //     function pointers, recursion, and, for PTX 6.4 and above and sm_70 and above,
 //     shuffles and votes without .sync.
@@ -97,13 +97,14 @@
 //	barrier
 //	int, logic, carry, float,    instructions on rows; vector_*: in AVX2
 //	compare, cvt, round, vector,
-//	halves, approx
+//	halves, packed, simd, tf32,
+//	approx
 //	matrix, decodematrix, wmma,  mma.sync, ldmatrix and wmma
 //	decodewmma
 //	barrier, mbarrier            bar and barrier, mbarrier
 //	memory, memop, memknown,     memory
 //	gather, memvec, atom, async,
-//	bulk
+//	asyncarrive, bulk, bound
 //	device, module, params,      the interfaces of package device
 //	variables, snapshot
 //	runtime                      printf and assert

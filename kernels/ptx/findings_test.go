@@ -67,7 +67,7 @@ func TestFindings(t *testing.T) {
 		{"an atomic", "atom.global.add.u32 %r1, [%rd3+1024], 1;", 1, 2, []string{"out of bounds 1 2"}, false},
 		{"copy from outside", "cp.async.ca.shared.global [tile], [%rd3+1024], 4; cp.async.wait_all;", 1, 1, []string{"out of bounds 1 1"}, false},
 		{"copy to outside", "cp.async.ca.shared.global [tile+60000], [%rd3], 4; cp.async.wait_all;", 1, 1, []string{"out of bounds 1 1"}, false},
-		{"copies, some to outside", "shl.b32 %r5, %r20, 7; add.u32 %r5, %r5, tile; cp.async.ca.shared.global [%r5], [%rd3], 4; cp.async.wait_all;", 1, 16, []string{"out of bounds 1 6"}, false},
+		{"copies, some to outside", "shl.b32 %r5, %r20, 7; add.u32 %r5, %r5, tile; cp.async.ca.shared.global [%r5], [%rd3], 4; cp.async.wait_all;", 1, 16, []string{"out of bounds 1 8"}, false},
 		{"short copy, misaligned", "mov.u32 %r1, 3; cp.async.ca.shared.global [tile], [%rd1+1020], 8, %r1; cp.async.wait_all;", 1, 1, []string{"misaligned 1 1"}, false},
 		{"short copy past the end", "mov.u32 %r1, 5; cp.async.cg.shared.global [tile], [%rd1+1024], 16, %r1; cp.async.wait_all;", 1, 1, []string{"out of bounds 1 1"}, false},
 		{"races", "st.global.u32 [%rd1], %r20;\nst.global.u32 [%rd1+4], %r20;", 1, 2, []string{"race 1 1", "race 2 1"}, false},

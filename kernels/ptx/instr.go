@@ -128,6 +128,7 @@ type memOp struct {
 	hasC    bool   // an atomic with a second operand
 	arrival bool   // at an mbarrier
 	addr    uint32
+	bound   uint16 // of the address: its index in launch.bounds, 0 for none
 	origin  uint16 // of the address: its index in launch.origin, 0 if not known
 	regs    [4]memReg
 	loads   [4]loadFunc

@@ -18,7 +18,8 @@ type knownRow struct {
 	alloc *allocation // nil for shared memory
 	mem   unsafe.Pointer
 	base  uint64 // of mem, as an address
-	size  uint64
+	size  uint64 // the end of the memory that may be accessed
+	floor uint64 // its start
 	step  uint64 // between consecutive lanes; 0 if it varies or is unknown
 
 	imm      uint64 // of the leading access, which the other fields describe
@@ -93,7 +94,12 @@ func (w *warp) know(m *memOp, from *[warpSize]uint64, imm uint64, t *target, al 
 		return
 	}
 	k.mask, k.same, k.space, k.alloc = t.mask, t.same, t.space, al
-	k.mem, k.base, k.size = t.mem, t.base, size
+	k.mem, k.base, k.size, k.floor = t.mem, t.base, size, 0
+	if m.bound != 0 {
+		if b := &w.block.launch.bounds[m.bound]; b.limits(t.space) {
+			k.floor, k.size = b.lo, b.hi
+		}
+	}
 	k.imm, k.low, k.min, k.max, k.step = imm, s.low, s.min, s.max, 0
 	if t.contiguous && t.mask == allLanes {
 		k.step = uint64(m.size)
@@ -111,7 +117,7 @@ func (k *knownRow) holds(m *memOp, imm uint64, mask uint32) bool {
 		return false
 	}
 	distance, span := imm-k.imm, k.size-uint64(m.size)
-	return k.max+distance <= span && k.min+distance <= k.max+distance && (k.low|distance)&uint64(m.size-1) == 0
+	return k.max+distance <= span && k.min+distance >= k.floor && k.min+distance <= k.max+distance && (k.low|distance)&uint64(m.size-1) == 0
 }
 
 // resolveKnown is resolve for an access to known memory.

@@ -106,6 +106,10 @@ func (w *warp) resolve(in *instr, m *memOp, imm uint64, mask uint32) error {
 		s.first, s.lane0 = first, first-uint64(lane)*s.step
 		s.look(&w.addr, from, mask)
 		good = !s.outside(size-uint64(m.size)) && s.low&uint64(m.size-1) == 0
+		if m.bound != 0 && good {
+			b := &l.bounds[m.bound]
+			good = !b.limits(at) || s.min >= b.lo && s.max+uint64(m.size) <= b.hi
+		}
 	} else {
 		for i := range w.addr {
 			w.addr[i] = from[i] + imm
@@ -253,7 +257,8 @@ func (w *warp) resolveSlowly(in *instr, m *memOp, mask uint32) error {
 		if m.space == spaceGeneric {
 			t.base = windowOf(at)
 		}
-		if size < int(m.size) || !within(&w.addr, t.base, uint64(size)-uint64(m.size), uint64(m.size-1), group) {
+		b := &w.block.launch.bounds[m.bound]
+		if size < int(m.size) || !within(&w.addr, t.base, uint64(size)-uint64(m.size), uint64(m.size-1), group) || b.limits(at) {
 			good, err := w.outside(in, m, at, t.base, group, size)
 			if err != nil {
 				return err
@@ -329,18 +334,22 @@ func misaligned(size uint32) string {
 // outside reports accesses outside a window, and misaligned ones. If the launch continues, it returns the
 // remaining lanes.
 func (w *warp) outside(in *instr, m *memOp, sp space, base uint64, mask uint32, extent int) (uint32, error) {
+	b := &w.block.launch.bounds[m.bound]
 	for rest := mask; rest != 0; rest &= rest - 1 {
 		lane := bits.TrailingZeros32(rest) & 31
 		at := w.addr[lane] - base
 		end := at + uint64(m.size)
 		inside := end <= uint64(extent) && end > at
-		if inside && at&uint64(m.size-1) == 0 {
+		bounded := inside && b.limits(sp) && (at < b.lo || end > b.hi)
+		if inside && !bounded && at&uint64(m.size-1) == 0 {
 			continue
 		}
 		r := w.report(OutOfBounds, in, 1<<lane)
 		r.Space, r.Address, r.Size = sp.String(), at, int(m.size)
 		r.Extent, r.Offset = int64(extent), int64(at)
-		if inside {
+		if bounded {
+			b.outsideOf(r, at, end)
+		} else if inside {
 			r.Kind, r.Detail = Misaligned, misaligned(m.size)
 		} else {
 			r.Detail = boundsDetail(at, end, sp, extent)

@@ -147,7 +147,7 @@ func (d *decoder) constant(value uint64, bytes uint8, sym *variable, gen bool) u
 	if !ok {
 		off = d.newRow(bytes)
 		d.consts[key] = off
-		d.e.consts = append(d.e.consts, constRow{off, bytes, value, sym, gen})
+		d.e.consts = append(d.e.consts, constRow{off: off, bytes: bytes, value: value, sym: sym, gen: gen})
 	}
 	return off
 }

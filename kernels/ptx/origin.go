@@ -17,7 +17,7 @@ import (
 // origin is a pointer from which a kernel derives addresses.
 type origin struct {
 	param    int       // the parameter's offset, if variable is nil
-	variable *variable // of global memory
+	variable *variable // a variable of the module or the kernel
 }
 
 // originSet is a set of an entry's origins, by their index.
@@ -34,20 +34,23 @@ const (
 // originPass finds the origins of all rows of an entry, independently of control flow: a row gets the origins
 // of everything that any instruction may write to it.
 type originPass struct {
-	e     *entry
-	known map[origin]originSet
-	rows  []originSet // by offset of the row in units of 64 bytes
-	fixed map[uint32]uint64
+	e      *entry
+	known  map[origin]originSet
+	bounds map[*variable]uint16 // memOp.bound by the variable
+	rows   []originSet          // by offset of the row in units of 64 bytes
+	fixed  map[uint32]uint64
 }
 
 // findOrigins sets the origin of every access to global memory.
 func findOrigins(e *entry) {
-	p := &originPass{e: e, known: map[origin]originSet{}, rows: make([]originSet, e.regBytes/64+1), fixed: map[uint32]uint64{}}
+	p := &originPass{e: e, known: map[origin]originSet{}, bounds: map[*variable]uint16{}, rows: make([]originSet, e.regBytes/64+1), fixed: map[uint32]uint64{}}
 	for _, c := range e.consts {
 		switch {
+		case c.of != nil:
+			p.rows[c.off/64] = p.of(origin{variable: c.of})
 		case c.sym == nil:
 			p.fixed[c.off] = c.value
-		case c.sym.space == spaceGlobal:
+		default:
 			p.rows[c.off/64] = p.of(origin{variable: c.sym})
 		}
 	}
@@ -64,6 +67,7 @@ func findOrigins(e *entry) {
 	for i := range e.code {
 		for _, m := range e.code[i].memory() {
 			s := p.rows[m.addr/64]
+			p.findBound(m, s)
 			if s == 0 || s&unknownOrigin != 0 || m.space != spaceGlobal && m.space != spaceGeneric {
 				continue
 			}
@@ -143,6 +147,10 @@ func (p *originPass) step(in *instr) bool {
 	case "cvt":
 		if in.cvt == nil || in.cvt.srcBytes >= in.cvt.dstBytes {
 			return p.add(in.d, a)
+		}
+	default: // such as shifts that align a pointer
+		if in.kind == kindALU {
+			return p.add(in.d, (a|b|c|e)&^unknownOrigin)
 		}
 	}
 	return false

@@ -60,7 +60,7 @@ func (d *decoder) decodeCvtPack() error {
 	if rest := strings.Join(d.mod[3:], "."); !ok || whole && rest != "" || !whole && rest != "b32" {
 		return d.unsupported()
 	}
-	d.mod = nil
+	d.mod, d.flow.spread = nil, spreadAll
 	lo, hi := intRange(t)
 	clamp := func(v uint32) uint32 {
 		return uint32(min(max(int64(int32(v)), lo), int64(hi))) & (1<<t.bits - 1)

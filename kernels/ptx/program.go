@@ -57,8 +57,10 @@ type entry struct {
 	consts     []constRow
 	predTrue   int32 // index of a predicate that is always true
 	specials   []specialRow
-	origins    []origin    // of addresses
-	originSets []originSet // that accesses to global memory have
+	origins    []origin             // of addresses
+	originSets []originSet          // that accesses to global memory have
+	bounds     []*variable          // that accesses to other memory have to stay in
+	placed     map[*variable]uint64 // offsets of the variables of shared and local memory
 	params     []param
 	paramSize  int
 	shared     int      // bytes of static shared memory
@@ -76,6 +78,7 @@ type constRow struct {
 	value uint64
 	sym   *variable // its address is added
 	gen   bool      // its generic address is
+	of    *variable // of shared or local memory, whose address is in value
 }
 
 // specialRow is a row that holds a special register.

@@ -25,10 +25,19 @@ var runtimeSizes = map[string][]int64{
 	"__assertfail": {8, 8, 4, 8, 8}, // expression, file, line, function, size of a character
 }
 
+// unsupportedCalls are functions of the device runtime that the machine does not have.
+var unsupportedCalls = map[string]string{
+	"malloc": "allocations", "free": "allocations",
+	"cudaGetParameterBuffer": "launches", "cudaLaunchDevice": "launches", "cudaGetParameterBufferV2": "launches", "cudaLaunchDeviceV2": "launches",
+}
+
 // external decodes a call of a runtime function.
 func (d *decoder) external(f *function, results, rest []operand) error {
 	sizes, ok := runtimeSizes[f.name]
 	if !ok {
+		if what := unsupportedCalls[f.name]; what != "" {
+			return d.errorf("call: %s: %s in a kernel are not supported", f.name, what)
+		}
 		return d.errorf("call: %q is nowhere defined", short(f.name))
 	}
 	var args []operand

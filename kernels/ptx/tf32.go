@@ -17,6 +17,7 @@ func (d *decoder) decodeCvtTF32() error {
 	if d.take("tf32"); mode < 0 || !d.take("f32") || relu && mode == 0 {
 		return d.unsupported()
 	}
+	d.flow.spread = spreadAll
 	return d.alu(func(p unsafe.Pointer, w *warp, in *instr) {
 		d, a := (*[warpSize]uint32)(p), row[uint32](w.regs, in.a)
 		for i, v := range a {

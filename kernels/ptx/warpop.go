@@ -94,6 +94,9 @@ const (
 // shfl follows the pseudocode of PTX ISA §9.7.9.6. A lane that reads from a lane which does not execute the
 // shuffle gets that lane's current register value; with the sync check this is an error.
 func shfl(w *warp, in *instr, mask uint32) error {
+	if !w.block.launch.checkSync { // a lane's source does not depend on the groups
+		return exchange(w, in, mask)
+	}
 	return w.byGroup(in, mask, exchange)
 }
 

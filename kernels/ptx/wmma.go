@@ -2,26 +2,30 @@ package ptx
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"unsafe"
 )
 
 // Matrix products of a warp with fragments: wmma (PTX ISA §9.7.15.4). The layout of a matrix in a fragment is
-// implementation-defined. Here a 32-bit register has one, two or four elements, from the low end. Element s
+// implementation-defined. Here a register of f64 has one element, and one of 32 bits one, two or four, from the low end. Element s
 // of lane l, counted through the registers, is element (32·s + l) mod (rows·columns) of the matrix in
 // row-major order. Fragments of A and B of f16 therefore hold each element two or four times, as on hardware.
 // Products are added as in mma.sync (matrix.go).
 
 // fragment is a matrix in the registers of a warp.
 type fragment struct {
-	regs       []uint32 // rows of 4 bytes
+	regs       []uint32 // rows of 4 bytes; of 8 for f64
 	size       int      // bytes of an element
 	rows, cols int
 }
 
+// regBytes returns the number of bytes of a register.
+func (m *fragment) regBytes() int { return max(m.size, 4) }
+
 // each calls f for every element that a lane holds: its register and first bit, and its place in the matrix.
 func (m *fragment) each(f func(lane int, reg uint32, bit uint, i, j int)) {
-	per := 4 / m.size
+	per := m.regBytes() / m.size
 	for s := range len(m.regs) * per {
 		for lane := range warpSize {
 			n := (warpSize*s + lane) % (m.rows * m.cols)
@@ -31,7 +35,7 @@ func (m *fragment) each(f func(lane int, reg uint32, bit uint, i, j int)) {
 }
 
 // slots returns the number of elements that a lane holds.
-func (m *fragment) slots() int { return len(m.regs) * 4 / m.size }
+func (m *fragment) slots() int { return len(m.regs) * m.regBytes() / m.size }
 
 // wmmaMove is wmma.load and wmma.store.
 type wmmaMove struct {
@@ -62,7 +66,7 @@ func (m *wmmaMove) run(w *warp, in *instr, mask uint32) error {
 			return w.errorf(in, 1<<lane, "the address or the stride is not that of lane 0: they have to be the same in all lanes")
 		}
 	}
-	per := 4 / m.size
+	per, bytes := m.regBytes()/m.size, uint8(m.regBytes())
 	at := row[uint64](w.regs, m.addresses)
 	for s := range min(m.slots(), (m.rows*m.cols+warpSize-1)/warpSize) {
 		members := uint32(0)
@@ -86,11 +90,11 @@ func (m *wmmaMove) run(w *warp, in *instr, mask uint32) error {
 		mem.do = func(w *warp, _ *instr, t *target) {
 			for rest := t.mask; rest != 0; rest &= rest - 1 {
 				lane := bits.TrailingZeros32(rest) & 31
-				p, r := unsafe.Add(t.mem, t.addr[lane]-t.base), &row[uint32](w.regs, off)[lane]
+				p, r := unsafe.Add(t.mem, t.addr[lane]-t.base), w.lane(off, bytes, lane)
 				if m.mem.kind == accessLoad {
-					*r = *r&^(uint32(widthBits(uint8(m.size)))<<shift) | uint32(loadElement(p, m.size))<<shift
+					w.setLane(off, bytes, lane, r&^(widthBits(uint8(m.size))<<shift)|loadElement(p, m.size)<<shift)
 				} else {
-					storeElement(p, m.size, *r>>shift)
+					storeElement(p, m.size, r>>shift)
 				}
 			}
 		}
@@ -104,8 +108,11 @@ func (m *wmmaMove) run(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
-// repeat copies the elements that a fragment holds more than once.
+// repeat copies the elements that a fragment holds more than once, which has none of f64.
 func (m *wmmaMove) repeat(w *warp) {
+	if m.size == 8 {
+		return
+	}
 	per, n := 4/m.size, m.rows*m.cols
 	for s := n / warpSize; s < m.slots(); s++ {
 		for lane := range warpSize {
@@ -117,24 +124,28 @@ func (m *wmmaMove) repeat(w *warp) {
 	}
 }
 
-func loadElement(p unsafe.Pointer, size int) uint32 {
+func loadElement(p unsafe.Pointer, size int) uint64 {
 	switch size {
 	case 1:
-		return uint32(*(*uint8)(p))
+		return uint64(*(*uint8)(p))
 	case 2:
-		return uint32(*(*uint16)(p))
+		return uint64(*(*uint16)(p))
+	case 4:
+		return uint64(*(*uint32)(p))
 	}
-	return *(*uint32)(p)
+	return *(*uint64)(p)
 }
 
-func storeElement(p unsafe.Pointer, size int, v uint32) {
+func storeElement(p unsafe.Pointer, size int, v uint64) {
 	switch size {
 	case 1:
 		*(*uint8)(p) = uint8(v)
 	case 2:
 		*(*uint16)(p) = uint16(v)
+	case 4:
+		*(*uint32)(p) = uint32(v)
 	default:
-		*(*uint32)(p) = v
+		*(*uint64)(p) = v
 	}
 }
 
@@ -199,6 +210,28 @@ func (m *wmmaProduct) run(w *warp, in *instr, mask uint32) error {
 		} else {
 			*r = *r&^(0xffff<<bit) | uint32(singleToHalf(c[i][j]))<<bit
 		}
+	})
+	return nil
+}
+
+// runDouble is wmma.mma of f64: each product and sum is one fma, in ascending order of k.
+func (m *wmmaProduct) runDouble(w *warp, in *instr, mask uint32) error {
+	if mask != allLanes {
+		return w.lanesMissing(in, mask)
+	}
+	var a, b, c [8][8]float64
+	get := func(f *fragment, into *[8][8]float64) {
+		f.each(func(lane int, reg uint32, _ uint, i, j int) { into[i][j] = row[float64](w.regs, reg)[lane] })
+	}
+	get(&m.a, &a)
+	get(&m.b, &b)
+	get(&m.c, &c)
+	m.d.each(func(lane int, reg uint32, _ uint, i, j int) {
+		sum := c[i][j]
+		for k := range m.a.cols {
+			sum = canonical(math.FMA(a[i][k], b[k][j], sum))
+		}
+		row[float64](w.regs, reg)[lane] = sum
 	})
 	return nil
 }

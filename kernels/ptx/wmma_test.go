@@ -32,7 +32,7 @@ func TestWMMA(t *testing.T) {
 			wmmaCase{m, n, k, "s8", "s32", [2]int{m * k / 128, n * k / 128}, 8, 8, 1, 4},
 			wmmaCase{m, n, k, "u8", "s32", [2]int{m * k / 128, n * k / 128}, 8, 8, 1, 4})
 	}
-	cases = append(cases, wmmaCase{16, 16, 8, "tf32", "f32", [2]int{4, 4}, 8, 8, 4, 4})
+	cases = append(cases, wmmaCase{16, 16, 8, "tf32", "f32", [2]int{4, 4}, 8, 8, 4, 4}, wmmaCase{8, 8, 4, "f64", "f64", [2]int{1, 1}, 2, 2, 8, 8})
 	rng := rand.New(rand.NewPCG(15, 16))
 	for _, c := range cases {
 		for layout := range 16 {
@@ -65,21 +65,24 @@ func TestWMMA(t *testing.T) {
 			if c.ab != "f16" {
 				mma = fmt.Sprintf("wmma.mma.sync.aligned.%s.%s.%s.%s.%s.%s.%s", name(0), name(1), shape, c.cd, c.ab, c.ab, c.cd)
 			}
+			if c.ab == "f64" && layout&1 != 0 {
+				mma = strings.Replace(mma, shape, shape+".rn", 1)
+			}
 			text := fmt.Sprintf(`.version 7.8
 .target sm_80
 .address_size 64
 .visible .entry k(.param .u64 a, .param .u64 b, .param .u64 c, .param .u64 d)
 {
-.reg .b32 %%a<8>; .reg .b32 %%b<8>; .reg .b32 %%c<8>; .reg .b32 %%d<8>; .reg .b64 %%rd<5>; .reg .b32 %%r<5>;
-ld.param.u64 %%rd1, [a]; ld.param.u64 %%rd2, [b]; ld.param.u64 %%rd3, [c]; ld.param.u64 %%rd4, [d]; mov.u32 %%r1, %d;
-wmma.load.a.sync.aligned.%s.%s.global.%s %s, [%%rd1], %%r1;
+.reg .b%d %%a<8>; .reg .b%[1]d %%b<8>; .reg .b%[1]d %%c<8>; .reg .b%[1]d %%d<8>; .reg .b64 %%rd<5>; .reg .b32 %%r<5>;
+ld.param.u64 %%rd1, [a]; ld.param.u64 %%rd2, [b]; ld.param.u64 %%rd3, [c]; ld.param.u64 %%rd4, [d]; mov.u32 %%r1, %[2]d;
+wmma.load.a.sync.aligned.%[3]s.%s.global.%s %s, [%%rd1], %%r1;
 wmma.load.b.sync.aligned.%s.%s.%s %s, [%%rd2], %d;
 wmma.load.c.sync.aligned.%s.%s.global.%s %s, [%%rd3], %d;
 %s %s, %s, %s, %s;
 wmma.store.d.sync.aligned.%s.%s.global.%s [%%rd4], %s, %d;
 ret;
 }
-`, stride[0], name(0), shape, c.ab, regs("a", c.abRegs[0]), name(1), shape, c.ab, regs("b", c.abRegs[1]), stride[1],
+`, 32*max(1, c.size/4), stride[0], name(0), shape, c.ab, regs("a", c.abRegs[0]), name(1), shape, c.ab, regs("b", c.abRegs[1]), stride[1],
 				name(2), shape, c.cd, regs("c", c.c), stride[2],
 				mma, regs("d", c.d), regs("a", c.abRegs[0]), regs("b", c.abRegs[1]), regs("c", c.c), name(3), shape, c.cd, regs("d", c.d), stride[3])
 			// Elements, as float64, and in memory.
@@ -93,6 +96,8 @@ ret;
 					return float64(math.Float32frombits(binary.LittleEndian.Uint32(raw) &^ 0x1fff))
 				case "f32":
 					return float64(math.Float32frombits(binary.LittleEndian.Uint32(raw)))
+				case "f64":
+					return math.Float64frombits(binary.LittleEndian.Uint64(raw))
 				case "s8":
 					return float64(int8(raw[0]))
 				case "u8":
@@ -107,6 +112,8 @@ ret;
 					binary.LittleEndian.PutUint16(raw, singleToHalf(f))
 				case "bf16":
 					binary.LittleEndian.PutUint16(raw, uint16(f>>16))
+				case "f64":
+					binary.LittleEndian.PutUint64(raw, math.Float64bits(rng.NormFloat64()))
 				case "tf32", "f32":
 					binary.LittleEndian.PutUint32(raw, f)
 				case "s32":
@@ -154,8 +161,8 @@ ret;
 				for j := range c.n {
 					sum := value(raw[2][at(2, i, j):], c.cd)
 					for l := range c.k {
-						sum += value(raw[0][at(0, i, l):], c.ab) * value(raw[1][at(1, l, j):], c.ab)
-						if c.cd != "s32" { // exact in float64, except for tf32, which is rounded to odd
+						sum = math.FMA(value(raw[0][at(0, i, l):], c.ab), value(raw[1][at(1, l, j):], c.ab), sum)
+						if c.cd == "f16" || c.cd == "f32" { // exact in float64, except for tf32, which is rounded to odd
 							sum = float64(float32(sum))
 						}
 					}
@@ -194,7 +201,9 @@ func TestWMMAChecks(t *testing.T) {
 		}
 	}
 	for _, body := range []string{
-		"wmma.load.a.sync.aligned.row.m8n8k4.global.f64 {%rd4}, [%rd1];",
+		"wmma.load.a.sync.aligned.row.m8n8k4.global.f16 {%rd4}, [%rd1];",
+		"wmma.load.a.sync.aligned.row.m16n16k16.global.f64 {%rd4}, [%rd1];",
+		"wmma.load.a.sync.aligned.row.m8n8k32.global.s4 {%r4}, [%rd1];",
 		"wmma.load.a.sync.aligned.row.m16n16k16.global.f16 {%r1}, [%rd1];",
 		"wmma.load.a.sync.aligned.m16n16k16.global.f16 " + eight + ", [%rd1];",
 		"wmma.load.a.sync.aligned.row.m16n16k16.local.f16 " + eight + ", [%rd1];",

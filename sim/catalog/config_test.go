@@ -121,7 +121,9 @@ func TestQuantization(t *testing.T) {
 		`{"quant_method":"compressed-tensors"}`:                 "config_groups",
 		`{"quant_method":"modelopt","quant_algo":"W4A8_AWQ"}`:   "W4A8_AWQ",
 		`{"quant_method":"fp8","ignored_layers":["re:("]}`:      "regular expression",
-		`{"quant_method":"compressed-tensors","sparsity_config":{"format":"sparse-24-bitmask"},"config_groups":{"g":{"targets":["Linear"],"weights":{"num_bits":8,"type":"float","strategy":"tensor"}}}}`: "sparsity_config",
+		`{"quant_method":"compressed-tensors","sparsity_config":{"format":"sparse-24-bitmask"},"config_groups":{"g":{"targets":["Linear"],"weights":{"num_bits":8,"type":"float","strategy":"tensor"}}}}`:              "sparsity_config",
+		`{"quant_method":"compressed-tensors","format":"marlin-24","config_groups":{"g":{"targets":["Linear"],"weights":{"num_bits":4,"type":"int","strategy":"group","group_size":128}}}}`:                            `format is "marlin-24"`,
+		`{"quant_method":"compressed-tensors","format":"mixed-precision","config_groups":{"g":{"targets":["Linear"],"format":"marlin-24","weights":{"num_bits":4,"type":"int","strategy":"group","group_size":128}}}}`: `format is "marlin-24"`,
 	} {
 		if _, err := ParseConfig([]byte(q(in)), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want an error with %q", in, err, want)

@@ -231,11 +231,26 @@ func (s *scheme) compressedTensors() {
 			q.fail("%s: sparse or transformed weights are not modelled", name)
 		}
 	}
+	s.checkPacking(q)
 	if len(groups) == 0 {
 		q.fail("config_groups: no group of modules")
 		return
 	}
 	s.grouped(groups, s.skips("ignore"))
+}
+
+// denseFormats are the formats of compressed-tensors that store every weight.
+var denseFormats = []string{
+	"", "dense", "naive-quantized", "int-quantized", "float-quantized", "pack-quantized", "nvfp4-pack-quantized", "mxfp4-pack-quantized",
+	"mxfp8-quantized", "mixed-precision",
+}
+
+// checkPacking refuses a format, of the whole configuration or of one of its groups, that leaves out
+// weights, such as marlin-24.
+func (s *scheme) checkPacking(c *config) {
+	if format := c.str("format", ""); !slices.Contains(denseFormats, format) {
+		s.q.fail("format is %.40q, which is not modelled: want one of %s", format, strings.Join(denseFormats[1:], ", "))
+	}
 }
 
 // grouped sets the formats of config_groups. The first group by name that targets a module decides.
@@ -273,7 +288,7 @@ func (s *scheme) grouped(groups map[string]*config, skips []string) {
 			activations = in.num("num_bits", 16)
 		}
 		of.object("output_activations")
-		of.str("format", "")
+		s.checkPacking(of)
 		w := of.object("weights")
 		if w == nil {
 			continue // it quantizes activations only

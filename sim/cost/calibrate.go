@@ -73,7 +73,7 @@ func fitCases(cases []*Case, card, file string) (*Fit, error) {
 			fit.Models = append(fit.Models, c.Deployment.Model.Name)
 		}
 	}
-	fit.Of = fmt.Sprintf("%s of %s (%s, %s)", rows(fit.Rows), file, card, strings.Join(fit.Models, ", "))
+	fit.Of = fmt.Sprintf("%s of %s (%s, %s)", rows(fit.Rows), file, cardsOfFit(card), strings.Join(fit.Models, ", "))
 	fit.Quality = quality(cases, factors)
 	return fit, nil
 }

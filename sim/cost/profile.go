@@ -157,6 +157,14 @@ func (p *Profile) For(card *catalog.Card, server sim.Scheduler) Fit {
 // AnyCard is the Card of a fit to several cards.
 const AnyCard = "any"
 
+// cardsOfFit returns the card of a fit in words.
+func cardsOfFit(card string) string {
+	if card == AnyCard {
+		return "several cards"
+	}
+	return card
+}
+
 // alike reports whether two servers take the same time for the same batches. KV-Compress's server and
 // vLLM 0.6.0 do, since only their schedulers differ.
 func alike(a, b sim.Scheduler) bool {

@@ -66,7 +66,7 @@ func fitServing(ctx context.Context, runs []measuredRun, weights []float64, card
 			fit.Formats = append(fit.Formats, format)
 		}
 	}
-	fit.Of = fmt.Sprintf("%s of %s (%s, %s)", rows(fit.Rows), file, card, strings.Join(fit.Models, ", "))
+	fit.Of = fmt.Sprintf("%s of %s (%s, %s)", rows(fit.Rows), file, cardsOfFit(card), strings.Join(fit.Models, ", "))
 	terms := servingTerms(runs, fit)
 	if len(terms) == 0 {
 		return nil, fmt.Errorf("%s: %s: no term has any work", file, card)

@@ -3,7 +3,6 @@ package plan
 import (
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 
 	"kvcompress/internal/words"
@@ -75,16 +74,7 @@ func Month(usd float64) string {
 	if usd < 100 {
 		return fmt.Sprintf("$%.2f a month", usd)
 	}
-	return "$" + grouped(usd) + " a month"
-}
-
-// grouped writes a whole number with a comma before every three digits.
-func grouped(x float64) string {
-	s := strconv.FormatFloat(x, 'f', 0, 64)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
+	return "$" + words.Whole(usd) + " a month"
 }
 
 // price returns the price of a candidate in words, or its number of cards if there are no prices.
@@ -174,7 +164,7 @@ func (a *Answer) Caveats() []string {
 		return nil
 	}
 	if m := &best.Metrics; m.Refused > 0 {
-		list = append(list, fmt.Sprintf("It refuses %d of the requests: %s.", m.Refused, best.Refusal))
+		list = append(list, fmt.Sprintf("It refuses %s of the requests: %s.", words.Number(m.Refused), best.Refusal))
 	}
 	if m := &best.Metrics; !a.Question.Objectives.Set() {
 		list = append(list, fmt.Sprintf("Without objectives any latency is accepted: 99 %% of the requests have their first token within %s, and their last within %s. Set objectives with --slo-ttft, --slo-tpot or --slo-e2e.", Seconds(m.TTFT.P99), Seconds(m.E2E.P99)))
@@ -207,7 +197,7 @@ func (a *Answer) load(best *Candidate) (list []string) {
 	r := &a.Requests
 	part := a.Question.Objectives.Required()
 	if few := float64(r.Count) * (1 - part); a.Question.Objectives.Set() && part < 1 && few < 1-1e-9 {
-		list = append(list, fmt.Sprintf("The requests are too few to tell %s of them from all: want %s or more.", Percent(part), grouped(math.Ceil(1/(1-part)-1e-9))))
+		list = append(list, fmt.Sprintf("The requests are too few to tell %s of them from all: want %s or more.", Percent(part), words.Whole(math.Ceil(1/(1-part)-1e-9))))
 	}
 	if best.Concurrency > 0 || r.Count < 2 {
 		return list

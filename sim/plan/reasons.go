@@ -89,7 +89,7 @@ func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reaso
 		long = requests.longer(f.Context)
 	}
 	if long > 0 {
-		list = append(list, Reason{Kind: TooLong, Text: fmt.Sprintf("%s of the requests are longer than the %s tokens of its context", Percent(float64(long)/float64(max(1, requests.Count))), grouped(float64(f.Context)))})
+		list = append(list, Reason{Kind: TooLong, Text: fmt.Sprintf("%s of the requests are longer than the %s tokens of its context", Percent(float64(long)/float64(max(1, requests.Count))), words.Whole(float64(f.Context)))})
 	}
 	if others := m.Refused - int64(long); others > 0 {
 		list = append(list, Reason{Kind: Refused, Text: fmt.Sprintf("%s of the requests are refused, as %s", Percent(float64(others)/float64(all)), o.Refusal)})
@@ -148,7 +148,7 @@ func quantile(part float64) string { return "p" + strconv.FormatFloat(100*part, 
 func over(part float64) string {
 	switch {
 	case part >= 9:
-		return grouped(part+1) + " times the limit"
+		return words.Whole(part+1) + " times the limit"
 	case part >= 0.0995:
 		return fmt.Sprintf("%.0f %% over", 100*part)
 	}

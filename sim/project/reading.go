@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"kvcompress/internal/words"
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/sim/cost"
@@ -36,7 +37,7 @@ func (r *Result) read(c *Config) string {
 		say("Compute-bound: requests wait while the prompts before them are prefilled, %.0f %% of the time; at most %d are decoded at a time, and the cache is %.0f %% full on average.",
 			100*r.Bound.Prefill, m.MaxDecodeBatch, 100*m.KVUsage.Mean)
 	case r.Bound.Memory >= r.Bound.Seqs:
-		room := comma(int64(r.Memory.Tokens)) + " tokens uncompressed"
+		room := words.Number(int64(r.Memory.Tokens)) + " tokens uncompressed"
 		if r.Memory.Sequences > 0 {
 			room = "the states of " + counted(int64(r.Memory.Sequences), "sequence", "sequences")
 		}
@@ -58,7 +59,7 @@ func (r *Result) read(c *Config) string {
 		say(" The largest part of the time, %.0f %%, goes into %s.", 100*top.Share, what)
 	}
 	if r.TooLong > 0 {
-		say(" %s longer than the %s tokens of the model's context; a real server refuses them.", counted(r.TooLong, "request is served that is", "requests are served that are"), comma(int64(c.Deployment.Model.MaxLen)))
+		say(" %s longer than the %s tokens of the model's context; a real server refuses them.", counted(r.TooLong, "request is served that is", "requests are served that are"), words.Number(int64(c.Deployment.Model.MaxLen)))
 	}
 	if m.Refused > 0 {
 		say(" %s refused, the first because %s.", counted(m.Refused, "request is", "requests are"), r.Refusal)
@@ -110,18 +111,10 @@ func (r *Result) longest() *cost.Share {
 
 func bytes(n int64) string { return fmt.Sprintf("%.3g GB", float64(n)/1e9) }
 
-// counted formats a number with its noun, in the singular or plural.
+// counted formats a number with what it is a number of, in the singular or plural.
 func counted(n int64, one, several string) string {
 	if n == 1 {
 		several = one
 	}
-	return comma(n) + " " + several
-}
-
-func comma(n int64) string {
-	s := fmt.Sprint(n)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
+	return words.Number(n) + " " + several
 }

@@ -327,7 +327,7 @@ func TestFolderFileErrors(t *testing.T) {
 		want  string
 	}{
 		{"no config", map[string]string{"config.json": ""}, "config.json"},
-		{"config is no JSON", map[string]string{"config.json": "{"}, "config.json: unexpected end"},
+		{"config is no JSON", map[string]string{"config.json": "{"}, "config.json: it ends in the middle"},
 		{"no index", map[string]string{index: ""}, "model.safetensors"},
 		{"index is no JSON", map[string]string{index: "[]"}, index + ": want an object, got []"},
 		{"index leads elsewhere", map[string]string{index: `{"weight_map": {"x": "../x.safetensors"}}`}, index + `: x: "../x.safetensors" is not the name of a file`},

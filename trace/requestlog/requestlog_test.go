@@ -236,7 +236,7 @@ func TestErrors(t *testing.T) {
 		{"a,b\n1,2\n", Options{}, `log: it looks like a CSV of the columns "a", "b", which is no known log: say which they are`},
 		{`{"a":1}`, Options{}, `log: it is JSON with "a", which is no known log: say which they are, as in --fields`},
 		{`{"id":"a","arrival_ns":0}`, Options{}, "log: it looks like the requests.jsonl of a trace: name the trace's folder"},
-		{azure2023, Options{Format: "azur"}, `unknown format "azur", want one of azure`},
+		{azure2023, Options{Format: "azur"}, `unknown format "azur" (did you mean azure?), want one of azure`},
 		{azure2023, Options{Format: "burstgpt"}, `log:1: there is no column "Request tokens", only "TIMESTAMP", "ContextTokens", "GeneratedTokens"`},
 		{azure2023, Options{TimeUnit: Second}, "the format azure has a time unit of its own"},
 		{azure2023, Options{PrefixBlockTokens: 16}, "the format azure has no prefix hashes of a size to state"},

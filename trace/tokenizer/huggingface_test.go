@@ -87,7 +87,7 @@ func TestRoundTrip(t *testing.T) {
 func TestHuggingFaceErrors(t *testing.T) {
 	const model = `"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}`
 	for _, c := range []struct{ name, json, want string }{
-		{"no JSON", `{"model": `, "unexpected end"},
+		{"no JSON", `{"model": `, "it ends in the middle"},
 		{"no model", `{}`, "model: missing"},
 		{"unigram", `{"model": {"type": "Unigram"}}`, `model: type "Unigram" is not supported`},
 		{"empty vocabulary", `{"model": {"type": "BPE"}}`, "model: vocab: empty"},
@@ -235,7 +235,7 @@ func TestConfig(t *testing.T) {
 		}
 	}
 	for config, want := range map[string]string{
-		`[`:                                     "tokenizer_config.json: unexpected end",
+		`[`:                                     "tokenizer_config.json: it ends in the middle",
 		`{"bos_token": 7}`:                      "tokenizer_config.json: bos_token: want a token, got 7",
 		`{"tokenizer_class": "GemmaTokenizer"}`: `tokenizer_config.json: bos_token: "<bos>" is neither in the vocabulary nor`,
 	} {

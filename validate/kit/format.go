@@ -22,9 +22,9 @@ func (r *Report) Text(w io.Writer) error {
 		case p.Cases == 0:
 			result = "not compared"
 		case p.Tolerated > 0:
-			result = fmt.Sprintf("agree, %d within the tolerance, by %d ulp at most", p.Tolerated, p.MaxULPs)
+			result = fmt.Sprintf("agree, %s within the tolerance, by %s ulp at most", words.Number(p.Tolerated), words.Number(p.MaxULPs))
 		}
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%s\n", p.Name, p.Cases, p.Skipped, p.Values, p.Differ, result)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, words.Number(p.Cases), words.Number(p.Skipped), words.Number(p.Values), words.Number(p.Differ), result)
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -51,7 +51,7 @@ func (r *Report) Text(w io.Writer) error {
 func (r *Report) summary() string {
 	text := fmt.Sprintf("%s, %s", words.OfAll(r.Agree, r.Cases, "array", "agree"), words.Count(r.Values, "value"))
 	if r.Tolerated > 0 {
-		text += fmt.Sprintf(", %d of them within the tolerance, by %d ulp at most", r.Tolerated, r.MaxULPs)
+		text += fmt.Sprintf(", %s of them within the tolerance, by %s ulp at most", words.Number(r.Tolerated), words.Number(r.MaxULPs))
 	}
 	if r.Skipped > 0 {
 		text += fmt.Sprintf("; %s %s", words.Count(r.Skipped, "array"), words.Do(r.Skipped, "were not compared"))
@@ -71,7 +71,7 @@ func (r *Report) GitHub(w io.Writer) error {
 	for i := range r.Parts {
 		p := &r.Parts[i]
 		if p.Differ > 0 {
-			annotate(w, "error", r.Trace+": "+p.Name, fmt.Sprintf("%s, in %d of %s; the first in %s", words.OfAll(p.Cases-p.Agree, p.Cases, "array", "differ"), p.Differ, words.Count(p.Values, "value"), p.First))
+			annotate(w, "error", r.Trace+": "+p.Name, fmt.Sprintf("%s, in %s of %s; the first in %s", words.OfAll(p.Cases-p.Agree, p.Cases, "array", "differ"), words.Number(p.Differ), words.Count(p.Values, "value"), p.First))
 		}
 		if p.Skipped > 0 {
 			absent = append(absent, fmt.Sprintf("%d × %s", p.Skipped, p.Name))

@@ -96,7 +96,7 @@ func (d *Departure) Line() string {
 	}
 	apart := ""
 	if d.ULPs > 0 {
-		apart = fmt.Sprintf(" (%d ulp apart)", d.ULPs)
+		apart = fmt.Sprintf(" (%s ulp apart)", words.Number(d.ULPs))
 	}
 	return fmt.Sprintf("%s%s: golden %s, theirs %s%s", d.divergence("").Where(), at, d.Golden, d.Theirs, apart)
 }

@@ -1,0 +1,79 @@
+package ptx
+
+import "fmt"
+
+// Variables of shared, local and constant memory lie next to each other in the window of their space. An access
+// whose address is certainly derived from one of them has to stay inside it, as an access to global memory has
+// to stay in the allocation of its pointer (origin.go). All dynamic shared memory counts as one variable.
+
+// bound is the variable that an access has to stay in, as a range of offsets in its window.
+type bound struct {
+	name   string
+	space  space
+	lo, hi uint64 // hi is 0 if there is no bound
+}
+
+// limits reports whether the bound holds for an access to a space.
+func (b *bound) limits(at space) bool { return b.hi != 0 && b.space == at }
+
+// findBound sets the bound of an access to a window, given the origins of its address.
+func (p *originPass) findBound(m *memOp, set originSet) {
+	if m.space == spaceGlobal || m.call || set&unknownOrigin != 0 {
+		return
+	}
+	var one *variable
+	for i, o := range p.e.origins {
+		v := o.variable
+		if set>>i&1 == 0 || v == nil || v.space == spaceGlobal || m.space != spaceGeneric && v.space != m.space {
+			continue
+		}
+		if one != nil {
+			return
+		}
+		one = v
+	}
+	if one == nil {
+		return
+	}
+	n, ok := p.bounds[one]
+	if !ok {
+		p.e.bounds = append(p.e.bounds, one)
+		n = uint16(len(p.e.bounds))
+		p.bounds[one] = n
+	}
+	m.bound = n
+}
+
+// findBounds returns the bounds, indexed by memOp.bound.
+func (l *launch) findBounds() []bound {
+	e := l.entry
+	list := make([]bound, 1+len(e.bounds))
+	for i, v := range e.bounds {
+		b := bound{name: v.name, space: v.space, lo: e.placed[v]}
+		switch {
+		case v.space == spaceConst:
+			b.lo = l.loaded.constAt[v]
+			b.hi = b.lo + uint64(v.size)
+		case v.extern:
+			b.lo = uint64(e.dynamicAt)
+			b.hi = b.lo + uint64(l.shared)
+		default:
+			b.hi = b.lo + uint64(v.size)
+		}
+		if b.hi > b.lo {
+			list[i+1] = b
+		}
+	}
+	return list
+}
+
+// outsideOf completes the report about an access from at to end in the window.
+func (b *bound) outsideOf(r *Report, at, end uint64) {
+	size := b.hi - b.lo
+	r.Allocation, r.Extent, r.Offset = b.name, int64(size), int64(at-b.lo)
+	if at < b.lo {
+		r.Detail = fmt.Sprintf("%d bytes before %q in %v memory", b.lo-at, b.name, b.space)
+		return
+	}
+	r.Detail = fmt.Sprintf("%d bytes past the end of %q in %v memory (%d bytes)", end-b.hi, b.name, b.space, size)
+}
