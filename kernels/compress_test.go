@@ -10,6 +10,7 @@ import (
 
 	"kvcompress/dtype"
 	"kvcompress/internal/ceil"
+	"kvcompress/internal/testsize"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
 	"kvcompress/kv"
@@ -496,10 +497,7 @@ func checked(t *testing.T, shuffle uint64) *ptx.Device {
 
 // TestCompress compares compressions of random caches with the reference.
 func TestCompress(t *testing.T) {
-	cases := 150
-	if testing.Short() {
-		cases = 30
-	}
+	cases := testsize.Of(30, 80, 150)
 	for seed := range uint64(cases) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 31))
