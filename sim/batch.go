@@ -1,6 +1,10 @@
 package sim
 
-import "fmt"
+import (
+	"fmt"
+
+	"kvcompress/internal/words"
+)
 
 // This file has the operations that the schedulers share: to refuse, admit, prefill, decode and
 // preempt sequences.
@@ -36,18 +40,18 @@ func (s *Server) cannotServe(q *sequence, need, room int, longest bound) string 
 	}
 	switch most := s.limits.MaxModelLen; {
 	case most > 0 && q.prompt+q.output > most && !s.limits.KeepUnservable:
-		return fmt.Sprintf("a prompt of %d tokens and %d of output exceed max_model_len %d", q.prompt, q.output, most)
+		return fmt.Sprintf("a prompt of %s and %s of output exceed max_model_len %d", words.Count(q.prompt, "token"), words.Number(q.output), most)
 	case n > longest.tokens && n > q.prompt:
-		return fmt.Sprintf("it was preempted with %d prompt and %d generated tokens, which exceed %s %d", q.prompt, q.generated, longest.name, longest.tokens)
+		return fmt.Sprintf("it was preempted with %s prompt and %s generated tokens, which exceed %s %d", words.Number(q.prompt), words.Number(q.generated), longest.name, longest.tokens)
 	case n > longest.tokens:
-		return fmt.Sprintf("a prompt of %d tokens exceeds %s %d", n, longest.name, longest.tokens)
+		return fmt.Sprintf("a prompt of %s exceeds %s %d", words.Count(n, "token"), longest.name, longest.tokens)
 	case need <= room:
 		return ""
 	case q.generated > 0:
-		return fmt.Sprintf("it was preempted with %d prompt and %d generated tokens, and to recompute them needs %d blocks: the cache has %d beyond its watermark",
-			q.prompt, q.generated, need, room)
+		return fmt.Sprintf("it was preempted with %s prompt and %s generated tokens, and to recompute them needs %s: the cache has %s beyond its watermark",
+			words.Number(q.prompt), words.Number(q.generated), words.Count(need, "block"), words.Number(room))
 	default:
-		return fmt.Sprintf("a prompt of %d tokens needs %d blocks: the cache has %d beyond its watermark", q.prompt, need, room)
+		return fmt.Sprintf("a prompt of %s needs %s: the cache has %s beyond its watermark", words.Count(q.prompt, "token"), words.Count(need, "block"), words.Number(room))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvcompress/internal/output"
+	"kvcompress/internal/words"
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
@@ -246,20 +247,20 @@ func printCases(w io.Writer, cases []*cost.Case) {
 	for _, c := range cases {
 		keep, batch, measured, off := "all", "–", "–", "–"
 		if c.Compressed() {
-			keep = fmt.Sprint(c.MaxCacheTokens)
+			keep = words.Number(c.MaxCacheTokens)
 		}
 		if c.MaxDecodingBatch > 0 {
-			batch = fmt.Sprint(c.MaxDecodingBatch)
+			batch = words.Number(c.MaxDecodingBatch)
 			if c.Batch != c.MaxDecodingBatch {
 				batch += fmt.Sprintf(" (%+d)", c.Batch-c.MaxDecodingBatch)
 			}
 		}
 		if c.Off != nil {
-			measured, off = fmt.Sprintf("%.1f", c.TokensPerS), fmt.Sprintf("%+.1f %%", 100**c.Off)
+			measured, off = words.Decimal(c.TokensPerS, 1), fmt.Sprintf("%+.1f %%", 100**c.Off)
 		}
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%s\t%s\t%d\t%d\t%s\t%.1f\t%s\t%s\t\n",
-			printableLine(c.GPU), c.InputLen, c.OutputLen, c.NumRequests, printableLine(c.CompressionRate), keep,
-			c.Memory.Blocks, c.Batch, batch, c.Throughput, measured, off)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n",
+			printableLine(c.GPU), words.Number(c.InputLen), words.Number(c.OutputLen), words.Number(c.NumRequests), printableLine(c.CompressionRate), keep,
+			words.Number(c.Memory.Blocks), words.Number(c.Batch), batch, words.Decimal(c.Throughput, 1), measured, off)
 	}
 	table.Flush()
 }

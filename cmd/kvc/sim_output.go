@@ -63,13 +63,14 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	}
 	t := section("Requests")
 	fmt.Fprintln(t, "\tfinished\trefused\tunfinished\trunning\twaiting\tpreemptions\t")
-	fmt.Fprintf(t, "\t%d\t%d\t%d\t%.1f\t%.1f\t%d\t\n", m.Finished, m.Refused, m.Unfinished, m.Running.Mean, m.Waiting.Mean, m.Preemptions)
+	fmt.Fprintf(t, "\t%s\t%s\t%s\t%s\t%s\t%s\t\n", words.Number(m.Finished), words.Number(m.Refused), words.Number(m.Unfinished),
+		words.Decimal(m.Running.Mean, 1), words.Decimal(m.Waiting.Mean, 1), words.Number(m.Preemptions))
 	t.Flush()
 
 	t = section("Throughput a second")
 	fmt.Fprintln(t, "\trequests\tinput tokens\toutput tokens\tall tokens\tover\tlargest batch\tcache used\t")
-	fmt.Fprintf(t, "\t%.3g\t%.1f\t%.1f\t%.1f\t%.0f s\t%d\t%s\t\n", m.RequestThroughput, m.InputThroughput, m.OutputThroughput, m.TotalThroughput,
-		m.Duration, m.MaxDecodeBatch, percent(m.KVUsage.Mean))
+	fmt.Fprintf(t, "\t%s\t%s\t%s\t%s\t%s s\t%s\t%s\t\n", words.Digits(m.RequestThroughput, 3), words.Decimal(m.InputThroughput, 1), words.Decimal(m.OutputThroughput, 1), words.Decimal(m.TotalThroughput, 1),
+		words.Whole(m.Duration), words.Number(m.MaxDecodeBatch), percent(m.KVUsage.Mean))
 	t.Flush()
 
 	t = section("Latency, seconds")
@@ -80,7 +81,11 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	}{
 		{"time to first token", &m.TTFT}, {"time per output token", &m.TPOT}, {"between tokens", &m.ITL}, {"in the queue", &m.Queue}, {"end to end", &m.E2E},
 	} {
-		fmt.Fprintf(t, "%s\t%.4g\t%.4g\t%.4g\t%.4g\t%.4g\t%.4g\t\n", l.name, l.of.Mean, l.of.P50, l.of.P90, l.of.P95, l.of.P99, l.of.Max)
+		fmt.Fprintf(t, "%s\t", l.name)
+		for _, seconds := range []float64{l.of.Mean, l.of.P50, l.of.P90, l.of.P95, l.of.P99, l.of.Max} {
+			fmt.Fprintf(t, "%s\t", words.Digits(seconds, 4))
+		}
+		fmt.Fprintln(t)
 	}
 	t.Flush()
 

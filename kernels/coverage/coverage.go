@@ -182,10 +182,14 @@ func (r *Report) Write(w io.Writer) {
 		width = max(width, len(name))
 	}
 	fmt.Fprintf(w, "%-*s  %8s  %12s  %8s  %10s  %8s\n", width, "KERNEL", "VARIANTS", "INSTRUCTIONS", "EXECUTED", "DIRECTIONS", "TAKEN")
-	for _, k := range rows {
-		fmt.Fprintf(w, "%-*s  %8d  %12d  %8d  %10d  %8d\n", width, k.name, k.n, k.Instructions, k.Executed, k.Directions, k.DirectionsTaken)
+	line := func(name string, variants int, c *Count) {
+		fmt.Fprintf(w, "%-*s  %8s  %12s  %8s  %10s  %8s\n", width, name, words.Number(variants),
+			words.Number(c.Instructions), words.Number(c.Executed), words.Number(c.Directions), words.Number(c.DirectionsTaken))
 	}
-	fmt.Fprintf(w, "%-*s  %8d  %12d  %8d  %10d  %8d\n", width, "all", len(r.Kernels), r.Instructions, r.Executed, r.Directions, r.DirectionsTaken)
+	for i := range rows {
+		line(rows[i].name, rows[i].n, &rows[i].Count)
+	}
+	line("all", len(r.Kernels), &r.Count)
 	if len(r.Lines) == 0 {
 		return
 	}

@@ -87,7 +87,7 @@ func TestReading(t *testing.T) {
 		{"long prompts", compress, 0, 4000, 50, "Compute-bound"},
 		{"longer than the context", func(c *Config) { c.Deployment.Model.MaxLen = 700 }, 60e9, 501, 200, " 100 requests are served that are longer than the 700 tokens"},
 		{"a small limit", func(c *Config) { c.Limits.MaxNumSeqs = 4 }, 0, 500, 200, "Bound by max_num_seqs: 4 "},
-		{"too long", func(*Config) {}, 0, 9000, 200, "Nothing is served: of 100 requests, 100 are refused, the first because a prompt of 9000 tokens exceeds"},
+		{"too long", func(*Config) {}, 0, 9000, 200, "Nothing is served: of 100 requests, 100 are refused, the first because a prompt of 9,000 tokens exceeds"},
 	} {
 		cfg := config(t, "llama-3.1-8b", "l4")
 		c.change(&cfg)
