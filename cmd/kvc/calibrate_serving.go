@@ -169,7 +169,7 @@ func servingSource(ctx context.Context, text []byte, name string, s servingSetup
 // logCase reads a log of measured requests.
 func logCase(text []byte, name string, s servingSetup) (*cost.LogCase, error) {
 	if s.model == "" || s.gpu == "" {
-		return nil, usagef("%s is a log of requests, which does not say what served them: want its model and gpu", name)
+		return nil, usagef("%s is a log of requests, which does not say what served them: want %s,model=MODEL,gpu=CARD", name, name)
 	}
 	list, err := cost.ReadRequestLog(bytes.NewReader(text), name)
 	if err != nil {
@@ -334,19 +334,19 @@ func printServingCases(w io.Writer, cases []*cost.ServingCase, summary *cost.Ser
 		if atOnce == 0 {
 			atOnce = c.Requests
 		}
-		head := fmt.Sprintf("%d\t%s\t%d × %s\t%d\t%d\t%d", c.Line, printableLine(c.Model), c.TP, printableLine(c.GPU), c.ISL, c.OSL, atOnce)
+		head := fmt.Sprintf("%d\t%s\t%d × %s\t%s\t%s\t%s", c.Line, printableLine(c.Model), c.TP, printableLine(c.GPU), words.Number(c.ISL), words.Number(c.OSL), words.Number(atOnce))
 		if c.Error != "" {
 			fmt.Fprintf(table, "%s\trefused\t–\t–\t–\t–\t–\t–\t–\t\n", head)
 			continue
 		}
 		of := func(predicted, measured float64, off *float64) string {
 			if off == nil {
-				return fmt.Sprintf("%.4g\t–\t–", predicted)
+				return fmt.Sprintf("%s\t–\t–", words.Digits(predicted, 4))
 			}
-			return fmt.Sprintf("%.4g\t%.4g\t%s", predicted, measured, signed(off))
+			return fmt.Sprintf("%s\t%s\t%s", words.Digits(predicted, 4), words.Digits(measured, 4), signed(off))
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%.0f\t%s\t\n", head,
-			of(c.PredictedTTFT, c.TTFT, c.TTFTOff), of(c.PredictedTPOT, c.TPOT, c.TPOTOff), c.PredictedTokens, signed(c.TokensOff))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t\n", head,
+			of(c.PredictedTTFT, c.TTFT, c.TTFTOff), of(c.PredictedTPOT, c.TPOT, c.TPOTOff), words.Whole(c.PredictedTokens), signed(c.TokensOff))
 	}
 	table.Flush()
 	fmt.Fprintln(w)
@@ -421,7 +421,7 @@ func printServingSummary(w io.Writer, s *cost.ServingSummary) {
 		{"throughput", s.ThroughputRows, s.ThroughputMAPE, s.ThroughputMean, s.ThroughputMaxError},
 	} {
 		if r.rows > 0 {
-			fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\t\n", r.name, r.rows, known(r.mape), signed(r.mean), signed(r.largest))
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t\n", r.name, words.Number(r.rows), known(r.mape), signed(r.mean), signed(r.largest))
 		}
 	}
 	table.Flush()
@@ -477,7 +477,7 @@ func (f *simFlags) runLogCases(cmd *cobra.Command, text []byte, name string, s s
 		{"duration", "s", 1, sum.Duration, sum.MeasuredDuration, sum.DurationError, nil},
 	} {
 		if r.measured != nil {
-			fmt.Fprintf(table, "%s\t%.4g %s\t%.4g %s\t%s\t%s\t\n", r.name, r.scale*r.projected, r.unit, r.scale**r.measured, r.unit, signed(r.off), known(r.each))
+			fmt.Fprintf(table, "%s\t%s %s\t%s %s\t%s\t%s\t\n", r.name, words.Digits(r.scale*r.projected, 4), r.unit, words.Digits(r.scale**r.measured, 4), r.unit, signed(r.off), known(r.each))
 		}
 	}
 	table.Flush()

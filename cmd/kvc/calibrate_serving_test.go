@@ -174,9 +174,9 @@ func TestServingCases(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"sim", "--cases", log}, "want its model and gpu"},
+		{[]string{"sim", "--cases", log}, "want --model and --gpu"},
 		{[]string{"sim", "--cases", rows, "--model", "llama-3.1-8b"}, "--model does not go with --cases"},
-		{[]string{"calibrate", "--measurements", log, "-o", profile}, "want its model and gpu"},
+		{[]string{"calibrate", "--measurements", log, "-o", profile}, filepath.Base(log) + ",model=MODEL,gpu=CARD"},
 		{[]string{"calibrate", "--measurements", rows + ",model=llama-3.1-8b", "-o", profile}, "says of each row which model"},
 		{[]string{"calibrate", "--measurements", rows, "--gpu", "l4", "-o", profile}, "each card is fitted by itself"},
 		{[]string{"calibrate", "--measurements", rows + ",engine=vllm-0.6", "-o", profile}, "none of the files is of vLLM V1"},

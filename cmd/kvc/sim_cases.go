@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/csv"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -50,6 +52,9 @@ func formOf(text []byte, name string) (caseForm, error) {
 		return caseForm{}, fmt.Errorf("%s: no rows: want a header and at least one row", name)
 	}
 	if err != nil {
+		if json.Valid(text) {
+			err = errors.New("it is JSON: want a CSV file; kvc validate --cases compares recorded decisions and schedules in JSON")
+		}
 		return caseForm{}, fmt.Errorf("%s: %w", name, err)
 	}
 	for i, c := range header {
@@ -173,6 +178,9 @@ func factorsOf(cases []*cost.Case) iter.Seq[string] {
 // runLog compares a log of measured requests. The flags describe the server.
 func (f *simFlags) runLog(cmd *cobra.Command, text []byte, name string) error {
 	s := servingSetup{model: f.model, gpu: f.gpu, tp: f.tp, blocks: f.gpuBlocks}
+	if s.model == "" || s.gpu == "" {
+		return usagef("%s is a log of requests, which does not say what served them: want --model and --gpu", name)
+	}
 	flags := cmd.Flags()
 	for _, limit := range []struct {
 		name string
@@ -246,7 +254,7 @@ func printMemoryCases(w io.Writer, cases []*cost.MemoryCase, s *cost.MemorySumma
 		}
 		cache, measured := gib(c.PredictedKVGiB)+" GiB", gib(c.KVGiB)
 		if c.Blocks > 0 {
-			cache, measured = words.Count(c.PredictedBlocks, "block"), fmt.Sprint(c.Blocks)
+			cache, measured = words.Count(c.PredictedBlocks, "block"), words.Number(c.Blocks)
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", head, c.Engine, settings,
 			gib(c.PredictedWeightsGiB), gib(c.WeightsGiB), gib(c.PredictedActivationGiB), gib(c.ActivationGiB), c.Memory.Peak, cache, measured, percentage("%+.2f", c.Off))
