@@ -3,11 +3,15 @@ package bench
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
+	"strings"
 
 	"kvcompress/bench/models"
 	"kvcompress/heads"
+	"kvcompress/internal/near"
 	"kvcompress/trace/llama"
 )
 
@@ -27,6 +31,9 @@ func LoadModel(ctx context.Context, name string) (*Model, error) {
 		m, err = models.Load(name)
 	} else {
 		m, err = llama.Load(name)
+	}
+	if errors.Is(err, fs.ErrNotExist) && !strings.ContainsRune(name, '/') {
+		return nil, fmt.Errorf("%w%s; the bundled models are %s", err, near.Hint(name, models.Names()), strings.Join(models.Names(), ", "))
 	}
 	if err != nil {
 		return nil, err

@@ -36,5 +36,5 @@ func FindModel(name string) (Model, error) {
 		}
 		names = append(names, m.Name)
 	}
-	return Model{}, fmt.Errorf("unknown model %q%s, want one of %s", name, near.Hint(name, names), strings.Join(names, " "))
+	return Model{}, fmt.Errorf("unknown model %q%s, want one of %s", name, near.Hint(name, names), strings.Join(names, ", "))
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"kvcompress/bench/models"
+	"kvcompress/internal/near"
 	"kvcompress/trace/llama"
 	"kvcompress/trace/regular"
 	"kvcompress/trace/tokenizer"
@@ -20,7 +21,7 @@ func loadModel(name string) (*llama.Model, error) {
 		return models.Load(name)
 	}
 	if _, err := os.Stat(name); err != nil {
-		return nil, usagef("--model %s: %w; the bundled models are %s", name, regular.Short(err), strings.Join(models.Names(), ", "))
+		return nil, usagef("--model %s: %w%s; the bundled models are %s", name, regular.Short(err), near.Hint(name, models.Names()), strings.Join(models.Names(), ", "))
 	}
 	return llama.Load(name)
 }

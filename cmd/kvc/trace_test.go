@@ -207,7 +207,7 @@ func TestTraceUse(t *testing.T) {
 		{"synth", 2, "-o is missing"},
 		{"synth -o NEW extra", 2, "unknown command"},
 		{"synth -o DIR", 2, "already has a trace"},
-		{"synth -o NEW --model gpt", 2, `--model: unknown model "gpt", want one of llama-3.1-8b`},
+		{"synth -o NEW --model gpt", 2, `--model: unknown model "gpt", want one of llama-3.1-8b, llama-3.1-70b`},
 		{"synth -o NEW --model llama-3.1-8b --shape 1,1,1,8", 2, "exclude each other"},
 		{"synth -o NEW --shape=", 2, "--shape is empty"},
 		{"synth -o NEW --shape 1,1,8", 2, "want four numbers"},
