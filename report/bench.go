@@ -99,7 +99,7 @@ func BenchText(w io.Writer, b *Bench, opt TextOptions) error {
 	}
 	for _, r := range b.Rankings {
 		if slices.Contains(b.Shown, r.Budget) && len(r.Rows) > 0 {
-			p.section(fmt.Sprintf("Ranking at %v, %s", r.Budget, r.Mode), ": "+rankingNote)
+			p.section(fmt.Sprintf("Ranking at %v, %s", r.Budget, r.Mode), ": "+rankingNote(b))
 			p.table(benchRanking(b, &r))
 		}
 	}
@@ -352,8 +352,15 @@ func rankingText(r *bench.Ranking) string {
 	return text + "."
 }
 
-// rankingNote says how to read a ranking.
-const rankingNote = "p is of the difference from the first, by a paired randomization test on the same contexts, adjusted by Holm's method; = is not significant at 5 %; beside it the score with each model"
+// rankingNote says how to read the rankings of a bench.
+func rankingNote(b *Bench) string {
+	if len(b.Plan.Models) > 1 {
+		return rankingTest + "; beside it the score with each model"
+	}
+	return rankingTest
+}
+
+const rankingTest = "p is of the difference from the first, by a paired randomization test on the same contexts, adjusted by Holm's method; = is not significant at 5 %"
 
 // benchRanking is a ranking as a table: which methods are below the first, how sure that is,
 // and whether the models agree.
@@ -460,7 +467,7 @@ func BenchHTML(w io.Writer, b *Bench) error {
 		r := &b.Rankings[i]
 		if len(r.Rows) > 0 {
 			p.Sections = append(p.Sections, section{Title: fmt.Sprintf("Ranking at %v, %s", r.Budget, r.Mode),
-				Text: []string{rankingText(r), strings.ToUpper(rankingNote[:1]) + rankingNote[1:] + "."}, Table: newPageTable(benchRanking(b, r))})
+				Text: []string{rankingText(r), strings.ToUpper(rankingNote(b)[:1]) + rankingNote(b)[1:] + "."}, Table: newPageTable(benchRanking(b, r))})
 		}
 	}
 	p.Sections = append(p.Sections, section{Title: "Methods", Table: newPageTable(benchRows(b))})

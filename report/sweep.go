@@ -495,7 +495,7 @@ func sweepReading(s *Sweep) []string {
 		text = append(text, fmt.Sprintf("Cheapest%s: %s a million output tokens, with %s.", of, dollars(cheapest.USDPerMillion), cheapest.Point.String()))
 	}
 	if ahead > 0 {
-		text = append(text, fmt.Sprintf("★ marks the front, %s: no other of the same model has at least as much throughput for a card at no higher 99th percentile of %s.",
+		text = append(text, fmt.Sprintf("★ marks the front, %s: of those that finish most requests of their model, no other has at least as much throughput for a card at no higher 99th percentile of %s.",
 			words.Count(ahead, "projection"), latencyTitle(s.Latency)))
 	}
 	if s.Searched {
