@@ -22,8 +22,8 @@ func TestHelpOfFlags(t *testing.T) {
 	var check func(cmd *cobra.Command)
 	check = func(cmd *cobra.Command) {
 		for line := range strings.Lines(cmd.UsageString()) {
-			isFlag := strings.HasPrefix(line, "      ")
-			if n := utf8.RuneCountInString(strings.TrimSpace(line)); isFlag && n > width {
+			isFlag := strings.HasPrefix(line, "      ") || strings.HasPrefix(line, "  -")
+			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); isFlag && n > width {
 				t.Errorf("%s: %d columns: %s", cmd.CommandPath(), n, line)
 			}
 			if untyped.MatchString(line) {
