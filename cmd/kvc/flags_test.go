@@ -53,6 +53,22 @@ func TestUnknownCommands(t *testing.T) {
 	})
 }
 
+// TestUnknownNamesAreShort checks that several unknown models or cards do not each list all that
+// there are.
+func TestUnknownNamesAreShort(t *testing.T) {
+	for _, command := range []string{"sweep", "plan"} {
+		for _, names := range []string{"--model a,b,c --gpu l4", "--model llama-3.1-8b --gpu a,b,c"} {
+			if command == "plan" {
+				names = strings.ReplaceAll(names, "--model a,b,c", "--model a")
+			}
+			code, _, errs := kvc(strings.Fields(command + " --requests x " + names)...)
+			if code != exitUsage || len(errs) > 1000 || !strings.Contains(errs, `"a"`) {
+				t.Errorf("kvc %s %s: exit code %d: %s", command, names, code, errs)
+			}
+		}
+	}
+}
+
 // TestNeeds checks that a flag without the one that it goes with is refused, and accepted with
 // it.
 func TestNeeds(t *testing.T) {

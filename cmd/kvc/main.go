@@ -24,7 +24,7 @@ func main() {
 		// End even if something cannot be interrupted, such as a read from a disk that does not
 		// answer. Files are written whole or not at all, so this leaves no partial file.
 		time.AfterFunc(grace, func() {
-			fmt.Fprintln(os.Stderr, "kvc: interrupted: it ended before it had printed all results or removed its temporary files")
+			fmt.Fprintln(os.Stderr, "kvc: interrupted: it ended before it had printed all results, or removed its temporary files (.NAME.….tmp), which the same command removes when it runs again")
 			os.Exit(exitInterrupted)
 		})
 	})

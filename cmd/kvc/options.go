@@ -143,8 +143,6 @@ func completeOptionFlags(cmd *cobra.Command) error {
 		}
 	})
 	errs = append(errs, cmd.MarkFlagFilename("options", "json"), cmd.MarkFlagFilename("head-bias", "json", "safetensors", "npz"))
-	errs = append(errs,
-		cmd.RegisterFlagCompletionFunc("block-size", cobra.FixedCompletions([]string{"1", "2", "4", "8", "16", "32"}, cobra.ShellCompDirectiveNoFileComp)))
 	return errors.Join(errs...)
 }
 

@@ -2,12 +2,17 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvcompress/bench"
+	"kvcompress/bench/models"
+	"kvcompress/bench/task"
 	"kvcompress/internal/near"
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
 )
@@ -37,7 +42,8 @@ func completed(cmd *cobra.Command) {
 		}
 		if values := knownValues(f); values != nil {
 			directive := cobra.ShellCompDirectiveNoFileComp
-			if f.Name == "spread" {
+			switch f.Name {
+			case "spread", "tasks", "models":
 				directive = cobra.ShellCompDirectiveDefault // the value may also be a file
 			}
 			// It fails only for a flag that does not exist or has completion already.
@@ -69,6 +75,30 @@ func knownValues(f *pflag.Flag) []string {
 		return []string{"f32", "f16", "bf16"}
 	case "weights":
 		return weights()
+	case "block-size":
+		var sizes []string
+		for _, size := range kv.BlockSizes() {
+			sizes = append(sizes, strconv.Itoa(size))
+		}
+		return sizes
+	case "usage-context":
+		return asStrings(sim.V1Usages())
+	case "prefill":
+		return []string{fullPrefill, windowedPrefill}
+	case "modes", "quality-mode":
+		return []string{string(bench.Aware), string(bench.Agnostic)}
+	case "categories":
+		return task.Categories()
+	case "tasks":
+		return []string{recallTasks, madeTasks}
+	case "models":
+		return models.Names()
+	case "methods":
+		var names []string
+		for _, r := range bench.Rows() {
+			names = append(names, r.Name)
+		}
+		return names
 	case "stages":
 		return asStrings(ref.Stages())
 	case "compression":

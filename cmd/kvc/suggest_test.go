@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -126,4 +127,18 @@ func kindOfValue(f *pflag.Flag) string {
 		kind = "string"
 	}
 	return kind
+}
+
+// TestCompletedValues completes flags whose help text lists their values.
+func TestCompletedValues(t *testing.T) {
+	for line, want := range map[string]string{
+		"run --block-size": "32", "bench --block-size": "32", "bench --modes": "query-agnostic", "plan --quality-mode": "query-aware",
+		"bench --categories": "needle", "bench --methods": "snapkv", "bench needle --models": "recall-1", "bench --tasks": "text",
+		"generate --prefill": "windowed", "sim --usage-context": "engine",
+	} {
+		_, out, _ := kvc(append(append([]string{"__complete"}, strings.Fields(line)...), "")...)
+		if !slices.Contains(strings.Split(out, "\n"), want) {
+			t.Errorf("%s is completed by %q, want one of %s", line, out, want)
+		}
+	}
 }

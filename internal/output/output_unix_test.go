@@ -133,6 +133,31 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestDiscardFolder discards a folder with many folders in it.
+func TestDiscardFolder(t *testing.T) {
+	t.Chdir(t.TempDir())
+	f, err := output.CreateFolder("folder")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		dir := filepath.Join(f.Temp, fmt.Sprint(i), "inner")
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{filepath.Join(dir, "a"), filepath.Join(f.Temp, fmt.Sprint("file", i))} {
+			if err := os.WriteFile(name, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	f.Discard()
+	f.Discard()
+	if left := names(t, "."); left != "" {
+		t.Errorf("left: %s", left)
+	}
+}
+
 // TestLeftovers has a process killed while it writes: the next writer of the same file
 // cleans up, while one that still writes is left alone.
 func TestLeftovers(t *testing.T) {

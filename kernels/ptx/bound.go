@@ -44,7 +44,7 @@ func (p *originPass) findBound(m *memOp, set originSet) {
 	m.bound = n
 }
 
-// findBounds returns the bounds, indexed by memOp.bound.
+// findBounds returns the bounds, indexed by memOp.bound. A variable that fills its window needs none.
 func (l *launch) findBounds() []bound {
 	e := l.entry
 	list := make([]bound, 1+len(e.bounds))
@@ -60,11 +60,22 @@ func (l *launch) findBounds() []bound {
 		default:
 			b.hi = b.lo + uint64(v.size)
 		}
-		if b.hi > b.lo {
+		if whole := b.lo == 0 && b.hi == l.windowSize(v.space); b.hi > b.lo && !whole {
 			list[i+1] = b
 		}
 	}
 	return list
+}
+
+// windowSize returns the number of bytes of shared, local or constant memory.
+func (l *launch) windowSize(s space) uint64 {
+	switch s {
+	case spaceShared:
+		return uint64(l.entry.dynamicAt + l.shared)
+	case spaceLocal:
+		return uint64(l.entry.local)
+	}
+	return uint64(len(l.loaded.constants))
 }
 
 // outsideOf completes the report about an access from at to end in the window.

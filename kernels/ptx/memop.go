@@ -107,8 +107,9 @@ func (w *warp) resolve(in *instr, m *memOp, imm uint64, mask uint32) error {
 		s.look(&w.addr, from, mask)
 		good = !s.outside(size-uint64(m.size)) && s.low&uint64(m.size-1) == 0
 		if m.bound != 0 && good {
-			b := &l.bounds[m.bound]
-			good = !b.limits(at) || s.min >= b.lo && s.max+uint64(m.size) <= b.hi
+			if b := &l.bounds[m.bound]; b.limits(at) {
+				good = s.min >= b.lo && s.max+uint64(m.size) <= b.hi
+			}
 		}
 	} else {
 		for i := range w.addr {

@@ -98,21 +98,21 @@ func TestDoesNotFit(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	for want, change := range map[string]func(*Deployment){
-		"tensor parallelism 9":   func(d *Deployment) { d.TP = 9 },
-		"tensor parallelism 3":   func(d *Deployment) { d.TP = 3 },
-		"link_bytes_per_sec":     func(d *Deployment) { d.TP, d.Card.Link = 2, 0 },
-		"weights":                func(d *Deployment) { d.Weights = "fp3" },
-		"KV format f32":          func(d *Deployment) { d.KV = dtype.F32 },
-		"block size 5":           func(d *Deployment) { d.BlockSize = 5 },
-		"memory utilisation NaN": func(d *Deployment) { d.Utilization = math.NaN() },
-		"memory utilisation 90":  func(d *Deployment) { d.Utilization = 90 },
-		"0 tokens in a batch":    func(d *Deployment) { d.MaxTokens = 0 },
-		"-1 KVs sorted":          func(d *Deployment) { d.SortedKVs = -1 },
-		"0 sequences at a time":  func(d *Deployment) { d.MaxSeqs = 0 },
-		"max_model_len 131073":   func(d *Deployment) { d.MaxModelLen = 131073 },
-		"max_model_len -1":       func(d *Deployment) { d.MaxModelLen = -1 },
-		`engine "sglang"`:        func(d *Deployment) { d.Engine = "sglang" },
-		"bytes of a card":        func(d *Deployment) { d.CardMemory = 1<<42 + 1 },
+		"tensor parallelism 9":     func(d *Deployment) { d.TP = 9 },
+		"tensor parallelism 3":     func(d *Deployment) { d.TP = 3 },
+		"link_bytes_per_sec":       func(d *Deployment) { d.TP, d.Card.Link = 2, 0 },
+		"weights":                  func(d *Deployment) { d.Weights = "fp3" },
+		"KV format f32":            func(d *Deployment) { d.KV = dtype.F32 },
+		"block size 5":             func(d *Deployment) { d.BlockSize = 5 },
+		"memory utilisation NaN":   func(d *Deployment) { d.Utilization = math.NaN() },
+		"memory utilisation 90":    func(d *Deployment) { d.Utilization = 90 },
+		"max_num_batched_tokens 0": func(d *Deployment) { d.MaxTokens = 0 },
+		"-1 KVs sorted":            func(d *Deployment) { d.SortedKVs = -1 },
+		"max_num_seqs 0: want":     func(d *Deployment) { d.MaxSeqs = 0 },
+		"max_model_len 131073":     func(d *Deployment) { d.MaxModelLen = 131073 },
+		"max_model_len -1":         func(d *Deployment) { d.MaxModelLen = -1 },
+		`engine "sglang"`:          func(d *Deployment) { d.Engine = "sglang" },
+		"bytes of a card":          func(d *Deployment) { d.CardMemory = 1<<42 + 1 },
 	} {
 		d := deployment(t, "llama-3.1-8b", "l4")
 		change(&d)

@@ -69,10 +69,10 @@ func (d *Deployment) Validate() error {
 		bad("memory utilisation %v: want a fraction in (0, 1], such as 0.9", d.Utilization)
 	}
 	if d.MaxTokens < 1 || d.MaxTokens > 1<<24 {
-		bad("%d tokens in a batch: want 1 to %d", d.MaxTokens, 1<<24)
+		bad("max_num_batched_tokens %d: want 1 to %d", d.MaxTokens, 1<<24)
 	}
 	if d.MaxSeqs < 1 || d.MaxSeqs > maxSeqs {
-		bad("%d sequences at a time: want 1 to %d", d.MaxSeqs, maxSeqs)
+		bad("max_num_seqs %d: want 1 to %d", d.MaxSeqs, maxSeqs)
 	}
 	if d.MaxModelLen < 0 || d.MaxModelLen > d.Model.MaxLen {
 		bad("max_model_len %d: want 1 to %d, the context of %s", d.MaxModelLen, d.Model.MaxLen, d.Model.Name)

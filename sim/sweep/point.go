@@ -137,17 +137,21 @@ func (a *Axes) Points() ([]Point, error) {
 	models, cards := slices.Clone(a.Models), slices.Clone(a.Cards)
 	for i, name := range models {
 		m, err := catalog.FindModel(name)
+		if err != nil { // it lists all models, so one such error is enough
+			return nil, err
+		}
 		if again, otherErr := catalog.FindModel(m.Name); otherErr == nil && reflect.DeepEqual(again, m) {
 			models[i] = m.Name
 		}
-		errs = append(errs, err)
 	}
 	for i, name := range cards {
 		c, err := catalog.FindCard(name)
+		if err != nil {
+			return nil, err
+		}
 		if again, otherErr := catalog.FindCard(c.Name); otherErr == nil && reflect.DeepEqual(again, c) {
 			cards[i] = c.Name
 		}
-		errs = append(errs, err)
 	}
 	for _, load := range a.Loads {
 		if !(load >= MinLoad && load <= MaxLoad) {
