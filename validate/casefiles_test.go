@@ -230,3 +230,25 @@ func FuzzMethodCases(f *testing.F) {
 		}
 	})
 }
+
+// TestDocumentedDecision checks that docs/decision.json is the case that the page about checking
+// shows, and that it agrees.
+func TestDocumentedDecision(t *testing.T) {
+	const file = "../docs/decision.json"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../docs/checking.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := strings.TrimSuffix(strings.TrimPrefix(string(text), "["), "]\n")
+	if !strings.Contains(string(page), "```json\n"+shown+"\n```") {
+		t.Errorf("docs/checking.md does not show the case of %s", file)
+	}
+	report, err := CasesAt(t.Context(), file)
+	if err != nil || report.Agree != 1 || report.Cases != 1 {
+		t.Errorf("%d of %d cases agree, %v", report.Agree, report.Cases, err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"kvcompress/internal/words"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
@@ -66,7 +67,7 @@ func compareV1(c *scheduleCase) (CaseResult, error) {
 		versions = append(versions, v1Older)
 	}
 	r := CaseResult{
-		Detail: fmt.Sprintf("%d requests, %d steps, %d blocks of %d, %s", len(c.requests), len(c.steps), o.Blocks, o.BlockSize, o.Policy),
+		Detail: fmt.Sprintf("%s, %s, %s of %d, %s", words.Count(len(c.requests), "request"), words.Count(len(c.steps), "step"), words.Count(o.Blocks, "block"), o.BlockSize, o.Policy),
 		Compared: "of every step: who is scheduled, with how many tokens after how many, who gets a token, is preempted and finishes, " +
 			"free blocks, and who runs and waits",
 	}

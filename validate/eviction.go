@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/internal/words"
 	"kvcompress/kv"
 	"kvcompress/ref"
 )
@@ -143,8 +144,8 @@ func (c *evictionCase) replay() CaseResult {
 	result := CaseResult{
 		Kind:     KindEviction,
 		Compared: "blocks and KVs evicted of every head, and the moves that follow",
-		Detail: fmt.Sprintf("%d×%d heads, block size %d, length %d, window %d, sinks %d, %s, %d blocks%s",
-			c.Layers, c.KVHeads, c.BlockSize, c.SequenceLength, c.ProtectedWindow, c.AttentionSinks, c.MetricReduction, c.BlocksToEvict, c.spread()),
+		Detail: fmt.Sprintf("%d×%d heads, block size %d, length %d, window %d, sinks %d, %s, %s%s",
+			c.Layers, c.KVHeads, c.BlockSize, c.SequenceLength, c.ProtectedWindow, c.AttentionSinks, c.MetricReduction, words.Count(c.BlocksToEvict, "block"), c.spread()),
 	}
 	p := c.problem()
 	decision := ref.Decide(p)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"kvcompress/internal/words"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
@@ -209,7 +210,7 @@ func (s *GoldenStep) compare(got *GoldenStep) *Difference {
 }
 
 func (s *GoldenStage) numbers() string {
-	return fmt.Sprintf("%d KVs, %d blocks", s.KVs, s.Blocks)
+	return fmt.Sprintf("%s, %s", words.Count(s.KVs, "KV"), words.Count(s.Blocks, "block"))
 }
 
 // stageNames lists stages with their sequences.

@@ -13,7 +13,6 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"kvcompress/internal/testgc"
 	"kvcompress/journal"
 )
 
@@ -24,7 +23,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	}
-	testgc.Main(m)
+	os.Exit(m.Run())
 }
 
 // process returns a process that runs a command line, with more in its environment.

@@ -91,14 +91,17 @@ func (c *bulkCopy) look() (whole bool, err error) {
 }
 
 // land performs the bulk copies of a barrier and its issued asynchronous arrivals, if the phase lacks no other
-// arrival and the copies have as many bytes as it still expects. complete reports whether the phase that the thread waits for is complete according to
-// the barrier's word; land then does nothing.
+// arrival and the copies have as many bytes as it still expects. complete reports whether the phase that the
+// thread waits for is complete according to the barrier's word; land then does nothing.
 func (b *block) land(bar uint64, complete func(word uint64) bool) error {
-	if bar+8 > uint64(len(b.shared)) || bar%8 != 0 {
+	if n := uint64(len(b.shared)); bar >= n || n-bar < 8 || bar%8 != 0 {
 		return nil
 	}
 	word := (*uint64)(unsafe.Pointer(&b.shared[bar]))
 	state := unpackMbarrier(*word)
+	if state.pending == 0 && state.tx == 0 { // not initialized, or all arrivals have been dropped
+		return nil
+	}
 	if state.tx < 0 || complete(*word) || state.pending > b.issuedArrivals(bar) {
 		return nil
 	}

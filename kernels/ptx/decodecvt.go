@@ -18,7 +18,7 @@ func decodeCvt(d *decoder) error {
 		return d.decodeCvtTF32()
 	}
 	for _, m := range d.mod {
-		if newFormats[strings.TrimRight(m, "x24")] {
+		if name, _, _ := strings.Cut(m, "x"); newFormats[name] {
 			return d.errorf("%s: the format %s is not supported", d.in.op, m)
 		}
 	}

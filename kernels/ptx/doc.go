@@ -81,7 +81,7 @@
 // # Limits
 //
 // Of a text: 16 MiB, and half a million instructions, labels, registers and variables. Of a kernel: 48 KiB of
-// static and 227 KiB of all shared memory, 512 KiB of local memory per thread, 4 MiB of registers per warp.
+// static and 227 KiB of all shared memory, 512 KiB of local memory per thread, 8 MiB of registers per warp.
 // Of a launch: those of compute capability 9.0, and [Options].Budget. A cooperative launch has at most as many
 // blocks as 132 multiprocessors hold (cooperative.go), and their registers, local and shared memory together
 // are within [Options].MemoryLimit. Anything beyond is an error, as is everything else that is wrong in a text;

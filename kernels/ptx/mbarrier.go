@@ -207,6 +207,9 @@ func (m *mbarrierOp) next(old uint64, w *warp, lane int) (word uint64, problem s
 	case mbarrierInit:
 		return mbarrierState{pending: count, expected: count}.pack(), ""
 	case mbarrierDrop:
+		if count > s.expected {
+			return old, fmt.Sprintf("%d arrivals would be dropped of the %d that a phase expects", count, s.expected)
+		}
 		s.expected -= count
 	}
 	s.pending -= count

@@ -182,3 +182,26 @@ st.global.u32 [%rd3+256], %r7;`
 		}
 	}
 }
+
+// TestMbarrierMisuse waits at barriers that do not exist while an asynchronous arrival at another one is pending,
+// and drops more arrivals than a phase expects.
+func TestMbarrierMisuse(t *testing.T) {
+	const pending = `
+.shared .align 8 .b8 bar[8]; .shared .align 8 .b8 other[8];
+setp.ne.u32 %p1, %r20, 0; @%p1 bra READY;
+mbarrier.init.shared.b64 [bar], 33;
+READY: bar.sync 0;
+cp.async.mbarrier.arrive.shared.b64 [bar];
+`
+	for _, c := range []struct{ name, body, want string }{
+		{"not initialized", "WAIT: mbarrier.test_wait.parity.shared.b64 %p1, [other], 0; @!%p1 bra WAIT;", "Budget"},
+		{"at the end of the addresses", "mov.u64 %rd5, -8; mbarrier.test_wait.parity.shared.b64 %p1, [%rd5], 0;", "out of bounds"},
+		{"before the window", "mov.u64 %rd5, bar; cvta.shared.u64 %rd5, %rd5; sub.u64 %rd5, %rd5, bar; mbarrier.test_wait.parity.b64 %p1, [%rd5+-8], 0;", "out of bounds"},
+		{"dropped", "setp.ne.u32 %p1, %r20, 31; @%p1 bra DONE; mbarrier.arrive_drop.shared.b64 _, [bar], 34; DONE:", "34 arrivals would be dropped of the 33 that a phase expects"},
+	} {
+		_, err := launchBody(t, Options{Budget: 1 << 17}, 1, 32, pending+c.body)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}

@@ -139,15 +139,16 @@ func (p *originPass) step(in *instr) bool {
 		case b == 0:
 			return p.add(in.d, a)
 		case a != b || b&(b-1) != 0 || b == unknownOrigin:
-			return p.add(in.d, unknownOrigin)
+			return p.add(in.d, a|b) // a distance, which may lead from one variable to the other
 		}
-		return false // the difference of two pointers is not a pointer
-	case "mad", "madc": // a product is no pointer
-		return p.add(in.d, c)
+		return false // a distance within one variable
+	case "mad", "madc":
+		return p.add(in.d, (a|b)&^unknownOrigin|c)
 	case "cvt":
-		if in.cvt == nil || in.cvt.srcBytes >= in.cvt.dstBytes {
-			return p.add(in.d, a)
+		if in.cvt != nil && in.cvt.srcBytes < in.cvt.dstBytes { // an index, or an address of 32 bits in a window
+			a &^= unknownOrigin
 		}
+		return p.add(in.d, a)
 	default: // such as shifts that align a pointer
 		if in.kind == kindALU {
 			return p.add(in.d, (a|b|c|e)&^unknownOrigin)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"kvcompress/internal/words"
 	"kvcompress/trace"
 )
 
@@ -72,7 +73,7 @@ func (t *table) located(record []string, err error) error {
 	switch {
 	case errors.Is(err, csv.ErrFieldCount):
 		line, _ := t.csv.FieldPos(0)
-		return &Error{Line: line, Column: 1, Err: fmt.Errorf("%d fields, want the %d of the header", len(record), t.csv.FieldsPerRecord)}
+		return &Error{Line: line, Column: 1, Err: fmt.Errorf("%s, want the %d of the header", words.Count(len(record), "field"), t.csv.FieldsPerRecord)}
 	case errors.As(err, &syntax):
 		return &Error{Line: syntax.Line, Column: syntax.Column, Err: syntax.Err}
 	case errors.Is(err, errLongRecord):
