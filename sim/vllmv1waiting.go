@@ -2,6 +2,8 @@ package sim
 
 import (
 	"fmt"
+
+	"kvcompress/internal/words"
 	"math"
 )
 
@@ -99,10 +101,10 @@ func (s *vllmV1) neverAdmitted(q *sequence) string {
 		return ""
 	}
 	if longest := s.limits.MaxModelLen; longest > 0 && q.prompt+q.output > longest {
-		return fmt.Sprintf("a prompt of %d tokens and %d of output exceed max_model_len %d", q.prompt, q.output, longest)
+		return fmt.Sprintf("a prompt of %s and %s of output exceed max_model_len %d", words.Count(q.prompt, "token"), words.Number(q.output), longest)
 	}
 	if s.WholePrompts && s.cut(q.prompt+q.generated, math.MaxInt) > s.limits.MaxNumBatchedTokens {
-		return fmt.Sprintf("a prompt of %d tokens exceeds max_num_batched_tokens %d", q.prompt+q.generated, s.limits.MaxNumBatchedTokens)
+		return fmt.Sprintf("a prompt of %s exceeds max_num_batched_tokens %d", words.Count(q.prompt+q.generated, "token"), s.limits.MaxNumBatchedTokens)
 	}
 	return s.cannotServe(q, s.ledger.PrefillNeed(q.prompt+q.generated), s.ledger.Blocks(), bound{math.MaxInt, ""})
 }
