@@ -89,7 +89,7 @@ var strange = map[string]func(path string) error{
 	"other types": func(path string) error {
 		return os.WriteFile(path, []byte(`{"format":{},"steps":7,"cells":[],"cases":[1],"plan":7,"model_type":[],"layers":"x"}`), 0o600)
 	},
-	"sparse": func(path string) error { return sparse(path, testsize.Of[int64](10<<20, 100<<20, 100<<20)) },
+	"sparse": func(path string) error { return sparse(path, testsize.Of[int64](10<<20, 10<<20, 100<<20)) },
 }
 
 // sparse makes a file of zeros that takes no room.
