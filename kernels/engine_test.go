@@ -228,8 +228,9 @@ func TestTables(t *testing.T) {
 	}
 }
 
-// TestPoison checks that nothing is left of a table's entries past its end.
-func TestPoison(t *testing.T) {
+// smallEngine returns an engine of two heads and 50 blocks of two KVs, which is closed at the end of the test.
+func smallEngine(t *testing.T) *Engine {
+	t.Helper()
 	cfg := ref.Default()
 	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 8}
 	cfg.BlockSize, cfg.Blocks = 2, 50
@@ -237,11 +238,17 @@ func TestPoison(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := e.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
+	return e
+}
+
+// TestPoison checks that nothing is left of a table's entries past its end.
+func TestPoison(t *testing.T) {
+	e := smallEngine(t)
 	s := e.state
 	must := func(err error) {
 		t.Helper()
@@ -263,18 +270,7 @@ func TestPoison(t *testing.T) {
 // TestFreeOwner: the owner of a free block is −1 in all four numbers, also after Restore; a kernel that writes only some of
 // them is seen.
 func TestFreeOwner(t *testing.T) {
-	cfg := ref.Default()
-	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 8}
-	cfg.BlockSize, cfg.Blocks = 2, 50
-	e, err := New(checked(t, 0), cfg, func(kv.SeqID) (trace.Tensors, error) { return tokens(12), nil }, nil, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	e := smallEngine(t)
 	free := kv.Owner{Seq: kv.NoSeq}
 	cache := func() *kv.Cache {
 		t.Helper()

@@ -192,14 +192,20 @@ func asyncCommit(w *warp, in *instr, mask uint32) error {
 
 // asyncWait performs pending copies, except those of each thread's last in.imm groups.
 func asyncWait(w *warp, in *instr, mask uint32) error {
-	kept := w.pending[:0]
-	for _, p := range w.pending {
-		var lanes uint32
+	return w.performCopies(func(p *pendingCopy) (lanes uint32) {
 		for g := p.mask & mask; g != 0; g &= g - 1 {
 			l := bits.TrailingZeros32(g) & 31
 			lanes |= bit(uint64(p.group)+in.imm < uint64(w.commits[l])) << l
 		}
-		if lanes != 0 {
+		return lanes
+	})
+}
+
+// performCopies performs the pending copies of the lanes that due returns for each of them.
+func (w *warp) performCopies(due func(p *pendingCopy) uint32) error {
+	kept := w.pending[:0]
+	for _, p := range w.pending {
+		if lanes := due(p); lanes != 0 {
 			if err := w.arrive(p, lanes); err != nil {
 				return err
 			}

@@ -71,20 +71,15 @@ func (a *asyncArrival) perform(lanes uint32) error {
 	pc := w.pc
 	w.pc = a.pc
 	defer func() { w.pc = pc }()
-	kept := w.pending[:0]
-	for _, p := range w.pending {
-		if done := p.mask & lanes; done != 0 && p.number < a.before {
-			if err := w.arrive(p, done); err != nil {
-				return err
-			}
-			if p.mask &^= done; p.mask == 0 {
-				w.spare = append(w.spare, p)
-				continue
-			}
+	err := w.performCopies(func(p *pendingCopy) uint32 {
+		if p.number >= a.before {
+			return 0
 		}
-		kept = append(kept, p)
+		return p.mask & lanes
+	})
+	if err != nil {
+		return err
 	}
-	w.pending = kept
 	checks := w.block.launch.checks
 	if checks == nil {
 		return nil

@@ -31,7 +31,7 @@ type knownRow struct {
 	wide [warpSize]uint64  // the addresses of a row of 32 bits, widened
 }
 
-// findKnown marks the leading accesses and those that reuse their results.
+// findKnown marks the accesses whose result later ones to the same address register can reuse (leaders), and those later ones.
 func findKnown(e *entry, starts []bool) {
 	type group struct {
 		leader *memOp
