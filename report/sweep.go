@@ -415,7 +415,7 @@ func (l *noteList) add(method string, notes []string) {
 	}
 }
 
-// texts returns the notes: of each method its own, and then those that are of no single method.
+// texts returns one text for each method with all notes about it alone, and after these the notes about several methods or none.
 func (l *noteList) texts() []string {
 	var own, general []string
 	at := map[string]int{} // place of a method's notes in own

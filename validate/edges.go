@@ -44,7 +44,7 @@ var edgeReadings = []func(_ *ref.Config, m ref.Method) bool{
 		f, ok := m.(ref.Folder)
 		return ok && f.StandIns().Weight != ref.None && f.StandIns().Keys == ref.None
 	},
-	func(_ *ref.Config, m ref.Method) bool { // likewise, and further KVs can be folded into it
+	func(_ *ref.Config, m ref.Method) bool { // a KV may stand in for several KVs, and later ones are added to it
 		f, ok := m.(ref.Folder)
 		return ok && f.StandIns().Keys != ref.None
 	},

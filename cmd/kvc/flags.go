@@ -98,7 +98,7 @@ func needs(fs *pflag.FlagSet, name string, others ...string) {
 	_ = fs.SetAnnotation(name, needsAnnotation, others)
 }
 
-// checkNeeds refuses flags without those that they need.
+// checkNeeds returns an error for the first flag that has no effect because none of the flags it needs is given.
 func checkNeeds(cmd *cobra.Command) error {
 	fs := cmd.Flags()
 	var err error

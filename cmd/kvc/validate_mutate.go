@@ -15,8 +15,9 @@ import (
 )
 
 // A mutant is run on random pipelines of up to mutateSeeds seeds, the same as in CI's coverage
-// check: mutateRuns of those that execute the fault, further ones in which its kernel takes a new branch direction, and
-// then, unless the fault seems to be equivalent, up to mutateMoreRuns others. It survives if none of them detects it.
+// check: first on mutateRuns pipelines that execute the fault, then on others in which a branch of its kernel takes a
+// direction that it has not taken before, and at last, unless the fault seems to be equivalent, on up to mutateMoreRuns more.
+// The mutant survives if no pipeline detects it.
 const (
 	mutateSeeds    = 200
 	mutateRuns     = 24
