@@ -62,31 +62,36 @@ func scoring(x, scale float32) float32 {
 	return near
 }
 
-// edgeOfExponents returns the i-th pipeline whose attention weights are e^x of exponents. It is nil for every second i, and
-// if none was found.
+// edgeOfExponents returns the i-th pipeline whose attention weights are e^x of exponents: of methods that observe attention,
+// and every third of methods with pages of their own, whose KVs stay plain. It is nil for every second i, and if none was
+// found.
 func edgeOfExponents(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
 	if i%2 == 1 {
 		return nil, nil
 	}
-	weighs := func(_ *ref.Config, m ref.Method) bool {
+	i /= 2
+	set, layers, formats := withPlain, 1, edgeFormats
+	reading := func(_ *ref.Config, m ref.Method) bool {
 		o := m.Observe()
 		return o != nil && o.Scorer == nil
 	}
+	if i%3 == 2 {
+		set, layers, formats, reading = withOwnPages, 2, edgeFormats[:pageFormats], anyReading
+	}
 	for range maxEdgeDraws {
-		d := pick(r, 8, 16, 32, 64)
 		p := &Pipeline{
-			Shape:  kv.Shape{Layers: 1, KVHeads: 1 + r.IntN(2), HeadSize: d, Group: pick(r, edgeGroups...)},
+			Shape:  kv.Shape{Layers: layers, KVHeads: 1 + r.IntN(2), HeadSize: pick(r, 8, 16, 32, 64), Group: pick(r, edgeGroups...)},
 			Inputs: Inputs{Seed: r.Uint64(), Exponents: true, Scale: 1},
 		}
 		p.Config = ref.Default()
-		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), edgeFormats[i/2%len(edgeFormats)], 1
-		found, err := p.drawMethod(r, methods, weighs)
-		if err != nil || !found {
+		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), formats[(i+i/len(formats))%len(formats)], 1
+		found, err := p.drawMethod(r, set.of(methods), reading)
+		if err != nil {
 			return nil, err
 		}
 		p.fillEdges(r, 3, pick(r, 130, 300, 1100, 1100))
 		p.Operations = slices.DeleteFunc(p.Operations, func(op Operation) bool { return op.Kind == OpCompress })
-		if p.work() <= maxRuleWork {
+		if found && p.work() <= maxRuleWork {
 			return p, nil
 		}
 	}
