@@ -316,6 +316,9 @@ func edgeOf(r *rand.Rand, i, layers int, format dtype.DType, size, round int, re
 				p.Shape.Group = pick(r, 1, 2, 3)
 			}
 		}
+		if p.Shape.HeadSize > 64 && r.IntN(2) == 0 { // loops over elements are repeated only here
+			p.Shape.Group = 7 // four queries, two and one
+		}
 		p.Config = ref.Default()
 		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), format, 1
 		found, err := p.drawMethod(r, methods, reading)

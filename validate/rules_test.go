@@ -9,9 +9,23 @@ import (
 	"kvcompress/dtype"
 )
 
-// TestEdgesOfRules: each rule has pipelines, which can be run and whose method follows the rule.
+// TestEdgesOfRules: each rule has pipelines, which can be run and whose method follows the rule. Some of each rule have the
+// cache behind 2²⁹ slots.
 func TestEdgesOfRules(t *testing.T) {
 	methods := withPlain.of(allMethods(t))
+	far := make([]int, len(edgeRules))
+	for i := range 40 * len(edgeRules) {
+		p, err := edgeOfRule(rand.New(rand.NewPCG(1, uint64(i))), i, methods)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p != nil && 4*p.Before*p.Config.BlockSize >= farBytes {
+			far[i%len(edgeRules)]++
+		}
+	}
+	if slices.Contains(far, 0) {
+		t.Errorf("of 40 pipelines of each rule, %d are far behind", far)
+	}
 	for i := range 4 * len(edgeRules) {
 		p, err := edgeOfRule(rand.New(rand.NewPCG(1, uint64(i))), i, methods)
 		if err != nil {

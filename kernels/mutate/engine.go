@@ -237,7 +237,7 @@ func (t *tried) judge(ctx context.Context, parsed *ptx.Cache) (Survivor, error) 
 	if s.Equivalent {
 		return s, nil
 	}
-	why, err := s.argued()
+	why, err := s.argued(s.Why)
 	if why != "" {
 		s.Equivalent, s.Why = true, "by an argument: "+why
 	}
