@@ -281,6 +281,9 @@ func TestSize(t *testing.T) {
 			t.Errorf("the tables of %s: %q, want a bound: %t", kernel, got, bounded)
 		}
 	}
+	if size("append_tokens_f16", "k") == "" || size("append_prompt_f16", "k") != "" {
+		t.Error("keys of a token of each sequence are bounded, those of a prompt are not")
+	}
 	if size("costs", "lengths") == "" || size("costs", "positions") != "" {
 		t.Errorf("lengths %q, positions %q", size("costs", "lengths"), size("costs", "positions"))
 	}
