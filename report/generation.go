@@ -8,13 +8,13 @@ import (
 	"kvcompress/internal/words"
 )
 
-// Generation is a text that was continued through a cache, and what the cache held.
+// Generation is a text that was generated through a cache, and the memory of the cache.
 type Generation struct {
 	Said                     string
 	Method                   string // "" is none
 	Prompt, Question, Output int    // tokens
 	Compressions, Evicted    int
-	Mean, MeanDense          float64 // bytes of blocks, over the steps; dense: of a cache that holds every token
+	Mean, MeanDense          float64 // bytes of blocks, mean over the steps; dense: of a cache that holds every token
 	Peak                     int64
 	Steps                    []GenerationStep
 }
@@ -25,7 +25,7 @@ type GenerationStep struct {
 	Bytes, DenseBytes   int64
 }
 
-// Text writes what was said, the ledger of its steps and the sum of it.
+// Text writes the generated text, a table of the cache at each step and a summary.
 func (g *Generation) Text(w io.Writer, opt TextOptions) error {
 	if opt.Width <= 0 {
 		opt.Width = defaultWidth
