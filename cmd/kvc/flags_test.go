@@ -14,8 +14,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// TestInvalidValues checks that the error of every flag for a value that its type does not have
-// names the flag and says what is wanted, without the words of Go's parsers.
+// TestInvalidValues gives every flag a value that its type does not accept: the error names the
+// flag and the expected form, without the words of Go's parsers.
 func TestInvalidValues(t *testing.T) {
 	raw := regexp.MustCompile(`strconv|parsing|invalid syntax|invalid argument|out of range|time: |parse error`)
 	refused := 0
@@ -39,7 +39,7 @@ func TestInvalidValues(t *testing.T) {
 	}
 }
 
-// TestUnknownCommands checks that every command with subcommands refuses a word that is none.
+// TestUnknownCommands checks that every command with subcommands refuses an unknown subcommand.
 func TestUnknownCommands(t *testing.T) {
 	everyCommand(newRootCmd(io.Discard), func(cmd *cobra.Command) {
 		if !cmd.HasSubCommands() {
@@ -53,8 +53,8 @@ func TestUnknownCommands(t *testing.T) {
 	})
 }
 
-// TestUnknownNamesAreShort checks that several unknown models or cards do not each list all that
-// there are.
+// TestUnknownNamesAreShort checks that the list of known models or cards appears once, although
+// several names are unknown.
 func TestUnknownNamesAreShort(t *testing.T) {
 	for _, command := range []string{"sweep", "plan"} {
 		for _, names := range []string{"--model a,b,c --gpu l4", "--model llama-3.1-8b --gpu a,b,c"} {

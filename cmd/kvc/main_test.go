@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestCommandLines runs whole command lines and looks at the exit code and at what
-// is printed: 0 for done, 1 for a disagreement, 2 for wrong use.
+// TestCommandLines runs whole command lines and checks the exit code and the output: 0 for done,
+// 1 for a disagreement, 2 for wrong use.
 func TestCommandLines(t *testing.T) {
 	bundled, err := filepath.Abs("../../traces")
 	if err != nil {

@@ -167,8 +167,8 @@ func TestStandardOutputFails(t *testing.T) {
 	}
 }
 
-// TestInterrupted sees that commands that would run for minutes end soon when they are
-// interrupted, with exit code 130, and leave nothing.
+// TestInterrupted interrupts commands that would run for minutes: they end soon, with exit code
+// 130, and leave no files.
 func TestInterrupted(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if code := run(strings.Fields("trace generate --requests 300000 --arrivals poisson:20/s -o load"), new(bytes.Buffer), new(bytes.Buffer)); code != exitDone {
@@ -283,8 +283,8 @@ func (w *cancelAt) Write(p []byte) (int, error) {
 	return w.Buffer.Write(p)
 }
 
-// TestInterruptedKeepsWholeFiles sees that a command that is interrupted prints what is done,
-// marked partial, and leaves alone the files that a whole run has written.
+// TestInterruptedKeepsWholeFiles interrupts commands that print partial results: these are marked
+// partial, and files of an earlier complete run stay.
 func TestInterruptedKeepsWholeFiles(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs a bench and a sweep")

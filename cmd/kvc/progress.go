@@ -94,8 +94,8 @@ func withBar(w io.Writer, total int64, requests iter.Seq2[trace.Request, error])
 	}
 }
 
-// lateWriter drops what is written before a given time. So a bar can count from the beginning,
-// which makes its estimate right, and be shown late.
+// lateWriter drops what is written before a given time. So a progress bar can count from the
+// beginning, for a correct estimate, and appear later.
 type lateWriter struct {
 	w    io.Writer
 	from time.Time

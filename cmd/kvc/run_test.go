@@ -288,8 +288,8 @@ func TestRunJSONAndPlot(t *testing.T) {
 	}
 }
 
-// TestRunPlotKept draws the KVs that heads keep. docs/images/kept has such a plot for every method,
-// which has to equal the command's.
+// TestRunPlotKept draws the KVs that heads keep. docs/images/kept has this plot for every method;
+// it must equal the command's.
 func TestRunPlotKept(t *testing.T) {
 	replays, err := traces.Expand("recall/...")
 	if err != nil {

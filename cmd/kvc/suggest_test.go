@@ -45,7 +45,7 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// unlike has the flags whose kind or default differs between commands, with the reasons.
+// unlike lists the flags whose kind or default differs between commands, with the reasons.
 var unlike = map[string]string{
 	"budgets":                "bench needle shows one budget, by length and depth",
 	"digits":                 "of bench needle, several, by turns",
