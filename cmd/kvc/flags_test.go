@@ -19,7 +19,7 @@ import (
 func TestInvalidValues(t *testing.T) {
 	raw := regexp.MustCompile(`strconv|parsing|invalid syntax|invalid argument|out of range|time: |parse error`)
 	refused := 0
-	everyCommand(newRootCmd(io.Discard), func(cmd *cobra.Command) {
+	everyCommand(newRootCmd(io.Discard, nil), func(cmd *cobra.Command) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
 			for _, value := range []string{"x", "-1", "0x", "1e999", "99999999999999999999999", "1,,2", `"`, "1 2", ""} {
 				err := cmd.Flags().Set(f.Name, value)
@@ -41,7 +41,7 @@ func TestInvalidValues(t *testing.T) {
 
 // TestUnknownCommands checks that every command with subcommands refuses an unknown subcommand.
 func TestUnknownCommands(t *testing.T) {
-	everyCommand(newRootCmd(io.Discard), func(cmd *cobra.Command) {
+	everyCommand(newRootCmd(io.Discard, nil), func(cmd *cobra.Command) {
 		if !cmd.HasSubCommands() {
 			return
 		}
@@ -74,7 +74,7 @@ func TestUnknownNamesAreShort(t *testing.T) {
 func TestNeeds(t *testing.T) {
 	type flag struct{ path, name, other string }
 	var flags []flag
-	everyCommand(newRootCmd(io.Discard), func(cmd *cobra.Command) {
+	everyCommand(newRootCmd(io.Discard, nil), func(cmd *cobra.Command) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
 			for _, other := range f.Annotations[needsAnnotation] {
 				flags = append(flags, flag{cmd.CommandPath(), f.Name, other})
@@ -85,7 +85,7 @@ func TestNeeds(t *testing.T) {
 		t.Errorf("%d flags need another", len(flags))
 	}
 	for _, f := range flags {
-		cmd, _, err := newRootCmd(io.Discard).Find(strings.Fields(f.path)[1:])
+		cmd, _, err := newRootCmd(io.Discard, nil).Find(strings.Fields(f.path)[1:])
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -59,8 +59,8 @@ func (i *input) tokens(text, ids string, tok tokenizer.Tokenizer, stdin io.Reade
 	return tokens, nil
 }
 
-func newGenerateCmd() *cobra.Command {
-	f := continueFlags{engine: engineFlags{device: deviceFlags{options: ptx.Options{Checks: ptx.AllChecks()}}}}
+func newGenerateCmd(parsed *ptx.Cache) *cobra.Command {
+	f := continueFlags{engine: engineFlags{device: deviceFlags{options: ptx.Options{Checks: ptx.AllChecks(), Cache: parsed}}}}
 	cmd := &cobra.Command{
 		Use:   "generate --model PATH --prompt TEXT",
 		Short: "Continue a text through a compressed cache, and print the cache's memory by step",

@@ -150,7 +150,7 @@ func TestOptionFlags(t *testing.T) {
 // runArgs runs `kvc run` and returns its exit code and what it printed.
 func runArgs(ctx context.Context, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = runContext(ctx, append([]string{"run"}, args...), &out, &errs)
+	code = runContext(ctx, append([]string{"run"}, args...), &out, &errs, &parsed)
 	return code, out.String(), errs.String()
 }
 
@@ -353,7 +353,7 @@ func TestRunCompletion(t *testing.T) {
 		{[]string{"run", "--steps", ""}, "all"},
 	} {
 		var out bytes.Buffer
-		root := newRootCmd(io.Discard)
+		root := newRootCmd(io.Discard, nil)
 		root.SetArgs(append([]string{"__complete"}, c.args...))
 		root.SetOut(&out)
 		root.SetErr(io.Discard)
