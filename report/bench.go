@@ -105,13 +105,7 @@ func BenchText(w io.Writer, b *Bench, opt TextOptions) error {
 	}
 	p.printf("\n")
 	p.sentences(fmt.Sprintf("Digest of every decoded token: %s.", b.Digest))
-	if p.err == nil {
-		p.err = p.w.Flush()
-	}
-	if p.err != nil {
-		return fmt.Errorf("report: %w", p.err)
-	}
-	return nil
+	return p.end()
 }
 
 // benchLead returns the sentences that say what was run.
@@ -577,13 +571,7 @@ func KnobText(w io.Writer, b *bench.Bench) error {
 		p.section(fmt.Sprintf("Knobs, %s", mode), fmt.Sprintf(": %s; --json has every model and category", knobsOf(b)))
 		p.table(knobTable(b, mode))
 	}
-	if p.err == nil {
-		p.err = p.w.Flush()
-	}
-	if p.err != nil {
-		return fmt.Errorf("report: %w", p.err)
-	}
-	return nil
+	return p.end()
 }
 
 // knobsOf names the model, category and length that a table's knobs are for.

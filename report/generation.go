@@ -64,11 +64,5 @@ func (g *Generation) Text(w io.Writer, opt TextOptions) error {
 	}
 	p.sentences(fmt.Sprintf("The blocks held took %s on average over the steps, %s at most: %s of the %s of a cache that holds every token.",
 		size(int64(g.Mean)), size(g.Peak), percent(g.Mean/g.MeanDense), size(int64(g.MeanDense))))
-	if p.err == nil {
-		p.err = p.w.Flush()
-	}
-	if p.err != nil {
-		return fmt.Errorf("report: %w", p.err)
-	}
-	return nil
+	return p.end()
 }

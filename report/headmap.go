@@ -50,13 +50,7 @@ func HeadMapText(w io.Writer, m *HeadMap, opt TextOptions) error {
 		p.mosaic(s.Values, string(unicode.ToUpper(first))+s.Name[size:], ": "+s.Rule+"; by layer (across) and KV head (down)")
 	}
 	m.table(p)
-	if p.err == nil {
-		p.err = p.w.Flush()
-	}
-	if p.err != nil {
-		return fmt.Errorf("report: %w", p.err)
-	}
-	return nil
+	return p.end()
 }
 
 // table writes a row for each full head.

@@ -187,13 +187,7 @@ func PlanText(w io.Writer, p *Plan, opt TextOptions) error {
 	for _, text := range planNotes(a) {
 		out.sentences(text)
 	}
-	if out.err == nil {
-		out.err = out.w.Flush()
-	}
-	if out.err != nil {
-		return fmt.Errorf("report: %w", out.err)
-	}
-	return nil
+	return out.end()
 }
 
 // wrapLast wraps the last column into several rows so that the table is no wider than width. If

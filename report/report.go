@@ -62,13 +62,7 @@ func Text(w io.Writer, r *sim.Report, opt TextOptions) error {
 		out.byHead(r)
 	}
 	out.summary(r, ledger)
-	if out.err != nil {
-		return fmt.Errorf("report: %w", out.err)
-	}
-	if err := out.w.Flush(); err != nil {
-		return fmt.Errorf("report: %w", err)
-	}
-	return nil
+	return out.end()
 }
 
 // printer writes the sections of a text report and keeps the first error.
@@ -80,13 +74,24 @@ type printer struct {
 	err      error
 }
 
+// end writes what is buffered and returns the first error.
+func (p *printer) end() error {
+	if p.err == nil {
+		p.err = p.w.Flush()
+	}
+	if p.err != nil {
+		return fmt.Errorf("report: %w", p.err)
+	}
+	return nil
+}
+
 func (p *printer) printf(format string, args ...any) {
 	if _, err := fmt.Fprintf(p.w, format, args...); err != nil && p.err == nil {
 		p.err = err
 	}
 }
 
-// section begins a section. rest follows the title in plain type.
+// section begins a section. more follows the title in plain type.
 func (p *printer) section(title, more string) {
 	p.printf("\n%s%s\n", p.opt.Color.bold(title), more)
 }

@@ -387,13 +387,7 @@ func SweepText(w io.Writer, s *Sweep, opt TextOptions) error {
 		p.printf("\n")
 		p.sentences(sentence)
 	}
-	if p.err == nil {
-		p.err = p.w.Flush()
-	}
-	if p.err != nil {
-		return fmt.Errorf("report: %w", p.err)
-	}
-	return nil
+	return p.end()
 }
 
 // noteList collects the notes of projections, each once.

@@ -406,12 +406,7 @@ func (o *benchOutput) print(cmd *cobra.Command, b *bench.Bench, results []bench.
 	if o.asJSON {
 		return printJSON(out, table.Table)
 	}
-	width, tty := terminal(out)
-	opt := report.TextOptions{Width: width}
-	if tty {
-		opt.Color = report.ColorOf(os.Getenv)
-	}
-	return report.BenchText(out, table, opt)
+	return report.BenchText(out, table, textOptions(out))
 }
 
 // benchInputs lists the inputs that the results depend on.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -310,11 +309,8 @@ func (f *continueFlags) print(cmd *cobra.Command, g *generation) error {
 	if said == "" {
 		said = strings.Trim(fmt.Sprint(g.Output), "[]")
 	}
-	width, tty := terminal(out)
-	opt := report.TextOptions{Steps: int(f.steps), Width: width}
-	if tty {
-		opt.Color = report.ColorOf(os.Getenv)
-	}
+	opt := textOptions(out)
+	opt.Steps = int(f.steps)
 	held := report.Generation{
 		Said: said, Method: g.Method, Prompt: g.Prompt, Question: g.Question, Output: len(g.Output),
 		Compressions: g.Compressions, Evicted: g.Evicted, Mean: g.MeanBytes, Peak: g.PeakBytes, MeanDense: g.MeanDenseBytes,
