@@ -105,9 +105,9 @@ var steps = []func(pipelineEngine) error{
 	func(e pipelineEngine) error { return e.Decode([]kv.SeqID{2, 1}) },
 }
 
-// TestDeviceFails lets each of the device's operations fail in turn. The engine
-// operation in which that happens returns it, no other is carried out after it, and
-// from a restored cache the engine goes on as if nothing had been.
+// TestDeviceFails makes each of the device's operations fail, one per run. The engine operation
+// that needs it returns the error, later operations do too, and with a restored cache the engine
+// continues as if nothing had failed.
 func TestDeviceFails(t *testing.T) {
 	cfg := ref.Default()
 	cfg.Shape = kv.Shape{Layers: 2, KVHeads: 2, Group: 1, HeadSize: 8}
@@ -298,8 +298,8 @@ func TestFreeOwner(t *testing.T) {
 	}
 }
 
-// TestPlace: a cache behind blocks and rows that nobody touches holds the same as one by itself, under
-// the same numbers, and goes on from a copy.
+// TestPlace: a cache that is placed after unused blocks and rows holds the same as one at the
+// beginning, with the same block numbers, and continues from a copy.
 func TestPlace(t *testing.T) {
 	cfg := ref.Default()
 	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 256}
