@@ -1,6 +1,10 @@
 package ptx
 
-import "fmt"
+import (
+	"fmt"
+
+	"kvcompress/internal/cxx"
+)
 
 // Variables of shared, local and constant memory lie next to each other in the window of their space. An access
 // whose address is certainly derived from one of them has to stay inside it, as an access to global memory has
@@ -81,10 +85,11 @@ func (l *launch) windowSize(s space) uint64 {
 // outsideOf completes the report about an access from at to end in the window.
 func (b *bound) outsideOf(r *Report, at, end uint64) {
 	size := b.hi - b.lo
-	r.Allocation, r.Extent, r.Offset = b.name, int64(size), int64(at-b.lo)
+	name := cxx.Variable(b.name)
+	r.Allocation, r.Extent, r.Offset = name, int64(size), int64(at-b.lo)
 	if at < b.lo {
-		r.Detail = fmt.Sprintf("%d bytes before %q in %v memory", b.lo-at, b.name, b.space)
+		r.Detail = fmt.Sprintf("%d bytes before %q in %v memory", b.lo-at, name, b.space)
 		return
 	}
-	r.Detail = fmt.Sprintf("%d bytes past the end of %q in %v memory (%d bytes)", end-b.hi, b.name, b.space, size)
+	r.Detail = fmt.Sprintf("%d bytes past the end of %q in %v memory (%d bytes)", end-b.hi, name, b.space, size)
 }

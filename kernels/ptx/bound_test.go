@@ -14,12 +14,12 @@ func TestBounds(t *testing.T) {
 	const head = `.version 7.8
 .target sm_80
 .address_size 64
-.const .align 4 .u32 c1[8]={1}; .const .align 4 .u32 c2[8]={2};
+.global .align 16 .b8 g[16]; .const .align 4 .u32 c1[8]={1}; .const .align 4 .u32 c2[8]={2};
 .extern .shared .align 16 .b8 dynamic[];
 .visible .entry k(.param .u64 choice)
 {
 	.reg .pred %p<4>; .reg .b32 %r<20>; .reg .b64 %rd<20>;
-	.shared .align 4 .b8 s1[32]; .shared .align 4 .b8 s2[32];
+	.shared .align 16 .b8 s1[32]; .shared .align 16 .b8 s2[32];
 	.local .align 4 .b8 l1[32]; .local .align 4 .b8 l2[32];
 	ld.param.u64 %rd1, [choice]; cvt.u32.u64 %r1, %rd1;
 	mov.u32 %r2, s1; mov.u32 %r3, s2; mov.u64 %rd2, l1; mov.u64 %rd3, l2; mov.u64 %rd4, c1; mov.u64 %rd5, c2;
@@ -48,6 +48,9 @@ func TestBounds(t *testing.T) {
 		{"before, after a good access", "ld.shared.u32 %r4, [%r3]; ld.shared.u32 %r4, [%r3+-32];", "s2", "before"},
 		{"an atomic", "red.shared.add.u32 [%r2+32], 1;", "s1", "past the end"},
 		{"local", "ld.local.u32 %r4, [%rd2+32];", "l1", "past the end"},
+		{"an mbarrier", "mbarrier.init.shared.b64 [%r2+24], 1; mbarrier.init.shared.b64 [%r2+32], 1;", "s1", "past the end"},
+		{"a wait", "mov.u64 %rd7, s2; mbarrier.test_wait.parity.shared.b64 %p1, [%rd7+-8], 0;", "s2", "before"},
+		{"the mbarrier of a bulk copy", "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r2], [g], 16, [%r3+-8];", "s2", "before"},
 		{"const", "ld.const.u32 %r4, [%rd4+32];", "c1", "past the end"},
 		{"the other const", "ld.const.u32 %r4, [c2+28]; ld.const.u32 %r4, [%rd5+-4];", "c2", "before"},
 		{"dynamic", "mov.u32 %r4, dynamic; st.shared.u32 [%r4+28], 1; st.shared.u32 [%r4+-4], 1;", "dynamic", "before"},

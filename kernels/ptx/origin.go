@@ -87,6 +87,10 @@ func (in *instr) memory() []*memOp {
 	switch {
 	case in.mem != nil:
 		return []*memOp{in.mem}
+	case in.mbarrier != nil:
+		return []*memOp{&in.mbarrier.mem}
+	case in.copy != nil && in.copy.bulk != nil:
+		return []*memOp{&in.copy.from, &in.copy.to, &in.copy.bulk.bar}
 	case in.copy != nil:
 		return []*memOp{&in.copy.from, &in.copy.to}
 	}
