@@ -2,6 +2,7 @@ package ptx
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -73,6 +74,66 @@ func TestBounds(t *testing.T) {
 			}
 		case !errors.As(err, &r) || r.Kind != OutOfBounds || r.Allocation != c.blames || !strings.Contains(r.Detail, c.says):
 			t.Errorf("%s: %v, want %q outside %q", c.name, err, c.says, c.blames)
+		}
+	}
+}
+
+// TestBoundsOfVariables runs kernels that clang compiled, without optimization and with it, on the variables that
+// they are meant for, and on those beside.
+func TestBoundsOfVariables(t *testing.T) {
+	for _, level := range []string{"0", "3"} {
+		name := "bounds" + level + ".ptx"
+		text, err := os.ReadFile("testdata/bounds/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dev := New(Options{Checks: AllChecks()})
+		m, err := dev.Load(name, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			entry   string
+			n       int32
+			outside string // the variable; "" for a good n
+		}{
+			{"structure", 7, ""}, {"structure", 8, "s"},
+			{"bytes_of_union", 28, ""}, {"bytes_of_union", 29, "u"},
+			{"split", 32, ""},
+			{"points", 0, ""}, {"points", 1, "p"},
+			{"called", 0, ""}, {"called", 1, "a"},
+			{"object", 15, ""}, {"object", 16, ""}, {"object", 17, "q"},
+			{"one_of", 0, ""}, {"one_of", 1, ""}, {"one_of", 2, ""},
+			{"two_buffers", 5, ""},
+			{"pointers", 0, ""}, {"pointers", 1, ""},
+			{"distance", 0, ""}, {"distance", 1, ""},
+			{"backward", 32, ""}, {"backward", 31, "b"},
+			{"walks", 48, ""}, {"walks", 49, "b"},
+			{"rows", 8, ""}, {"rows", 9, "t"},
+			{"vectors", 0, ""}, {"vectors", 1, "a"},
+			{"aligned", 1, ""}, {"aligned", 64, "raw"},
+			{"counts", 8, ""}, {"counts", 9, "count"},
+			{"sizes", 1, ""}, {"sizes", 2, "half"},
+			{"tables", 4, ""}, {"tables", 5, "first"},
+		} {
+			k, err := m.Kernel(c.entry)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := dev.Alloc("out", 128)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = k.Launch(t.Context(), extent(1), extent(32), 320, device.Pointer(out), device.I32(c.n))
+			var r *Report
+			switch {
+			case c.outside == "":
+				if err != nil {
+					t.Errorf("-O%s: %v", level, err)
+				}
+			case !errors.As(err, &r) || r.Kind != OutOfBounds || r.Allocation != c.outside:
+				t.Errorf("-O%s: %s with %d: %v, want one outside %q", level, c.entry, c.n, err, c.outside)
+			}
 		}
 	}
 }

@@ -113,6 +113,6 @@
 //	coverage                     which instructions have run
 //	check*, race*, published,    the checkers
 //	shadow*, undefined, used,
-//	sure, origin, report,
+//	sure, origin, frame, report,
 //	findings
 package ptx
