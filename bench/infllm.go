@@ -21,7 +21,7 @@ const infLLM = "infllm"
 // rounded down to powers of two.
 func infLLMRow() Row {
 	const least = 8
-	r := withSet(infLLM, "the prompt is read in chunks of local tokens, which look up blocks; block T/64 and local T/16 of T tokens of context, at most 128 and 512; int(0.021·C) first tokens, int(0.324·C) in blocks", "")
+	r := withSet(infLLM, "the prompt is read in chunks that look up blocks; int(0.021·C) first tokens, int(0.324·C) in blocks", "")
 	r.choose = func(ks *knobSearch) []choice {
 		part := func(of, most int) string {
 			n := max(least, ks.context/of)

@@ -1,8 +1,10 @@
 package bench
 
 import (
+	"errors"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"kvcompress/dtype"
@@ -71,6 +73,16 @@ func TestInfLLMBlocks(t *testing.T) {
 		if got := row.choose(&knobSearch{context: context}); len(got) != 1 || got[0].text != want {
 			t.Errorf("%d tokens: %q, want %q", context, got[0].text, want)
 		}
+	}
+}
+
+// A model whose rotary embedding changes with the length has no setting, and the reason is told.
+func TestInfLLMNeedsRope(t *testing.T) {
+	row := infLLMRow()
+	ks := &knobSearch{base: ref.Default(), context: 190, request: request{prompt: 200, fed: 7}, blockBytes: 1}
+	var missed *UnreachableError
+	if _, err := ks.search(&row, 2); !errors.As(err, &missed) || !strings.Contains(missed.Why, "rotary embedding") {
+		t.Errorf("%v, want that the rotary embedding is missing", err)
 	}
 }
 

@@ -299,7 +299,10 @@ func (r *Row) config(base ref.Config, c choice, n int) (ref.Config, error) {
 	if len(set) > 0 {
 		cfg.Set = set
 	}
-	if r.Method == infLLM {
+	if r.Method == infLLM { // no engine runs it, so Validate refuses it
+		if cfg.Rope == nil {
+			return cfg, fmt.Errorf("bench: %s: the rotary embedding of the model depends on the length of the sequence", r.Name)
+		}
 		_, err := cfg.InfLLMReads()
 		return cfg, err
 	}
