@@ -78,6 +78,13 @@ func findingsOf(err error) []ptx.Finding {
 	return found
 }
 
+// printSuppressed says how many findings --suppress ignored, if any.
+func printSuppressed(out io.Writer, n int64) {
+	if n > 0 {
+		fmt.Fprintf(out, "Findings passed over, as --suppress says: %s.\n", words.Number(n))
+	}
+}
+
 // printFindings prints the reports, and a summary if there is more than one thing to say.
 func printFindings(out io.Writer, found []ptx.Finding) {
 	many := len(found) > 1

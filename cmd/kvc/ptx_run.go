@@ -218,10 +218,11 @@ func ptxRun(cmd *cobra.Command, path string, flags *ptxRunFlags) (err error) {
 		if err := printJSON(cmd.OutOrStdout(), r); err != nil {
 			return err
 		}
-	} else if len(found) > 0 {
-		printFindings(cmd.OutOrStdout(), found)
 	} else if err == nil {
 		err = printPTXResult(cmd.OutOrStdout(), r, l)
+	} else {
+		printFindings(cmd.OutOrStdout(), found)
+		printSuppressed(cmd.OutOrStdout(), r.Suppressed)
 	}
 	switch {
 	case err == nil && differ:
@@ -253,9 +254,7 @@ func printPTXResult(out io.Writer, r ptxResult, l invoke.Launch) error {
 		fmt.Fprintf(out, "; checks: %s", r.Checks)
 	}
 	fmt.Fprint(out, ".\n")
-	if r.Suppressed > 0 {
-		fmt.Fprintf(out, "Findings passed over, as --suppress says: %d.\n", r.Suppressed)
-	}
+	printSuppressed(out, r.Suppressed)
 	for i := range r.Expected {
 		fmt.Fprintf(out, "%s\n", printableLine(r.Expected[i].String()))
 	}
