@@ -19,7 +19,7 @@ import (
 	"kvcompress/traces"
 )
 
-// runFlags are the flags of `kvc run` beside the options of the replay.
+// runFlags are the flags of `kvc run` besides the options of the replay.
 type runFlags struct {
 	json     bool
 	plot     string
