@@ -246,7 +246,7 @@ func smallEngine(t *testing.T) *Engine {
 	return e
 }
 
-// TestPoison checks that nothing is left of a table's entries past its end.
+// TestPoison: an entry past a table's end that is not −1 is an error when the cache is read, and Poison sets it to −1.
 func TestPoison(t *testing.T) {
 	e := smallEngine(t)
 	s := e.state
@@ -258,6 +258,9 @@ func TestPoison(t *testing.T) {
 	}
 	must(e.Prefill(0, 3))
 	must(s.dev.Write(s.tables+8, encode([]int32{7}))) // as a kernel may leave it
+	if _, err := e.Cache(); err == nil || !strings.Contains(err.Error(), "head 0 of L·H: entry 2 of its block table is 7") {
+		t.Errorf("a block after a table's end: %v", err)
+	}
 	must(e.Poison())
 	tables, err := download[int32](s, s.tables, 2*s.maxBlocks)
 	must(err)

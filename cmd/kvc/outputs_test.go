@@ -184,7 +184,7 @@ func TestInterrupted(t *testing.T) {
 		"metric_reduction":"sum","blocks_to_evict":1,"heads":[{"layer":0,"head":0,"blocks":[4,1,7],"positions":[0,1,2],
 		"metrics":[3,1,2],"evicted_blocks":1,"evicted":[1],"moves":[[1,7]]}]}`
 	for name, text := range map[string]string{
-		"endless.ptx": ".version 7.8\n.target sm_80\n.address_size 64\n.entry e() {\nL:\nbra L;\n}\n",
+		"endless.ptx": ".version 7.8\n.target sm_80\n.address_size 64\n.entry e() {\nL:\nbar.sync 0;\nbra L;\n}\n",
 		"endless.txt": "module endless.ptx\nlaunch e grid=1 block=32\n",
 		"runs.csv": "gpu,model,input_len,output_len,num_requests,compression_rate,max_cache_tokens,max_decoding_batch,total_tokens_per_s\n" +
 			strings.Repeat("l4,llama-3.1-8b,500,500,5000,vanilla,,,1000\n", 1000),

@@ -217,7 +217,7 @@ func TestRunCanceled(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	dev := ptx.New(ptx.Options{})
-	m, err := dev.Load("endless.ptx", []byte(".version 7.0\n.target sm_70\n.address_size 64\n.visible .entry f() { L: bra L; }"))
+	m, err := dev.Load("endless.ptx", []byte(".version 7.0\n.target sm_70\n.address_size 64\n.visible .entry f() { L: bar.sync 0; bra L; }"))
 	if err != nil {
 		t.Fatal(err)
 	}
