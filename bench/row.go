@@ -77,7 +77,7 @@ type Heads struct {
 const Full = "full"
 
 // columnless is a method that evicts nothing unless it has a budget, and keeps no columns
-// beside K, V and position. Rows of a full cache use it.
+// besides K, V and position. Rows of a full cache use it.
 const columnless = "streaming-llm"
 
 // The choices of most rows, of KV-Compress's, and of rows without a knob.

@@ -18,7 +18,7 @@ import (
 	"kvcompress/report/export"
 )
 
-// Bench is the results of a bench, with what the reports need beside them.
+// Bench is the results of a bench, with the inputs and footer of its reports.
 type Bench struct {
 	*bench.Table
 	Rows   []bench.Row // of the plan

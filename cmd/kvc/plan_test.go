@@ -68,8 +68,8 @@ func planned(t *testing.T, want int, args ...string) planJSON {
 	return p
 }
 
-// TestPlan plans for a log whose requests meet the objective alone on a card, but not two at the
-// same time: as many replicas are needed as requests arrive together.
+// TestPlan plans for a log in which one request alone on a card meets the objective, but not two
+// at the same time: it takes as many replicas as requests arrive together.
 func TestPlan(t *testing.T) {
 	log := steady(t, "0", "0", "0", "60000", "60000", "60000", "120000", "120000", "120000")
 	of := func(more ...string) []string {

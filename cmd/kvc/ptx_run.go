@@ -99,7 +99,7 @@ argument's index from 0 or by the parameter's name. Bits must be equal unless --
 	fs.BoolVar(&flags.cooperative, "cooperative", false, "all blocks are resident together, and may wait for each other")
 	fs.StringArrayVar(&flags.args, "arg", nil, "the next parameter, `KIND=VALUE`")
 	fs.StringArrayVar(&flags.expect, "expect", nil, "compare a buffer with a file afterwards, `BUFFER=FILE`")
-	fs.Uint64Var(&flags.tolerance.ULP, "ulp", 0, "let floats differ by that many `steps` of their type")
+	fs.Uint64Var(&flags.tolerance.ULP, "ulp", 0, "let floats differ by this many `ulp`")
 	fs.Float64Var(&flags.tolerance.Rel, "rtol", 0, "let floats differ by `R` times the expected one")
 	fs.Float64Var(&flags.tolerance.Abs, "atol", 0, "let floats differ by `A` more")
 	for _, name := range []string{"ulp", "rtol", "atol"} {

@@ -243,7 +243,7 @@ func TestSweepUsage(t *testing.T) {
 	}
 }
 
-// A changed file of a card makes it another sweep.
+// With a changed file of a card, it is another sweep.
 func TestSweepKnowsFiles(t *testing.T) {
 	trace, dir := generated(t, "5"), t.TempDir()
 	card := filepath.Join(dir, "card.json")
