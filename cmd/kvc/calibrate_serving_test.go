@@ -89,7 +89,7 @@ func TestServingCases(t *testing.T) {
 		}
 	}
 	code, out, errs = kvc("sim", "--cases", rows)
-	for _, want := range []string{"On l4 that is a fit to other cards than l4.", "On l4 that is a fit to another card (h100, not l4)."} { // vLLM's, SGLang's
+	for _, want := range []string{"On l4 that is a fit to other cards than l4.", "114 rows of 3 files (several cards, qwen3-32b, llama-3.1-8b, qwen3-235b-a22b), on sglang."} { // vLLM's, SGLang's
 		if code != 0 || !strings.Contains(out, want) {
 			t.Errorf("%d: %s%s: want %q", code, out, errs, want)
 		}
@@ -169,7 +169,7 @@ func TestServingCases(t *testing.T) {
 	if notes := strings.Join(runs.Notes, "\n"); !strings.Contains(notes, "Backend magic is not modelled") || !strings.Contains(notes, "Error to expect on l4: ") {
 		t.Errorf("notes %s", notes)
 	}
-	if c := runs.Cases[1]; c["factors_of_other"] != "another card (h100, not l4)" || !strings.Contains(c["error_to_expect"].(string), "TPOT") || c["served_as"].(map[string]any)["prefill_first"] != true {
+	if c := runs.Cases[1]; c["factors_of_other"] != "other cards than l4" || !strings.Contains(c["error_to_expect"].(string), "TPOT") || c["served_as"].(map[string]any)["prefill_first"] != true {
 		t.Errorf("%v", c)
 	}
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -148,11 +147,26 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 	if err := f.quality.read(); err != nil {
 		return err
 	}
-	var err error
-	if f.compression, err = f.quality.candidates(f.compression); err != nil {
+	if err := f.check(); err != nil {
 		return err
 	}
-	if err := f.check(); err != nil {
+	var requests []trace.Request
+	var name string
+	load := func() (err error) {
+		if requests, name, err = f.load(cmd); err != nil {
+			return err
+		}
+		f.quality.count(requests)
+		return f.limitTo(requests)
+	}
+	early := f.quality.needsRequests(f.compression)
+	if early {
+		if err := load(); err != nil {
+			return err
+		}
+	}
+	var err error
+	if f.compression, err = f.quality.candidates(f.compression); err != nil {
 		return err
 	}
 	f.sweepFlags.replicas = []int{1} // how many is searched for
@@ -170,14 +184,11 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	requests, name, err := f.load(cmd)
-	if err != nil {
-		return err
+	if !early {
+		if err := load(); err != nil {
+			return err
+		}
 	}
-	if err := f.limitTo(requests); err != nil {
-		return err
-	}
-	f.quality.count(requests)
 	spread, _, err := f.readSpread()
 	if err != nil {
 		return err
@@ -361,10 +372,5 @@ func (f *planFlags) print(cmd *cobra.Command, a *plan.Answer, requests string, c
 	if f.asJSON {
 		return report.PlanJSON(out, p)
 	}
-	width, tty := terminal(out)
-	opt := report.TextOptions{Width: width}
-	if tty {
-		opt.Color = report.ColorOf(os.Getenv)
-	}
-	return report.PlanText(out, p, opt)
+	return report.PlanText(out, p, textOptions(out))
 }

@@ -131,8 +131,8 @@ func TestWindowedConcurrency(t *testing.T) {
 	}
 }
 
-// TestGroupSize: layers of several kinds are in groups of as many as the rarest kind has, or the
-// most frequent if that has less than a quarter more.
+// TestGroupSize: layers of several kinds form groups. A group has as many layers as the rarest
+// kind, or as the most frequent kind if that has less than a quarter more.
 func TestGroupSize(t *testing.T) {
 	for _, c := range []struct {
 		kinds []int
@@ -239,8 +239,8 @@ func TestPlannedTermsByHand(t *testing.T) {
 	if got := one.attentionLayers(catalog.Windowed); got != 32 || one.attentionLayers(catalog.Full) != 0 {
 		t.Errorf("%d layers with a window", got)
 	}
-	// A representative is a key, which is half a KV.
-	layout := sim.Layout{Windowed: 256, Window: p.Tokens, Full: (256*p.Representatives + 2*p.Block - 1) / (2 * p.Block)}
+	// A block of 128 tokens has a representative for each of 1,024 query heads: a key, which is half a KV.
+	layout := sim.Layout{Windowed: 256, Window: p.Tokens(), Full: 1024 / 2 / 128}
 	if got := one.Layout(); got == nil || *got != layout {
 		t.Errorf("%+v, want %+v", got, layout)
 	}

@@ -67,9 +67,17 @@ func poolOf(sources []*Source, server sim.Scheduler, of func(card string) bool) 
 	return p
 }
 
+// files returns the names of the sources, or how many they are where they are more than two.
+func (p *pool) files() string {
+	if n := len(p.names); n > 2 {
+		return fmt.Sprintf("%d files", n)
+	}
+	return strings.Join(p.names, ", ")
+}
+
 // fit fits the factors to the runs and sets the fit's quality.
 func (p *pool) fit(ctx context.Context, card string, start Factors) (*Fit, error) {
-	f, err := fitServing(ctx, p.runs, p.weights, card, strings.Join(p.names, ", "), start)
+	f, err := fitServing(ctx, p.runs, p.weights, card, p.files(), start)
 	if err != nil {
 		return nil, err
 	}
