@@ -107,8 +107,8 @@ func ShippedProfile(server sim.Scheduler) *Profile {
 // For KV-Compress's server and vLLM 0.6.0 on cards of the chip GH100 it has the fit to the rows of the
 // H100 in IsaacRe/vllm-kvcompress's throughput benchmark, rounded; on other cards the defaults of
 // [Terms], a fit to the L4's rows. For vLLM V1 it has fits to measured serving runs on an A100, an RTX
-// 4090, an H100 and an RTX PRO 6000, and for other cards the fit to all of them. docs/cost-model.md
-// has the sources.
+// 4090, an H100, an H200, a B200 and an RTX PRO 6000, and for other cards the fit to all of them.
+// docs/cost-model.md has the sources.
 func DefaultProfile() *Profile {
 	const source = "the defaults%s, which follow the throughput published for vLLM 0.6.0 in eager mode on an %s (IsaacRe/vllm-kvcompress)"
 	hopper := DefaultFactors()
