@@ -94,7 +94,7 @@ func (d *Deployment) plannedNotes() []string {
 	if p, ok := d.infLLMPlan(); ok {
 		host := d.shape().Heads() * d.rowBytes()
 		return []string{
-			fmt.Sprintf("The kernels of %s are not measured: reading a KV is assumed to cost the same as with KV-Compress. The host holds %d bytes for each token of every running sequence.", infLLM, host),
+			fmt.Sprintf("The kernels of the method are not measured: reading a KV is assumed to cost the same as with KV-Compress. The host holds %d bytes for each token of every running sequence.", host),
 			fmt.Sprintf("Each head has %d KVs on the card, %d of them looked up. In every decode step of every sequence, short ones too, a fraction of %g of these is assumed to be fetched from the host; 1 is the most, and missed=… sets less.", p.Tokens(), p.LookedUp, p.Missed),
 		}
 	}
