@@ -72,6 +72,12 @@ var ofOneSequence = []string{
 	"score_norms",
 }
 
+// listsOfOneSequence has the kernels that get the page lists of one sequence, of up to 1,024 heads × 4 lists × 131,072 pages × 4
+// bytes: for them, "pages of their own" is bounded too. Those of attention get the lists of all sequences.
+var listsOfOneSequence = []string{
+	"give_merged", "give_quantized", "merge_pairs", "merge_pairs_quantized", "quantize_channels", "quantize_tokens", "retain_rows",
+}
+
 // ofTokens has the kernels that get the queries, keys and values of one token of each sequence, not of a prompt: for them
 // these arrays are bounded too.
 var ofTokens = []string{
@@ -83,6 +89,9 @@ var ofTokens = []string{
 func size(kernel, array string) string {
 	if array == "tables" && slices.Contains(ofOneSequence, EngineGroup(kernel)) {
 		return "heads × blocks of a sequence"
+	}
+	if array == "pages of their own" && slices.Contains(listsOfOneSequence, EngineGroup(kernel)) {
+		return "heads × 4 × pages of a sequence"
 	}
 	if slices.Contains([]string{"q", "k", "v"}, array) && slices.Contains(ofTokens, EngineGroup(kernel)) {
 		return "sequences × query heads × elements"

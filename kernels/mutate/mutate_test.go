@@ -274,12 +274,15 @@ func TestArray(t *testing.T) {
 	}
 }
 
-// TestSize: the tables of one sequence are bounded, those of all are not, and ofOneSequence names kernels that exist.
+// TestSize: the tables and lists of one sequence are bounded, those of all are not, and the lists of kernels name ones that exist.
 func TestSize(t *testing.T) {
 	for kernel, bounded := range map[string]bool{"score_norms": true, "append_prompt_bf16": true, "append_tokens_bf16": false, "costs": false} {
 		if got := size(kernel, "tables"); (got != "") != bounded {
 			t.Errorf("the tables of %s: %q, want a bound: %t", kernel, got, bounded)
 		}
+	}
+	if size("give_merged", "pages of their own") == "" || size("attend_partitions_merged_f16", "pages of their own") != "" {
+		t.Error("page lists of one sequence are bounded, those of all are not")
 	}
 	if size("append_tokens_f16", "k") == "" || size("append_prompt_f16", "k") != "" {
 		t.Error("keys of a token of each sequence are bounded, those of a prompt are not")
@@ -291,7 +294,7 @@ func TestSize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range ofOneSequence {
+	for _, name := range slices.Concat(ofOneSequence, listsOfOneSequence, ofTokens) {
 		if !slices.ContainsFunc(modules, func(m *Module) bool {
 			return slices.ContainsFunc(m.Kernels(), func(k string) bool { return EngineGroup(k) == name })
 		}) {
