@@ -141,11 +141,10 @@ func (p *blockPool) register(q *sequence, n int) {
 	}
 }
 
-// release frees those of the n blocks of a sequence that no other uses, the last first, and returns their
-// number. If back is set, the sequence will come back and can find its first full blocks again.
-func (p *blockPool) release(q *sequence, n, full int, back bool) int {
+// release frees those of the n blocks of a sequence that no other uses, the last first. If back is set, the
+// sequence will come back and can find its first full blocks again.
+func (p *blockPool) release(q *sequence, n, full int, back bool) {
 	t := &q.table
-	before := p.n
 	own, saved := n-len(t.blocks), 0
 	if back {
 		saved = min(max(0, full-t.sharable), own)
@@ -170,7 +169,6 @@ func (p *blockPool) release(q *sequence, n, full int, back bool) int {
 		p.link(b)
 	}
 	t.blocks, t.full = t.blocks[:0], 0
-	return p.n - before
 }
 
 // disown makes the saved blocks of a sequence ordinary free blocks.

@@ -42,14 +42,15 @@ type Ledger struct {
 	selection *Selection // nil if queries read all KVs held
 	prefixes  *prefixes  // nil without prefix caching
 	reserved  int        // number of reserved sequences
-	shared    int        // blocks counted for a second or later sequence that shares them: see Extend
+	pool      *blockPool // of vLLM V1, which then counts the blocks in use; else nil
+	unit      int        // blocks of one of the pool's
 	batches   int        // number of batches decoded
 	courses   *courses   // nil if results of compressions cannot be cached
 	scratch   outcome    // of predict and compressNew
 	levels    *levels    // nil if compressions do not go by level
 
 	steps       int         // decode steps so far, of all sequences at once
-	used        int         // blocks that are not free
+	used        int         // blocks that are not free; 0 with a pool
 	tables      int         // entries of the block tables of all sequences; differs from used by shared and reserved blocks
 	kvs         int         // of all sequences
 	denseKVs    int         // Σ tokens·L·H
@@ -167,7 +168,12 @@ func (l *Ledger) Blocks() int { return l.cfg.Blocks }
 
 // Free returns the number of free blocks. They include blocks of cached prefixes that no
 // sequence uses.
-func (l *Ledger) Free() int { return l.cfg.Blocks - l.used }
+func (l *Ledger) Free() int {
+	if l.pool != nil {
+		return l.unit * l.pool.n
+	}
+	return l.cfg.Blocks - l.used
+}
 
 // PrefillNeed returns the number of blocks that a prompt of n tokens takes.
 func (l *Ledger) PrefillNeed(n int) int {
@@ -264,11 +270,16 @@ func (l *Ledger) Decode(batch []kv.SeqID) error {
 
 // NeedAll returns the number of blocks that the next decode steps of all sequences take.
 func (l *Ledger) NeedAll(steps int) int {
-	need := crossings(&l.phases, l.growing, l.cfg.BlockSize, l.steps, steps)
+	need := l.crossed(l.steps, steps)
 	if l.windows.heads > 0 {
 		need += l.windows.ahead(l.steps, steps, l.cfg.BlockSize).need
 	}
 	return need
+}
+
+// crossed returns the number of blocks that decode steps take after now steps, without windows.
+func (l *Ledger) crossed(now, steps int) int {
+	return crossings(&l.phases, l.growing, l.cfg.BlockSize, now, steps)
 }
 
 // DecodeAll adds steps tokens to each sequence. If there are not enough blocks it returns a
@@ -350,11 +361,11 @@ func (l *Ledger) Release(id kv.SeqID) error {
 		return fmt.Errorf("sim: sequence %d is not in the ledger", id)
 	}
 	if a.reserved {
-		l.used -= l.PrefillNeed(a.tokens)
+		l.use(-l.PrefillNeed(a.tokens))
 		l.reserved--
 	} else {
 		_, blocks := l.holds(a)
-		l.used -= blocks
+		l.use(-blocks)
 		l.enter(a, -1)
 	}
 	if l.prefixes != nil {
@@ -397,9 +408,16 @@ func (l *Ledger) growingRuns(to []run) []run {
 
 // take takes n blocks. At least n must be free.
 func (l *Ledger) take(n int) {
-	l.used += n
+	l.use(n)
 	if l.prefixes != nil {
 		l.prefixes.shrink((l.cfg.Blocks - l.used) / l.prefixes.blocks)
+	}
+}
+
+// use counts n more blocks in use, unless a pool counts them.
+func (l *Ledger) use(n int) {
+	if l.pool == nil {
+		l.used += n
 	}
 }
 

@@ -85,6 +85,7 @@ func (s *Server) UseV1(c V1) error {
 	v := &vllmV1{Server: s, V1: c, heads: s.ledger.heads}
 	if c.Prefixes {
 		v.pool = newBlockPool(s.ledger.Blocks()/v.heads, s.ledger.cfg.BlockSize, c.PrefixTokens)
+		s.ledger.pool, s.ledger.unit = v.pool, v.heads
 	}
 	s.rules = v
 	return nil

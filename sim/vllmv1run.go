@@ -75,9 +75,8 @@ func (s *vllmV1) leave(q *sequence, back bool) error {
 		return s.ledger.Release(q.id)
 	}
 	tokens := s.ledger.Tokens(q.id)
-	held := s.ledger.blocksOf(tokens)
-	freed := s.pool.release(q, held, tokens/s.ledger.cfg.BlockSize, back)
-	return s.ledger.ReleaseShared(q.id, held-freed)
+	s.pool.release(q, s.ledger.blocksOf(tokens), tokens/s.ledger.cfg.BlockSize, back)
+	return s.ledger.Release(q.id)
 }
 
 func (s *vllmV1) iterate(step *Step) (bool, error) {

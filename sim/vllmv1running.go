@@ -70,12 +70,11 @@ func (s *vllmV1) scheduleTogether(step *Step, quiet bool) (bool, error) {
 			step.Scheduled = append(step.Scheduled, Scheduled{Seq: q.id, Tokens: 1, Before: computed})
 		}
 	}
-	free := s.ledger.Free()
 	if err := s.decodeRunning(step, quiet && len(s.partial) == 0 && s.headStays(budget)); err != nil {
 		return false, err
 	}
 	if s.pool != nil {
-		s.pool.take((free - s.ledger.Free()) / s.heads)
+		s.pool.take(s.ledger.crossed(s.ledger.steps-step.Steps, step.Steps) / s.heads)
 	}
 	for _, c := range s.chunks {
 		if err := s.enter(step, c.q, admission{tokens: c.tokens}); err != nil {

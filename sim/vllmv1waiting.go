@@ -122,7 +122,7 @@ func (s *vllmV1) enter(step *Step, q *sequence, a admission) error {
 		s.pool.grow(q, max(a.cached, l.blocksOf(from)), l.blocksOf(to))
 		s.pool.register(q, to/l.cfg.BlockSize)
 	}
-	if err := l.Extend(q.id, to-from, a.cached-a.free); err != nil {
+	if err := l.Extend(q.id, to-from); err != nil {
 		return fmt.Errorf("sim: step %d: request %q: %w", step.Index, q.result.ID, err)
 	}
 	return nil
