@@ -32,6 +32,7 @@ type Ledger struct {
 	full     int  // heads without a sliding window: all, without a layout
 	fixed    int  // blocks that a sequence has, independent of its length: see Layout
 	windows  windows
+	groups   []int // windows of the groups of layers, 0 for none, in V1's order: see Layout; nil if they are unknown
 
 	own   map[kv.SeqID]*compressor // by sequence, for those with options of their own
 	seqs  accounts
@@ -43,7 +44,7 @@ type Ledger struct {
 	prefixes  *prefixes  // nil without prefix caching
 	reserved  int        // number of reserved sequences
 	pool      *blockPool // of vLLM V1, which then counts the blocks in use; else nil
-	unit      int        // blocks of one of the pool's
+	unit      int        // heads of a group of layers: a block of the pool is one block of each; 0 if there are no groups
 	batches   int        // number of batches decoded
 	courses   *courses   // nil if results of compressions cannot be cached
 	scratch   outcome    // of predict and compressNew
@@ -156,6 +157,8 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 		heads:   cfg.Shape.Layers * cfg.Shape.KVHeads,
 		shift:   bits.TrailingZeros(uint(cfg.BlockSize)),
 		full:    cfg.Shape.Layers * cfg.Shape.KVHeads,
+		unit:    cfg.Shape.Layers * cfg.Shape.KVHeads,
+		groups:  []int{0},
 		own:     map[kv.SeqID]*compressor{},
 	}, nil
 }
@@ -268,17 +271,22 @@ func (l *Ledger) Decode(batch []kv.SeqID) error {
 	return nil
 }
 
-// NeedAll returns the number of blocks that the next decode steps of all sequences take.
+// NeedAll returns the number of blocks that the next decode steps of all sequences take. With a pool, those that
+// leave a window in these steps are not subtracted.
 func (l *Ledger) NeedAll(steps int) int {
-	need := l.crossed(l.steps, steps)
-	if l.windows.heads > 0 {
-		need += l.windows.ahead(l.steps, steps, l.cfg.BlockSize).need
+	if l.windows.heads > 0 && l.pool == nil {
+		return l.grown(l.steps, steps) + l.windows.ahead(l.steps, steps, l.cfg.BlockSize).need
 	}
-	return need
+	return l.crossed(l.steps, steps)
 }
 
-// crossed returns the number of blocks that decode steps take after now steps, without windows.
+// crossed returns the number of blocks that decode steps take after now steps if none are given back.
 func (l *Ledger) crossed(now, steps int) int {
+	return l.grown(now, steps) + l.windows.crossed(now, steps, l.cfg.BlockSize)
+}
+
+// grown returns the number of blocks that the heads without windows take in decode steps after now steps.
+func (l *Ledger) grown(now, steps int) int {
 	return crossings(&l.phases, l.growing, l.cfg.BlockSize, now, steps)
 }
 
@@ -291,7 +299,8 @@ func (l *Ledger) DecodeAll(steps int) error {
 	}
 	l.undone = 0
 	l.take(need)
-	l.tables += need - l.windows.advance(l.steps, steps, l.cfg.BlockSize).need
+	l.tables += l.grown(l.steps, steps)
+	l.windows.advance(l.steps, steps, l.cfg.BlockSize)
 	l.kvs += steps * l.growing
 	l.denseKVs += steps * l.growing
 	l.denseBlocks += crossings(&l.densePhases, l.growing, l.cfg.BlockSize, l.steps, steps)

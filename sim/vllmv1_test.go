@@ -101,10 +101,17 @@ func serveV1(t *testing.T, cfg *ref.Config, spread Spread, layout *Layout, sched
 		}
 	}
 	out.results, out.clock, out.steps = s.Results(), s.clock, s.steps
-	if pool != nil && out.err == "" && pool.n != ledger.Blocks()/ledger.heads {
-		t.Fatalf("%d blocks of %d are free in the end", pool.n, ledger.Blocks()/ledger.heads)
+	if pool != nil && out.err == "" && pool.n != ledger.Blocks()/ledger.unit {
+		t.Fatalf("%d blocks of %d are free in the end", pool.n, ledger.Blocks()/ledger.unit)
 	}
 	return out
+}
+
+// randomGroups is a random layout of groups of layers, some or all of which have windows.
+func randomGroups(rng *rand.Rand) Layout {
+	l := Layout{Group: 1 + rng.IntN(3), Window: 1 + rng.IntN(120), WindowsFirst: rng.IntN(2) == 0}
+	l.Full, l.Windowed = l.Group*rng.IntN(3), l.Group*(1+rng.IntN(3))
+	return l
 }
 
 // auditPool counts the free blocks of the pool, and those that the sequences use.
@@ -118,17 +125,19 @@ func (s *vllmV1) auditPool() error {
 		seqs = append(seqs, q)
 	}
 	for _, q := range seqs {
-		for _, b := range q.table.blocks {
-			used[b]++
+		for _, h := range q.table.held {
+			for _, b := range h.blocks {
+				used[b]++
+			}
+			own += s.ledger.blocksOf(s.ledger.Tokens(q.id)) - h.first - len(h.blocks)
 		}
-		own += s.ledger.blocksOf(s.ledger.Tokens(q.id)) - len(q.table.blocks)
 	}
 	for b, users := range used {
 		if b.users != users || b.next != nil {
 			return fmt.Errorf("a block is used by %d sequences and counts %d", users, b.users)
 		}
 	}
-	if total := s.ledger.Blocks() / s.heads; free != s.pool.n || free+own+len(used) != total {
+	if total := s.ledger.Blocks() / s.ledger.unit; free != s.pool.n || free+own+len(used) != total {
 		return fmt.Errorf("%d blocks are free and count as %d, %d are used by one sequence and %d can be shared, of %d", free, s.pool.n, own, len(used), total)
 	}
 	return nil
@@ -142,9 +151,16 @@ func TestV1Together(t *testing.T) {
 	for seed := range seeds {
 		cfg, schedule, limits, v1, reqs, rates := randomV1(seed, seed%3 == 0)
 		var layout *Layout
-		if !cfg.Compresses() && !v1.Prefixes {
+		switch rng := rand.New(rand.NewPCG(seed, 6)); {
+		case !cfg.Compresses() && rng.IntN(2) == 0:
+			l := randomGroups(rng)
+			layout, cfg.Blocks = &l, l.Group*(1+rng.IntN(1+3600/cfg.BlockSize))
+			for i := range reqs {
+				reqs[i].Compression = nil
+			}
+		case !cfg.Compresses() && !v1.Prefixes:
 			own := slices.ContainsFunc(reqs, func(r trace.Request) bool { return r.Compression != nil })
-			if l := randomLayout(rand.New(rand.NewPCG(seed, 6))); !own {
+			if l := randomLayout(rng); !own {
 				layout = &l
 			}
 		}

@@ -73,9 +73,7 @@ func (s *vllmV1) scheduleTogether(step *Step, quiet bool) (bool, error) {
 	if err := s.decodeRunning(step, quiet && len(s.partial) == 0 && s.headStays(budget)); err != nil {
 		return false, err
 	}
-	if s.pool != nil {
-		s.pool.take(s.ledger.crossed(s.ledger.steps-step.Steps, step.Steps) / s.heads)
-	}
+	s.takeDecoded(step.Steps)
 	for _, c := range s.chunks {
 		if err := s.enter(step, c.q, admission{tokens: c.tokens}); err != nil {
 			return false, err
@@ -84,11 +82,30 @@ func (s *vllmV1) scheduleTogether(step *Step, quiet bool) (bool, error) {
 	return true, nil
 }
 
-// headStays reports whether the head of the queue cannot be admitted before a sequence finishes. Decode steps do
-// not change that: they only take blocks.
+// takeDecoded takes the blocks of the decode steps that all running sequences have just run.
+func (s *vllmV1) takeDecoded(steps int) {
+	switch {
+	case s.pool == nil:
+	case len(s.pool.windowed) == 0:
+		s.pool.take(s.ledger.crossed(s.ledger.steps-steps, steps) / s.ledger.unit)
+	default:
+		for left := steps; left > 0; left-- {
+			for q := s.running.head; q != nil; q = q.next {
+				_, computed := s.tokens(q)
+				s.pool.decode(q, computed-left)
+			}
+		}
+	}
+}
+
+// headStays reports whether the head of the queue cannot be admitted before a sequence finishes. Decode steps
+// without windows do not change that: they only take blocks.
 func (s *vllmV1) headStays(budget int) bool {
 	if s.waiting.n == 0 || budget == 0 || s.running.len() == s.limits.MaxNumSeqs {
 		return true
+	}
+	if s.pool != nil && len(s.pool.windowed) > 0 {
+		return false
 	}
 	q := s.waiting.front()
 	if s.neverAdmitted(q) != "" {
@@ -112,6 +129,10 @@ func (s *vllmV1) scheduleEach(step *Step) error {
 		n := s.chunkOf(q, budget)
 		if n < 1 {
 			continue
+		}
+		if s.pool != nil {
+			_, computed := s.tokens(q)
+			s.pool.slide(q, computed)
 		}
 		for s.need(q, n) > s.ledger.Free() {
 			victim := len(s.order) - 1
@@ -152,8 +173,7 @@ func (s *vllmV1) schedule(step *Step, q *sequence, n int) error {
 		return fmt.Errorf("sim: step %d: request %q: %w", step.Index, q.result.ID, err)
 	}
 	if s.pool != nil {
-		s.pool.grow(q, s.ledger.blocksOf(computed), s.ledger.blocksOf(computed+1))
-		s.pool.register(q, (computed+1)/s.ledger.cfg.BlockSize)
+		s.pool.decode(q, computed)
 	}
 	return nil
 }
