@@ -1,9 +1,8 @@
 package sim
 
 import (
+	"math/bits"
 	"slices"
-
-	"kvcompress/internal/ceil"
 )
 
 // blockPool is the block pool of vLLM's V1 engine, with automatic prefix caching or without. A block of B tokens
@@ -15,6 +14,7 @@ import (
 // output) are counted together if no group has a window. In the plain form each block is an object of its own.
 type blockPool struct {
 	tokens   int      // of a block, B
+	shift    int      // log2 B
 	prefix   int      // tokens of a prefix hash: a multiple of B, or a divisor of it
 	groups   []*group // in V1's order
 	full     []*group // those that hold every token
@@ -66,7 +66,7 @@ type heldTable struct {
 
 // newBlockPool returns a pool for groups with these windows.
 func newBlockPool(blocks, tokens, prefix int, windows []int) *blockPool {
-	p := &blockPool{tokens: tokens, prefix: prefix}
+	p := &blockPool{tokens: tokens, shift: bits.TrailingZeros(uint(tokens)), prefix: prefix}
 	for _, window := range windows {
 		g := &group{window: window, found: map[uint64]*block{}}
 		p.groups = append(p.groups, g)
@@ -81,24 +81,24 @@ func newBlockPool(blocks, tokens, prefix int, windows []int) *blockPool {
 	return p
 }
 
-// reset empties the tables for another sequence.
-func (t *blockTable) reset(groups int) {
-	held := slices.Grow(t.held[:0], groups)[:groups]
-	for i := range held {
-		held[i] = heldTable{blocks: held[i].blocks[:0]}
+// reset makes the tables, which are empty, those of another sequence.
+func (p *blockPool) reset(t *blockTable) {
+	held := t.held
+	if held == nil {
+		held = make([]heldTable, len(p.groups))
 	}
 	*t = blockTable{held: held, chain: t.chain[:0]}
 }
 
 // blocksOf returns ⌈tokens/B⌉.
-func (p *blockPool) blocksOf(tokens int) int { return ceil.Div(tokens, p.tokens) }
+func (p *blockPool) blocksOf(tokens int) int { return (tokens + p.tokens - 1) >> p.shift }
 
 // first returns the first block that a group holds when a token after this many is computed.
 func (p *blockPool) first(g *group, computed int) int {
 	if g.window == 0 {
 		return 0
 	}
-	return max(0, computed-g.window+1) / p.tokens
+	return max(0, computed-g.window+1) >> p.shift
 }
 
 // find returns the number of the sequence's first blocks that are cached, at most most, and how many of the
@@ -130,15 +130,14 @@ func (p *blockPool) find(q *sequence, most int) (cached, free int) {
 func (p *blockPool) findFirst(chain []uint64) int {
 	for _, g := range p.full {
 		g.hits = g.hits[:0]
-	}
-	for i, hash := range chain {
-		for _, g := range p.full {
-			b := g.lookup(i, hash)
-			if b == nil {
-				return i
+		var before *block
+		for _, hash := range chain {
+			if before = g.lookup(before, hash); before == nil {
+				break
 			}
-			g.hits = append(g.hits, b)
+			g.hits = append(g.hits, before)
 		}
+		chain = chain[:len(g.hits)]
 	}
 	return len(chain)
 }
@@ -188,13 +187,12 @@ func (p *blockPool) windowsHave(hash uint64) bool {
 	return true
 }
 
-// lookup returns the block with a hash, the i-th of a sequence; nil if there is none. It first tries the block
-// that was last found after the same block.
-func (g *group) lookup(i int, hash uint64) *block {
-	if i == 0 {
+// lookup returns the block with a hash, nil if there is none. It first tries the block that was last found after
+// the same block.
+func (g *group) lookup(before *block, hash uint64) *block {
+	if before == nil {
 		return g.found[hash]
 	}
-	before := g.hits[i-1]
 	if b := before.after; b == nil || !b.first || b.hash != hash || b.group != g {
 		before.after = g.found[hash]
 	}
@@ -207,13 +205,13 @@ func (p *blockPool) hold(q *sequence, n int) {
 	for i, g := range p.groups {
 		h := &t.held[i]
 		h.first = p.first(g, n*p.tokens)
-		h.blocks = append(h.blocks[:0], g.hits...)
-		h.full = h.first + len(h.blocks)
-		for _, b := range h.blocks {
+		h.full = h.first + len(g.hits)
+		for _, b := range g.hits {
 			if b.users == 0 {
 				p.unlink(b)
 			}
 			b.users++
+			h.blocks = append(h.blocks, b)
 		}
 	}
 	if own := n - t.sharable; own > 0 {
@@ -232,12 +230,12 @@ func (p *blockPool) need(from, to int) int {
 func (p *blockPool) grow(q *sequence, from, n int) {
 	t := &q.table
 	for i, g := range p.groups {
-		at := from
+		h, at := &t.held[i], from
 		for ; at < min(n, t.sharable); at++ {
 			p.take(1)
 			b := p.new()
 			b.users, b.group = 1, g
-			t.held[i].blocks = append(t.held[i].blocks, b)
+			h.blocks = append(h.blocks, b)
 		}
 		p.take(max(0, n-at))
 	}

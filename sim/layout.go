@@ -96,14 +96,6 @@ type windows struct {
 	all  [maxB]int // the same by base modulo B
 }
 
-// crossed returns the number of blocks that the windows of all sequences take in decode steps after now steps.
-func (w *windows) crossed(now, steps, b int) int {
-	if w.heads == 0 {
-		return 0
-	}
-	return w.heads * crossings(&w.all, w.seqs, b, now, steps)
-}
-
 // window returns the number of KVs that a windowed head holds after n tokens.
 func (w *windows) window(n int) int { return min(n, w.size) }
 

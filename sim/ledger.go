@@ -274,20 +274,20 @@ func (l *Ledger) Decode(batch []kv.SeqID) error {
 // NeedAll returns the number of blocks that the next decode steps of all sequences take. With a pool, those that
 // leave a window in these steps are not subtracted.
 func (l *Ledger) NeedAll(steps int) int {
-	if l.windows.heads > 0 && l.pool == nil {
-		return l.grown(l.steps, steps) + l.windows.ahead(l.steps, steps, l.cfg.BlockSize).need
+	need := l.grown(steps)
+	switch w := &l.windows; {
+	case w.heads == 0:
+	case l.pool == nil:
+		need += w.ahead(l.steps, steps, l.cfg.BlockSize).need
+	default:
+		need += w.heads * crossings(&w.all, w.seqs, l.cfg.BlockSize, l.steps, steps)
 	}
-	return l.crossed(l.steps, steps)
+	return need
 }
 
-// crossed returns the number of blocks that decode steps take after now steps if none are given back.
-func (l *Ledger) crossed(now, steps int) int {
-	return l.grown(now, steps) + l.windows.crossed(now, steps, l.cfg.BlockSize)
-}
-
-// grown returns the number of blocks that the heads without windows take in decode steps after now steps.
-func (l *Ledger) grown(now, steps int) int {
-	return crossings(&l.phases, l.growing, l.cfg.BlockSize, now, steps)
+// grown returns the number of blocks that the heads without windows take in the next decode steps.
+func (l *Ledger) grown(steps int) int {
+	return crossings(&l.phases, l.growing, l.cfg.BlockSize, l.steps, steps)
 }
 
 // DecodeAll adds steps tokens to each sequence. If there are not enough blocks it returns a
@@ -299,8 +299,11 @@ func (l *Ledger) DecodeAll(steps int) error {
 	}
 	l.undone = 0
 	l.take(need)
-	l.tables += l.grown(l.steps, steps)
-	l.windows.advance(l.steps, steps, l.cfg.BlockSize)
+	if l.windows.heads > 0 {
+		need = l.grown(steps)
+		l.windows.advance(l.steps, steps, l.cfg.BlockSize)
+	}
+	l.tables += need
 	l.kvs += steps * l.growing
 	l.denseKVs += steps * l.growing
 	l.denseBlocks += crossings(&l.densePhases, l.growing, l.cfg.BlockSize, l.steps, steps)

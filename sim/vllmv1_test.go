@@ -91,7 +91,7 @@ func serveV1(t *testing.T, cfg *ref.Config, spread Spread, layout *Layout, sched
 		out.tokens += step.Tokens
 		out.usages[step.Index+step.Steps] = step.Usage
 		out.kinds[step.Index+step.Steps] = step.Kind
-		if pool != nil {
+		if pool != nil && out.calls%8 == 0 {
 			if err := s.rules.(*vllmV1).auditPool(); err != nil {
 				t.Fatalf("step %d: %v", step.Index, err)
 			}
@@ -249,6 +249,12 @@ func TestV1WrongUse(t *testing.T) {
 		{"no block beside the null block", func(p *Plan, _ []trace.Request) { p.Config.Blocks = 7 }, "blocks 0 is not from 1"},
 		{"prefixes and a method", func(p *Plan, _ []trace.Request) { p.Config.Compression.MaxCacheTokens = 64 }, "prefix caching and compression exclude each other"},
 		{"prefixes and options of a request", func(_ *Plan, r []trace.Request) { r[0].Compression = &trace.Compression{MaxCacheTokens: new(64)} }, "compression options of a request and prefix caching exclude each other"},
+		{"windows and options of a request", func(p *Plan, r []trace.Request) {
+			p.Layout, p.V1.Prefixes = &Layout{Windowed: 4, Window: 8, Group: 4}, false
+			r[0].Compression = &trace.Compression{MaxCacheTokens: new(64)}
+		}, "compression options of a request are defined for models whose layers all hold every token"},
+		{"prefixes and states", func(p *Plan, _ []trace.Request) { p.Layout = &Layout{Full: 4, Fixed: 2} }, "prefix caching is not modelled for layers with states"},
+		{"prefixes and windows", func(p *Plan, _ []trace.Request) { p.Layout = &Layout{Full: 4, Windowed: 8, Window: 20, Group: 4} }, ""},
 		{"part of a block", func(p *Plan, _ []trace.Request) { p.V1.PrefixTokens = 24 }, "a prefix hash stands for 24 tokens, and a block has 16"},
 		{"a part of a block", func(p *Plan, _ []trace.Request) { p.V1.PrefixTokens = 8 }, ""},
 		{"negative", func(p *Plan, _ []trace.Request) { p.V1.LongPrefill = -1 }, "long_prefill_token_threshold -1"},

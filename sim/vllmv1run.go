@@ -50,7 +50,7 @@ func (s *vllmV1) arrived(q *sequence, r *trace.Request) {
 	if s.pool == nil {
 		return
 	}
-	q.table.reset(len(s.pool.groups))
+	s.pool.reset(&q.table)
 	if !s.Prefixes {
 		return
 	}

@@ -70,10 +70,17 @@ func (s *vllmV1) scheduleTogether(step *Step, quiet bool) (bool, error) {
 			step.Scheduled = append(step.Scheduled, Scheduled{Seq: q.id, Tokens: 1, Before: computed})
 		}
 	}
+	tables := s.ledger.tables
 	if err := s.decodeRunning(step, quiet && len(s.partial) == 0 && s.headStays(budget)); err != nil {
 		return false, err
 	}
-	s.takeDecoded(step.Steps)
+	switch {
+	case s.pool == nil:
+	case len(s.pool.windowed) == 0:
+		s.pool.take((s.ledger.tables - tables) / s.ledger.unit)
+	default:
+		s.decodedEach(step.Steps)
+	}
 	for _, c := range s.chunks {
 		if err := s.enter(step, c.q, admission{tokens: c.tokens}); err != nil {
 			return false, err
@@ -82,18 +89,13 @@ func (s *vllmV1) scheduleTogether(step *Step, quiet bool) (bool, error) {
 	return true, nil
 }
 
-// takeDecoded takes the blocks of the decode steps that all running sequences have just run.
-func (s *vllmV1) takeDecoded(steps int) {
-	switch {
-	case s.pool == nil:
-	case len(s.pool.windowed) == 0:
-		s.pool.take(s.ledger.crossed(s.ledger.steps-steps, steps) / s.ledger.unit)
-	default:
-		for left := steps; left > 0; left-- {
-			for q := s.running.head; q != nil; q = q.next {
-				_, computed := s.tokens(q)
-				s.pool.decode(q, computed-left)
-			}
+// decodedEach takes the blocks of the decode steps that all running sequences have just run, in the order of
+// single steps.
+func (s *vllmV1) decodedEach(steps int) {
+	for ; steps > 0; steps-- {
+		for q := s.running.head; q != nil; q = q.next {
+			_, computed := s.tokens(q)
+			s.pool.decode(q, computed-steps)
 		}
 	}
 }
