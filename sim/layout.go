@@ -40,9 +40,8 @@ func (l Layout) Validate() error {
 }
 
 // Lay sets the layout by which the ledger counts. A windowed head of n tokens holds the last
-// min(n, Window) KVs in a ring of ⌈min(n, Window)/B⌉ blocks, as in vLLM 0.6's block manager. In vLLM V1
-// it would hold one more block unless the window begins at the start of a block, since V1 frees a block
-// only when all of it is outside the window.
+// min(n, Window) KVs in a ring of ⌈min(n, Window)/B⌉ blocks, as in vLLM 0.6's block manager. vLLM V1
+// counts the blocks of groups of layers itself: see blockPool.
 //
 // It is an error for a ledger whose method compresses, and for one in use.
 func (l *Ledger) Lay(layout Layout) error {

@@ -112,8 +112,11 @@ func readV1Options(c *scheduleCase) (*v1Options, error) {
 
 // layout returns the layers of a case with groups as layers of one head; nil without groups.
 func (o *v1Options) layout() (*sim.Layout, error) {
-	if len(o.Groups) == 0 {
+	switch n := len(o.Groups); {
+	case n == 0:
 		return nil, nil
+	case n > maxScheduleGroups:
+		return nil, fmt.Errorf("%d groups, want at most %d", n, maxScheduleGroups)
 	}
 	l := &sim.Layout{Group: 1, Window: slices.Max(o.Groups), WindowsFirst: o.Groups[0] > 0}
 	turns := 0
