@@ -152,7 +152,7 @@ func TestV1Together(t *testing.T) {
 		cfg, schedule, limits, v1, reqs, rates := randomV1(seed, seed%3 == 0)
 		var layout *Layout
 		switch rng := rand.New(rand.NewPCG(seed, 6)); {
-		case !cfg.Compresses() && rng.IntN(2) == 0:
+		case !cfg.Compresses() && rng.IntN(3) == 0:
 			l := randomGroups(rng)
 			layout, cfg.Blocks = &l, l.Group*(1+rng.IntN(1+3600/cfg.BlockSize))
 			for i := range reqs {
