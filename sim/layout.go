@@ -14,6 +14,11 @@ type Layout struct {
 	Windowed int // number of heads that hold the last Window tokens
 	Window   int // most tokens that a windowed head holds and reads
 	Fixed    int // blocks of a sequence of any length: the states of linear-time layers
+
+	// Group is the number of heads in each of the groups of layers into which vLLM V1 divides a model without
+	// states: a block of V1 is one block of each. 0 if there are no such groups.
+	Group        int
+	WindowsFirst bool // V1's first groups are those with windows
 }
 
 // maxWindow bounds a window, so that no sum overflows.
@@ -26,6 +31,8 @@ func (l Layout) Validate() error {
 		return fmt.Errorf("sim: layout: %d heads, %d windowed heads and %d fixed blocks: want none negative, and at least one", l.Full, l.Windowed, l.Fixed)
 	case l.Full > MaxLedgerHeads || l.Windowed > MaxLedgerHeads || l.Fixed > MaxLedgerBlocks:
 		return fmt.Errorf("sim: layout: more than %d heads, or %d fixed blocks", MaxLedgerHeads, MaxLedgerBlocks)
+	case l.Group < 0 || l.Group > 0 && (l.Full%l.Group != 0 || l.Windowed%l.Group != 0 || l.Fixed > 0):
+		return fmt.Errorf("sim: layout: groups of %d heads: want %d and %d heads to be multiples of it, and no states", l.Group, l.Full, l.Windowed)
 	case l.Windowed > 0 && (l.Window < 1 || l.Window > maxWindow):
 		return fmt.Errorf("sim: layout: a window of %d tokens is not from 1 to %d", l.Window, maxWindow)
 	}
@@ -33,9 +40,8 @@ func (l Layout) Validate() error {
 }
 
 // Lay sets the layout by which the ledger counts. A windowed head of n tokens holds the last
-// min(n, Window) KVs in a ring of ⌈min(n, Window)/B⌉ blocks, as in vLLM 0.6's block manager. In vLLM V1
-// it would hold one more block unless the window begins at the start of a block, since V1 frees a block
-// only when all of it is outside the window.
+// min(n, Window) KVs in a ring of ⌈min(n, Window)/B⌉ blocks, as in vLLM 0.6's block manager. vLLM V1
+// counts the blocks of groups of layers itself: see blockPool.
 //
 // It is an error for a ledger whose method compresses, and for one in use.
 func (l *Ledger) Lay(layout Layout) error {
@@ -52,7 +58,20 @@ func (l *Ledger) Lay(layout Layout) error {
 	}
 	l.full, l.fixed = layout.Full, layout.Fixed
 	l.windows = windows{heads: layout.Windowed, size: layout.Window}
+	l.unit, l.groups = layout.Group, layout.groups()
 	return nil
+}
+
+// groups returns the window of each of V1's groups of layers, 0 for none; nil if there are no groups.
+func (l *Layout) groups() []int {
+	if l.Group == 0 {
+		return nil
+	}
+	full, windowed := make([]int, l.Full/l.Group), slices.Repeat([]int{l.Window}, l.Windowed/l.Group)
+	if l.WindowsFirst {
+		return append(windowed, full...)
+	}
+	return append(full, windowed...)
 }
 
 // alike reports whether all layers hold every token.
@@ -71,6 +90,9 @@ type windows struct {
 	kvs     int       // KVs in the filling windows, at the current step
 	blocks  int       // blocks of the filling windows, at the current step
 	phases  [maxB]int // number of filling windows, by base modulo B
+
+	seqs int       // number of sequences
+	all  [maxB]int // the same by base modulo B
 }
 
 // window returns the number of KVs that a windowed head holds after n tokens.
@@ -82,6 +104,8 @@ func (w *windows) enter(base, steps, b, sign int) {
 	if w.heads == 0 {
 		return
 	}
+	w.seqs += sign
+	w.all[base&(b-1)] += sign
 	if n >= w.size {
 		w.full += sign
 		return

@@ -32,6 +32,7 @@ type Ledger struct {
 	full     int  // heads without a sliding window: all, without a layout
 	fixed    int  // blocks that a sequence has, independent of its length: see Layout
 	windows  windows
+	groups   []int // windows of the groups of layers, 0 for none, in V1's order: see Layout; nil if they are unknown
 
 	own   map[kv.SeqID]*compressor // by sequence, for those with options of their own
 	seqs  accounts
@@ -42,14 +43,15 @@ type Ledger struct {
 	selection *Selection // nil if queries read all KVs held
 	prefixes  *prefixes  // nil without prefix caching
 	reserved  int        // number of reserved sequences
-	shared    int        // blocks counted for a second or later sequence that shares them: see Extend
+	pool      *blockPool // of vLLM V1, which then counts the blocks in use; else nil
+	unit      int        // heads of a group of layers: a block of the pool is one block of each; 0 if there are no groups
 	batches   int        // number of batches decoded
 	courses   *courses   // nil if results of compressions cannot be cached
 	scratch   outcome    // of predict and compressNew
 	levels    *levels    // nil if compressions do not go by level
 
 	steps       int         // decode steps so far, of all sequences at once
-	used        int         // blocks that are not free
+	used        int         // blocks that are not free; 0 with a pool
 	tables      int         // entries of the block tables of all sequences; differs from used by shared and reserved blocks
 	kvs         int         // of all sequences
 	denseKVs    int         // Σ tokens·L·H
@@ -155,6 +157,8 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 		heads:   cfg.Shape.Layers * cfg.Shape.KVHeads,
 		shift:   bits.TrailingZeros(uint(cfg.BlockSize)),
 		full:    cfg.Shape.Layers * cfg.Shape.KVHeads,
+		unit:    cfg.Shape.Layers * cfg.Shape.KVHeads,
+		groups:  []int{0},
 		own:     map[kv.SeqID]*compressor{},
 	}, nil
 }
@@ -167,7 +171,12 @@ func (l *Ledger) Blocks() int { return l.cfg.Blocks }
 
 // Free returns the number of free blocks. They include blocks of cached prefixes that no
 // sequence uses.
-func (l *Ledger) Free() int { return l.cfg.Blocks - l.used }
+func (l *Ledger) Free() int {
+	if l.pool != nil {
+		return l.unit * l.pool.n
+	}
+	return l.cfg.Blocks - l.used
+}
 
 // PrefillNeed returns the number of blocks that a prompt of n tokens takes.
 func (l *Ledger) PrefillNeed(n int) int {
@@ -262,13 +271,23 @@ func (l *Ledger) Decode(batch []kv.SeqID) error {
 	return nil
 }
 
-// NeedAll returns the number of blocks that the next decode steps of all sequences take.
+// NeedAll returns the number of blocks that the next decode steps of all sequences take. With a pool, those that
+// leave a window in these steps are not subtracted.
 func (l *Ledger) NeedAll(steps int) int {
-	need := crossings(&l.phases, l.growing, l.cfg.BlockSize, l.steps, steps)
-	if l.windows.heads > 0 {
-		need += l.windows.ahead(l.steps, steps, l.cfg.BlockSize).need
+	need := l.grown(steps)
+	switch w := &l.windows; {
+	case w.heads == 0:
+	case l.pool == nil:
+		need += w.ahead(l.steps, steps, l.cfg.BlockSize).need
+	default:
+		need += w.heads * crossings(&w.all, w.seqs, l.cfg.BlockSize, l.steps, steps)
 	}
 	return need
+}
+
+// grown returns the number of blocks that the heads without windows take in the next decode steps.
+func (l *Ledger) grown(steps int) int {
+	return crossings(&l.phases, l.growing, l.cfg.BlockSize, l.steps, steps)
 }
 
 // DecodeAll adds steps tokens to each sequence. If there are not enough blocks it returns a
@@ -280,7 +299,11 @@ func (l *Ledger) DecodeAll(steps int) error {
 	}
 	l.undone = 0
 	l.take(need)
-	l.tables += need - l.windows.advance(l.steps, steps, l.cfg.BlockSize).need
+	if l.windows.heads > 0 {
+		need = l.grown(steps)
+		l.windows.advance(l.steps, steps, l.cfg.BlockSize)
+	}
+	l.tables += need
 	l.kvs += steps * l.growing
 	l.denseKVs += steps * l.growing
 	l.denseBlocks += crossings(&l.densePhases, l.growing, l.cfg.BlockSize, l.steps, steps)
@@ -350,11 +373,11 @@ func (l *Ledger) Release(id kv.SeqID) error {
 		return fmt.Errorf("sim: sequence %d is not in the ledger", id)
 	}
 	if a.reserved {
-		l.used -= l.PrefillNeed(a.tokens)
+		l.use(-l.PrefillNeed(a.tokens))
 		l.reserved--
 	} else {
 		_, blocks := l.holds(a)
-		l.used -= blocks
+		l.use(-blocks)
 		l.enter(a, -1)
 	}
 	if l.prefixes != nil {
@@ -397,9 +420,16 @@ func (l *Ledger) growingRuns(to []run) []run {
 
 // take takes n blocks. At least n must be free.
 func (l *Ledger) take(n int) {
-	l.used += n
+	l.use(n)
 	if l.prefixes != nil {
 		l.prefixes.shrink((l.cfg.Blocks - l.used) / l.prefixes.blocks)
+	}
+}
+
+// use counts n more blocks in use, unless a pool counts them.
+func (l *Ledger) use(n int) {
+	if l.pool == nil {
+		l.used += n
 	}
 }
 

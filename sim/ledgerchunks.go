@@ -16,10 +16,9 @@ func (l *Ledger) ChunkNeed(before, n int) int {
 }
 
 // Extend adds a chunk of n tokens of a prompt; the first chunk adds the sequence. The sequence takes part
-// in decode steps only after Admit. shared of the chunk's blocks, in each head, are used by other
-// sequences already and need not be taken. If there are not enough blocks Extend returns a
-// *kv.ErrNoBlocks and changes nothing.
-func (l *Ledger) Extend(id kv.SeqID, n, shared int) error {
+// in decode steps only after Admit. If there are not enough blocks Extend returns a *kv.ErrNoBlocks and
+// changes nothing. A pool has taken the chunk's blocks before.
+func (l *Ledger) Extend(id kv.SeqID, n int) error {
 	a := l.seqs.of(id)
 	before := 0
 	switch {
@@ -30,8 +29,8 @@ func (l *Ledger) Extend(id kv.SeqID, n, shared int) error {
 	case a != nil:
 		before = a.tokens
 	}
-	need := l.ChunkNeed(before, n) - l.heads*shared
-	if need > l.Free() {
+	need := l.ChunkNeed(before, n)
+	if l.pool == nil && need > l.Free() {
 		return &kv.ErrNoBlocks{Need: need, Free: l.Free()}
 	}
 	if a == nil {
@@ -42,18 +41,7 @@ func (l *Ledger) Extend(id kv.SeqID, n, shared int) error {
 	}
 	a.tokens = before + n
 	a.runs = l.growingRuns(a.runs[:0])
-	l.used += need
-	l.shared += l.heads * shared
-	return nil
-}
-
-// ReleaseShared is Release of a sequence when other sequences still use kept of its blocks, in each head.
-func (l *Ledger) ReleaseShared(id kv.SeqID, kept int) error {
-	if err := l.Release(id); err != nil {
-		return err
-	}
-	l.used += l.heads * kept
-	l.shared -= l.heads * kept
+	l.use(need)
 	return nil
 }
 

@@ -22,14 +22,15 @@ func (l *Ledger) Lengths(to []int, id kv.SeqID) []int {
 func (l *Ledger) Usage() kv.Usage {
 	kvs, blocks := l.windows.held(l.cfg.BlockSize)
 	states := l.fixed * l.seqs.len()
-	slots, plain := (l.used-states)*l.cfg.BlockSize, l.kvs+kvs
+	allocated := l.cfg.Blocks - l.Free()
+	slots, plain := (allocated-states)*l.cfg.BlockSize, l.kvs+kvs
 	slots -= l.packing.pages * l.cfg.BlockSize
 	plain -= l.packing.gone
 	return kv.Usage{
 		KVs:         l.kvs + kvs,
 		DenseKVs:    l.denseKVs + kvs,
 		DenseBlocks: l.denseBlocks + blocks + states,
-		Allocated:   l.used,
+		Allocated:   allocated,
 		Free:        l.Free(),
 		Wasted:      slots - plain,
 		Payload:     l.payload(),
@@ -69,7 +70,7 @@ func (l *Ledger) HeadUsage() kv.HeadUsage {
 // audit recomputes all sums and returns an error if one is wrong.
 func (l *Ledger) audit() error {
 	var want Ledger
-	used, windowKVs, windowBlocks := -l.shared, 0, 0
+	used, windowKVs, windowBlocks := 0, 0, 0
 	for a := range l.seqs.all() {
 		if a.reserved {
 			used += l.PrefillNeed(a.tokens) - a.shared
@@ -91,6 +92,9 @@ func (l *Ledger) audit() error {
 		if p.idle*p.blocks > l.Free() {
 			return fmt.Errorf("sim: audit: %d unused prefix blocks of %d blocks each, and only %d blocks are free", p.idle, p.blocks, l.Free())
 		}
+	}
+	if l.pool != nil {
+		used = 0
 	}
 	if kvs, blocks := l.windows.held(l.cfg.BlockSize); kvs != windowKVs || blocks != windowBlocks {
 		return fmt.Errorf("sim: audit: windows hold %d KVs in %d blocks; recomputed %d and %d", kvs, blocks, windowKVs, windowBlocks)

@@ -33,6 +33,8 @@ func (s *Server) followOwn(q *sequence, own *trace.Compression) error {
 		return errors.New("compression options of a request and chunked prefill exclude each other")
 	case s.ledger != nil && s.ledger.prefixes != nil, s.sharesBlocks():
 		return errors.New("compression options of a request and prefix caching exclude each other")
+	case s.ledger != nil && !s.ledger.alike():
+		return errors.New("compression options of a request are defined for models whose layers all hold every token")
 	case whole:
 		return errCompressed
 	}

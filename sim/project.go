@@ -111,9 +111,7 @@ func (p *Plan) start(requests iter.Seq2[trace.Request, error], watch Watch) (*pr
 		if p.ChunkedPrefill || p.PrefixTokens != 0 {
 			return nil, errors.New("sim: vllm-v1 has options of its own for chunked prefill and prefix caching: ChunkedPrefill and PrefixTokens are for other schedulers")
 		}
-		if p.Layout == nil { // with a layout, a V1 block is not one block of every head
-			cfg.Blocks = V1Blocks(&cfg)
-		}
+		cfg.Blocks = V1Blocks(&cfg, p.Layout)
 	}
 	ledger, err := NewLedger(&cfg, p.Spread)
 	if err != nil {

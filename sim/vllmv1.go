@@ -54,23 +54,30 @@ func (c *V1) Validate() error {
 	return errors.Join(errs...)
 }
 
-// V1Blocks returns the number of a configuration's blocks that V1 uses for sequences: whole blocks of all heads,
-// without the null block, which is never used.
-func V1Blocks(cfg *ref.Config) int {
-	heads := max(1, cfg.Shape.Layers*cfg.Shape.KVHeads)
-	return max(0, cfg.Blocks/heads-1) * heads
+// V1Blocks returns the number of a configuration's blocks that V1 uses for sequences: whole blocks of a group of
+// layers, without the null block, which is never used. layout may be nil; all blocks of a layout without groups
+// are used.
+func V1Blocks(cfg *ref.Config, layout *Layout) int {
+	unit := max(1, cfg.Shape.Layers*cfg.Shape.KVHeads)
+	if layout != nil {
+		if unit = layout.Group; unit == 0 {
+			return cfg.Blocks
+		}
+	}
+	return max(0, cfg.Blocks/unit-1) * unit
 }
 
 // UseV1 selects the scheduler of vLLM's V1 engine, on a ledger of V1Blocks blocks. It is called before the first
 // step.
 func (s *Server) UseV1(c V1) error {
+	pooled := c.Prefixes || s.ledger != nil && s.ledger.windows.heads > 0 && len(s.ledger.groups) > 0
 	switch {
 	case s.ledger == nil:
 		return fmt.Errorf("sim: vllm-v1 needs a ledger: engines prefill whole prompts")
-	case c.Prefixes && !s.ledger.alike():
-		return fmt.Errorf("sim: prefix caching is not modelled for layers with windows or states, which hold only the end of a prefix: without --enable-prefix-caching all prompts are computed as a whole, and times are upper bounds")
-	case c.Prefixes && s.ledger.Blocks()%s.ledger.heads != 0:
-		return fmt.Errorf("sim: vllm-v1: %d blocks are not whole blocks of %d heads: see V1Blocks", s.ledger.Blocks(), s.ledger.heads)
+	case c.Prefixes && len(s.ledger.groups) == 0:
+		return fmt.Errorf("sim: prefix caching is not modelled for layers with states, which hold no beginning of a prompt: without --enable-prefix-caching all prompts are computed as a whole, and times are upper bounds")
+	case pooled && s.ledger.Blocks()%s.ledger.unit != 0:
+		return fmt.Errorf("sim: vllm-v1: %d blocks are not whole blocks of %d heads: see V1Blocks", s.ledger.Blocks(), s.ledger.unit)
 	case c.Prefixes && s.policy.enabled:
 		return fmt.Errorf("sim: prefix caching and compression exclude each other: the blocks of a compressed sequence have other KVs than those of a sequence with the same prefix")
 	case c.Prefixes && c.Content == nil && c.PrefixTokens > 0 && c.PrefixTokens%s.ledger.cfg.BlockSize != 0 && s.ledger.cfg.BlockSize%c.PrefixTokens != 0:
@@ -82,9 +89,10 @@ func (s *Server) UseV1(c V1) error {
 		return err
 	}
 	c.plain = c.plain || c.Content != nil || c.Priority != nil
-	v := &vllmV1{Server: s, V1: c, heads: s.ledger.heads}
-	if c.Prefixes {
-		v.pool = newBlockPool(s.ledger.Blocks()/v.heads, s.ledger.cfg.BlockSize, c.PrefixTokens)
+	v := &vllmV1{Server: s, V1: c}
+	if pooled {
+		v.pool = newBlockPool(s.ledger.Blocks()/s.ledger.unit, s.ledger.cfg.BlockSize, c.PrefixTokens, s.ledger.groups)
+		s.ledger.pool = v.pool
 	}
 	s.rules = v
 	return nil

@@ -91,18 +91,56 @@ func serveV1(t *testing.T, cfg *ref.Config, spread Spread, layout *Layout, sched
 		out.tokens += step.Tokens
 		out.usages[step.Index+step.Steps] = step.Usage
 		out.kinds[step.Index+step.Steps] = step.Kind
-		if pool != nil && ledger.Free() != pool.n*ledger.heads {
-			t.Fatalf("step %d: %d blocks are free by the ledger, %d by the pool", step.Index, ledger.Free(), pool.n*ledger.heads)
+		if pool != nil && out.calls%8 == 0 {
+			if err := s.rules.(*vllmV1).auditPool(); err != nil {
+				t.Fatalf("step %d: %v", step.Index, err)
+			}
 		}
 		if err := ledger.audit(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	out.results, out.clock, out.steps = s.Results(), s.clock, s.steps
-	if pool != nil && out.err == "" && pool.n != ledger.Blocks()/ledger.heads {
-		t.Fatalf("%d blocks of %d are free in the end", pool.n, ledger.Blocks()/ledger.heads)
+	if pool != nil && out.err == "" && pool.n != ledger.Blocks()/ledger.unit {
+		t.Fatalf("%d blocks of %d are free in the end", pool.n, ledger.Blocks()/ledger.unit)
 	}
 	return out
+}
+
+// randomGroups is a random layout of groups of layers, some or all of which have windows.
+func randomGroups(rng *rand.Rand) Layout {
+	l := Layout{Group: 1 + rng.IntN(3), Window: 1 + rng.IntN(120), WindowsFirst: rng.IntN(2) == 0}
+	l.Full, l.Windowed = l.Group*rng.IntN(3), l.Group*(1+rng.IntN(3))
+	return l
+}
+
+// auditPool counts the free blocks of the pool, and those that the sequences use.
+func (s *vllmV1) auditPool() error {
+	free, used := 0, map[*block]int{}
+	for b := s.pool.free.next; b != &s.pool.free; b = b.next {
+		free += b.blocks
+	}
+	own, seqs := 0, slices.Clone(s.partial)
+	for q := s.running.head; q != nil; q = q.next {
+		seqs = append(seqs, q)
+	}
+	for _, q := range seqs {
+		for _, h := range q.table.held {
+			for _, b := range h.blocks {
+				used[b]++
+			}
+			own += s.ledger.blocksOf(s.ledger.Tokens(q.id)) - h.first - len(h.blocks)
+		}
+	}
+	for b, users := range used {
+		if b.users != users || b.next != nil {
+			return fmt.Errorf("a block is used by %d sequences and counts %d", users, b.users)
+		}
+	}
+	if total := s.ledger.Blocks() / s.ledger.unit; free != s.pool.n || free+own+len(used) != total {
+		return fmt.Errorf("%d blocks are free and count as %d, %d are used by one sequence and %d can be shared, of %d", free, s.pool.n, own, len(used), total)
+	}
+	return nil
 }
 
 // TestV1Together compares a server that schedules sequences together, only counts blocks that
@@ -113,9 +151,16 @@ func TestV1Together(t *testing.T) {
 	for seed := range seeds {
 		cfg, schedule, limits, v1, reqs, rates := randomV1(seed, seed%3 == 0)
 		var layout *Layout
-		if !cfg.Compresses() && !v1.Prefixes {
+		switch rng := rand.New(rand.NewPCG(seed, 6)); {
+		case !cfg.Compresses() && rng.IntN(3) == 0:
+			l := randomGroups(rng)
+			layout, cfg.Blocks = &l, l.Group*(1+rng.IntN(1+3600/cfg.BlockSize))
+			for i := range reqs {
+				reqs[i].Compression = nil
+			}
+		case !cfg.Compresses() && !v1.Prefixes:
 			own := slices.ContainsFunc(reqs, func(r trace.Request) bool { return r.Compression != nil })
-			if l := randomLayout(rand.New(rand.NewPCG(seed, 6))); !own {
+			if l := randomLayout(rng); !own {
 				layout = &l
 			}
 		}
@@ -204,6 +249,12 @@ func TestV1WrongUse(t *testing.T) {
 		{"no block beside the null block", func(p *Plan, _ []trace.Request) { p.Config.Blocks = 7 }, "blocks 0 is not from 1"},
 		{"prefixes and a method", func(p *Plan, _ []trace.Request) { p.Config.Compression.MaxCacheTokens = 64 }, "prefix caching and compression exclude each other"},
 		{"prefixes and options of a request", func(_ *Plan, r []trace.Request) { r[0].Compression = &trace.Compression{MaxCacheTokens: new(64)} }, "compression options of a request and prefix caching exclude each other"},
+		{"windows and options of a request", func(p *Plan, r []trace.Request) {
+			p.Layout, p.V1.Prefixes = &Layout{Windowed: 4, Window: 8, Group: 4}, false
+			r[0].Compression = &trace.Compression{MaxCacheTokens: new(64)}
+		}, "compression options of a request are defined for models whose layers all hold every token"},
+		{"prefixes and states", func(p *Plan, _ []trace.Request) { p.Layout = &Layout{Full: 4, Fixed: 2} }, "prefix caching is not modelled for layers with states"},
+		{"prefixes and windows", func(p *Plan, _ []trace.Request) { p.Layout = &Layout{Full: 4, Windowed: 8, Window: 20, Group: 4} }, ""},
 		{"part of a block", func(p *Plan, _ []trace.Request) { p.V1.PrefixTokens = 24 }, "a prefix hash stands for 24 tokens, and a block has 16"},
 		{"a part of a block", func(p *Plan, _ []trace.Request) { p.V1.PrefixTokens = 8 }, ""},
 		{"negative", func(p *Plan, _ []trace.Request) { p.V1.LongPrefill = -1 }, "long_prefill_token_threshold -1"},

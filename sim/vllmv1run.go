@@ -14,8 +14,7 @@ import (
 type vllmV1 struct {
 	*Server
 	V1
-	heads   int
-	pool    *blockPool  // nil without prefix caching
+	pool    *blockPool  // nil without prefix caching and without windows of groups of layers
 	partial []*sequence // running sequences with incomplete prompts, in the order of admission
 	order   []*sequence // scratch: all running sequences
 	chunks  []chunk     // of this iteration, in the order of scheduling
@@ -33,7 +32,7 @@ type chunk struct {
 // sharesBlocks reports whether the scheduler is V1 with prefix caching.
 func (s *Server) sharesBlocks() bool {
 	v, ok := s.rules.(*vllmV1)
-	return ok && v.pool != nil
+	return ok && v.Prefixes
 }
 
 func (s *vllmV1) filling() []*sequence { return s.partial }
@@ -42,7 +41,6 @@ func (s *vllmV1) finished() {}
 
 func (s *vllmV1) arrived(q *sequence, r *trace.Request) {
 	q.filled, q.toFill = 0, 0
-	q.table.reset()
 	if longest := s.limits.MaxModelLen; longest > 0 && s.BlockedHead {
 		q.output = min(q.output, max(1, longest-q.prompt))
 	}
@@ -50,6 +48,10 @@ func (s *vllmV1) arrived(q *sequence, r *trace.Request) {
 		q.priority = s.Priority(q.id)
 	}
 	if s.pool == nil {
+		return
+	}
+	s.pool.reset(&q.table)
+	if !s.Prefixes {
 		return
 	}
 	var hashes []uint64
@@ -62,8 +64,12 @@ func (s *vllmV1) arrived(q *sequence, r *trace.Request) {
 		t.sharable, t.content = math.MaxInt, s.Content(q.id)
 	case s.plain:
 		t.sharable, t.content = math.MaxInt, contentOf(q.id, hashes, s.PrefixTokens, r.PromptTokens)
-	case len(hashes) > 0:
-		t.sharable, t.hashes = len(hashes)*s.PrefixTokens/s.ledger.cfg.BlockSize, hashes
+	default:
+		t.hashed, t.hashes = len(hashes)*s.PrefixTokens/s.ledger.cfg.BlockSize, hashes
+		t.sharable = t.hashed
+		if len(s.pool.windowed) > 0 { // then its other blocks are objects too
+			t.sharable, t.own = math.MaxInt, mix(ownStream, uint64(q.id))|1
+		}
 	}
 }
 
@@ -75,9 +81,8 @@ func (s *vllmV1) leave(q *sequence, back bool) error {
 		return s.ledger.Release(q.id)
 	}
 	tokens := s.ledger.Tokens(q.id)
-	held := s.ledger.blocksOf(tokens)
-	freed := s.pool.release(q, held, tokens/s.ledger.cfg.BlockSize, back)
-	return s.ledger.ReleaseShared(q.id, held-freed)
+	s.pool.release(q, s.ledger.blocksOf(tokens), tokens/s.ledger.cfg.BlockSize, back && s.Prefixes)
+	return s.ledger.Release(q.id)
 }
 
 func (s *vllmV1) iterate(step *Step) (bool, error) {
@@ -152,17 +157,40 @@ func (s *vllmV1) cut(n, budget int) int {
 
 // need returns the number of blocks that a running sequence takes for n more tokens.
 func (s *vllmV1) need(q *sequence, n int) int {
-	if !s.fills(q) {
+	switch _, computed := s.tokens(q); {
+	case s.fills(q):
+		return s.fillNeed(q, computed+n, admission{})
+	case s.pool != nil:
+		return s.ledger.unit * s.pool.need(computed, computed+n)
+	default:
 		return s.ledger.DecodeNeed(q.id)
 	}
-	return s.fillNeed(q, q.filled+n, admission{})
 }
 
 // fillNeed returns the number of blocks that a sequence takes to have the first tokens of its prompt, up to to,
 // in the cache.
 func (s *vllmV1) fillNeed(q *sequence, to int, a admission) int {
 	entered := s.entered(q)
-	return s.ledger.ChunkNeed(entered, to-entered) - s.heads*(a.cached-a.free)
+	if s.pool == nil {
+		return s.ledger.ChunkNeed(entered, to-entered)
+	}
+	return s.ledger.unit * (s.pool.need(max(entered, a.cached*s.pool.tokens), to) + a.free)
+}
+
+// reserveNeed returns the number of free blocks without which a sequence of n tokens is not admitted, however
+// small its first chunk is.
+func (s *vllmV1) reserveNeed(n int, a admission) int {
+	if s.pool == nil {
+		return s.ledger.PrefillNeed(n)
+	}
+	blocks := s.pool.blocksOf(n)
+	need := a.free + len(s.pool.full)*(blocks-a.cached)
+	for _, g := range s.pool.windowed {
+		// Of a window there are the last tokens before a batch, and those of the batch. They may begin within a block.
+		most := s.pool.blocksOf(s.within(g.window-1+s.limits.MaxNumBatchedTokens)) + 1
+		need += max(0, min(blocks, most)-a.cached)
+	}
+	return s.ledger.unit * need
 }
 
 // entered returns the number of tokens of a sequence with an incomplete prompt that are in the cache; 0 if it

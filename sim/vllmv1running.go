@@ -70,12 +70,16 @@ func (s *vllmV1) scheduleTogether(step *Step, quiet bool) (bool, error) {
 			step.Scheduled = append(step.Scheduled, Scheduled{Seq: q.id, Tokens: 1, Before: computed})
 		}
 	}
-	free := s.ledger.Free()
+	tables := s.ledger.tables
 	if err := s.decodeRunning(step, quiet && len(s.partial) == 0 && s.headStays(budget)); err != nil {
 		return false, err
 	}
-	if s.pool != nil {
-		s.pool.take((free - s.ledger.Free()) / s.heads)
+	switch {
+	case s.pool == nil:
+	case len(s.pool.windowed) == 0:
+		s.pool.take((s.ledger.tables - tables) / s.ledger.unit)
+	default:
+		s.decodedEach(step.Steps)
 	}
 	for _, c := range s.chunks {
 		if err := s.enter(step, c.q, admission{tokens: c.tokens}); err != nil {
@@ -85,11 +89,25 @@ func (s *vllmV1) scheduleTogether(step *Step, quiet bool) (bool, error) {
 	return true, nil
 }
 
-// headStays reports whether the head of the queue cannot be admitted before a sequence finishes. Decode steps do
-// not change that: they only take blocks.
+// decodedEach takes the blocks of the decode steps that all running sequences have just run, in the order of
+// single steps.
+func (s *vllmV1) decodedEach(steps int) {
+	for ; steps > 0; steps-- {
+		for q := s.running.head; q != nil; q = q.next {
+			_, computed := s.tokens(q)
+			s.pool.decode(q, computed-steps)
+		}
+	}
+}
+
+// headStays reports whether the head of the queue cannot be admitted before a sequence finishes. Decode steps
+// without windows do not change that: they only take blocks.
 func (s *vllmV1) headStays(budget int) bool {
 	if s.waiting.n == 0 || budget == 0 || s.running.len() == s.limits.MaxNumSeqs {
 		return true
+	}
+	if s.pool != nil && len(s.pool.windowed) > 0 {
+		return false
 	}
 	q := s.waiting.front()
 	if s.neverAdmitted(q) != "" {
@@ -113,6 +131,10 @@ func (s *vllmV1) scheduleEach(step *Step) error {
 		n := s.chunkOf(q, budget)
 		if n < 1 {
 			continue
+		}
+		if s.pool != nil {
+			_, computed := s.tokens(q)
+			s.pool.slide(q, computed)
 		}
 		for s.need(q, n) > s.ledger.Free() {
 			victim := len(s.order) - 1
@@ -153,8 +175,7 @@ func (s *vllmV1) schedule(step *Step, q *sequence, n int) error {
 		return fmt.Errorf("sim: step %d: request %q: %w", step.Index, q.result.ID, err)
 	}
 	if s.pool != nil {
-		s.pool.grow(q, s.ledger.blocksOf(computed), s.ledger.blocksOf(computed+1))
-		s.pool.register(q, (computed+1)/s.ledger.cfg.BlockSize)
+		s.pool.decode(q, computed)
 	}
 	return nil
 }

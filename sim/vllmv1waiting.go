@@ -62,9 +62,13 @@ type admission struct {
 // admits returns the first chunk of the head of the queue, and whether it can be admitted now.
 func (s *vllmV1) admits(q *sequence, budget int) (a admission, ok bool) {
 	tokens, from := q.prompt+q.generated, q.filled+s.receives(q)
-	if s.pool != nil && from == 0 {
-		a.cached, a.free = s.pool.find(q, (tokens-1)/s.ledger.cfg.BlockSize)
-		from = a.cached * s.ledger.cfg.BlockSize
+	if s.pool != nil {
+		most := (tokens - 1) / s.pool.tokens
+		if from > 0 {
+			most = 0
+		}
+		a.cached, a.free = s.pool.find(q, most)
+		from += a.cached * s.pool.tokens
 	}
 	whole := s.cut(tokens-from, math.MaxInt)
 	if s.WholePrompts && whole > budget {
@@ -73,7 +77,7 @@ func (s *vllmV1) admits(q *sequence, budget int) (a admission, ok bool) {
 	a.tokens = min(whole, budget)
 	need := s.fillNeed(q, s.within(from+a.tokens), a)
 	if s.ReserveFull {
-		need = max(need, s.fillNeed(q, s.within(tokens), a))
+		need = max(need, s.reserveNeed(s.within(tokens), a))
 	}
 	return a, need <= s.ledger.Free()
 }
@@ -106,7 +110,7 @@ func (s *vllmV1) neverAdmitted(q *sequence) string {
 	if s.WholePrompts && s.cut(q.prompt+q.generated, math.MaxInt) > s.limits.MaxNumBatchedTokens {
 		return fmt.Sprintf("a prompt of %s exceeds max_num_batched_tokens %d", words.Count(q.prompt+q.generated, "token"), s.limits.MaxNumBatchedTokens)
 	}
-	return s.cannotServe(q, s.ledger.PrefillNeed(q.prompt+q.generated), s.ledger.Blocks(), bound{math.MaxInt, ""})
+	return s.cannotServe(q, s.reserveNeed(q.prompt+q.generated, admission{}), s.ledger.Blocks(), bound{math.MaxInt, ""})
 }
 
 // enter adds the next chunk of a sequence's prompt to the cache.
@@ -119,10 +123,11 @@ func (s *vllmV1) enter(step *Step, q *sequence, a admission) error {
 		}
 	}
 	if s.pool != nil {
+		s.pool.slide(q, from)
 		s.pool.grow(q, max(a.cached, l.blocksOf(from)), l.blocksOf(to))
 		s.pool.register(q, to/l.cfg.BlockSize)
 	}
-	if err := l.Extend(q.id, to-from, a.cached-a.free); err != nil {
+	if err := l.Extend(q.id, to-from); err != nil {
 		return fmt.Errorf("sim: step %d: request %q: %w", step.Index, q.result.ID, err)
 	}
 	return nil

@@ -3,6 +3,7 @@ package validate
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -24,6 +25,7 @@ type v1Options struct {
 	Prefixes    bool   `json:"enable_prefix_caching"`
 	Policy      string `json:"policy"`
 	ReserveFull bool   `json:"scheduler_reserve_full_isl"`
+	Groups      []int  `json:"groups"` // the sliding window of each group of layers, 0 for none; missing: one group without
 }
 
 // v1Step is what is compared of a step of vLLM V1. Requests are named by their index.
@@ -93,6 +95,12 @@ func readV1Options(c *scheduleCase) (*v1Options, error) {
 	if err != nil {
 		return nil, fmt.Errorf("options: %w", err)
 	}
+	if err := (fields{"groups": &o.Groups}).optional(c.options); err != nil {
+		return nil, fmt.Errorf("options: %w", err)
+	}
+	if _, err := o.layout(); err != nil {
+		return nil, fmt.Errorf("options: groups: %w", err)
+	}
 	if o.Policy != "fcfs" && o.Policy != "priority" {
 		return nil, fmt.Errorf(`options: policy is %q, want "fcfs" or "priority"`, o.Policy)
 	}
@@ -102,16 +110,50 @@ func readV1Options(c *scheduleCase) (*v1Options, error) {
 	return o, nil
 }
 
+// layout returns the layers of a case with groups as layers of one head; nil without groups.
+func (o *v1Options) layout() (*sim.Layout, error) {
+	switch n := len(o.Groups); {
+	case n == 0:
+		return nil, nil
+	case n > maxScheduleGroups:
+		return nil, fmt.Errorf("%d groups, want at most %d", n, maxScheduleGroups)
+	}
+	l := &sim.Layout{Group: 1, Window: slices.Max(o.Groups), WindowsFirst: o.Groups[0] > 0}
+	turns := 0
+	for i, window := range o.Groups {
+		switch window {
+		case 0:
+			l.Full++
+		case l.Window:
+			l.Windowed++
+		default:
+			return nil, fmt.Errorf("windows of %d and %d tokens: want all to be equal", window, l.Window)
+		}
+		if i > 0 && window != o.Groups[i-1] {
+			turns++
+		}
+	}
+	if turns > 1 {
+		return nil, fmt.Errorf("%v: want all groups with windows before the others, or after them", o.Groups)
+	}
+	return l, l.Validate()
+}
+
 // serverV1 returns a server that schedules as a version of vLLM V1 does, with a cache of one head.
 func (c *scheduleCase) serverV1(o *v1Options, version string) (*sim.Server, *sim.Ledger, error) {
 	cfg := ref.Default()
 	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}
 	cfg.BlockSize, cfg.Blocks = o.BlockSize, o.Blocks
 	cfg.Compression = ref.Compression{}
-	cfg.Blocks = sim.V1Blocks(&cfg)
+	cfg.Blocks = sim.V1Blocks(&cfg, nil)
 	ledger, err := sim.NewLedger(&cfg, nil)
 	if err != nil {
 		return nil, nil, fmt.Errorf("options: %w", err)
+	}
+	if layout, err := o.layout(); layout != nil {
+		if err = errors.Join(err, ledger.Lay(*layout)); err != nil {
+			return nil, nil, fmt.Errorf("options: groups: %w", err)
+		}
 	}
 	limits := sim.Limits{MaxNumSeqs: o.Seqs, MaxNumBatchedTokens: o.Tokens, MaxModelLen: o.ModelLen}
 	server, err := sim.NewServer(ledger, &cfg, sim.Schedule{}, limits, c.traceRequests(), sim.FixedStepTime(stepNS))

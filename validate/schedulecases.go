@@ -51,6 +51,7 @@ const (
 	maxScheduleTokens   = 1 << 24 // summed over all prompts
 	maxScheduleSegments = 1 << 10 // of a prompt
 	maxScheduleStream   = 1 << 40
+	maxScheduleGroups   = 64 // of layers
 )
 
 // readSchedule reads a case of a file of recorded schedules.

@@ -31,6 +31,18 @@ const crowded = `{"source":"vllm-project/vllm VERSION","cases":[{"name":"crowded
 	{"step":0,"arrived":[0,1],"scheduled":[[0,6,0]],"sampled":[0],"new":[0],"free":2,"running":[0],"waiting":[1],"free_after":2},
 	{"step":1,"arrived":[2],"scheduled":STEP]}]}`
 
+// sliding has a group of layers with a window of 5 tokens and one without. With the token after 8 the first
+// request's window begins with block 1: a block is freed, and two are taken. Then the second request finds blocks
+// 0 and 1 in the one group, and block 1 in the other, which is as far as its window reaches back.
+const sliding = `{"source":"vllm-project/vllm v0.20.1","cases":[{"name":"sliding","v0.11.0":"same","options":{"block_size":4,"num_gpu_blocks":9,"max_num_seqs":2,
+	"max_num_batched_tokens":4,"max_model_len":64,"long_prefill_token_threshold":0,"enable_chunked_prefill":true,"enable_prefix_caching":true,
+	"policy":"fcfs","scheduler_reserve_full_isl":true,"groups":[5,0]},
+	"requests":[{"arrival_step":0,"prompt":[[1,0,8]],"prompt_tokens":8,"max_tokens":2},{"arrival_step":2,"prompt":[[1,0,8],[2,0,1]],"prompt_tokens":9,"max_tokens":1}],
+	"steps":[
+	{"step":0,"arrived":[0],"scheduled":[[0,4,0]],"sampled":[],"new":[0],"free":6,"running":[0],"waiting":[],"free_after":6},
+	{"step":1,"scheduled":[[0,4,4]],"sampled":[0],"free":4,"running":[0],"waiting":[],"free_after":4},
+	{"step":2,"arrived":[1],"scheduled":[[0,1,8],[1,1,8]],"sampled":[0,1],"new":[1],"finish_order":[0,1],"free":1,"running":[0,1],"waiting":[],"free_after":8}]}]}`
+
 func TestSchedules(t *testing.T) {
 	for _, c := range []struct {
 		name, text, old, new string
@@ -45,6 +57,13 @@ func TestSchedules(t *testing.T) {
 		{"a stream of its own", worked, `[1,0,5],[1,5,3]`, `[3,0,5],[1,5,3]`, `steps[1]`},
 		{"a head of 10 tokens waits for 3 blocks", crowded, "STEP", `[[0,1,6],[2,1,0]],"sampled":[0,2],"new":[2],"finish_order":[0,2],"free":1,"running":[0,2],"waiting":[1],"free_after":4}`, ""},
 		{"its first chunk waits for one", strings.Replace(crowded, "VERSION", "v0.11.0", 1), "STEP", `[[0,1,6],[2,1,0],[1,4,0]],"sampled":[0,2],"new":[2,1],"finish_order":[0,2],"free":0,"running":[0,2,1],"waiting":[],"free_after":3}`, ""},
+		{"groups of layers", sliding, "", "", ""},
+		{"groups in the other order", sliding, "[5,0]", "[0,5]", ""},
+		{"a longer window", sliding, "[5,0]", "[6,0]", "steps[2]: free differ"},
+		{"two windows", sliding, "[5,0]", "[5,6,0]", "options: groups: windows of 5 and 6 tokens"},
+		{"groups that alternate", sliding, "[5,0]", "[5,0,5]", "groups: [5 0 5]: want all groups with windows before the others"},
+		{"a negative window", sliding, "[5,0]", "[-5,0]", "options: groups: windows of -5 and 0 tokens"},
+		{"too many groups", sliding, "[5,0]", "[" + strings.Repeat("5,", maxScheduleGroups) + "0]", "options: groups: 65 groups"},
 		{"options are missing", worked, `"policy":"fcfs",`, "", `case worked: options: "policy" is missing`},
 		{"policy", worked, `"fcfs"`, `"lifo"`, `policy is "lifo"`},
 		{"no blocks", worked, `"num_gpu_blocks":5`, `"num_gpu_blocks":1`, "num_gpu_blocks 1 is not from 2"},
@@ -94,6 +113,7 @@ func TestRecordedSchedules(t *testing.T) {
 // FuzzSchedules gives the reader of recorded schedules any JSON.
 func FuzzSchedules(f *testing.F) {
 	f.Add([]byte(worked))
+	f.Add([]byte(sliding))
 	f.Add([]byte(strings.NewReplacer("VERSION", "v0.11.0", "STEP", `[]}`).Replace(crowded)))
 	for _, text := range smallSchedules {
 		f.Add([]byte(text))

@@ -335,7 +335,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 		return usagef("--enable-prefix-caching: %s has no prefix hashes", source.name)
 	}
 	if config.Scheduler = scheduler; scheduler == sim.VLLMV1 {
-		config.V1 = f.v1(cmd.Flags(), d.Compresses() || d.Selection() != nil || d.Layout() != nil, source.prefixBlock())
+		config.V1 = f.v1(cmd.Flags(), !d.SharesPrefixes(), source.prefixBlock())
 		f.prefix, f.chunked = config.V1.Prefixes, !config.V1.WholePrompts
 	} else if config.ChunkedPrefill = f.chunked; f.prefix {
 		config.PrefixTokens = source.prefixBlock()

@@ -308,13 +308,15 @@ func TestSweepOfSomeModels(t *testing.T) {
 		t.Errorf("%d: %s%s", code, errs, out)
 	}
 	// The note about prefixes is printed for mamba-2.8b only.
-	if !strings.Contains(strings.ReplaceAll(out, "\n", " "), "Prompts with a common prefix are all computed and held: prefix sharing in layers with windows or states is not modelled") {
+	if !strings.Contains(strings.ReplaceAll(out, "\n", " "), "Prompts with a common prefix are all computed and held: prefix sharing is modelled neither for linear-time states") {
 		t.Errorf("no note about prefixes: %s", out)
 	}
 	if code, out, errs := kvc(append(args, "mamba-2.8b,rwkv-5-world-7b")...); code != exitUsage || out != "" || !strings.Contains(errs, "method snapkv on mamba-2.8b") {
 		t.Errorf("%d: %s%s", code, errs, out)
 	}
-	if _, out, _ := kvc(append(args, "llama-3.1-8b")...); strings.Contains(out, "Prompts with a common prefix") {
-		t.Errorf("prefixes are shared here: %s", out)
+	for _, model := range []string{"llama-3.1-8b", "gpt-oss-20b"} {
+		if _, out, _ := kvc(append(args, model)...); strings.Contains(out, "Prompts with a common prefix") {
+			t.Errorf("%s: prefixes are shared here: %s", model, out)
+		}
 	}
 }

@@ -50,10 +50,10 @@ func TestLayouts(t *testing.T) {
 		tp    int
 		want  sim.Layout
 	}{
-		{"mistral-7b-v0.1", 1, sim.Layout{Windowed: 256, Window: 4096}},
-		{"gemma-2-9b", 2, sim.Layout{Full: 21 * 8, Windowed: 21 * 8, Window: 4096}},
-		{"gemma-3-27b", 1, sim.Layout{Full: 10 * 16, Windowed: 60 * 16, Window: 1024}}, // 52 in groups of 10
-		{"gpt-oss-20b", 16, sim.Layout{Full: 12 * 16, Windowed: 12 * 16, Window: 128}}, // each head twice
+		{"mistral-7b-v0.1", 1, sim.Layout{Windowed: 256, Window: 4096, Group: 256, WindowsFirst: true}},
+		{"gemma-2-9b", 2, sim.Layout{Full: 21 * 8, Windowed: 21 * 8, Window: 4096, Group: 21 * 8, WindowsFirst: true}},
+		{"gemma-3-27b", 1, sim.Layout{Full: 10 * 16, Windowed: 60 * 16, Window: 1024, Group: 10 * 16, WindowsFirst: true}}, // 52 in groups of 10
+		{"gpt-oss-20b", 16, sim.Layout{Full: 12 * 16, Windowed: 12 * 16, Window: 128, Group: 12 * 16, WindowsFirst: true}}, // each head twice
 		{"mamba-2.8b", 4, sim.Layout{Fixed: 4}},
 		// A state of 311,296 bytes takes 8 heads' blocks of 8,192 bytes: five of each.
 		{"jamba-v0.1", 1, sim.Layout{Full: 4 * 8, Fixed: 28 * 8 * 5}},

@@ -2,6 +2,7 @@ package cost
 
 import (
 	"fmt"
+	"slices"
 
 	"kvcompress/internal/ceil"
 	"kvcompress/kv"
@@ -126,12 +127,23 @@ func (d *Deployment) Layout() *sim.Layout {
 	heads := d.shape().KVHeads
 	perCard := heads / d.TP
 	state := perCard * ceil.Div(ceil.Div(m.State.Bytes(), d.TP), perCard*d.blockKV())
-	return &sim.Layout{
+	layout := &sim.Layout{
 		Full:     padded(catalog.Full) * heads,
 		Windowed: padded(catalog.Windowed) * heads,
 		Window:   m.Window,
 		Fixed:    padded(catalog.Stateful) * state * d.TP,
 	}
+	if m.Count(catalog.Stateful) == 0 {
+		first := slices.IndexFunc(m.Layers, func(l catalog.Layer) bool { return l == catalog.Full || l == catalog.Windowed })
+		layout.Group, layout.WindowsFirst = group*heads, m.Layers[first] == catalog.Windowed
+	}
+	return layout
+}
+
+// SharesPrefixes reports whether vLLM V1's prefix caching is modelled for the deployment: no method decides which
+// KVs are held or read, and no layer has a state.
+func (d *Deployment) SharesPrefixes() bool {
+	return !d.takesKVs() && d.Model.Count(catalog.Stateful) == 0
 }
 
 // groupSize returns the number of layers of a group: that of the rarest kind, or that of the most

@@ -70,8 +70,8 @@ func (r *Result) read(c *Config) string {
 // notes returns the assumptions that are made for the method and its schedule.
 func (c *Config) notes() []string {
 	notes := append(c.serverNotes(), c.Deployment.Notes()...)
-	if c.Scheduler == sim.VLLMV1 && c.V1.PrefixTokens > 0 && c.Deployment.Layout() != nil {
-		notes = append(notes, "Prompts with a common prefix are all computed and held: prefix sharing in layers with windows or states is not modelled. vLLM V1 shares prefixes between layers with windows, and then takes less time and memory than projected.")
+	if layout := c.Deployment.Layout(); c.Scheduler == sim.VLLMV1 && c.V1.PrefixTokens > 0 && layout != nil && layout.Group == 0 {
+		notes = append(notes, "Prompts with a common prefix are all computed and held: prefix sharing is modelled neither for linear-time states nor for InfLLM.")
 	}
 	cfg := c.Deployment.Config()
 	method, err := cfg.NewMethod()

@@ -288,7 +288,7 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 	}
 	if j.V1 != nil {
 		c.V1 = *j.V1
-		c.V1.Prefixes = c.V1.Prefixes && !d.Compresses() && d.Selection() == nil && d.Layout() == nil
+		c.V1.Prefixes = c.V1.Prefixes && d.SharesPrefixes()
 	}
 	if j.Scheduler != sim.VLLMV1 {
 		c.ChunkedPrefill, c.PrefixTokens = j.Chunked, j.PrefixTokens
