@@ -2,9 +2,9 @@ package sim
 
 import (
 	"fmt"
+	"math"
 
 	"kvcompress/internal/words"
-	"math"
 )
 
 // scheduleWaiting admits sequences from the queue, with the budget that the running sequences leave.

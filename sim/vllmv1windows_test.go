@@ -92,6 +92,10 @@ func TestWindowsShare(t *testing.T) {
 		// finds them in the other group only.
 		{"outside the window, and taken", Layout{Full: 1, Windowed: 1, Window: 9, Group: 1}, 10,
 			[]trace.Request{prompt(0, 8, 20, 1, 2), prompt(14000, 9, 1, 1, 2)}, []int{0, 0}},
+		// When the first computes the token after 12, block 0 of its windows is free. The second takes it and one that was never
+		// full. The third needs blocks 1 and 2 of windows only.
+		{"a window's last blocks are left", Layout{Full: 1, Windowed: 1, Window: 9, Group: 1}, 8,
+			[]trace.Request{prompt(0, 12, 2, 1, 2, 3), prompt(5000, 3, 1), prompt(9000, 13, 1, 1, 2, 3)}, []int{0, 0, 12}},
 		{"one of two groups with windows has lost a block", Layout{Full: 1, Windowed: 2, Window: 9, Group: 1, WindowsFirst: true}, 15,
 			[]trace.Request{prompt(0, 20, 1, 1, 2, 3, 4, 5), prompt(5000, 4, 1, 9), prompt(9000, 20, 1, 1, 2, 3, 4, 5)}, []int{0, 0, 8}},
 	} {
@@ -100,6 +104,17 @@ func TestWindowsShare(t *testing.T) {
 			if r.Cached != c.cached[i] || r.Error != "" {
 				t.Errorf("%s: %d tokens of request %d are cached, want %d (%s)", c.name, r.Cached, i, c.cached[i], r.Error)
 			}
+		}
+	}
+}
+
+// TestWindowsReserve: a prompt is admitted if ⌈(8 + 8)/4⌉ + 1 blocks of its windows are free, for a window of 9 tokens and batches of 8,
+// though no chunk of this one needs the last.
+func TestWindowsReserve(t *testing.T) {
+	for blocks, admitted := range map[int]bool{4: false, 5: true} {
+		_, results := windowRun(t, Layout{Windowed: 1, Window: 9, Group: 1}, V1{ReserveFull: true}, blocks, 8, trace.Request{PromptTokens: 40, OutputTokens: 1})
+		if got := results[0].Error == ""; got != admitted {
+			t.Errorf("%d blocks: admitted %t, want %t (%s)", blocks, got, admitted, results[0].Error)
 		}
 	}
 }
