@@ -128,6 +128,7 @@ var edgeKinds = []edgeKind{
 	{name: "the next rule", methods: withPlain, draw: func(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
 		return edgeOfRule(r, 2*i+1, methods)
 	}},
+	{name: "a large number", seeds: evenSeeds, draw: edgeOfWidth},
 }
 
 // EdgePipelines returns the edge pipelines of a seed with the given methods, at most one of each kind. The pipelines of
