@@ -269,9 +269,13 @@ func edgeOfFolding(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, erro
 			p.Operations = append(p.Operations, slices.Repeat([]Operation{{OpDecode, one, 0}}, together)...)
 			p.Operations = append(p.Operations, Operation{OpCompress, one, 0})
 		}
-		if cfg := p.config(); cfg.Validate() == nil && p.work() <= maxWork {
-			return p, nil
+		if cfg := p.config(); cfg.Validate() != nil || p.work() > maxWork {
+			continue
 		}
+		if d <= 24 && r.IntN(2) == 0 { // a stand-in for thousands of KVs
+			p.growFirst(pick(r, grownTokens[0], grownTokens[3]))
+		}
+		return p, nil
 	}
 	return nil, nil
 }
