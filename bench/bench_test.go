@@ -109,8 +109,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// The results are the same on any number of processors and with any number of shards. A shard
-// that was stopped goes on where it stopped.
+// Results do not depend on the number of processors or shards. An interrupted shard resumes where
+// it stopped.
 func TestShardsAndProcessors(t *testing.T) {
 	p := short()
 	p.Prompts, p.Methods, p.Categories = 3, []string{Full, "snapkv", "kv-compress", "random"}, p.Categories[:2]

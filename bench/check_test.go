@@ -99,7 +99,8 @@ func TestChecksOfFile(t *testing.T) {
 	}
 }
 
-// The least p of one sign in n contexts is 2/2ⁿ, times the methods that are compared with the first.
+// If all n differences have the same sign, p is 2/2ⁿ, the smallest possible, times the number of
+// methods that are compared with the first.
 func TestPowerText(t *testing.T) {
 	for _, c := range []struct {
 		contexts, methods int

@@ -11,8 +11,8 @@ import (
 
 var allTypes = []DType{F32, F16, BF16, E4M3, E5M2}
 
-// layout describes a format as its standard does. From it follow the obvious
-// twins of all conversions: value, and nearest.
+// layout describes a format by its standard's definition. The plain forms of all conversions,
+// value and nearest, follow from it.
 type layout struct {
 	DType
 	exp, mant int
@@ -31,7 +31,7 @@ func (l layout) count() uint32 { return 1 << (1 + l.exp + l.mant) }
 
 func (l layout) sign(bits uint32) bool { return bits >= l.count()/2 }
 
-// value is what the format's definition says that bits mean.
+// value returns the number that the format's definition assigns to bits.
 func (l layout) value(bits uint32) float64 {
 	m := int(bits) & (1<<l.mant - 1)
 	e := int(bits) >> l.mant & (1<<l.exp - 1)
@@ -53,8 +53,8 @@ func (l layout) value(bits uint32) float64 {
 	return v
 }
 
-// magnitudes lists the values of the format's bits 0, 1, 2, …, as far as they
-// are finite. All are exact in float64, and so are their midpoints.
+// magnitudes lists the finite values of the format's bits 0, 1, 2, …. All are exact in float64,
+// and so are their midpoints.
 func (l layout) magnitudes() []float64 {
 	var vs []float64
 	for b := range l.count() / 2 {
@@ -68,8 +68,7 @@ func (l layout) magnitudes() []float64 {
 	return vs
 }
 
-// nearest returns the bits to which x is to be rounded, by looking for it among
-// all the magnitudes of the format.
+// nearest returns the bits of x rounded to the format, by searching all magnitudes of the format.
 func (l layout) nearest(magnitudes []float64, x float32) uint32 {
 	var sign uint32
 	if math.Signbit(float64(x)) {
@@ -135,8 +134,8 @@ func TestRoundTripEvery(t *testing.T) {
 	}
 }
 
-// TestEncodeBoundaries looks at every number of a format, at every midpoint
-// between two of them, and at the float32 on either side of each.
+// TestEncodeBoundaries encodes every number of a format, every midpoint between two of them, and
+// the float32 on either side of each.
 func TestEncodeBoundaries(t *testing.T) {
 	for _, l := range layouts {
 		t.Run(l.String(), func(t *testing.T) {
@@ -164,7 +163,7 @@ func TestEncodeRandom(t *testing.T) {
 		t.Run(l.String(), func(t *testing.T) {
 			ms := l.magnitudes()
 			for range draws() {
-				// All bit patterns, and as many within the format's own range.
+				// All bit patterns of float32, and as many numbers within the format's range.
 				x := math.Float32frombits(rng.Uint32())
 				y := float32(rng.NormFloat64() * math.Ldexp(1, rng.IntN(2*l.exp*l.exp)-l.exp*l.exp))
 				for _, x := range []float32{x, y} {
@@ -177,7 +176,7 @@ func TestEncodeRandom(t *testing.T) {
 	}
 }
 
-// draws is how many random numbers a test tries.
+// draws returns the number of random numbers of a test.
 func draws() int {
 	if testing.Short() {
 		return 1 << 15

@@ -192,7 +192,7 @@ encodeBF16:
 	BF16(Y2)
 	BF16(Y3)
 
-	// Packing works within 128 bits: it leaves quarters of 0 and 1 as 0 1 0 1.
+	// VPACKUSDW packs within 128-bit lanes: the 64-bit quarters are in the order 0 2 1 3.
 	VPACKUSDW Y1, Y0, Y0
 	VPACKUSDW Y3, Y2, Y2
 	VPERMQ    $0xd8, Y0, Y0

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// eachISA runs test for every instruction set that the conversions are written
-// for and the processor has, plain Go included.
+// eachISA runs test for plain Go and every instruction set that the conversions support and the
+// processor has.
 func eachISA(t *testing.T, test func(t *testing.T, s isa)) {
 	t.Logf("supported here: %v", supported)
 	for _, s := range supported {
@@ -41,8 +41,8 @@ func (t DType) get(src []byte) uint32 {
 	return binary.LittleEndian.Uint32(b[:])
 }
 
-// everyBits holds each number of t, and 65536 random ones of F32. Each stands
-// among numbers like it, so that it meets all instructions as some vector's element.
+// everyBits returns each number of t, or 65536 random numbers if t is F32. Each number occurs at
+// several positions of a vector, so that all instructions convert it.
 func (t DType) everyBits() []uint32 {
 	if t == F32 {
 		rng := rand.New(rand.NewPCG(5, 6))
@@ -117,8 +117,8 @@ func TestEncodeByISA(t *testing.T) {
 	})
 }
 
-// TestLengths converts slices of all lengths around the vectors', at odd
-// addresses, and looks that nothing around them is written.
+// TestLengths converts slices of all lengths around the vector lengths, at odd addresses, and
+// checks that nothing around them is written.
 func TestLengths(t *testing.T) {
 	const margin = 5
 	rng := rand.New(rand.NewPCG(9, 10))
@@ -151,7 +151,7 @@ func TestLengths(t *testing.T) {
 	})
 }
 
-// TestLongerThanNeeded has more bytes than numbers.
+// TestLongerThanNeeded passes more bytes than the numbers need.
 func TestLongerThanNeeded(t *testing.T) {
 	for _, d := range allTypes {
 		coded := bytes.Repeat([]byte{0x3c}, 100*d.Size())

@@ -54,8 +54,8 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// The top r of distinct scores are as many as Python's round says, and none of the
-// others is larger.
+// The top r of distinct scores: their number is Python's round of the fraction, and no other
+// score is larger.
 func TestTopRatioSelectsTheLargest(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 200 {

@@ -77,7 +77,7 @@ func TestScope(t *testing.T) {
 			slope := math.Exp2(-float64(r.IntN(4)))
 			scope := Scope(bound(q, k, n), slope, epsilon)
 			far := int(scope) + 1 // tokens back: the nearest key beyond
-			// The score of the far key against the query's own, at its largest over x̂.
+			// The largest weight over x̂ of the far key, relative to the query's own.
 			worst = max(worst, math.Exp(largest(r, q, k, n)-slope*float64(far))/epsilon)
 		}
 		return worst

@@ -39,7 +39,7 @@ func (m *memory) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 	return nil
 }
 
-// Feed is a model that computes what was recorded, whatever it is fed.
+// Feed returns recorded tensors, whatever tokens it gets.
 func (m *memory) Feed(tokens []int, visit func(q, k, v []float32) error) ([]float32, error) {
 	for t := range tokens {
 		var q, k []float32
@@ -66,7 +66,7 @@ func (m *memory) key(layer, head, t int) []float32 {
 	return m.k[layer][(t*m.shape.KVHeads+head)*d:][:d]
 }
 
-// randomTensors are tensors of noise, of which each token has its own.
+// randomTensors returns tensors of random numbers, different for each token.
 func randomTensors(shape kv.Shape, tokens int, seed uint64) *memory {
 	random := rand.New(rand.NewPCG(seed, 1))
 	m := &memory{shape: shape}
@@ -195,11 +195,11 @@ const (
 	evenHead      kind = "even"
 )
 
-// constructed are tensors whose query heads [L][H·G] are of known kinds. A token is a
-// random vector of signs. The first half of a key is its token, the second half the
-// token before; so that a query of its own token in the first half finds the copies
-// of it, and one in the second half what follows them. Dimensions 0 and 1 turn with
-// the position for local heads, and dimension 2 is large in the key of BOS.
+// constructed returns tensors with query heads [L][H·G] of known kinds. A token is a random
+// vector of ±1. The first half of a key is its token, the second half the previous token. So a
+// query with its own token in the first half finds earlier copies of the token, and one with it
+// in the second half finds the tokens after these copies. Dimensions 0 and 1 rotate with the
+// position, for local heads, and dimension 2 is large in the key of BOS.
 func constructed(shape kv.Shape, kinds [][]kind, prompt []int) *memory {
 	const special = 4 // dimensions
 	d := shape.HeadSize

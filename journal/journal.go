@@ -25,7 +25,7 @@ type Kind struct {
 	Name    string // "sweep": of its files, in messages, and the header's digest
 	Item    string // "point": what it has many of, in messages
 	Command string // "kvc sweep": what writes its files, in messages
-	Version int    // of the results; 0 is none
+	Version int    // of the results; 0 is no bound
 	Most    int    // items
 	MaxLine int    // bytes of one result
 }
@@ -144,7 +144,7 @@ func (j *Journal[T]) Add(o *T) error {
 	return nil
 }
 
-// begin writes the part that is known anew, without what a cut-off line has left.
+// begin rewrites the part file from the known results, without a line that was cut off.
 func (j *Journal[T]) begin() error {
 	if err := j.write(j.path + ".part"); err != nil {
 		return err
@@ -154,7 +154,7 @@ func (j *Journal[T]) begin() error {
 	return err
 }
 
-// Items returns what is kept, in the order of the job.
+// Items returns the known results, in the order of the job.
 func (j *Journal[T]) Items() []T {
 	items := make([]T, 0, len(j.items))
 	for _, o := range j.items {
@@ -188,7 +188,7 @@ func (j *Journal[T]) Close() error {
 	return err
 }
 
-// write writes all that is known to a file, which appears whole or not at all.
+// write writes all known results to a file, which appears complete or not at all.
 func (j *Journal[T]) write(path string) error {
 	return output.Write(path, func(w io.Writer) error { return Write(w, j.kind, j.header, j.Items()) })
 }
@@ -218,8 +218,8 @@ type File[T Item] struct {
 	Items  []T
 }
 
-// ReadFile reads a file of results. A last line without an end is dropped: whoever
-// wrote it was stopped.
+// ReadFile reads a file of results. A last line without a newline is dropped: its writer was
+// interrupted.
 func ReadFile[T Item](path string, k *Kind) (*File[T], error) {
 	f, err := regular.OpenFile(path)
 	if err != nil {
@@ -274,7 +274,7 @@ func Read[T Item](r io.Reader, k *Kind) (*File[T], error) {
 	}
 }
 
-// readLine returns a whole line, and io.EOF for what has no end.
+// readLine returns a complete line, or io.EOF for one without a newline.
 func readLine(in *bufio.Reader, most int) ([]byte, error) {
 	var line []byte
 	for {
@@ -291,7 +291,7 @@ func readLine(in *bufio.Reader, most int) ([]byte, error) {
 	}
 }
 
-// IncompleteError says which items of a job no file has.
+// IncompleteError says which items of a job are in no file.
 type IncompleteError struct {
 	Kind    *Kind
 	Missing int // items

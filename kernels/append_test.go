@@ -85,8 +85,8 @@ func TestAppendRounds(t *testing.T) {
 	}
 }
 
-// hardToRound returns numbers at and next to the ties of every width, for every exponent that a trace may
-// have, except numbers that the format cannot represent and the host therefore refuses.
+// hardToRound returns ties and the numbers next to them, for every width and every exponent that a trace
+// may have, except numbers that the format cannot represent: the host refuses them.
 func hardToRound(format dtype.DType) []float32 {
 	rng := rand.New(rand.NewPCG(1, uint64(format)))
 	var x []float32

@@ -16,3 +16,4 @@ package kernels
 //go:generate ./cu/build
 //go:generate ./ptx/testdata/foreign/build
 //go:generate ./ptx/testdata/grid/build
+//go:generate ./ptx/testdata/bounds/build

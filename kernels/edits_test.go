@@ -183,7 +183,7 @@ func (counted) Read(dst []float32, t trace.Tensor, layer, from, count int) error
 	return nil
 }
 
-// TestStandInByHand looks at a stand-in whose means, weight and effect can be worked out.
+// TestStandInByHand checks a stand-in whose means, weight and effect were computed by hand.
 func TestStandInByHand(t *testing.T) {
 	cfg := ref.Config{Config: kv.Config{BlockSize: 2, Blocks: 3, DType: dtype.F16, Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}}}
 	if err := setting(&cfg, "razor", map[string]any{"sinks": 1, "threshold": 1, "ratio": 1000, "decode": ref.RazorRolling, "full": "none"}); err != nil {

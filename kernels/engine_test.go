@@ -105,9 +105,9 @@ var steps = []func(pipelineEngine) error{
 	func(e pipelineEngine) error { return e.Decode([]kv.SeqID{2, 1}) },
 }
 
-// TestDeviceFails lets each of the device's operations fail in turn. The engine
-// operation in which that happens returns it, no other is carried out after it, and
-// from a restored cache the engine goes on as if nothing had been.
+// TestDeviceFails makes each of the device's operations fail, one per run. The engine operation
+// that needs it returns the error, later operations do too, and with a restored cache the engine
+// continues as if nothing had failed.
 func TestDeviceFails(t *testing.T) {
 	cfg := ref.Default()
 	cfg.Shape = kv.Shape{Layers: 2, KVHeads: 2, Group: 1, HeadSize: 8}
@@ -246,7 +246,7 @@ func smallEngine(t *testing.T) *Engine {
 	return e
 }
 
-// TestPoison checks that nothing is left of a table's entries past its end.
+// TestPoison: an entry past a table's end that is not −1 is an error when the cache is read, and Poison sets it to −1.
 func TestPoison(t *testing.T) {
 	e := smallEngine(t)
 	s := e.state
@@ -258,6 +258,9 @@ func TestPoison(t *testing.T) {
 	}
 	must(e.Prefill(0, 3))
 	must(s.dev.Write(s.tables+8, encode([]int32{7}))) // as a kernel may leave it
+	if _, err := e.Cache(); err == nil || !strings.Contains(err.Error(), "head 0 of L·H: entry 2 of its block table is 7") {
+		t.Errorf("a block after a table's end: %v", err)
+	}
 	must(e.Poison())
 	tables, err := download[int32](s, s.tables, 2*s.maxBlocks)
 	must(err)
@@ -295,8 +298,8 @@ func TestFreeOwner(t *testing.T) {
 	}
 }
 
-// TestPlace: a cache behind blocks and rows that nobody touches holds the same as one by itself, under
-// the same numbers, and goes on from a copy.
+// TestPlace: a cache that is placed after unused blocks and rows holds the same as one at the
+// beginning, with the same block numbers, and continues from a copy.
 func TestPlace(t *testing.T) {
 	cfg := ref.Default()
 	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 256}

@@ -318,7 +318,7 @@ func (m *measuring) decides(z measureSizes, kvs int) error {
 	return f.close()
 }
 
-// moves measures what follows a decision by which half of a sequence falls.
+// moves measures the operations after a decision that evicts half of a sequence.
 func (m *measuring) moves(z measureSizes) error {
 	kvs := z.movedPerHead
 	f, err := m.fill(z, z.layers, z.headSize, 1, kvs)

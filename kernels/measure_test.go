@@ -156,7 +156,7 @@ func (m *measuring) copies(bytes int64) error {
 	return m.dev.Free(to)
 }
 
-// saveKeys writes a decision's keys [heads, KVs] for whoever wants to sort them.
+// saveKeys writes a decision's keys [heads, KVs] to a file, for other programs to sort.
 func (m *measuring) saveKeys(keys []float32, heads int) error {
 	if m.keys == "" {
 		return nil

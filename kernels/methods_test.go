@@ -241,7 +241,7 @@ func bitsOf(values []float32) []uint32 {
 	return bits
 }
 
-// stagesInto returns an observer that keeps what it is told.
+// stagesInto returns an observer that stores the events.
 func stagesInto(stages *[]stage) func(ref.Event) {
 	return func(e ref.Event) {
 		s := stage{Stage: e.Stage, Seqs: slices.Clone(e.Seqs), Cache: holdingOf(e.Cache)}
@@ -567,7 +567,7 @@ func TestMethodRefused(t *testing.T) {
 	}
 }
 
-// hider hides KVs by what it is told.
+// hider hides the KVs that a function selects.
 type hider struct {
 	*dropping
 	hides ref.Hiding
@@ -578,7 +578,7 @@ func (h *hider) HidesNew(prompt, held int) bool { return false }
 func (h *hider) Asks(ref.Counts) int            { return 1 }
 func (h *hider) Hiding(ref.Counts) ref.Hiding   { return h.hides }
 
-// TestHidingRefused looks at rankings by which the kernels do not hide KVs.
+// TestHidingRefused checks rankings by which the kernels cannot hide KVs.
 func TestHidingRefused(t *testing.T) {
 	cfg := ref.Config{Config: kv.Config{BlockSize: 4, Blocks: 20, Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 2, HeadSize: 8}}}
 	columns := []kv.Column{{Name: "a", Width: 1}, {Name: "hidden", Width: 1}, {Name: "b", Width: 2}}
@@ -620,7 +620,7 @@ func TestHidingRefused(t *testing.T) {
 	}
 }
 
-// TestWhole looks at decisions that no kernel without a bug makes.
+// TestWhole checks decisions that only a kernel with a bug makes.
 func TestWhole(t *testing.T) {
 	for _, tt := range []struct {
 		lost  loss

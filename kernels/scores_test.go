@@ -110,7 +110,7 @@ func TestScores(t *testing.T) {
 				}
 			}
 			c := &methodCase{cfg: cfg, method: m}
-			work := 4_000_000 // multiplications, of what is most: D² for each token and query head
+			work := 4_000_000 // multiplications, where there are most: D² for each token and query head
 			for range 1 + rng.IntN(2) {
 				n := oneOf(rng, scoreLengths...)
 				if _, ok := watches.Scorer.(*ref.ExpectedAttention); ok {
@@ -146,7 +146,7 @@ func TestScores(t *testing.T) {
 	}
 }
 
-// unknownScorer is none of the kernels'.
+// unknownScorer is a scorer that the kernels do not have.
 type unknownScorer struct{}
 
 func (unknownScorer) Score(*ref.PromptHead, []float32) {}

@@ -36,7 +36,10 @@ func (e *Engine) Cache() (*kv.Cache, error) {
 		return nil, err
 	}
 	for _, id := range slices.Sorted(maps.Keys(e.seqs)) {
-		seq, err := e.sequence(id)
+		seq, tables, err := e.sequence(id)
+		if err == nil {
+			err = e.checkTables(seq, tables)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -82,17 +85,18 @@ func (e *Engine) Cache() (*kv.Cache, error) {
 	return c, nil
 }
 
-// sequence reads a sequence's context lengths and block tables.
-func (e *Engine) sequence(id kv.SeqID) (*kv.Sequence, error) {
+// sequence reads a sequence's context lengths and block tables. It also returns the tables with all their entries,
+// [L·H, maxBlocks].
+func (e *Engine) sequence(id kv.SeqID) (*kv.Sequence, []int32, error) {
 	s, known := e.state, e.seqs[id]
 	heads := s.heads()
 	lengths, err := download[int32](s, s.lengthsOf(known.row), heads)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	tables, err := download[int32](s, s.tablesOf(known.row), heads*s.maxBlocks)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	s.hostBlocks(tables)
 	seq := &kv.Sequence{ID: id, Prompt: known.prompt, Len: known.tokens, Heads: make([]kv.Head, heads)}
@@ -102,10 +106,27 @@ func (e *Engine) sequence(id kv.SeqID) (*kv.Sequence, error) {
 	}
 	if s.packing != nil {
 		if err := e.readLists(known, seq.Heads); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return seq, nil
+	return seq, tables, nil
+}
+
+// checkTables returns an error if an entry of a sequence's block tables is not −1 where the head has no block: after its
+// last one, and before the first one whose KVs are not all quantized or merged.
+func (e *Engine) checkTables(seq *kv.Sequence, tables []int32) error {
+	most := e.state.maxBlocks
+	for i := range seq.Heads {
+		h, table := &seq.Heads[i], tables[i*most:][:most]
+		first := min(h.First/e.cfg.BlockSize, most)
+		last := min(first+len(h.Table), most)
+		for j, block := range table {
+			if (j < first || j >= last) && block != -1 {
+				return fmt.Errorf("kernels: sequence %d, head %d of L·H: entry %d of its block table is %d, where it has no block: want -1", seq.ID, i, j, block)
+			}
+		}
+	}
+	return nil
 }
 
 // Restore replaces the engine's cache by a copy of the given one, which must have the engine's configuration.
@@ -196,7 +217,7 @@ func (e *Engine) writeTables(seq *kv.Sequence) error {
 func (e *Engine) Poison() error {
 	var seqs []*kv.Sequence
 	for id := range e.seqs {
-		seq, err := e.sequence(id)
+		seq, _, err := e.sequence(id)
 		if err != nil {
 			return err
 		}

@@ -44,8 +44,7 @@ func TestCapacity(t *testing.T) {
 	}
 }
 
-// TestFormatRefused checks that a format that cannot be packed is refused, with what
-// would do.
+// TestFormatRefused: the error for a format that cannot be packed says what would work.
 func TestFormatRefused(t *testing.T) {
 	cfg := Config{Shape: Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 40}, BlockSize: 1, DType: dtype.F16}
 	for want, f := range map[string]Format{

@@ -13,8 +13,8 @@ import (
 	"kvcompress/ref/quant"
 )
 
-// TestMerge merges the keys of two heads in two goes and their values in three, retains some, and holds what is read of
-// both against the arithmetic of package merge, whole and from every index.
+// TestMerge merges the keys of two heads in two calls and their values in three, retains some, and compares what is
+// read with the arithmetic of package merge: all of it, and from every index on.
 func TestMerge(t *testing.T) {
 	for _, format := range []dtype.DType{dtype.F16, dtype.BF16, dtype.F32} {
 		t.Run(fmt.Sprint(format), func(t *testing.T) {

@@ -8,8 +8,8 @@ import (
 	"kvcompress/ref/merge"
 )
 
-// TestPut puts keys and values into pages some time after they were made: until then nothing has changed, and a second
-// time they do not fit behind what is there.
+// TestPut puts keys and values into pages later than they were computed. Until then nothing has changed; putting them
+// a second time fails, since they do not follow the contents of the pages.
 func TestPut(t *testing.T) {
 	cfg := Config{Shape: Shape{Layers: 2, KVHeads: 1, Group: 1, HeadSize: 32}, BlockSize: 16, Blocks: 20, DType: dtype.F16}
 	c, s := filled(t, cfg, 40)

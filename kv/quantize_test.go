@@ -44,8 +44,9 @@ func read(c *Cache, h *Head, p Part) []float32 {
 	return dst
 }
 
-// TestQuantize quantizes keys in two goes and values in three, and holds what is read against the
-// plain arithmetic of package quant, for every number of bits, whole and read from every index.
+// TestQuantize quantizes keys in two calls and values in three, and compares what is read with
+// the plain arithmetic of package quant, for every number of bits: all of it, and from every
+// index on.
 func TestQuantize(t *testing.T) {
 	for bits := 1; bits <= 8; bits++ {
 		for _, format := range []dtype.DType{dtype.F16, dtype.BF16, dtype.F32} {
@@ -106,7 +107,7 @@ func TestQuantize(t *testing.T) {
 	}
 }
 
-// dequantized returns rows of which the first n are as quantized ones are read.
+// dequantized returns rows of which the first n have been quantized and read again.
 func dequantized(t *testing.T, cfg Config, f Format, x []float32, n int) []float32 {
 	t.Helper()
 	g := quant.Groups{Bits: f.Bits, Size: f.Group, Type: cfg.DType}

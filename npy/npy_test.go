@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// file is a file of version 1 with a header's text as it is.
+// file returns a file of format version 1 with the given header text.
 func file(text string) string {
 	return "\x93NUMPY\x01\x00" + string([]byte{byte(len(text)), byte(len(text) >> 8)}) + text
 }
@@ -113,7 +113,7 @@ func TestCount(t *testing.T) {
 	}
 }
 
-// FuzzReadHeader: whatever can be read can be written, and is then the same.
+// FuzzReadHeader: a header that can be read can be written, and is read back unchanged.
 func FuzzReadHeader(f *testing.F) {
 	f.Add([]byte(file("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }\n")))
 	f.Add([]byte(file(`{"shape": (7,), "fortran_order": True, "descr": "|u1"}`)))

@@ -206,7 +206,7 @@ func bendPlan(bend func(*Plan)) func(*Engine) {
 	return func(e *Engine) { e.method = bentPlan{e.method.(h2oMask), bend} }
 }
 
-// elsewhere is a Masker that stores which KVs are hidden in the column of the scores.
+// elsewhere is a Masker that marks hidden KVs in the column of the scores.
 type elsewhere struct{ Masker }
 
 func (elsewhere) Hidden() int { return 0 }

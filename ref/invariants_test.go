@@ -97,7 +97,7 @@ func TestPlansOfEngines(t *testing.T) {
 	}
 }
 
-// bent is a method with a bug in its plans.
+// bent is a method with a planted bug in its plans.
 type bent struct {
 	ref.Method
 	plan, spec func(ref.View, *ref.Plan)

@@ -41,7 +41,7 @@ func (e *entries) enter(new *entry) {
 	e.held++
 }
 
-// take removes what is at a position, and returns it.
+// take removes the element at an index, and returns it.
 func (e *entries) take(position int32) *entry {
 	taken := e.at[position]
 	e.at[position] = nil
@@ -718,7 +718,7 @@ func (s *scenario) stored(in inputs) []byte {
 	if s.inputs[in] == nil {
 		rows := make([]float32, ref.MaxTokens*s.cfg.Shape.KVHeads*s.cfg.Shape.HeadSize)
 		stored := make([]byte, len(rows)*s.cfg.DType.Size())
-		if err := ref.NewHashed(in.id, s.cfg.Shape).Read(rows, in.tensor, in.layer, 0, ref.MaxTokens); err == nil { // an error shows up elsewhere
+		if err := ref.NewHashed(in.id, s.cfg.Shape).Read(rows, in.tensor, in.layer, 0, ref.MaxTokens); err == nil { // the error becomes visible in another operation
 			s.model.store(stored, rows, s.model.scale(int(in.tensor-trace.K), in.layer))
 		}
 		s.inputs[in] = stored

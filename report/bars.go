@@ -14,7 +14,7 @@ func sweepBars(s *Sweep) *bars {
 	type group struct {
 		model, card string
 		tp, servers int
-		prefill     int // of the servers; 0 where all do both
+		prefill     int // servers of a candidate; 0 on both sides if all servers do both
 	}
 	priced := false
 	for i := range s.Outcomes {

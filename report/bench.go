@@ -18,20 +18,20 @@ import (
 	"kvcompress/report/export"
 )
 
-// Bench is what a bench came to, to be shown.
+// Bench is the results of a bench, with what the reports need beside them.
 type Bench struct {
 	*bench.Table
 	Rows   []bench.Row // of the plan
 	Inputs []Input
-	Shown  []bench.Budget // of which the text has all categories
-	Of     *bench.Bench   // whose knobs the page shows; nil is none
+	Shown  []bench.Budget // budgets for which the text has a table of all categories
+	Of     *bench.Bench   // the bench whose knobs the page lists; nil: none
 	Footer Footer
 
-	// Relative has tables show parts of the full cache's scores.
+	// Relative makes tables show fractions of the full cache's score instead of scores.
 	Relative bool
 }
 
-// value writes a score, or the part of the full cache's.
+// value formats a score, or with Relative the fraction of the full cache's score.
 func (b *Bench) value(v float64, relative *float64) string {
 	if b.Relative {
 		return scoreOrDash(relative)
@@ -39,7 +39,7 @@ func (b *Bench) value(v float64, relative *float64) string {
 	return score(v)
 }
 
-// scoreOrDash writes a part of the full cache's score, or a limit of a score, of which nil is none.
+// scoreOrDash formats a score or a fraction of one, and nil as a dash.
 func scoreOrDash(v *float64) string {
 	if v == nil {
 		return "–"
@@ -47,7 +47,7 @@ func scoreOrDash(v *float64) string {
 	return score(*v)
 }
 
-// what is what tables show.
+// what names the quantity that the tables show.
 func (b *Bench) what() string {
 	if b.Relative {
 		return "Part of the full cache's score"
@@ -55,8 +55,8 @@ func (b *Bench) what() string {
 	return "Score"
 }
 
-// BenchText writes the table of methods and budgets for each mode, that of methods and
-// categories for the budgets shown, and what is significant.
+// BenchText writes, for each mode, a table of methods by budgets, a table of methods by
+// categories for each budget of b.Shown, and which differences are significant.
 func BenchText(w io.Writer, b *Bench, opt TextOptions) error {
 	if opt.Width <= 0 {
 		opt.Width = defaultWidth
@@ -105,16 +105,10 @@ func BenchText(w io.Writer, b *Bench, opt TextOptions) error {
 	}
 	p.printf("\n")
 	p.sentences(fmt.Sprintf("Digest of every decoded token: %s.", b.Digest))
-	if p.err == nil {
-		p.err = p.w.Flush()
-	}
-	if p.err != nil {
-		return fmt.Errorf("report: %w", p.err)
-	}
-	return nil
+	return p.end()
 }
 
-// benchLead says what was run.
+// benchLead returns the sentences that say what was run.
 func benchLead(b *Bench) []string {
 	var lead []string
 	if b.Done < b.Plan.Units() {
@@ -133,7 +127,7 @@ func benchLead(b *Bench) []string {
 		what, list(b.Plan.Models), categories, words.Count(b.Runs, "generation"), words.Count(b.Plan.BlockSize, "KV")))
 }
 
-// over says what a score of all is the mean over.
+// over names what an overall score is the mean over.
 func (b *Bench) over() string {
 	switch t := b.Plan.Texts; {
 	case b.Plan.Grid != nil:
@@ -144,7 +138,7 @@ func (b *Bench) over() string {
 	return "categories"
 }
 
-// benchSummary is the table of methods and budgets of a mode.
+// benchSummary is a mode's table of methods by budgets.
 func benchSummary(b *Bench, mode bench.Mode) ([]column, [][]string) {
 	columns := []column{{"method", left}}
 	for _, budget := range b.Plan.Budgets {
@@ -175,7 +169,7 @@ func tied(r *bench.Ranked) string {
 	return ""
 }
 
-// score writes a score, which is from 0 to 1.
+// score formats a score, which is from 0 to 1.
 func score(v float64) string { return strconv.FormatFloat(v, 'f', 2, 64) }
 
 // needsText formats the smallest budget that a method can reach, a fraction of the full cache, with
@@ -187,7 +181,8 @@ func needsText(part float64) string {
 	return "needs " + score(part)
 }
 
-// needs says what a method needs that cannot reach a budget.
+// needs returns the smallest budget that a method needs, if it cannot reach the given one; else a
+// dash.
 func (b *Bench) needs(name string, budget bench.Budget) string {
 	for _, u := range b.Unmet {
 		if u.Row == name && u.Budget == budget && u.Needs > 0 {
@@ -197,8 +192,8 @@ func (b *Bench) needs(name string, budget bench.Budget) string {
 	return "–"
 }
 
-// unscored says why methods have no score at a budget, where it is not what they need. Methods
-// with the same reason share a sentence.
+// unscored says why methods have no score at a budget, for reasons other than a budget that is
+// too small. Methods with the same reason share a sentence.
 func (b *Bench) unscored() []string {
 	type method struct{ name, why string }
 	var methods []method
@@ -233,7 +228,7 @@ func (b *Bench) unscored() []string {
 	return lines
 }
 
-// ranked returns a method's place, nil if it has none.
+// ranked returns a method's entry in a ranking, or nil.
 func (b *Bench) ranked(mode bench.Mode, budget bench.Budget, name string) *bench.Ranked {
 	for i := range b.Rankings {
 		r := &b.Rankings[i]
@@ -252,8 +247,8 @@ func (b *Bench) ranked(mode bench.Mode, budget bench.Budget, name string) *bench
 	return nil
 }
 
-// order returns the methods by their score at a budget, the full cache first and those that
-// do not reach it last.
+// order returns the methods by their score at a budget: the full cache first, methods that do not
+// reach the budget last.
 func (b *Bench) order(mode bench.Mode, budget bench.Budget) []string {
 	names := make([]string, 0, len(b.Rows))
 	for _, r := range b.Rows {
@@ -280,10 +275,10 @@ func (b *Bench) order(mode bench.Mode, budget bench.Budget) []string {
 	return names
 }
 
-// middle returns the budget by which tables of all budgets are ordered.
+// middle returns the budget that determines the order of methods in tables of all budgets.
 func (b *Bench) middle() bench.Budget { return b.Plan.Budgets[(len(b.Plan.Budgets)-1)/2] }
 
-// benchCategories is the table of methods and categories of a mode at a budget.
+// benchCategories is a mode's table of methods by categories at a budget.
 func benchCategories(b *Bench, mode bench.Mode, budget bench.Budget) ([]column, [][]string) {
 	columns := []column{{"method", left}}
 	for _, c := range b.Plan.Categories {
@@ -320,7 +315,8 @@ func benchCategories(b *Bench, mode bench.Mode, budget bench.Budget) ([]column, 
 	return columns, rows
 }
 
-// rankingText says which methods lead, and what is not significant.
+// rankingText names the best methods, and those whose difference from the first is not
+// significant.
 func rankingText(r *bench.Ranking) string {
 	if len(r.Rows) == 0 {
 		return fmt.Sprintf("%s, %v: no method reaches it.", r.Mode, r.Budget)
@@ -352,7 +348,7 @@ func rankingText(r *bench.Ranking) string {
 	return text + "."
 }
 
-// rankingNote says how to read the rankings of a bench.
+// rankingNote explains the columns of the rankings.
 func rankingNote(b *Bench) string {
 	if len(b.Plan.Models) > 1 {
 		return rankingTest + "; beside it the score with each model"
@@ -362,8 +358,8 @@ func rankingNote(b *Bench) string {
 
 const rankingTest = "p is of the difference from the first, by a paired randomization test on the same contexts, adjusted by Holm's method; = is not significant at 5 %"
 
-// benchRanking is a ranking as a table: which methods are below the first, how sure that is,
-// and whether the models agree.
+// benchRanking is a ranking as a table: which methods score less than the first, the p-value of
+// the difference, and the score with each model.
 func benchRanking(b *Bench, r *bench.Ranking) ([]column, [][]string) {
 	columns := []column{{"place", right}, {"method", left}, {"score", right}, {"low", right}, {"high", right}, {"p", right}, {"below\nthe first", left}}
 	models := b.Plan.Models
@@ -400,7 +396,8 @@ func benchRanking(b *Bench, r *bench.Ranking) ([]column, [][]string) {
 	return columns, rows
 }
 
-// BenchCSV writes a row for each cell, or of a grid for each place, as CSV: see package export.
+// BenchCSV writes a row for each cell of a bench, or for each place of its grid, as CSV: see
+// package export.
 func BenchCSV(w io.Writer, b *Bench) error { return export.Bench(w, ".csv", b.Table) }
 
 // BenchParquet writes the same rows as Parquet.
@@ -417,7 +414,7 @@ func BenchHTML(w io.Writer, b *Bench) error {
 		t := newPageTable(benchSummary(b, mode))
 		for i := range t.Head {
 			if t.Head[i].Lines[0] == "" {
-				t.Head[i].Lines[0] = "=" // a heading that is empty is none to a screen reader
+				t.Head[i].Lines[0] = "=" // screen readers skip an empty heading
 			}
 		}
 		p.Sections = append(p.Sections, section{Title: fmt.Sprintf("Score by budget, %s", mode),
@@ -481,7 +478,7 @@ func BenchHTML(w io.Writer, b *Bench) error {
 	return p.write(w)
 }
 
-// benchRows says how each method is run.
+// benchRows lists how each method is run.
 func benchRows(b *Bench) ([]column, [][]string) {
 	var rows [][]string
 	for _, r := range b.Rows {
@@ -490,11 +487,10 @@ func benchRows(b *Bench) ([]column, [][]string) {
 	return []column{{"method", left}, {"of kvc methods", left}, {"fixed", left}, {"knob", left}}, rows
 }
 
-// mostCurves bounds the methods of a figure, so that they are told apart.
+// mostCurves is the largest number of methods in a figure; more curves could not be told apart.
 const mostCurves = 7
 
-// BenchFigures draws the score against the bytes held, and of a plan with a grid the heat
-// maps.
+// BenchFigures draws the score against the bytes held and, if the plan has a grid, the heat maps.
 func BenchFigures(b *Bench) ([]*Figure, error) {
 	maps, err := heatFigures(b)
 	if err != nil {
@@ -503,8 +499,8 @@ func BenchFigures(b *Bench) ([]*Figure, error) {
 	return append(maps, benchCurves(b)...), nil
 }
 
-// benchCurves draws the score against the bytes held, in each mode, over all categories
-// and in each: of the methods that are best at the middle budget, and of random eviction.
+// benchCurves draws the score against the bytes held, for each mode, over all categories and for
+// each category. It shows the best methods at the middle budget, and random eviction.
 func benchCurves(b *Bench) []*Figure {
 	var figures []*Figure
 	for _, mode := range b.Plan.Modes {
@@ -519,7 +515,7 @@ func benchCurves(b *Bench) []*Figure {
 		}
 		figures = append(figures, b.figure(mode, "", names))
 		if len(b.Plan.Categories) == 1 {
-			continue // it is the mean
+			continue // "" is the mean of the others
 		}
 		for _, category := range b.Plan.Categories {
 			figures = append(figures, b.figure(mode, category, names))
@@ -528,7 +524,7 @@ func benchCurves(b *Bench) []*Figure {
 	return figures
 }
 
-// figure draws one category, or with "" the mean over all.
+// figure draws one category, or for "" the mean over all.
 func (b *Bench) figure(mode bench.Mode, category string, names []string) *Figure {
 	var curves []curve
 	for _, name := range names {
@@ -567,24 +563,18 @@ func (b *Bench) figure(mode bench.Mode, category string, names []string) *Figure
 	return f
 }
 
-// KnobText writes where each method's knob stands at each budget, in each mode, for the
-// plan's first model and category.
+// KnobText writes the value of each method's knob at each budget and in each mode, for the plan's
+// first model and category.
 func KnobText(w io.Writer, b *bench.Bench) error {
 	p := &printer{w: bufio.NewWriter(w), opt: TextOptions{Width: defaultWidth}, gap: 2}
 	for _, mode := range b.Plan.Modes {
 		p.section(fmt.Sprintf("Knobs, %s", mode), fmt.Sprintf(": %s; --json has every model and category", knobsOf(b)))
 		p.table(knobTable(b, mode))
 	}
-	if p.err == nil {
-		p.err = p.w.Flush()
-	}
-	if p.err != nil {
-		return fmt.Errorf("report: %w", p.err)
-	}
-	return nil
+	return p.end()
 }
 
-// knobsOf says whose knobs a table shows.
+// knobsOf names the model, category and length that a table's knobs are for.
 func knobsOf(b *bench.Bench) string {
 	of := b.Plan.Models[0] + ", " + b.Plan.Categories[0]
 	if g := b.Plan.Grid; g != nil {
@@ -593,7 +583,7 @@ func knobsOf(b *bench.Bench) string {
 	return of
 }
 
-// knobTable has the knobs of a mode for the plan's first model, category and length.
+// knobTable is a mode's table of knobs for the plan's first model, category and length.
 func knobTable(b *bench.Bench, mode bench.Mode) ([]column, [][]string) {
 	columns := []column{{"method", left}, {"fixed", left}}
 	for _, budget := range b.Plan.Budgets {

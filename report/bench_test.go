@@ -38,8 +38,9 @@ func benched() *Bench {
 	}
 }
 
-// The text has scores or parts of the full cache's, what a method needs, each model's score, what is
-// significant, and the map, in which a place without a prompt is empty.
+// The text has scores or fractions of the full cache's score, what a method needs, each model's
+// score, which differences are significant, and the heat map, with empty places where no prompt was
+// run.
 func TestBenchText(t *testing.T) {
 	for _, c := range []struct {
 		relative bool
@@ -64,7 +65,7 @@ func TestBenchText(t *testing.T) {
 	}
 }
 
-// The page has the same, and a map whose empty places are not drawn.
+// The page has the same content, and a heat map without cells at places where no prompt was run.
 func TestBenchHTML(t *testing.T) {
 	b := benched()
 	var out bytes.Buffer

@@ -23,7 +23,7 @@ func (b *Bench) heats(mode bench.Mode, budget bench.Budget) []*bench.Heat {
 	return list
 }
 
-// heatTitle says whose map it is.
+// heatTitle returns the title of a map: its method, mode and budget.
 func heatTitle(h *bench.Heat) string {
 	if h.Row == bench.Full {
 		return fmt.Sprintf("full cache, %s", h.Mode)
@@ -31,7 +31,7 @@ func heatTitle(h *bench.Heat) string {
 	return fmt.Sprintf("%s at %v, %s", h.Row, h.Budget, h.Mode)
 }
 
-// heatTable has depths down and lengths across.
+// heatTable has a row for each depth and a column for each length.
 func heatTable(g *bench.Grid, h *bench.Heat) ([]column, [][]string) {
 	columns := []column{{"depth", right}}
 	for _, n := range g.Lengths {
@@ -54,7 +54,8 @@ func heatTable(g *bench.Grid, h *bench.Heat) ([]column, [][]string) {
 
 func depthText(g *bench.Grid, d int) string { return fmt.Sprintf("%.0f %%", 100*g.Depth(d)) }
 
-// heatFigure draws a map: lengths across, depths down, and one scale for all.
+// heatFigure draws a map with lengths on the x axis and depths on the y axis. All maps have the
+// same colour scale.
 func heatFigure(g *bench.Grid, h *bench.Heat) (*Figure, error) {
 	parts := make([][]float64, len(g.Lengths))
 	sum, n := 0.0, 0

@@ -20,10 +20,10 @@ import (
 	"kvcompress/sim/cost"
 )
 
-// Cases draws measured runs and their projections to a PNG or SVG file, by the
-// extension of its path, as KV-Compress's authors drew theirs: throughput and
-// largest batch over compression, a curve for each input length and a column for
-// each card. Lines are projected, points measured.
+// Cases draws measured runs and their projections to a PNG or SVG file, by the extension of its
+// path, like the figures of KV-Compress's paper: throughput and largest batch against
+// compression, with a curve for each input length and a column for each card. Lines are
+// projections, points are measurements.
 func Cases(path string, cases []*cost.Case) error {
 	if err := CheckPlot(path); err != nil {
 		return fmt.Errorf("report: %w", err)
@@ -53,7 +53,7 @@ func Cases(path string, cases []*cost.Case) error {
 		throughput := casesPanel(card, "tokens/s", byCard[card], func(c *cost.Case) (float64, float64) { return c.Throughput, c.TokensPerS })
 		throughput.Draw(draw.Crop(part, 0, 0, panelHeight, 0))
 		batch := casesPanel("", "largest batch", byCard[card], func(c *cost.Case) (float64, float64) { return float64(c.Batch), float64(c.MaxDecodingBatch) })
-		batch.Legend = plot.NewLegend() // that above holds for both
+		batch.Legend = plot.NewLegend() // the key above holds for both panels
 		batch.Draw(draw.Crop(part, 0, 0, 0, -panelHeight))
 	}
 	var picture bytes.Buffer
@@ -71,8 +71,8 @@ func Cases(path string, cases []*cost.Case) error {
 	return nil
 }
 
-// casesPanel draws what of says of each case: the projected and the measured, 0
-// where there is none.
+// casesPanel draws the projected and the measured value that of returns for each case; 0 is no
+// value.
 func casesPanel(title, y string, cases []*cost.Case, of func(*cost.Case) (projected, measured float64)) *plot.Plot {
 	p := newPlot(title, "compression factor", y)
 	grid := plotter.NewGrid()

@@ -9,18 +9,18 @@ import (
 	"gonum.org/v1/plot/palette/moreland"
 )
 
-// Color says which colours a terminal shows.
+// Color is the number of colours that a terminal can show.
 type Color uint8
 
-// The kinds of terminals.
+// The values of Color.
 const (
-	NoColor   Color = iota // none, or no terminal
+	NoColor   Color = iota // no colours, or not a terminal
 	Color256               // the 256 colours of xterm
-	TrueColor              // 24 bits
+	TrueColor              // 24-bit colours
 )
 
-// ColorOf returns what a terminal shows by its environment. NO_COLOR, if it is
-// set to anything, turns colours off (no-color.org).
+// ColorOf returns how many colours the terminal shows, from environment variables. If NO_COLOR is
+// set to anything, it is none (no-color.org).
 func ColorOf(getenv func(string) string) Color {
 	term := getenv("TERM")
 	switch {
@@ -39,7 +39,7 @@ func (c Color) bold(s string) string {
 	return "\x1b[1m" + s + "\x1b[0m"
 }
 
-// paint returns the text in the given colours, each a ramp's code.
+// paint returns the text with the given control sequences, each from ramp.code or ramp.inkCode.
 func (c Color) paint(text string, codes ...string) string {
 	if c == NoColor {
 		return text
@@ -52,16 +52,15 @@ func rgb(c color.Color) (r, g, b uint8) {
 	return n.R, n.G, n.B
 }
 
-// ramp is the colour scale of the kept part, from 0 to top: from dark violet for
-// nothing to light yellow, as light as the value is high, so that it also reads
-// in grey and for the colour-blind.
+// ramp is a colour scale from 0 to top, from dark violet to light yellow. Lightness increases
+// with the value, so that the scale also works in grey and for colour-blind readers.
 type ramp struct {
 	top    float64
 	colors palette.ColorMap
 }
 
-// newRamp returns the scale for the given values. It ends at the highest of
-// them, rounded up, so that heads that all keep little are told apart.
+// newRamp returns a scale for the given values. It ends at the largest value, rounded up, so that
+// small values also differ in colour.
 func newRamp(values [][]float64) (*ramp, error) {
 	highest := 0.0
 	for _, row := range values {
@@ -101,12 +100,12 @@ func newRampTo(top float64) (*ramp, error) {
 func (s *ramp) at(v float64) color.Color {
 	c, err := s.colors.At(min(max(v, 0), s.top))
 	if err != nil {
-		return color.Black // not within a ramp's own bounds
+		return color.Black // clamp values outside the scale
 	}
 	return c
 }
 
-// ink returns black or white, whichever is read better on the colour of a value.
+// ink returns black or white, whichever has more contrast to a value's colour.
 func (s *ramp) ink(v float64) color.Color {
 	if s.light(v) {
 		return color.Black
@@ -119,7 +118,7 @@ func (s *ramp) light(v float64) bool {
 	return 299*int(r)+587*int(g)+114*int(b) > 128_000
 }
 
-// The grounds that a terminal's colour code can be for.
+// Whether a terminal's colour code is for the foreground or the background.
 const (
 	foreground = 38
 	background = 48
@@ -131,14 +130,14 @@ func (s *ramp) code(c Color, ground int, v float64) string {
 		r, g, b := rgb(s.at(v))
 		return fmt.Sprintf("%d;2;%d;%d;%d", ground, r, g, b)
 	}
-	// Of xterm's colours those that go the same way in even steps; the nearest
-	// ones to the ramp's are too few.
+	// xterm colours along a similar path in equal steps. The xterm colours nearest to the ramp's
+	// would be too few.
 	steps := [...]int{53, 54, 24, 31, 37, 72, 77, 113, 149, 185, 227}
 	at := int(v / s.top * float64(len(steps)))
 	return fmt.Sprintf("%d;5;%d", ground, steps[min(max(at, 0), len(steps)-1)])
 }
 
-// inkCode returns the control sequence for what is written on a value's colour.
+// inkCode returns the control sequence for text on the background of a value's colour.
 func (s *ramp) inkCode(v float64) string {
 	if s.light(v) {
 		return "38;5;16"

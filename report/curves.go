@@ -21,7 +21,7 @@ import (
 
 // Figure is a plot with a name.
 type Figure struct {
-	Name  string // of its file, without an extension
+	Name  string // of its file, without extension
 	Title string
 	Text  string // what it shows, in a sentence
 
@@ -36,7 +36,7 @@ type curve struct {
 	points plotter.XYs
 	dots   bool // mark every point
 	line   bool // join the points
-	fill   bool // down to 0
+	fill   bool // fill the area down to 0
 }
 
 const (
@@ -60,7 +60,7 @@ func glyph(i int) draw.GlyphDrawer {
 	return []draw.GlyphDrawer{draw.CircleGlyph{}, draw.SquareGlyph{}, draw.TriangleGlyph{}, draw.PyramidGlyph{}, draw.RingGlyph{}, draw.BoxGlyph{}}[i%6]
 }
 
-// newFigure draws curves over each other, from 0 up.
+// newFigure plots curves with axes that start at 0.
 func newFigure(name, title, x, y, text string, curves []curve) *Figure {
 	f := &Figure{Name: name, Title: title, Text: text, plot: newPlot("", x, y)}
 	grid := plotter.NewGrid()
@@ -102,7 +102,7 @@ func newFigure(name, title, x, y, text string, curves []curve) *Figure {
 	if top == 0 {
 		top = 1
 	}
-	if least >= most { // of one point, or none
+	if least >= most { // for a single point, or none
 		least, most = 0, max(1, 2*most)
 	}
 	pad := 0.02 * (most - least)
@@ -112,7 +112,7 @@ func newFigure(name, title, x, y, text string, curves []curve) *Figure {
 	return f
 }
 
-// roundTicks marks about six round numbers.
+// roundTicks returns about six ticks at round numbers.
 func roundTicks(low, high float64) []plot.Tick {
 	span := high - low
 	if !(span > 0) || math.IsInf(span, 0) {
@@ -137,7 +137,7 @@ func roundTicks(low, high float64) []plot.Tick {
 	return ticks
 }
 
-// draw draws the key, in as many lines as it takes, and the plot below.
+// draw draws the legend, in as many lines as it needs, and the plot below it.
 func (f *Figure) draw(c draw.Canvas, titled bool) {
 	if titled {
 		style := newPlot("", "", "").Title.TextStyle
@@ -167,7 +167,7 @@ func (f *Figure) draw(c draw.Canvas, titled bool) {
 	f.plot.Draw(c)
 }
 
-// SVG returns the figure as SVG, without its title where it stands in a page.
+// SVG returns the figure as SVG, without its title if it is part of a page, which has its own.
 func (f *Figure) svg(titled bool) ([]byte, error) {
 	return f.render(vgsvg.New(figureWidth, figureHeight), titled)
 }
@@ -184,8 +184,8 @@ func (f *Figure) render(canvas vg.CanvasWriterTo, titled bool) ([]byte, error) {
 	return withFonts(out.Bytes()), nil
 }
 
-// WriteFigures draws each figure to an SVG and a PNG file in a folder, which it
-// makes, and returns their paths.
+// WriteFigures writes each figure as SVG and PNG to a folder, which it creates, and returns the
+// files' paths.
 func WriteFigures(dir string, figures []*Figure) ([]string, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, fmt.Errorf("report: %w", err)
@@ -216,7 +216,7 @@ func WriteFigures(dir string, figures []*Figure) ([]string, error) {
 	return paths, nil
 }
 
-// fileName makes a name for a file from words.
+// fileName joins words to a file name of lower-case letters, digits, dots and hyphens.
 func fileName(words ...string) string {
 	var b strings.Builder
 	for _, r := range strings.ToLower(strings.Join(words, "-")) {

@@ -12,7 +12,7 @@ import (
 	"kvcompress/traces"
 )
 
-// What kvc run --json prints of a replay, here read back. [report.Text] takes the same report.
+// What kvc run --json prints of a replay, parsed again. [report.Text] takes the same report.
 func ExampleJSON() {
 	b, err := traces.Bundled("block-size-1")
 	if err != nil {

@@ -10,10 +10,10 @@ import (
 	"kvcompress/sim"
 )
 
-// times writes a factor as vLLM does.
+// times formats a factor as vLLM does.
 func times(v float64) string { return fmt.Sprintf("%.2fx", v) }
 
-// some writes a number, and a dot for 0, so that the other rows of a column stand out.
+// some formats a number, and 0 as a dot, so that the other numbers of a column stand out.
 func some[T int | int64](n T) string {
 	if n == 0 {
 		return "·"
@@ -21,7 +21,7 @@ func some[T int | int64](n T) string {
 	return words.Number(n)
 }
 
-// size writes a number of bytes with three digits or more, in units of 1,024.
+// size formats a number of bytes with at least three digits, in units of 1,024.
 func size(n int64) string {
 	if n < 1<<10 {
 		return fmt.Sprintf("%d B", n)
@@ -41,7 +41,7 @@ func size(n int64) string {
 	return fmt.Sprintf("%.0f %s", v, unit)
 }
 
-// shortSize writes a number of bytes for a column: 33.5K.
+// shortSize formats a number of bytes for a column: 33.5K.
 func shortSize(n int64) string {
 	if n == 0 {
 		return "·"
@@ -50,11 +50,11 @@ func shortSize(n int64) string {
 	return number + strings.TrimRight(unit, "iB")
 }
 
-// percent writes a part as percent with one digit after the point.
+// percent formats a fraction in percent with one decimal.
 func percent(part float64) string { return fmt.Sprintf("%.1f %%", 100*part) }
 
-// timeDecimals returns how many digits after the point tell a replay's steps
-// apart in milliseconds.
+// timeDecimals returns the decimals that a replay's steps need, in milliseconds, to differ from
+// each other.
 func timeDecimals(r *sim.Report) int {
 	if r.Options.StepTimeNS%100_000 == 0 {
 		return 1
@@ -62,7 +62,7 @@ func timeDecimals(r *sim.Report) int {
 	return 3
 }
 
-// ms writes nanoseconds as milliseconds, and a dash for an event that did not happen.
+// ms formats nanoseconds as milliseconds, and an event that did not happen as a dash.
 func (p *printer) ms(ns int64) string {
 	if ns < 0 {
 		return "–"
@@ -76,8 +76,8 @@ func (p *printer) ms(ns int64) string {
 	return words.Number(n) + "." + rest
 }
 
-// wrap breaks a paragraph into lines of at most width characters, where its
-// words allow it. A number and its unit stay together.
+// wrap breaks a paragraph into lines of at most width characters, between words. It does not
+// separate a number from its unit.
 func wrap(text string, width int) []string {
 	var parts []string
 	for word := range strings.FieldsSeq(text) {

@@ -8,13 +8,13 @@ import (
 	"kvcompress/internal/words"
 )
 
-// Generation is a text that was continued through a cache, and what the cache held.
+// Generation is a text that was generated through a cache, and the memory of the cache.
 type Generation struct {
 	Said                     string
 	Method                   string // "" is none
 	Prompt, Question, Output int    // tokens
 	Compressions, Evicted    int
-	Mean, MeanDense          float64 // bytes of blocks, over the steps; dense: of a cache that holds every token
+	Mean, MeanDense          float64 // bytes of blocks, mean over the steps; dense: of a cache that holds every token
 	Peak                     int64
 	Steps                    []GenerationStep
 }
@@ -25,7 +25,7 @@ type GenerationStep struct {
 	Bytes, DenseBytes   int64
 }
 
-// Text writes what was said, the ledger of its steps and the sum of it.
+// Text writes the generated text, a table of the cache at each step and a summary.
 func (g *Generation) Text(w io.Writer, opt TextOptions) error {
 	if opt.Width <= 0 {
 		opt.Width = defaultWidth
@@ -64,11 +64,5 @@ func (g *Generation) Text(w io.Writer, opt TextOptions) error {
 	}
 	p.sentences(fmt.Sprintf("The blocks held took %s on average over the steps, %s at most: %s of the %s of a cache that holds every token.",
 		size(int64(g.Mean)), size(g.Peak), percent(g.Mean/g.MeanDense), size(int64(g.MeanDense))))
-	if p.err == nil {
-		p.err = p.w.Flush()
-	}
-	if p.err != nil {
-		return fmt.Errorf("report: %w", p.err)
-	}
-	return nil
+	return p.end()
 }

@@ -12,7 +12,7 @@ import (
 	"kvcompress/sim"
 )
 
-// headline says what was run, on which cache, and what was asked of compression.
+// headline says what was run, on which cache, and with which compression.
 func (p *printer) headline(r *sim.Report) {
 	o := &r.Options
 	p.printf("%s: %s, %s × %s, block size %d, %s\n", p.opt.Color.bold(name(r)),
@@ -23,7 +23,7 @@ func (p *printer) headline(r *sim.Report) {
 		words.Count(o.Blocks, "block"), words.Count(o.BlockSize, "KV"), size(int64(o.Blocks)*blockBytes(r)), percent(o.Limits.Watermark)) + scales(o.KVScale))
 }
 
-// scales says in words by which scales an fp8 cache stores keys and values, if any.
+// scales says with which scales an fp8 cache stores keys and values; "" if it has none.
 func scales(s *kv.Scale) string {
 	if s == nil {
 		return ""
@@ -37,7 +37,7 @@ func scales(s *kv.Scale) string {
 	return fmt.Sprintf(" Scales: K %s, V %s.", between(s.K), between(s.V))
 }
 
-// name returns what a report is called.
+// name returns the report's title.
 func name(r *sim.Report) string {
 	if r.Trace == "" {
 		return "unnamed trace"
@@ -45,7 +45,7 @@ func name(r *sim.Report) string {
 	return r.Trace
 }
 
-// asked says in words how much is to be evicted, from where and when.
+// asked says how much is to be evicted, from where and when.
 func asked(o *sim.Options) string {
 	c := &o.Compression
 	var b strings.Builder
@@ -97,7 +97,7 @@ func spared(c *ref.Compression) string {
 	return list(kept) + " stay"
 }
 
-// methodAsked says in words what a method other than KV-Compress is asked to do.
+// methodAsked says what a method other than KV-Compress is to do.
 func methodAsked(o *sim.Options) string {
 	e, err := ref.FindMethod(o.Method)
 	if err != nil {
@@ -137,7 +137,7 @@ func when(c *sim.Schedule) string {
 	return s
 }
 
-// measured says how the attention that decides is measured.
+// measured says how the attention is measured that eviction decides by.
 func measured(o *sim.Options) string {
 	if !o.Compression.Enabled() || o.Compression.Random || o.Method != "" {
 		return ""
@@ -166,7 +166,7 @@ func measured(o *sim.Options) string {
 	return s + "."
 }
 
-// numbered names one or several of what is counted from 0: layers 0, 3 and 4.
+// numbered names layers or heads, which are counted from 0: layers 0, 3 and 4.
 func numbered(noun string, numbers []int) string {
 	items := make([]string, len(numbers))
 	for i, n := range numbers {

@@ -16,25 +16,25 @@ import (
 	"kvcompress/internal/words"
 )
 
-// HeadMap is which KV heads of a model are retrieval heads, and why, to be shown.
+// HeadMap says which KV heads of a model are retrieval heads, and why, for a report.
 type HeadMap struct {
 	Title  string
 	Full   [][]bool // [L][H], the retrieval heads
 	Scores []HeadScore
 }
 
-// HeadScore is one score of every KV head: a part of 1, or about that.
+// HeadScore is one score of every KV head, usually from 0 to 1.
 type HeadScore struct {
 	Name   string
-	Rule   string      // which heads it selects, as in "the top 14 % are full"
+	Rule   string      // the rule that selects heads by this score, such as "the top 14 % are full"
 	Values [][]float64 // [L][H]
 }
 
-// maxFullHeads bounds the table of retrieval heads.
+// maxFullHeads is the largest number of rows in the table of retrieval heads.
 const maxFullHeads = 40
 
-// HeadMapText writes a map for a person to read: how many heads are full, a heat map of
-// each score, and a table of the full heads with their scores.
+// HeadMapText writes a map as text: the number of full heads, a heat map of each score, and a
+// table of the full heads with their scores.
 func HeadMapText(w io.Writer, m *HeadMap, opt TextOptions) error {
 	if opt.Width <= 0 {
 		opt.Width = defaultWidth
@@ -50,13 +50,7 @@ func HeadMapText(w io.Writer, m *HeadMap, opt TextOptions) error {
 		p.mosaic(s.Values, string(unicode.ToUpper(first))+s.Name[size:], ": "+s.Rule+"; by layer (across) and KV head (down)")
 	}
 	m.table(p)
-	if p.err == nil {
-		p.err = p.w.Flush()
-	}
-	if p.err != nil {
-		return fmt.Errorf("report: %w", p.err)
-	}
-	return nil
+	return p.end()
 }
 
 // table writes a row for each full head.
@@ -100,10 +94,9 @@ func (m *HeadMap) count() (full, all int) {
 	return full, all
 }
 
-// HeadMapPlot draws a map as SVG or PNG, by the extension of path, which it does not
-// write: a heat map of each score, layers across and heads down, with a frame around
-// the full heads. Without scores the heads are drawn as 1 if they are full, and else
-// as 0.
+// HeadMapPlot returns a map as SVG or PNG, by the extension of path; it writes no file. There is
+// a heat map for each score, with layers on the x axis, heads on the y axis and a frame around
+// full heads. Without scores, a full head is drawn as 1 and any other as 0.
 func HeadMapPlot(path string, m *HeadMap) ([]byte, error) {
 	if err := CheckPlot(path); err != nil {
 		return nil, fmt.Errorf("report: %w", err)
@@ -161,7 +154,7 @@ func (f *frames) Plot(c draw.Canvas, p *plot.Plot) {
 	x, y := p.Transforms(&c)
 	width := min(vg.Points(2), (x(1)-x(0))/6, (y(0)-y(1))/6)
 	c.SetLineWidth(width)
-	c.SetColor(color.NRGBA{0xd6, 0x27, 0x28, 0xff}) // a red that is not in the scale
+	c.SetColor(color.NRGBA{0xd6, 0x27, 0x28, 0xff}) // a red that the colour scale does not have
 	for l, heads := range f.full {
 		for h, full := range heads {
 			if !full {

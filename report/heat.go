@@ -8,7 +8,7 @@ import (
 	"kvcompress/sim"
 )
 
-// heat draws the part of its KVs that each head kept.
+// heat writes the fraction of its KVs that each head kept, as a heat map.
 func (p *printer) heat(r *sim.Report) {
 	kept := r.Heads.Kept()
 	if len(kept) == 0 {
@@ -17,8 +17,9 @@ func (p *printer) heat(r *sim.Report) {
 	p.mosaic(kept, "Kept", ": the part of its KVs that each head kept, by layer (across) and KV head (down)")
 }
 
-// mosaic draws a section with a part of 1 for each head, [L][H]: layers across, heads
-// down, in as many panels as the terminal is too narrow for the layers.
+// mosaic writes a section with a heat map of one value from 0 to 1 for each head, [L][H]: layers
+// on the x axis, heads on the y axis, in several panels if the terminal is too narrow for all
+// layers.
 func (p *printer) mosaic(parts [][]float64, title, more string) {
 	scale, err := newRamp(parts)
 	if err != nil {
@@ -38,21 +39,21 @@ func (p *printer) mosaic(parts [][]float64, title, more string) {
 	p.printf("%s\n", m.legend())
 }
 
-// mosaic draws one cell for each head of each layer.
+// mosaic is a heat map with one cell for each head of each layer.
 type mosaic struct {
 	kept   [][]float64 // [L][H]
 	scale  *ramp
 	color  Color
 	margin int  // columns of the head's number
 	cell   int  // columns of a cell
-	layers int  // in a panel
-	rows   int  // heads in one line: 2 where a line has two half blocks
-	digits bool // whether a cell has room for its number
+	layers int  // layers in a panel
+	rows   int  // heads in a line of text: 2 if each is half a character high
+	digits bool // whether a cell has space for its number
 }
 
 const (
-	digitsCell = 6 // a number, a bar before it, and air
-	wideCell   = 2 // about as high as it is wide
+	digitsCell = 6 // a number, a bar before it, and a space on both sides
+	wideCell   = 2 // this makes a cell about as high as it is wide
 	manyHeads  = 24
 )
 
@@ -71,7 +72,7 @@ func newMosaic(kept [][]float64, scale *ramp, opt TextOptions) *mosaic {
 	}
 	m.layers = min(len(kept), room/m.cell)
 	if m.layers < len(kept) && m.layers > 10 {
-		m.layers -= m.layers % 10 // panels that begin at a round number
+		m.layers -= m.layers % 10 // panels begin at a round number
 	}
 	return m
 }
@@ -83,7 +84,7 @@ func (m *mosaic) unit() string {
 	return ""
 }
 
-// panel returns the lines for layers from to to−1.
+// panel returns the lines of the panel with layers from to to−1.
 func (m *mosaic) panel(from, to int) []string {
 	lines := []string{m.axis(from, to)}
 	for h := 0; h < len(m.kept[0]); h += m.rows {
@@ -97,7 +98,7 @@ func (m *mosaic) panel(from, to int) []string {
 	return lines
 }
 
-// axis numbers as many of the layers as have room for it.
+// axis returns the numbers of the layers, as many as there is space for.
 func (m *mosaic) axis(from, to int) string {
 	widest := len(fmt.Sprint(to-1)) + 1
 	step := 1
@@ -141,7 +142,7 @@ func (m *mosaic) at(l, h int) string {
 	return m.color.paint(strings.Repeat("▀", m.cell), codes...)
 }
 
-// eighths draws a value as a bar whose height is its part of the scale.
+// eighths returns a bar character whose height is the value's fraction of the scale, in eighths.
 func (m *mosaic) eighths(v float64) string {
 	if v <= 0 {
 		return "·"
@@ -150,7 +151,7 @@ func (m *mosaic) eighths(v float64) string {
 	return string('▁' + rune(min(n, 7)))
 }
 
-// legend says which value each shade or colour stands for.
+// legend says which value each shade or colour means.
 func (m *mosaic) legend() string {
 	var b strings.Builder
 	b.WriteString(strings.Repeat(" ", m.margin))

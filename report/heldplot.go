@@ -15,9 +15,9 @@ import (
 	"kvcompress/sim"
 )
 
-// HeldPlot draws what the cache holds of a sequence as SVG or PNG, by the extension of
-// path, which it does not write: token positions across, and down a row for each head of
-// each layer, dark where the head holds the token's KV.
+// HeldPlot returns which tokens of a sequence the cache holds, as SVG or PNG, by the extension of
+// path: token positions on the x axis and a row for each head of each layer, dark where the head
+// holds the token's KV.
 func HeldPlot(path, title string, shape kv.Shape, h *sim.Held) ([]byte, error) {
 	if err := CheckPlot(path); err != nil {
 		return nil, fmt.Errorf("report: %w", err)
@@ -31,7 +31,7 @@ func HeldPlot(path, title string, shape kv.Shape, h *sim.Held) ([]byte, error) {
 	p.Add(rows)
 	p.X.LineStyle.Width, p.Y.LineStyle.Width = 0, 0
 	p.X.Padding, p.Y.Padding = 0, 0
-	p.Y.Scale = plot.InvertedScale{Normalizer: plot.LinearScale{}} // layer 0 above
+	p.Y.Scale = plot.InvertedScale{Normalizer: plot.LinearScale{}} // layer 0 at the top
 	p.X.Tick.Marker = plot.TickerFunc(wholeTicks)
 	p.Y.Tick.Marker = plot.TickerFunc(rows.ticks)
 	picture, err := paintTo(path, p.Title.Text, "Which tokens' KVs the cache holds of one request: token positions across, and a row for each KV head of each layer down, dark where the head holds the token's KV.", rows.height()+keySpace, func(c draw.Canvas) {
@@ -44,10 +44,10 @@ func HeldPlot(path, title string, shape kv.Shape, h *sim.Held) ([]byte, error) {
 	return picture, nil
 }
 
-// keySpace is the height that the key below a plot takes.
+// keySpace is the height of the legend below a plot.
 const keySpace = 0.22 * vg.Inch
 
-// holdings are what is drawn of what a head holds, and how.
+// The colours and line styles for what a head holds.
 func holdings() []struct {
 	holding sim.Holding
 	name    string
@@ -70,7 +70,7 @@ func holdings() []struct {
 
 func goneColor() color.Color { return color.Gray{Y: 0xee} }
 
-// heldRows draws a row for each head.
+// heldRows is a plot with a row for each head.
 type heldRows struct {
 	held  *sim.Held
 	shape kv.Shape
@@ -79,7 +79,7 @@ type heldRows struct {
 // layerGap is the space between two layers, in rows.
 const layerGap = 0.5
 
-// y returns where the row of a head lies.
+// y returns the coordinate of a head's row.
 func (r *heldRows) y(head int) float64 {
 	return float64(head) + layerGap*float64(head/r.shape.KVHeads)
 }
@@ -129,7 +129,7 @@ func (r *heldRows) Plot(c draw.Canvas, p *plot.Plot) {
 				}
 				end := x(float64(to))
 				if kind.holding == sim.StandIn || kind.holding == sim.HeldRetained {
-					end = max(end, x(float64(from))+vg.Points(3)) // else it could not be seen
+					end = max(end, x(float64(from))+vg.Points(3)) // a narrower one could not be seen
 				}
 				rows = append(rows, stroke(x(float64(from)), end, y(r.y(i)))...)
 				from = to
@@ -151,7 +151,7 @@ func stroke(from, to, y vg.Length) vg.Path {
 	return p
 }
 
-// key says what the colours are that occur, and the line.
+// key draws a legend of the colours that occur, and of the line.
 func (r *heldRows) key(c draw.Canvas) {
 	style := newPlot("", "", "").Legend.TextStyle
 	at := c.Min

@@ -10,7 +10,7 @@ import (
 	"kvcompress/sim"
 )
 
-// TestHeldPlot draws heads that hold each kind of thing, and nothing.
+// TestHeldPlot draws heads that hold each kind of KV, and a head that holds nothing.
 func TestHeldPlot(t *testing.T) {
 	shape := kv.Shape{Layers: 2, KVHeads: 1, Group: 1, HeadSize: 8}
 	h := &sim.Held{Prompt: 3, Tokens: 4, Heads: [][]sim.Holding{

@@ -9,8 +9,8 @@ import (
 	"kvcompress/sim"
 )
 
-// schemaVersion is that of the document that JSON writes. It changes when a name
-// goes or comes to mean something else, not when one is added.
+// schemaVersion is the version of the document that JSON writes. It changes when a name is
+// removed or changes its meaning, not when one is added.
 const schemaVersion = 1
 
 // JSON writes the whole report as one indented JSON object:
@@ -97,7 +97,7 @@ type stepJSON struct {
 
 type resultJSON struct {
 	*sim.Result
-	// In the place of the result's, which are −1 for what never came.
+	// They shadow the result's times, which are −1 for events that did not happen.
 	Admitted   *int64 `json:"admitted_ns,omitempty"`
 	FirstToken *int64 `json:"first_token_ns,omitempty"`
 	Finished   *int64 `json:"finished_ns,omitempty"`
@@ -113,7 +113,7 @@ type headsJSON struct {
 	Kept [][]float64 `json:"kept"`
 }
 
-// came returns a time, nil for −1, which never came.
+// came returns a time, or nil for −1: an event that did not happen.
 func came(ns int64) *int64 {
 	if ns < 0 {
 		return nil
@@ -159,7 +159,7 @@ func newDocument(r *sim.Report) *document {
 	return d
 }
 
-// milliseconds returns nil for a time that never came.
+// milliseconds converts a time; nil for an event that did not happen.
 func milliseconds(ns int64) *float64 {
 	if ns < 0 {
 		return nil

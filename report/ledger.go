@@ -4,12 +4,12 @@ import (
 	"kvcompress/sim"
 )
 
-// entry is one line of the memory ledger: a step, and what follows from it.
+// entry is one row of the memory ledger: a step, and numbers computed from it.
 type entry struct {
 	*sim.Step
 	metadataBytes int64  // of the allocated blocks
-	unit          string // that the method counts: block or KV
-	short         int    // units, of all compressions of the step: asked for and not evicted
+	unit          string // what the method counts: blocks or KVs
+	short         int    // blocks or KVs that the step's compressions were to evict, and how many of them were not evicted
 	freed         int    // blocks
 	evicted       int    // KVs
 	moved         int    // KVs
@@ -49,10 +49,10 @@ func blockBytes(r *sim.Report) int64 {
 	return int64(o.BlockSize) * 2 * int64(r.Shape.HeadSize) * int64(o.DType.Size())
 }
 
-// latencies are a request's times in nanoseconds, −1 where there is none.
+// latencies are a request's times in nanoseconds; −1 if there is none.
 type latencies struct {
 	ttft int64 // from arrival to the first token
-	tpot int64 // from one token to the next, on average, after the first
+	tpot int64 // mean time from one token to the next, after the first
 	e2e  int64 // from arrival to the last token
 }
 

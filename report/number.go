@@ -8,10 +8,10 @@ import (
 	"kvcompress/internal/words"
 )
 
-// whole writes a number rounded to an integer, with separators between thousands.
+// whole formats a number rounded to an integer, with commas between thousands.
 func whole(v float64) string { return words.Whole(math.Round(v)) }
 
-// wholeOrDot is whole, and a dot for 0.
+// wholeOrDot is whole, but a dot for 0.
 func wholeOrDot(v float64) string {
 	if v == 0 {
 		return "·"
@@ -19,7 +19,7 @@ func wholeOrDot(v float64) string {
 	return whole(v)
 }
 
-// short writes a number with three significant digits.
+// short formats a number with three significant digits.
 func short(v float64) string {
 	switch a := math.Abs(v); {
 	case a >= 999.5:
@@ -44,7 +44,7 @@ func trimZeros(s string) string {
 	return s
 }
 
-// duration writes seconds in a unit that fits.
+// duration formats seconds in a suitable unit.
 func duration(s float64) string {
 	switch {
 	case s <= 0:

@@ -8,7 +8,7 @@ import (
 	"kvcompress/sim/stats"
 )
 
-// ObjectiveName says in words what an objective is of.
+// ObjectiveName returns the quantity of an objective in words.
 func ObjectiveName(name string) string {
 	switch name {
 	case "ttft":
@@ -19,7 +19,7 @@ func ObjectiveName(name string) string {
 	return "end to end"
 }
 
-// shortObjective is ObjectiveName for a table.
+// shortObjective is ObjectiveName, for a table.
 func shortObjective(name string) string {
 	switch name {
 	case "ttft":
@@ -30,8 +30,8 @@ func shortObjective(name string) string {
 	return "end to end"
 }
 
-// ObjectiveText compares a run with an objective: the percentile that the objective is of,
-// and how far it is above or below the limit.
+// ObjectiveText compares a run with an objective: it has the objective's percentile, and how far
+// that is above or below the limit.
 func ObjectiveText(o *stats.Objective, slo stats.SLO) string {
 	met := fmt.Sprintf("met by %s", attained(o.Share))
 	if o.At == 0 && o.Share < slo.Required() {
@@ -46,7 +46,7 @@ func ObjectiveText(o *stats.Objective, slo stats.SLO) string {
 	}
 }
 
-// excess says by how much a time is over a limit: in percent, or as a factor.
+// excess says by how much a time exceeds a limit: in percent, or as a factor.
 func excess(at, limit float64) string {
 	if at >= 2*limit {
 		return short(at/limit) + " ×"
@@ -54,7 +54,7 @@ func excess(at, limit float64) string {
 	return short(100*(at/limit-1)) + " %"
 }
 
-// timeOrNone is duration, and says none for 0.
+// timeOrNone is duration, but "none" for 0.
 func timeOrNone(s float64) string {
 	if s == 0 {
 		return "0 s"
@@ -62,8 +62,8 @@ func timeOrNone(s float64) string {
 	return duration(s)
 }
 
-// attained writes a part of the requests in percent, rounded down, so that 98.96 % does not
-// appear as the 99 % that are required.
+// attained formats a fraction of the requests in percent, rounded down, so that 98.96 % does not
+// read as the required 99 %.
 func attained(part float64) string {
 	tenths := math.Floor(float64(1000*part) + 1e-6)
 	switch {

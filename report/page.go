@@ -13,29 +13,29 @@ import (
 	"kvcompress/sim/cost"
 )
 
-// Footer is what a page says of how it was made.
+// Footer says how a page was made.
 type Footer struct {
 	Date     string   // as 2006-01-02
 	Version  string   // of the program
-	Command  string   // that makes the page again
-	expected []string // where the times are from and the error to expect of them, in sentences
+	Command  string   // the command that makes the page
+	expected []string // sentences on where the times are from and the error to expect
 }
 
-// Expected is for the page's template.
+// Expected returns Times for the page's template.
 func (f Footer) Expected() []string { return f.expected }
 
-// page is an HTML page in one file: it loads no other.
+// page is an HTML page in one file, which loads no other.
 type page struct {
 	Title    string
 	Partial  string // what is missing; empty if nothing is
-	Answer   string // in a line, ahead of all else
+	Answer   string // a line before everything else
 	Lead     []string
-	Cards    []Input // the figures that matter most
+	Cards    []Input // the most important figures
 	Sections []section
 	Footer   Footer
 }
 
-// Script is what sorts and filters tables, and joins bars with rows.
+// Script is the JavaScript that sorts and filters tables, and marks the row of a bar.
 func (p *page) Script() template.JS { return template.JS(pageScript) }
 
 type section struct {
@@ -52,13 +52,13 @@ type pageFigure struct {
 	Map         bool // has a colour scale
 }
 
-// bars is a chart of horizontal bars, from 0.
+// bars is a chart of horizontal bars that start at 0.
 type bars struct {
-	Text string // what it shows
+	Text string // what the chart shows
 	List []bar
 }
 
-// bar is one of bars. Key is the key of its row in the page's table.
+// bar is one bar. Key is the key of its row in the page's table.
 type bar struct {
 	Key, Name, Text string
 	Part            float64 // of the width, in percent
@@ -66,7 +66,7 @@ type bar struct {
 	Value           float64
 }
 
-// scale sets the widths of the bars: the longest leaves room for its text.
+// scale sets the widths of the bars. The longest leaves space for its text.
 func (b *bars) scale() {
 	const longest = 60
 	most := 0.0
@@ -81,16 +81,16 @@ func (b *bars) scale() {
 }
 
 type pageTable struct {
-	Name string // for those who do not see it
+	Name string // for screen readers
 	Head []pageHead
 	Rows []pageRow
-	Sort bool // by its columns, and filter: a table of many rows
+	Sort bool // sortable by its columns, and filterable if it has many rows
 }
 
 type pageHead struct {
 	Lines []string
 	Left  bool
-	Extra bool // it is not printed, since it would not fit
+	Extra bool // it is not printed, because it would not fit
 }
 
 type pageRow struct {
@@ -102,7 +102,7 @@ type pageCell struct {
 	Text  string
 	Left  bool
 	Extra bool
-	Head  bool // it names the row
+	Head  bool // the row's name
 }
 
 //go:embed page.html
@@ -127,7 +127,7 @@ func (p *page) write(w io.Writer) error {
 	return nil
 }
 
-// newPageTable returns a table whose first column without an empty cell names the rows.
+// newPageTable returns a table. The first column without an empty cell has the names of the rows.
 func newPageTable(columns []column, rows [][]string) *pageTable {
 	t := &pageTable{}
 	for _, c := range columns {
@@ -167,7 +167,7 @@ func newPageFigures(figures []*Figure) ([]pageFigure, error) {
 			return nil, fmt.Errorf("report: %s: %w", f.Name, err)
 		}
 		text := string(svg)
-		// In a page, an SVG has no XML declaration.
+		// An SVG inside a page has no XML declaration.
 		if at := strings.Index(text, "<svg"); at > 0 {
 			text = text[at:]
 		}
@@ -177,7 +177,7 @@ func newPageFigures(figures []*Figure) ([]pageFigure, error) {
 	return out, nil
 }
 
-// inputsSection lists what a result follows from.
+// inputsSection lists the inputs of a result.
 func inputsSection(inputs []Input) section {
 	var rows [][]string
 	for _, in := range inputs {
@@ -186,11 +186,11 @@ func inputsSection(inputs []Input) section {
 	return section{Title: "Inputs", Table: newPageTable([]column{{"input", left}, {"value", left}}, rows)}
 }
 
-// printWidth is how many characters of a table a landscape page holds.
+// printWidth is the number of characters in a line of a table on a landscape page.
 const printWidth = 150
 
-// SweepHTML writes a sweep as one self-contained page: what it shows in sentences,
-// its figures, its table and its inputs.
+// SweepHTML writes a sweep as one self-contained page: a summary, its figures, its table and its
+// inputs.
 func SweepHTML(w io.Writer, s *Sweep) error {
 	p := page{Title: fmt.Sprintf("Serving with KV-cache compression: %s", words.Count(s.Points, "projection")), Lead: sweepReading(s), Footer: s.Footer}
 	if s.Partial() {

@@ -1,6 +1,6 @@
 "use strict";
-// number reads a cell as it is written: thousands apart, with a unit behind; less than any
-// where there is nothing.
+// number parses a cell's text: it may have commas and a unit. A cell without a number is less
+// than any number.
 function number(text) {
   const found = text.replace(/,/g, "").match(/-?\d+(\.\d+)?(e[+-]?\d+)?/i);
   return found ? parseFloat(found[0]) : -Infinity;
@@ -44,7 +44,7 @@ for (const table of document.querySelectorAll("table.sort")) {
     shown.textContent = left + " of " + body.rows.length + " rows";
   });
 }
-// What is the same candidate in a chart and a table is marked in both.
+// Hovering over a candidate in the chart or the table marks it in both.
 for (const one of document.querySelectorAll("[data-key]")) {
   const mark = on => () => {
     for (const same of document.querySelectorAll("[data-key]"))

@@ -2,9 +2,9 @@ package report
 
 import "slices"
 
-// pick chooses at most n of the rows 0 to total−1 to show, ascending. The
-// classes name rows that matter, the most important class first; each may fill
-// half of the room that is left. What remains goes to rows at even distances.
+// pick chooses at most n of the rows 0 to total−1 to show, ascending. The classes list rows of
+// interest, the most important class first; each may fill half of the rows that are left. The
+// remaining rows are evenly spaced.
 func pick(total, n int, classes ...[]int) []int {
 	if total <= n {
 		all := make([]int, total)
@@ -24,8 +24,8 @@ func pick(total, n int, classes ...[]int) []int {
 	for _, class := range classes {
 		take(class, (n-len(chosen)+1)/2)
 	}
-	// The rest goes where the widest gaps are: even distances over all rows would
-	// crowd beside those already chosen.
+	// Each further row goes into the widest gap: even spacing over all rows would place some next
+	// to chosen ones.
 	rows := sorted(chosen)
 	for n > 1 && len(rows) < n {
 		widest := 0
@@ -39,8 +39,7 @@ func pick(total, n int, classes ...[]int) []int {
 	return rows
 }
 
-// thin returns at most n of the rows, at even distances, the first and the last
-// among them.
+// thin returns at most n of the rows, evenly spaced, with the first and the last.
 func thin(rows []int, n int) []int {
 	if len(rows) <= n {
 		return rows

@@ -12,11 +12,11 @@ import (
 	"kvcompress/sim/sweep"
 )
 
-// Plan is the answer to a planner's question, and what it was made from.
+// Plan is the answer to a planner's question, and its inputs.
 type Plan struct {
 	Answer     *plan.Answer
 	Inputs     []Input
-	Candidates int // that were asked for
+	Candidates int // the objectives
 	Footer     Footer
 }
 
@@ -50,12 +50,12 @@ func PlanJSON(w io.Writer, p *Plan) error {
 	return nil
 }
 
-// planColumn is one thing that a plan's table says of a candidate.
+// planColumn is one column of a plan's table.
 type planColumn struct {
 	header   string
 	left     bool
-	possible bool // it is said only of candidates that can be projected
-	number   bool // it is said only where a number of replicas is the answer
+	possible bool // it applies only to candidates that can be projected
+	number   bool // it applies only if the answer is a number of replicas
 	cell     func(*plan.Candidate) string
 }
 
@@ -123,7 +123,7 @@ func planColumns(a *plan.Answer) []planColumn {
 	return columns
 }
 
-// planTable is the table of candidates. Its last column is why.
+// planTable is the table of candidates. Its last column has the reasons.
 func planTable(a *plan.Answer) (columns []column, rows [][]string) {
 	all := planColumns(a)
 	for _, c := range all {
@@ -149,16 +149,17 @@ func planTable(a *plan.Answer) (columns []column, rows [][]string) {
 	return columns, rows
 }
 
-// quantileName names the quantile that a part of the requests is.
+// quantileName returns the name of the quantile for a fraction of the requests.
 func quantileName(part float64) string {
 	return "p" + strconv.FormatFloat(100*part, 'g', 6, 64)
 }
 
-// leastWhy is how narrow the column of reasons gets before they stand below the table.
+// leastWhy is the smallest width of the column of reasons. If there is less space, they are
+// listed below the table.
 const leastWhy = 20
 
-// PlanText writes an answer for a person to read: the answer in the first line, then the
-// candidates, and what to expect of the figures.
+// PlanText writes an answer as text: the answer in the first line, then the candidates, and the
+// errors to expect.
 func PlanText(w io.Writer, p *Plan, opt TextOptions) error {
 	if opt.Width <= 0 {
 		opt.Width = tableWidth
@@ -186,17 +187,11 @@ func PlanText(w io.Writer, p *Plan, opt TextOptions) error {
 	for _, text := range planNotes(a) {
 		out.sentences(text)
 	}
-	if out.err == nil {
-		out.err = out.w.Flush()
-	}
-	if out.err != nil {
-		return fmt.Errorf("report: %w", out.err)
-	}
-	return nil
+	return out.end()
 }
 
-// wrapLast breaks the last column into rows of its own so that a table is no wider than width.
-// Where that leaves no room for it, the column has numbers, and what they stand for is
+// wrapLast wraps the last column into several rows so that the table is no wider than width. If
+// that leaves too little space for the column, it has numbers instead, and their texts are
 // returned.
 func wrapLast(columns []column, rows [][]string, width, gap int) (wrapped [][]string, below []string) {
 	last := len(columns) - 1
@@ -227,7 +222,7 @@ func wrapLast(columns []column, rows [][]string, width, gap int) (wrapped [][]st
 	return wrapped, below
 }
 
-// planTime says where the times on each card are from, and the error to expect of them.
+// planTime says where the times on each card are from, and the error to expect.
 func planTime(a *plan.Answer) []string {
 	outcomes := make([]sweep.Outcome, len(a.Candidates))
 	for i := range a.Candidates {
@@ -236,7 +231,7 @@ func planTime(a *plan.Answer) []string {
 	return sweepTime(outcomes)
 }
 
-// planNotes says what is taken for granted because of the methods, once for each.
+// planNotes lists the assumptions about the methods, each once.
 func planNotes(a *plan.Answer) []string {
 	var notes noteList
 	for i := range a.Candidates {

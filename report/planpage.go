@@ -8,8 +8,8 @@ import (
 	"kvcompress/sim/plan"
 )
 
-// PlanHTML writes an answer as one self-contained page: the answer, what the candidates cost,
-// all of them with the reasons, and the inputs.
+// PlanHTML writes an answer as one self-contained page: the answer, a chart of the candidates'
+// prices, a table of all candidates with the reasons, and the inputs.
 func PlanHTML(w io.Writer, p *Plan) error {
 	a := p.Answer
 	out := page{Title: "Which cards serve the requests", Answer: a.Headline(), Lead: append(a.Caveats(), planNotes(a)...), Footer: p.Footer}
@@ -60,7 +60,8 @@ func planCards(a *plan.Answer, c *plan.Candidate) []Input {
 		Input{"tokens/s, input and output", whole(m.TotalThroughput)}, Input{"of a cache in use at most", percentShort(m.KVUsage.Max)})
 }
 
-// planBars shows what each candidate costs, but for those of which no number is enough.
+// planBars is a chart of each candidate's price. Candidates that no number of replicas makes
+// sufficient are left out.
 func planBars(a *plan.Answer) *bars {
 	b := &bars{Text: "Cards that each candidate takes: shorter is better."}
 	if a.Priced {
@@ -87,7 +88,7 @@ func planBars(a *plan.Answer) *bars {
 	return b
 }
 
-// mostBars bounds a chart: beyond, the table tells more.
+// mostBars is the largest number of bars in a chart; the table has all candidates.
 const mostBars = 40
 
 // nounOf returns the singular or plural of a noun.

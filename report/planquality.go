@@ -10,9 +10,9 @@ import (
 	"kvcompress/sim/plan"
 )
 
-// qualityFigure draws the throughput of each candidate's cards against what it keeps of the
-// full cache's quality, and the front of what can be had of both. It is nil where less than
-// two candidates have a known quality.
+// qualityFigure plots the throughput per card of each candidate against its quality relative to
+// the full cache, with the Pareto front. It is nil if fewer than two candidates have a known
+// quality.
 func qualityFigure(a *plan.Answer) *Figure {
 	var curves []curve
 	var all plotter.XYs
@@ -48,7 +48,8 @@ func qualityFigure(a *plan.Answer) *Figure {
 		fmt.Sprintf("Up and to the right is better. The quality is that of %s.", of), curves)
 }
 
-// front returns the points beyond which no other has more of both, by x.
+// front returns the Pareto front: the points for which no other has more of both x and y. They
+// are sorted by x.
 func front(points plotter.XYs) plotter.XYs {
 	sorted := slices.Clone(points)
 	slices.SortFunc(sorted, func(a, b plotter.XY) int { return cmp.Or(cmp.Compare(b.X, a.X), cmp.Compare(b.Y, a.Y)) })

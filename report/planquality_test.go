@@ -9,7 +9,7 @@ import (
 	"kvcompress/sim/plan"
 )
 
-// The front leaves out what another point beats in both.
+// The front omits points that another point exceeds in both coordinates.
 func TestFront(t *testing.T) {
 	points := plotter.XYs{{X: 1, Y: 10}, {X: 0.9, Y: 30}, {X: 0.8, Y: 20}, {X: 0.7, Y: 40}, {X: 0.9, Y: 5}}
 	want := plotter.XYs{{X: 0.7, Y: 40}, {X: 0.9, Y: 30}, {X: 1, Y: 10}}
@@ -18,7 +18,7 @@ func TestFront(t *testing.T) {
 	}
 }
 
-// Candidates of which nothing is known are not drawn, nor is a figure of one.
+// Candidates of unknown quality are not drawn, and a single candidate makes no figure.
 func TestQualityFigure(t *testing.T) {
 	candidate := func(kept float64, why string) plan.Candidate {
 		c := plan.Candidate{Quality: &plan.Quality{Kept: kept, Of: "tiny", Why: why}}

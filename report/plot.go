@@ -29,10 +29,9 @@ func CheckPlot(path string) error {
 	}
 }
 
-// HeatMap draws a report to a PNG or SVG file, by the extension of its path: the
-// part of its KVs that each head kept, layers across and heads down, and below it
-// the blocks that the cache held over the steps beside those that an
-// uncompressed one would have held.
+// HeatMap draws a report to a PNG or SVG file, by the extension of its path: a heat map of the
+// fraction of its KVs that each head kept, with layers on the x axis and heads on the y axis, and
+// below it the blocks that the cache held over the steps, next to those of an uncompressed cache.
 func HeatMap(path string, r *sim.Report) error {
 	if err := CheckPlot(path); err != nil {
 		return fmt.Errorf("report: %w", err)
@@ -62,8 +61,8 @@ const (
 	plotDPI     = 144
 )
 
-// paintTo has a picture painted that is plotWidth wide and has room of the given height
-// between its margins, and returns it as SVG or PNG, by the extension of its path. An SVG has the
+// paintTo calls paint with a canvas that is plotWidth wide and has the given height between its
+// margins, and returns the picture as SVG or PNG, by the extension of its path. An SVG has the
 // title and the description.
 func paintTo(path, title, description string, height vg.Length, paint func(draw.Canvas)) ([]byte, error) {
 	height += 2 * plotMargin
@@ -90,7 +89,7 @@ func paintTo(path, title, description string, height vg.Length, paint func(draw.
 	return text, nil
 }
 
-// newPlot returns an empty plot in the report's type.
+// newPlot returns an empty plot with the report's fonts.
 func newPlot(title, x, y string) *plot.Plot {
 	p := plot.New()
 	for _, s := range []*text.Style{

@@ -15,18 +15,18 @@ import (
 	"kvcompress/sim"
 )
 
-// The colours of the curves. They are told apart without colour by their
-// lightness and dash.
+// The colours of the curves. Their lightness and dashes differ too, for readers who do not see
+// the colours.
 func denseColor() color.Color { return color.NRGBA{0x3b, 0x52, 0x8b, 0xff} }
 func usedColor() color.Color  { return color.NRGBA{0x21, 0x91, 0x8c, 0xff} }
 func usedFill() color.Color   { return color.NRGBA{0x21, 0x91, 0x8c, 0x50} }
 func limitColor() color.Color { return color.NRGBA{0x80, 0x80, 0x80, 0xff} }
 func eventColor() color.Color { return color.NRGBA{0xc0, 0x39, 0x2b, 0xff} }
 
-// blocksPlot is the cache over the steps, with a key above it.
+// blocksPlot plots the cache's blocks over the steps, with a legend above.
 type blocksPlot struct {
 	plot *plot.Plot
-	key  []plot.Legend // of one entry each
+	key  []plot.Legend // legends of one entry each
 }
 
 func newBlocksPlot(r *sim.Report) *blocksPlot {
@@ -51,7 +51,8 @@ func newBlocksPlot(r *sim.Report) *blocksPlot {
 		above.Dashes = []vg.Length{vg.Points(5), vg.Points(2)}
 		b.add("the same sequences uncompressed", above)
 	}
-	// A cache much larger than what was ever in use would press the curves flat.
+	// If the cache is much larger than its peak use, leave out its size: the other curves would
+	// be flat.
 	if n := float64(r.Options.Blocks); n <= 2*highest {
 		limit := line(plotter.XYs{{X: 0, Y: n}, {X: lastStep(r), Y: n}}, limitColor(), 1)
 		limit.Dashes = []vg.Length{vg.Points(1), vg.Points(2)}
@@ -71,7 +72,7 @@ func newBlocksPlot(r *sim.Report) *blocksPlot {
 	return b
 }
 
-// add draws a curve and names it in the key.
+// add adds a curve and its legend entry.
 func (b *blocksPlot) add(name string, curve interface {
 	plot.Plotter
 	plot.Thumbnailer
@@ -85,7 +86,7 @@ func (b *blocksPlot) add(name string, curve interface {
 	b.key = append(b.key, entry)
 }
 
-// draw draws the title, under it the key from left to right, and the plot.
+// draw draws the title, the legend in a row below it, and the plot.
 func (b *blocksPlot) draw(c draw.Canvas) {
 	const titleSpace, keySpace = 24, 20 // points
 	style := newPlot("", "", "").Title.TextStyle
@@ -112,8 +113,8 @@ func line(points plotter.XYs, c color.Color, width float64) *plotter.Line {
 
 func lastStep(r *sim.Report) float64 { return float64(max(1, len(r.Steps)-1)) }
 
-// envelope returns a curve over the steps. Of very many steps, each point is the
-// highest of several.
+// envelope returns a curve over the steps. If there are many steps, each point is the maximum of
+// several.
 func envelope(ledger []entry, value func(*entry) int) plotter.XYs {
 	const most = 2000
 	stride := ceil.Div(len(ledger), most) // 0 only where there is no step
@@ -129,8 +130,8 @@ func envelope(ledger []entry, value func(*entry) int) plotter.XYs {
 	return points
 }
 
-// preemptions returns a point on the curve for each step with a preemption, as
-// many as can be told apart.
+// preemptions returns a point on the curve for each step with a preemption, without those too
+// close to another.
 func preemptions(ledger []entry) plotter.XYs {
 	const most = 200
 	var at []int
@@ -146,7 +147,7 @@ func preemptions(ledger []entry) plotter.XYs {
 	return points
 }
 
-// wholeTicks marks about six round whole numbers.
+// wholeTicks returns about six ticks at round integers.
 func wholeTicks(low, high float64) []plot.Tick {
 	step := niceStep((high - low) / 6)
 	var ticks []plot.Tick

@@ -10,11 +10,10 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// barSpace is the width that the colour bar and its numbers take, right of the
-// heat map.
+// barSpace is the width of the colour bar and its numbers, to the right of the heat map.
 const barSpace = 0.85 * vg.Inch
 
-// headsPlot is a heat map of a part for each head, with its colour bar.
+// headsPlot is a heat map with a value for each head, and its colour bar.
 type headsPlot struct {
 	plot  *plot.Plot
 	bar   *plot.Plot
@@ -29,8 +28,8 @@ func newHeadsPlot(title string, parts [][]float64) (*headsPlot, error) {
 	return newMapPlot(title, "layer", "KV head", parts, scale), nil
 }
 
-// newMapPlot returns a heat map of parts, of which the first index goes across and the
-// second down. NaN is left empty.
+// newMapPlot returns a heat map of values; the first index is x, the second y. NaN leaves a cell
+// empty.
 func newMapPlot(title, across, down string, parts [][]float64, scale *ramp) *headsPlot {
 	h := &headsPlot{
 		plot:  newPlot(title, across, down),
@@ -40,7 +39,7 @@ func newMapPlot(title, across, down string, parts [][]float64, scale *ramp) *hea
 	h.plot.Add(&cells{parts, scale})
 	h.plot.X.LineStyle.Width, h.plot.Y.LineStyle.Width = 0, 0
 	h.plot.X.Padding, h.plot.Y.Padding = 0, 0
-	h.plot.Y.Scale = plot.InvertedScale{Normalizer: plot.LinearScale{}} // head 0 above, as in a table
+	h.plot.Y.Scale = plot.InvertedScale{Normalizer: plot.LinearScale{}} // head 0 at the top, as in a table
 	h.plot.X.Tick.Marker = plot.TickerFunc(countTicks)
 	h.plot.Y.Tick.Marker = plot.TickerFunc(countTicks)
 
@@ -59,9 +58,9 @@ func newMapPlot(title, across, down string, parts [][]float64, scale *ramp) *hea
 	return h
 }
 
-// colorBar draws a scale as rectangles, from 0 up, each over the rest of the bar, so that nothing
-// shines through between two. An image of one column, as plotter.ColorBar draws it, keeps its
-// aspect in an SVG, and is then a hairline.
+// colorBar draws a scale as rectangles from 0 up. Each rectangle covers all of the bar above it
+// too, so that no gap shows between two. plotter.ColorBar draws an image of one column instead:
+// an SVG keeps its aspect ratio, so it becomes a hairline.
 type colorBar struct{ scale *ramp }
 
 // DataRange implements plot.DataRanger.
@@ -78,8 +77,7 @@ func (b colorBar) Plot(c draw.Canvas, p *plot.Plot) {
 	}
 }
 
-// height returns the height that shows every head and keeps the map's form
-// pleasant.
+// height returns a height that shows every head and keeps a suitable aspect ratio.
 func (h *headsPlot) height() vg.Length {
 	const frame = 0.9 * vg.Inch // title, axis and its label
 	return frame + min(max(vg.Length(h.heads)*0.3*vg.Inch, 1.8*vg.Inch), 6.5*vg.Inch)
@@ -91,14 +89,13 @@ func (h *headsPlot) draw(c draw.Canvas) {
 	data := h.plot.DataCanvas(left)
 	c.Min.X = c.Max.X - barSpace + vg.Points(6)
 	c.Min.Y, c.Max.Y = data.Min.Y, data.Max.Y
-	// The numbers at the bar's ends reach beyond it.
+	// The numbers at the bar's ends extend beyond it.
 	inner := h.bar.DataCanvas(c)
 	c.Min.Y, c.Max.Y = c.Min.Y-(inner.Min.Y-c.Min.Y), c.Max.Y+(c.Max.Y-inner.Max.Y)
 	h.bar.Draw(c)
 }
 
-// cells draws a rectangle for each head of each layer, with its number where
-// that is readable.
+// cells draws a rectangle for each head of each layer, with its number if that is readable.
 type cells struct {
 	parts [][]float64 // [L][H]
 	scale *ramp
@@ -113,7 +110,7 @@ func (g *cells) DataRange() (xmin, xmax, ymin, ymax float64) {
 func (g *cells) Plot(c draw.Canvas, p *plot.Plot) {
 	x, y := p.Transforms(&c)
 	width, height := x(1)-x(0), y(0)-y(1) // the Y axis points down
-	gap := vg.Points(0.75)                // a thin white line between cells that have room for it
+	gap := vg.Points(0.75)                // a thin white line between cells that are large enough
 	if width < vg.Points(6) || height < vg.Points(6) {
 		gap = 0
 	}
@@ -138,7 +135,7 @@ func (g *cells) Plot(c draw.Canvas, p *plot.Plot) {
 	}
 }
 
-// countTicks numbers what is counted from 0: each, or about sixteen of many.
+// countTicks returns a tick for each index from 0 to n−1, or for about sixteen of them.
 func countTicks(low, high float64) []plot.Tick {
 	n := int(high - low + 0.5)
 	step := int(niceStep(float64(n) / 20))

@@ -13,7 +13,7 @@ import (
 	"kvcompress/sim/stats"
 )
 
-// Projection is one projection, and what it was made from.
+// Projection is one projection, and its inputs.
 type Projection struct {
 	Title    string
 	Inputs   []Input
@@ -32,14 +32,14 @@ func memoryEntries(m *cost.Memory) []Input {
 	}
 }
 
-// Concurrency says how many of the longest requests a cache holds uncompressed, in words and
-// as vLLM prints it.
+// Concurrency says how many of the longest requests fit the cache uncompressed, as vLLM prints
+// it.
 func Concurrency(m *cost.Memory) string {
 	whole := "at most " + words.Count(int(m.Concurrency), "request")
 	if m.Concurrency < 1 {
 		whole = "not one request"
 	}
-	if m.MaxModelLen >= catalog.Unbounded { // what a request holds has a bound, and its length has none
+	if m.MaxModelLen >= catalog.Unbounded { // a request holds a bounded number of KVs, whatever its length
 		return whole + " of any length at once"
 	}
 	length := words.Number(m.MaxModelLen)
@@ -61,8 +61,8 @@ func latencyRows(m *stats.Summary) (columns []column, rows [][]string) {
 	return columns, rows
 }
 
-// TimelineFigures draws what a run did over time: tokens per second, sequences that
-// run and wait, and the blocks in use.
+// TimelineFigures plots a run over time: tokens per second, running and waiting sequences, and
+// allocated blocks.
 func TimelineFigures(timeline []stats.Bucket, blocks int) []*Figure {
 	from, unit, of := 0.0, "s", 1.0
 	if n := len(timeline); n > 0 {
@@ -149,7 +149,7 @@ func ProjectionHTML(w io.Writer, r *Projection) error {
 	return p.write(w)
 }
 
-// timeSection says what the steps' time went to.
+// timeSection says what the steps' time was spent on.
 func timeSection(r *project.Result) section {
 	var rows [][]string
 	for _, s := range r.Time {
@@ -188,7 +188,7 @@ func countsSection(m *stats.Summary) section {
 	return section{Title: "Counts", Table: newPageTable([]column{{"what", left}, {"number", right}}, rows)}
 }
 
-// join makes one line of a header of two.
+// join joins the two lines of a header.
 func join(header string) string {
 	out := []byte(header)
 	for i, c := range out {

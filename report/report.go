@@ -1,6 +1,9 @@
 // Package report presents results: of a replay ([Text], [JSON], [HeatMap]), a projection
-// ([ProjectionHTML]), a sweep ([SweepText] and others), a plan ([PlanText] and others) and a
-// search for retrieval heads ([HeadMapText], [HeadMapPlot]).
+// ([ProjectionHTML]), a sweep ([SweepText] and others), a plan ([PlanText] and others), a bench
+// ([BenchText] and others) and a search for retrieval heads ([HeadMapText], [HeadMapPlot]). All
+// forms of a result have the same content. A replay's report compares the memory of each step
+// with that of an uncompressed cache, and has the latencies and final state of each request and
+// the fraction of its KVs that each head kept. Equal results give equal bytes.
 //
 // The forms of one result say the same. Of a replay they show the memory that the cache took
 // in each step beside that of an uncompressed cache, the latencies and the final state of each
@@ -15,9 +18,9 @@ import (
 	"kvcompress/sim"
 )
 
-// TextOptions say how much of a report Text prints, and on what.
+// TextOptions select what Text prints, and for which terminal.
 type TextOptions struct {
-	Steps  int   // rows of the memory ledger at most; 0 is 30, less than 0 is all
+	Steps  int   // maximum rows of the memory ledger; 0 is 30, negative is no limit
 	ByHead bool  // whether to add a table with a row for each head
 	Width  int   // columns of the terminal; 0 is 100
 	Color  Color // colours of the terminal
@@ -27,12 +30,11 @@ const (
 	defaultSteps = 30
 	defaultWidth = 100
 	minWidth     = 40
-	roomyWidth   = 120 // where the ledger fits with two spaces between its columns
+	roomyWidth   = 120 // the ledger fits this width with two spaces between columns
 )
 
-// Text writes a report for a person to read: what was run and what was asked of
-// compression, the memory ledger, the requests, the part of its KVs that each
-// head kept, and the sum of it in sentences.
+// Text writes a report as text: what was run with which compression, the memory ledger, the
+// requests, the fraction of its KVs that each head kept, and a summary.
 func Text(w io.Writer, r *sim.Report, opt TextOptions) error {
 	gap := 2
 	if opt.Width > 0 && opt.Width < roomyWidth {
@@ -60,13 +62,7 @@ func Text(w io.Writer, r *sim.Report, opt TextOptions) error {
 		out.byHead(r)
 	}
 	out.summary(r, ledger)
-	if out.err != nil {
-		return fmt.Errorf("report: %w", out.err)
-	}
-	if err := out.w.Flush(); err != nil {
-		return fmt.Errorf("report: %w", err)
-	}
-	return nil
+	return out.end()
 }
 
 // printer writes the sections of a text report and keeps the first error.
@@ -74,8 +70,19 @@ type printer struct {
 	w        *bufio.Writer
 	opt      TextOptions
 	gap      int // spaces between the columns of a table
-	decimals int // of a time in milliseconds
+	decimals int // decimals of a time in milliseconds
 	err      error
+}
+
+// end writes what is buffered and returns the first error.
+func (p *printer) end() error {
+	if p.err == nil {
+		p.err = p.w.Flush()
+	}
+	if p.err != nil {
+		return fmt.Errorf("report: %w", p.err)
+	}
+	return nil
 }
 
 func (p *printer) printf(format string, args ...any) {
@@ -84,20 +91,19 @@ func (p *printer) printf(format string, args ...any) {
 	}
 }
 
-// section begins a part of the report. Its title may go on in plain type.
+// section begins a section. more follows the title in plain type.
 func (p *printer) section(title, more string) {
 	p.printf("\n%s%s\n", p.opt.Color.bold(title), more)
 }
 
-// sentences writes a paragraph, broken at the terminal's width.
+// sentences writes a paragraph, wrapped to the terminal's width.
 func (p *printer) sentences(text string) {
 	for _, line := range wrap(text, min(p.opt.Width, defaultWidth)) {
 		p.printf("%s\n", line)
 	}
 }
 
-// Partial reports whether the replay was ended before its last request was: some
-// request neither finished nor was refused.
+// Partial reports whether the replay ended early: some request neither finished nor was refused.
 func Partial(r *sim.Report) bool {
 	for i := range r.Requests {
 		if state(&r.Requests[i]) == unfinished {

@@ -26,7 +26,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the expected output in testdata")
 
-// golden compares with a file of testdata.
+// golden compares got with a file of testdata.
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
@@ -105,7 +105,7 @@ func (full) Write([]byte) (int, error) { return 0, errFull }
 
 var escapes = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
-// However many heads a model has, its heat map fits the terminal.
+// The heat map fits the terminal for any number of heads.
 func TestHeatFits(t *testing.T) {
 	for _, shape := range [][2]int{{1, 1}, {5, 4}, {32, 8}, {80, 8}, {80, 64}, {32, 32}, {300, 2}, {3, 128}} {
 		for _, width := range []int{60, 80, 100, 200} {
@@ -146,7 +146,7 @@ func TestJSON(t *testing.T) {
 	golden(t, "report.json", first.Bytes())
 }
 
-// What the documentation names is there, even where there is nothing to say.
+// The fields that the documentation lists are present even if a report is empty.
 func TestJSONOfNothing(t *testing.T) {
 	r := sample(2, 2, 8)
 	r.Steps, r.Requests = nil, nil
@@ -215,9 +215,8 @@ func TestHeatMapErrors(t *testing.T) {
 	}
 }
 
-// Where nothing is compressed, the blocks that the ledger says an uncompressed
-// cache would hold are those that the engine allocates: through staggered
-// arrivals, preemption and recomputation, block for block.
+// Without compression, the blocks that the ledger counts for an uncompressed cache equal those
+// that the engine allocates, with staggered arrivals, preemption and recomputation.
 func TestDenseBlocks(t *testing.T) {
 	head, err := trace.ParseHead("uniform")
 	if err != nil {

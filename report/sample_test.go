@@ -8,9 +8,8 @@ import (
 	"kvcompress/sim"
 )
 
-// sample returns a report of two requests and one refusal, as a replay on a
-// small cache might give it, with numbers that add up. Every head's KVs are
-// evicted to a different part.
+// sample returns a report of two requests and one refusal, such as a replay on a small cache
+// could give, with consistent sums. Each head keeps a different fraction of its KVs.
 func sample(layers, heads, steps int) *sim.Report {
 	r := &sim.Report{
 		Trace:   "sample",

@@ -11,7 +11,7 @@ import (
 	"kvcompress/sim"
 )
 
-// summary says in sentences what the tables add up to.
+// summary describes the totals in sentences.
 func (p *printer) summary(r *sim.Report, ledger []entry) {
 	p.section("Summary", "")
 	if Partial(r) {
@@ -25,7 +25,7 @@ func (p *printer) summary(r *sim.Report, ledger []entry) {
 	p.sentences(memory(r, ledger))
 }
 
-// served says how the requests fared.
+// served says how many requests finished, were refused or did not finish.
 func served(r *sim.Report) string {
 	t := &r.Totals
 	var b strings.Builder
@@ -44,7 +44,7 @@ func served(r *sim.Report) string {
 	return b.String()
 }
 
-// lost says how many KVs the heads lost, and how unevenly.
+// lost says how many KVs the heads lost, and which lost the most and the fewest.
 func lost(r *sim.Report) string {
 	type head struct {
 		layer, head int
@@ -93,7 +93,7 @@ func packs(r *sim.Report) bool {
 
 // hidden says how many KVs a method has hidden that evicts none.
 func hidden(r *sim.Report) string {
-	first := 0 // the request of which most were
+	first := 0 // the request with the most hidden KVs
 	for i := range r.Steps {
 		for _, c := range r.Steps[i].Compression {
 			if c.Hidden == r.Totals.MaxHidden {
@@ -119,7 +119,7 @@ func Packed(t *sim.Totals) string {
 	return strings.Join(did, " and ")
 }
 
-// freed says what compression did for it, and what it could not do.
+// freed says how many blocks compression freed, and how many it could not free.
 func freed(r *sim.Report) string {
 	t := &r.Totals
 	if t.Compressions == 0 {
@@ -153,7 +153,7 @@ func freed(r *sim.Report) string {
 		words.Number(short), words.Count(worst, unit(r)))
 }
 
-// memory sets the peak of the cache beside that of one without compression.
+// memory compares the peak of the cache with that of an uncompressed one.
 func memory(r *sim.Report, ledger []entry) string {
 	block := blockBytes(r)
 	meanUsed, meanDense := 0.0, 0.0

@@ -10,8 +10,8 @@ import (
 	"kvcompress/traces"
 )
 
-// TestHiddenSummary: of a method that hides KVs, the summary says how many, and not that
-// there was nothing to do.
+// TestHiddenSummary: if a method hides KVs, the summary says how many, instead of saying that
+// there was nothing to compress.
 func TestHiddenSummary(t *testing.T) {
 	b, err := traces.Bundled("story")
 	if err != nil {
@@ -26,8 +26,8 @@ func TestHiddenSummary(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := r.Steps[len(r.Steps)-1]
-	// 105 tokens enter each of 20 heads. At the last compression it holds 101, of which 24
-	// may be read.
+	// 105 tokens enter each of 20 heads. After the last compression it holds 101, 24 of them
+	// visible.
 	if last.Usage.KVs != 20*105 || r.Totals.MaxHidden != 20*(101-24) || r.Totals.KVsShort != 0 {
 		t.Errorf("%d KVs at last, %d hidden, %d short", last.Usage.KVs, r.Totals.MaxHidden, r.Totals.KVsShort)
 	}

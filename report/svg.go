@@ -9,7 +9,7 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// describedSVG gives an SVG a title and a description, which are read out in its place.
+// describedSVG gives an SVG a title and a description, for screen readers.
 func describedSVG(svg []byte, title, description string) []byte {
 	at := bytes.Index(svg, []byte("<svg"))
 	if at < 0 {
@@ -25,14 +25,14 @@ func describedSVG(svg []byte, title, description string) []byte {
 	return append(text, svg[end+1:]...)
 }
 
-// withFonts has an SVG's text in a font that is everywhere, where the one that it was measured in is
-// not: the letters are about as wide.
+// withFonts adds common fonts to an SVG's font list, for systems without the one in which the text
+// was measured. Their letters have about the same width.
 func withFonts(svg []byte) []byte {
 	return bytes.ReplaceAll(svg, []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
 }
 
 // entryWidth returns the distance from the start of a legend entry to the start of the next. It leaves
-// room for fonts whose letters are a fifth wider.
+// space for fonts with letters a fifth wider.
 func entryWidth(entry *plot.Legend, c draw.Canvas) vg.Length {
 	return 1.2*entry.Rectangle(c).Size().X + vg.Points(12)
 }

@@ -8,7 +8,7 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// TestDescribedSVG: a picture has a title and a description, and stays well formed.
+// TestDescribedSVG: a picture has a title and a description, and is well-formed XML.
 func TestDescribedSVG(t *testing.T) {
 	svg, err := paintTo("a.svg", "a < b & c", `"described"`, 72, func(draw.Canvas) {})
 	if err != nil {

@@ -17,21 +17,21 @@ import (
 	"kvcompress/sim/sweep"
 )
 
-// Sweep is the outcomes of many projections, and what they were made from.
+// Sweep is the outcomes of many projections, and their inputs.
 type Sweep struct {
-	Inputs   []Input         // in the order in which they are shown
+	Inputs   []Input         // in the order of the report
 	Points   int             // of the whole sweep
-	Outcomes []sweep.Outcome // those that there are, in their order
+	Outcomes []sweep.Outcome // those of the sweep, in order
 	SLO      stats.SLO
-	Latency  string // that the Pareto front is against: see Latencies
-	Engine   string // whose rules form the batches of all projections
-	Searched bool   // whether the load of each is the largest within the objectives
+	Latency  string // the latency of the Pareto front: see Latencies
+	Engine   string // the scheduler of all projections
+	Searched bool   // whether each load is the largest that meets the objectives
 
 	MaxModelLen int // tokens of the longest request; 0 is each model's context
 	Footer      Footer
 }
 
-// Input is one of the things that a result follows from.
+// Input is one input of a result.
 type Input struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
@@ -40,8 +40,8 @@ type Input struct {
 // Partial reports whether outcomes are missing.
 func (s *Sweep) Partial() bool { return len(s.Outcomes) < s.Points }
 
-// Latencies names the latencies that a Pareto front can be against; all are the 99th
-// percentile.
+// Latencies returns the names of the latencies that a Pareto front can have as its axis; all are
+// 99th percentiles.
 func Latencies() []string { return []string{"e2e", "ttft", "tpot", "itl"} }
 
 // LatencyOf returns one of Latencies of an outcome, in seconds.
@@ -79,15 +79,15 @@ func SweepJSON(w io.Writer, s *Sweep) error {
 	return nil
 }
 
-// sweepColumn is one thing that a sweep's table says of an outcome.
+// sweepColumn is one column of a sweep's table.
 type sweepColumn struct {
-	header string // of the table, in two lines
-	name   string // of the CSV
-	input  bool   // it says which point it is
+	header string // for the text, in up to two lines
+	name   string // for the CSV
+	input  bool   // it is part of the point, not of its outcome
 	left   bool
-	rank   int                         // the columns of the highest rank go first where a table is too wide; 0 never goes
-	cell   func(*sweep.Outcome) string // for reading
-	value  func(*sweep.Outcome) string // for the CSV
+	rank   int                         // if a table is too wide, columns of the highest rank are left out first; 0: never
+	cell   func(*sweep.Outcome) string // the value in the text
+	value  func(*sweep.Outcome) string // the value in the CSV
 }
 
 // The ranks of columns.
@@ -100,7 +100,7 @@ const (
 	telling5
 )
 
-// columnFormat returns what is said of a column's unit, and how its values are written.
+// columnFormat returns a column's unit, for its header, and the format of its values.
 type columnFormat func(values []float64) (unitName string, text func(float64) string)
 
 func plainly(values []float64) (string, func(float64) string) { return "", plainUnit(values).text }
@@ -139,7 +139,7 @@ func sweepColumns(s *Sweep) []sweepColumn {
 	m := func(f func(*stats.Summary) float64) func(*sweep.Outcome) float64 {
 		return func(o *sweep.Outcome) float64 { return f(&o.Metrics) }
 	}
-	// Columns of the same latency are in the same unit.
+	// Columns of the same latency have the same unit.
 	inTime := func(of func(*stats.Summary) *stats.Latency) columnFormat {
 		var values []float64
 		for i := range s.Outcomes {
@@ -243,8 +243,8 @@ func SweepCSV(w io.Writer, s *Sweep) error {
 	return nil
 }
 
-// sweepTable is the table of a sweep without the inputs that all have in common, and these in
-// a sentence.
+// sweepTable is the table of a sweep without the parameters that all points have in common, and a
+// sentence with these.
 type sweepTable struct {
 	columns []column
 	ranks   []int // of the columns
@@ -297,11 +297,11 @@ func newSweepTable(s *Sweep) *sweepTable {
 	return t
 }
 
-// tableWidth is how wide a table is, where nothing else is known.
+// tableWidth is the default width of a table.
 const tableWidth = 120
 
-// gone returns which columns are left out so that the table fits in width, if it can:
-// columns of the highest rank first, from the right.
+// gone returns which columns are left out to make the table fit the width, if possible: those of
+// the highest rank first, from the right.
 func (t *sweepTable) gone(width, gap int) []bool {
 	widths := columnWidths(t.columns, t.rows)
 	total := -gap
@@ -325,7 +325,7 @@ func (t *sweepTable) gone(width, gap int) []bool {
 	return gone
 }
 
-// columnWidths returns how wide each column is.
+// columnWidths returns the width of each column.
 func columnWidths(columns []column, rows [][]string) []int {
 	widths := make([]int, len(columns))
 	for i, c := range columns {
@@ -339,7 +339,7 @@ func columnWidths(columns []column, rows [][]string) []int {
 	return widths
 }
 
-// without returns the table without the columns that are left out, and their names.
+// without returns the table without the given columns, and their names.
 func (t *sweepTable) without(gone []bool) (columns []column, rows [][]string, names []string) {
 	for i, c := range t.columns {
 		if gone[i] {
@@ -360,8 +360,8 @@ func (t *sweepTable) without(gone []bool) (columns []column, rows [][]string, na
 	return columns, rows, names
 }
 
-// SweepText writes a sweep for a person to read: its table, what the best points are
-// and what could not be projected.
+// SweepText writes a sweep as text: its table, the best points and the points that could not be
+// projected.
 func SweepText(w io.Writer, s *Sweep, opt TextOptions) error {
 	if opt.Width <= 0 {
 		opt.Width = tableWidth
@@ -387,19 +387,13 @@ func SweepText(w io.Writer, s *Sweep, opt TextOptions) error {
 		p.printf("\n")
 		p.sentences(sentence)
 	}
-	if p.err == nil {
-		p.err = p.w.Flush()
-	}
-	if p.err != nil {
-		return fmt.Errorf("report: %w", p.err)
-	}
-	return nil
+	return p.end()
 }
 
-// noteList gathers the notes of projections, each once.
+// noteList collects the notes of projections, each once.
 type noteList struct {
 	notes   []string
-	methods [][]string // the methods of the projections that have a note
+	methods [][]string // the methods whose projections have the note
 }
 
 func (l *noteList) add(method string, notes []string) {
@@ -415,10 +409,11 @@ func (l *noteList) add(method string, notes []string) {
 	}
 }
 
-// texts returns one text for each method with all notes about it alone, and after these the notes about several methods or none.
+// texts returns one text for each method with its own notes, and then the notes about several
+// methods or none.
 func (l *noteList) texts() []string {
 	var own, general []string
-	at := map[string]int{} // place of a method's notes in own
+	at := map[string]int{} // index of a method's notes in own
 	for i, note := range l.notes {
 		method := l.methods[i][0]
 		if len(l.methods[i]) > 1 || method == (sweep.Compression{}).MethodName() {
@@ -434,7 +429,7 @@ func (l *noteList) texts() []string {
 	return append(own, general...)
 }
 
-// sweepReading says in sentences what a sweep shows.
+// sweepReading describes the results of a sweep in sentences.
 func sweepReading(s *Sweep) []string {
 	var text []string
 	var best, cheapest, nearest *sweep.Outcome
@@ -461,7 +456,7 @@ func sweepReading(s *Sweep) []string {
 		if o.LoadUnbounded {
 			unbounded++
 		}
-		if s.SLO.Set() && !o.Metrics.Meets(s.SLO) { // what misses the objectives is not recommended
+		if s.SLO.Set() && !o.Metrics.Meets(s.SLO) { // points that miss the objectives are not recommended
 			if nearest == nil || o.Metrics.GoodShare > nearest.Metrics.GoodShare {
 				nearest = o
 			}
@@ -523,7 +518,7 @@ func latencyTitle(name string) string {
 	return "the time from arrival to the last token"
 }
 
-// sloText says the objectives in words.
+// sloText returns the objectives in words.
 func sloText(s stats.SLO) string {
 	var parts []string
 	for _, part := range []struct {

@@ -21,8 +21,7 @@ import (
 	"kvcompress/sim/sweep"
 )
 
-// sampleSweep is of two batch limits, two budgets and two compressions, one of which
-// does not fit.
+// sampleSweep has two batch limits, two budgets and two compressions, one of which does not fit.
 func sampleSweep() *Sweep {
 	s := &Sweep{Points: 9, Latency: "ttft", Engine: "kv-compress", Inputs: []Input{{"requests", "<script>alert(1)</script>"}}, SLO: stats.SLO{TTFT: 2e9}}
 	for _, budget := range []float64{0.8, 0.9} {
@@ -62,8 +61,8 @@ func TestSweepText(t *testing.T) {
 	}
 }
 
-// TestSweepObjectives recommends only what meets the objectives, however cheap or quick
-// another is.
+// TestSweepObjectives: only points that meet the objectives are recommended, even if another is
+// cheaper or faster.
 func TestSweepObjectives(t *testing.T) {
 	s := sampleSweep()
 	s.SLO.Part = 0.9
@@ -84,8 +83,8 @@ func TestSweepObjectives(t *testing.T) {
 	}
 }
 
-// TestSweepWidth has every line of a sweep within the width, with its prices, and a column's
-// values with as many digits after the point.
+// TestSweepWidth: every line of a sweep with prices fits the width, and all values of a column
+// have the same number of decimals.
 func TestSweepWidth(t *testing.T) {
 	s := sampleSweep()
 	for i := range s.Outcomes {
@@ -165,8 +164,7 @@ func TestSweepCSVAndJSON(t *testing.T) {
 	}
 }
 
-// A page is whole HTML that needs nothing from elsewhere, and what came from outside
-// is text in it.
+// A page is complete HTML that loads nothing, and text from outside is escaped.
 func TestPages(t *testing.T) {
 	timeline := []stats.Bucket{{Start: 5, End: 6, Prompt: 10, Running: stats.Level{Mean: 1, Max: 2}, Preemptions: 1}, {Start: 6, End: 7, Generated: 7}}
 	for name, write := range map[string]func(io.Writer) error{
@@ -189,7 +187,7 @@ func TestPages(t *testing.T) {
 			t.Errorf("%s: the page has %d scripts", name, n)
 		}
 		for _, bad := range []string{"alert(1)</script", "http://", "https://", "<link", "ZgotmplZ", "NaN"} {
-			// The names of SVG's formats look like addresses, and nothing fetches them.
+			// The names of SVG's namespaces are addresses, but nothing is loaded from them.
 			if strings.Contains(strings.NewReplacer(`xmlns="http://www.w3.org/2000/svg"`, "", `xmlns:xlink="http://www.w3.org/1999/xlink"`, "").Replace(page), bad) {
 				t.Errorf("%s: the page has %s", name, bad)
 			}
@@ -208,7 +206,7 @@ func TestSweepFigures(t *testing.T) {
 	for _, f := range figures {
 		names[f.Name] = true
 	}
-	// The one that does not fit leaves a single batch limit of its curve.
+	// The point that does not fit leaves a curve with a single batch limit.
 	if len(figures) != 5 || !names["front"] || len(names) != 5 {
 		t.Errorf("figures %v", names)
 	}
@@ -260,8 +258,7 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// TestNoteList: a note of one method is said with its name, a note of several or of none without, each
-// once.
+// TestNoteList: each note appears once, with the method's name if it is about one method.
 func TestNoteList(t *testing.T) {
 	var l noteList
 	l.add("none", []string{"Experts.", "Link."})

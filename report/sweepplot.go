@@ -11,18 +11,18 @@ import (
 	"kvcompress/sim/sweep"
 )
 
-// mostFigures bounds the figures of each kind: beyond, the table tells more.
+// mostFigures is the largest number of figures of each kind; the table has everything.
 const mostFigures = 12
 
-// SweepFigures returns the figures of a sweep: throughput over the batch limit, the memory budget, the
-// size of the cache and the load, with a curve for each compression, and throughput per card over
+// SweepFigures returns the figures of a sweep: throughput against the batch limit, the memory budget,
+// the cache size and the load, with a curve for each compression, and throughput per card against
 // latency. A quantity with only one value in the sweep has no figure.
 func SweepFigures(s *Sweep) []*Figure {
 	var figures []*Figure
 	for _, axis := range []struct {
 		name, title, x string
 		at             func(*sweep.Outcome) (float64, bool)
-		fix            func(*sweep.Point) // what of the point the axis is
+		fix            func(*sweep.Point) // the point's value on the x axis
 	}{
 		{"batch", "Throughput against the batch limit", "sequences that may run at a time",
 			func(o *sweep.Outcome) (float64, bool) { return float64(o.MaxNumSeqs), true },
@@ -50,8 +50,8 @@ func SweepFigures(s *Sweep) []*Figure {
 	return figures
 }
 
-// panels returns a figure for each combination of the sweep's other parameters: all but the x axis and
-// the compression.
+// panels returns a figure for each combination of the sweep's other parameters: all except the x axis
+// and the compression.
 func panels(s *Sweep, name, title, x string, at func(*sweep.Outcome) (float64, bool), fix func(*sweep.Point)) []*Figure {
 	type panel struct {
 		key    sweep.Point
@@ -103,7 +103,7 @@ func panels(s *Sweep, name, title, x string, at func(*sweep.Outcome) (float64, b
 	return figures
 }
 
-// panelTitle says what all of a panel have in common.
+// panelTitle returns the parameters that all points of a panel have in common.
 func panelTitle(p *sweep.Point) string {
 	parts := []string{fmt.Sprintf("%s on %d × %s", p.Model, p.TP, p.Card)}
 	if p.Budget != (sweep.Budget{}) {
@@ -118,7 +118,7 @@ func panelTitle(p *sweep.Point) string {
 	return strings.Join(parts, ", ")
 }
 
-// frontFigure draws throughput per card against latency, and the front.
+// frontFigure plots throughput per card against latency, with the Pareto front.
 func frontFigure(s *Sweep) *Figure {
 	latency := LatencyOf(s.Latency)
 	names := map[string]int{}

@@ -27,8 +27,7 @@ const (
 	right = tw.AlignRight
 )
 
-// table writes rows under their headers, without lines and without spaces at the
-// end, so that it also pastes well.
+// table writes rows below their headers, without rules and without trailing spaces.
 func (p *printer) table(columns []column, rows [][]string) {
 	headers, aligns := make([]string, len(columns)), make([]tw.Align, len(columns))
 	lines := 1
@@ -36,7 +35,7 @@ func (p *printer) table(columns []column, rows [][]string) {
 		lines = max(lines, 1+strings.Count(c.header, "\n"))
 	}
 	for i, c := range columns {
-		// A short header stands directly above its column, not above a tall one's.
+		// A header of one line is at the bottom, next to the column's values.
 		headers[i] = strings.Repeat("\n", lines-1-strings.Count(c.header, "\n")) + c.header
 		aligns[i] = c.align
 	}
@@ -69,8 +68,7 @@ func (p *printer) table(columns []column, rows [][]string) {
 	}
 }
 
-// ledger writes the memory ledger: a row for each step, or for those that tell
-// most.
+// ledger writes the memory ledger: a row for each step, or for a selection of steps.
 func (p *printer) ledger(r *sim.Report, ledger []entry) {
 	n := p.opt.Steps
 	if n < 0 {
@@ -99,8 +97,8 @@ func (p *printer) ledger(r *sim.Report, ledger []entry) {
 	}
 }
 
-// telling returns the classes of steps that a short ledger should show, the most
-// telling first.
+// telling returns the classes of steps that a shortened ledger should have, the most important
+// first.
 func telling(ledger []entry) [][]int {
 	var preempted, prefills, finished, short, freed []int
 	peak := 0
@@ -131,7 +129,7 @@ func telling(ledger []entry) [][]int {
 	return [][]int{{peak}, preempted, freed, prefills, finished, short}
 }
 
-// events says in a few words which requests came and went in a step.
+// events lists the requests that started and ended in a step.
 func events(r *sim.Report, e *entry) string {
 	var said []string
 	say := func(what string, ids []kv.SeqID) {
@@ -160,7 +158,7 @@ func events(r *sim.Report, e *entry) string {
 	return strings.Join(said, "; ")
 }
 
-// maxRequests bounds the table of requests; a trace may have many thousands.
+// maxRequests is the largest number of rows in the table of requests; a trace may have thousands.
 const maxRequests = 40
 
 // requests writes a row for each request: its lengths, latencies and final state.
@@ -224,8 +222,8 @@ func (p *printer) byHead(r *sim.Report) {
 	p.table(columns, rows)
 }
 
-// headsAtPeak returns what the heads held when the cache was fullest, nil if the
-// replay did not say.
+// headsAtPeak returns what the heads held when the cache was fullest, or nil if the replay did
+// not record it.
 func headsAtPeak(r *sim.Report) *kv.HeadUsage {
 	peak := 0
 	for i := range r.Steps {
@@ -239,7 +237,7 @@ func headsAtPeak(r *sim.Report) *kv.HeadUsage {
 	return r.Steps[peak].Heads
 }
 
-// Bar draws a part of 1 in eighths of a character, 20 characters for the whole.
+// Bar returns a bar for a fraction: 20 characters for 1, in steps of an eighth.
 func Bar(part float64) string {
 	const eighths = 20 * 8
 	n := int(part*eighths + 0.5)

@@ -8,11 +8,11 @@ import (
 	"kvcompress/sim/sweep"
 )
 
-// apart is what is not known of the error of servers that prefill and others that decode.
+// apart says that the error is unknown if prefill and decode run on different servers.
 const apart = "The times were fitted to no run with separate prefill and decode servers."
 
-// TimeSource says, in sentences, which fit a projection's time is from, in what that is of
-// another card or server, and how far off it is to be expected to be.
+// TimeSource says which fit a projection's time is from, how that fit's card or server differs
+// from the projected one, and the error to expect.
 func TimeSource(r *project.Result) []string {
 	text := []string{"By " + r.Factors + "."}
 	if r.Other != "" {
@@ -28,8 +28,8 @@ func TimeSource(r *project.Result) []string {
 	return text
 }
 
-// sweepTime says the same of each card of a sweep, a sentence each, and over which links KVs
-// go from servers that prefill to those that decode.
+// sweepTime is TimeSource for each card of a sweep, a sentence each, with the links over which
+// prefill servers send KVs to decode servers.
 func sweepTime(outcomes []sweep.Outcome) []string {
 	var text []string
 	for i := range outcomes {
@@ -48,7 +48,7 @@ func sweepTime(outcomes []sweep.Outcome) []string {
 	}
 	for i := range outcomes {
 		o := &outcomes[i]
-		if o.Link == 0 { // no servers that prefill and others that decode
+		if o.Link == 0 { // no disaggregated servers
 			continue
 		}
 		sentence := fmt.Sprintf("Each %s of a prefill server sends its KVs at %.4g GB a second. %s", o.Card, o.Link/1e9, apart)

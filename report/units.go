@@ -7,16 +7,15 @@ import (
 	"strings"
 )
 
-// measure is how all values of a column are written: in one unit, with as many digits after the
-// point.
+// measure is the format of a column's values: one unit and one number of decimals for all.
 type measure struct {
 	name     string // "" is none
 	per      float64
 	decimals int
 }
 
-// timeUnit returns the unit for a column of seconds: the largest in which most of what is above
-// 0 has a whole part, and as many digits that the smaller half has two that tell.
+// timeUnit returns the unit for a column of seconds: the largest in which most positive values
+// are at least 1, with enough decimals for two significant digits in the smaller half.
 func timeUnit(seconds []float64) measure {
 	v := positive(seconds)
 	if len(v) == 0 {
@@ -32,7 +31,7 @@ func timeUnit(seconds []float64) measure {
 	return measure{"s", 1, decimalsFor(v, 1)}
 }
 
-// plainUnit returns the digits for a column of plain numbers.
+// plainUnit returns the decimals for a column of numbers without a unit.
 func plainUnit(values []float64) measure {
 	v := positive(values)
 	return measure{"", 1, decimalsFor(v, 1)}
@@ -44,8 +43,8 @@ func positive(values []float64) []float64 {
 	return v
 }
 
-// decimalsFor returns how many digits after the point, up to 4, give the value a quarter up
-// the sorted values two digits that tell.
+// decimalsFor returns how many decimals, up to 4, give two significant digits to the value at the
+// lower quartile.
 func decimalsFor(sorted []float64, per float64) int {
 	if len(sorted) == 0 {
 		return 0
@@ -58,7 +57,7 @@ func decimalsFor(sorted []float64, per float64) int {
 	return decimals
 }
 
-// text writes a value without its unit.
+// text formats a value without its unit.
 func (u measure) text(v float64) string {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		return "–"

@@ -137,8 +137,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestInspect sees that the tensors that are right can be read beside those that
-// are not.
+// TestInspect checks that valid tensors can be read although others of the file are not.
 func TestInspect(t *testing.T) {
 	data := file(`{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[7],"data_offsets":[2,3]},"c":{"dtype":"U8","shape":[2],"data_offsets":[3,5]}}`, 1, 2, 3, 4)
 	f, errs := Inspect(bytes.NewReader(data), int64(len(data)), "f")
@@ -152,8 +151,8 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// TestHeaderMemory sees that a header of bad intent takes a small multiple of its
-// bytes, in memory and in errors.
+// TestHeaderMemory checks that a malicious header takes a small multiple of its size in memory,
+// for its errors too.
 func TestHeaderMemory(t *testing.T) {
 	const room = 16<<20 - 100 // the more the longer this takes
 	many := func(format string) []byte {

@@ -7,12 +7,11 @@ import (
 	"strings"
 )
 
-// AppendHeader appends to dst the length and the header of a file that holds the
-// given tensors one after the other, in the order given, without gaps; their
-// bytes are to follow it. Begin and End are ignored. The header is padded with
-// spaces, as the format allows, to at least pad bytes and a multiple of eight, so
-// that a writer may reserve the room before it knows the shapes. The result is a
-// function of the arguments alone.
+// AppendHeader appends to dst the length and the header of a file with the given tensors, one
+// after the other in this order, without gaps; the caller appends their bytes. Begin and End are
+// ignored. The header is padded with spaces, as the format allows, to at least pad bytes and a
+// multiple of eight, so that a writer can reserve space for it before the shapes are known. The
+// result depends only on the arguments.
 func AppendHeader(dst []byte, tensors []Info, pad int) ([]byte, error) {
 	type entry struct {
 		DType   DType    `json:"dtype"`

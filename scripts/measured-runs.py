@@ -18,7 +18,7 @@ import re
 
 COLUMNS = "backend,version,model,card,tp,weights,isl,osl,concurrency,ttft_ms,tpot_ms".split(",")
 WEIGHTS = {"": "bf16", "fp8": "fp8", "fp8_block": "fp8", "nvfp4": "nvfp4", "int4_wo": "int4"}
-# The names of models here. Another name is that of the published model, in lower case.
+# Names of models in this project. Any other name is the published model's in lower case.
 MODELS = {
     "deepseek-r1": "deepseek-v3",
     "llama-3.1-8b-instruct": "llama-3.1-8b",
@@ -37,7 +37,7 @@ def closed_loops(path):
             name = row["model_path"].split("/")[-1].lower()
             model = MODELS.get(name, name)
             card = row["system"].removesuffix("_sxm")
-            # gpt-oss has its own format, whatever the column says.
+            # gpt-oss has its own format, despite the column.
             weights = "" if model.startswith("gpt-oss") else WEIGHTS[row["gemm_quant_mode"]]
             stated = re.search(r"silicon_concurrency=(\d+)", row["silicon_data_source"])
             clients = stated.group(1) if stated else row["batch_size"]

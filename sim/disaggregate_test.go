@@ -98,7 +98,7 @@ func TestDisaggregatedServesAll(t *testing.T) {
 	}
 }
 
-// TestDisaggregatedRefuses checks that what is not modelled is an error.
+// TestDisaggregatedRefuses checks that options that are not modelled are errors.
 func TestDisaggregatedRefuses(t *testing.T) {
 	for want, change := range map[string]func(*Plan, *Disaggregation){
 		"0 prefill replicas":         func(_ *Plan, d *Disaggregation) { d.Prefill = 0 },

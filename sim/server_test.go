@@ -195,8 +195,9 @@ func TestServer(t *testing.T) {
 			want: "prefill 0: 7; compress 0: 3; decode [0]; decode [0]; decode [0]; decode [0]; decode [0]; " +
 				"compress 0: 5; decode [0]; decode [0]",
 		}, {
-			// Each compression takes at most 8 slots, or one sequence. Of sequences never compressed, or
-			// compressed just now, the latest goes first: the others wait for ever.
+			// Each compression takes at most 8 slots, or one sequence. Among sequences that were never
+			// compressed or were just compressed, the latest comes first: the others are never
+			// compressed.
 			name: "limit of KVs", blocks: 100, limits: all, opt: ref.Compression{MaxCacheTokens: 4}, schedule: Schedule{Interval: 1, MaxKVPerCompression: 8},
 			requests: requests([3]int{0, 6, 4}, [3]int{0, 6, 4}, [3]int{0, 20, 4}),
 			want: "prefill 0: 6; prefill 1: 6; prefill 2: 20; compress 2: 16; decode [0 1 2]; compress 2: 1; decode [0 1 2]; " +

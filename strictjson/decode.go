@@ -16,9 +16,9 @@ import (
 // maxErrors bounds the errors that are collected of one value.
 const maxErrors = 100
 
-// decoder decodes one value, and collects what is wrong with it.
+// decoder decodes one value, and collects its errors.
 type decoder struct {
-	lenient bool // unknown names are passed over, and so is null
+	lenient bool // unknown names are ignored, and so is null
 	errs    []*Error
 }
 
@@ -44,8 +44,8 @@ func (d *decoder) want(path, what string, data []byte) {
 	d.fail(path, fmt.Errorf("want %s, got %s", what, Excerpt(data)))
 }
 
-// value decodes data, which is valid JSON without space around it but for the
-// outermost, into v, which can be set.
+// value decodes data, which is valid JSON without surrounding space (except the outermost value),
+// into v, which can be set.
 func (d *decoder) value(data []byte, v reflect.Value, path string, depth int) {
 	if depth > MaxDepth {
 		d.fail(path, fmt.Errorf("nested deeper than %d", MaxDepth))

@@ -144,7 +144,7 @@ func TestUnmarshal(t *testing.T) {
 	}
 }
 
-// TestErrors sees that everything is found, and what is right is read.
+// TestErrors checks that all errors are found, and that valid fields are decoded.
 func TestErrors(t *testing.T) {
 	v := outer{L: 7}
 	errs := Errors([]byte(`{"A":[{"B":"x"},{"C":1}],"e":5,"level":"low","e":6,"s":"text"}`), &v)
@@ -174,8 +174,7 @@ func TestKnown(t *testing.T) {
 	}
 }
 
-// FuzzObject holds the splitter against encoding/json: what both accept, they
-// read alike.
+// FuzzObject compares Object with encoding/json: if both accept a text, they read the same.
 func FuzzObject(f *testing.F) {
 	for _, s := range []string{`{}`, `{"a":[{"b":"}"}],"c":1}`, `{"a":1,"a":2}`, `{"\"":"\\"}`, "{\"a\" :\t-1 }", `{"é":"\ud800"}`} {
 		f.Add([]byte(s))

@@ -10,8 +10,8 @@ import (
 	"kvcompress/kv"
 )
 
-// benchTrace writes a recorded trace of one request of the given length, in the
-// shape of a quarter of Llama-3.1-8B's layers, larger than what is held in memory.
+// benchTrace writes a recorded trace of one request of the given length, with a quarter of
+// Llama-3.1-8B's layers: larger than what a reader holds in memory.
 func benchTrace(b *testing.B, tokens int) *Trace {
 	b.Helper()
 	dir := b.TempDir()

@@ -125,8 +125,8 @@ func TestCheckGood(t *testing.T) {
 	}
 }
 
-// TestCheck breaks a good trace in every way, and sees that each is found and
-// named, and that whoever uses the trace is stopped by it too.
+// TestCheck breaks a valid trace in every way. Check finds each error and names it, and readers
+// of the trace fail too.
 func TestCheck(t *testing.T) {
 	const (
 		lineA = `{"id":"a","arrival_ns":0,"prompt_tokens":4,"output_tokens":2}`
@@ -255,7 +255,7 @@ func TestCheck(t *testing.T) {
 			"trace.json: shape is missing", "trace.json: source is missing"}, false},
 		{"long kind", []func(fstest.MapFS){meta(`"recorded"`, `"`+strings.Repeat("x", 1000)+`"`)}, []string{
 			`trace.json: source.kind is "` + strings.Repeat("x", 60) + `…", want recorded, synthetic, imported or generated`}, false},
-		// What is right of trace.json is held against the tensors.
+		// The valid fields of trace.json are compared with the tensors.
 		{"meta and tensors", []func(fstest.MapFS){meta(`"name"`, `"nam"`), meta(`"recorded"`, `3`), meta(`"layers": 3`, `"layers": 3, "layers": 3`), meta(`"f16"`, `"bf16"`), set(V, 0, 0, 0, 0, 0x7f80)}, []string{
 			`trace.json: unknown field "nam"`,
 			`trace.json: shape: "layers" occurs twice`,
@@ -454,7 +454,7 @@ func TestCheck(t *testing.T) {
 // missingFile says that an error is that a request of a recorded trace has no tensors.
 func missingFile(s string) bool { return strings.Contains(s, "there is no such file") }
 
-// TestCheckCancelled sees that a check ends soon after its context.
+// TestCheckCancelled: a check ends soon after its context.
 func TestCheckCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	files := goodTrace(t)
@@ -468,7 +468,7 @@ func TestCheckCancelled(t *testing.T) {
 	}
 }
 
-// TestMagnitude sees that f32 and bf16 values beyond MaxMagnitude are found.
+// TestMagnitude: f32 and bf16 values beyond MaxMagnitude are found.
 func TestMagnitude(t *testing.T) {
 	limit := float32(MaxMagnitude)
 	for _, tc := range []struct {
@@ -526,8 +526,8 @@ func TestSerialFiles(t *testing.T) {
 	}
 }
 
-// TestMissingTensors sees that opening a recorded trace tells what is wrong with
-// the files of its tensors.
+// TestMissingTensors: the error of opening a recorded trace says what is wrong with its tensor
+// files.
 func TestMissingTensors(t *testing.T) {
 	for want, change := range map[string]func(fstest.MapFS){
 		"trace: b.safetensors: request b: there is no such file, but every request of a recorded trace must have its tensors": func(f fstest.MapFS) { delete(f, "b.safetensors") },
@@ -541,8 +541,7 @@ func TestMissingTensors(t *testing.T) {
 	}
 }
 
-// TestOneMore sees that one error beyond those that are listed is shown, and two
-// are counted.
+// TestOneMore: one error more than the limit is listed, two more are counted.
 func TestOneMore(t *testing.T) {
 	for n, want := range map[int]string{11: "", 12: " (the last of 12 such errors; 1 is not shown)"} {
 		files := goodTrace(t)
@@ -556,7 +555,7 @@ func TestOneMore(t *testing.T) {
 	}
 }
 
-// TestCheckLinks sees that the progress counts what links lead to.
+// TestCheckLinks: the progress counts the bytes of files behind links.
 func TestCheckLinks(t *testing.T) {
 	files := goodTrace(t)
 	dir := t.TempDir()

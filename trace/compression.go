@@ -16,7 +16,7 @@ const MaxBuffer = 1 << 20
 // Rate exclude each other, and either of them replaces both of the run's.
 type Compression struct {
 	MaxCacheTokens  *int     `json:"max_cache_tokens,omitempty"` // C: keep about C KVs per head on average
-	Rate            *float64 `json:"rate,omitempty"`             // r in (0,1]: keep this part of what is compressible; 1 keeps all
+	Rate            *float64 `json:"rate,omitempty"`             // r in (0,1]: keep this fraction of what is compressible; 1 keeps all
 	ProtectedWindow *int     `json:"protected_window,omitempty"` // the newest tokens, which are never evicted
 	CompressOnce    *bool    `json:"compress_once,omitempty"`    // the request is compressed only once
 	Buffer          *int     `json:"buffer,omitempty"`           // a query counts only for keys at least this many positions back

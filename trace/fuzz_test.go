@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// FuzzMeta feeds trace.json. What is accepted must read the same after it was
-// written again.
+// FuzzMeta reads a trace.json. If it is accepted, writing and reading it again must not change
+// it.
 func FuzzMeta(f *testing.F) {
 	f.Add(goodTrace(f)["trace.json"].Data)
 	f.Add([]byte(`{"format_version":1,"shape":{"layers":2,"kv_heads":3,"group":1,"head_size":64},"dtype":"bf16",` +
@@ -63,8 +63,8 @@ func FuzzMeta(f *testing.F) {
 	})
 }
 
-// FuzzRequests feeds requests.jsonl. What is accepted must read the same after it
-// was written again, and whatever is read must be within bounds.
+// FuzzRequests reads a requests.jsonl. If it is accepted, writing and reading it again must not
+// change it, and all values must be within bounds.
 func FuzzRequests(f *testing.F) {
 	f.Add(goodTrace(f)["requests.jsonl"].Data)
 	f.Add([]byte(`{"id":"a","arrival_ns":1,"prompt_tokens":1,"output_tokens":1,"session":"\u0001é","prefix_hashes":[1,2],"x":{"y":[]}}` + "\n\n{}"))

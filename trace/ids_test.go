@@ -67,8 +67,7 @@ func TestIDSet(t *testing.T) {
 	}
 }
 
-// TestIDSetOfRows sees that the rows of a log, though they change places, take next to no
-// memory.
+// TestIDSetOfRows: the ids of a log's rows take little memory, although the rows are reordered.
 func TestIDSetOfRows(t *testing.T) {
 	var ids idSet
 	const rows, near = 1 << 20, 1 << 10

@@ -93,8 +93,7 @@ func TestInfoArrivals(t *testing.T) {
 	}
 }
 
-// TestInfoOddFiles sees that a link to nowhere and a folder beside a trace do not
-// count.
+// TestInfoOddFiles: a broken link and a folder beside a trace are not counted.
 func TestInfoOddFiles(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, goodTrace(t)); err != nil {

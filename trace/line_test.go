@@ -38,7 +38,7 @@ func TestAppendRequest(t *testing.T) {
 	}
 }
 
-// FuzzParseWritten sees that what the quick reader takes, the other reads the same.
+// FuzzParseWritten: what the fast reader accepts, the general one reads the same.
 func FuzzParseWritten(f *testing.F) {
 	for _, s := range []string{
 		`{"id":"0","arrival_ns":1,"prompt_tokens":2,"output_tokens":3}`,

@@ -69,8 +69,8 @@ func total(p []float64) (sum float64) {
 	return sum
 }
 
-// TestHeadKinds computes the attention of heads of each kind, and sees that it
-// goes where the kind says.
+// TestHeadKinds computes the attention of heads of each kind, and checks that it goes to the
+// tokens that the kind attends to.
 func TestHeadKinds(t *testing.T) {
 	big := kv.Shape{Layers: 2, KVHeads: 2, Group: 2, HeadSize: 128}
 	mid := kv.Shape{Layers: 2, KVHeads: 2, Group: 2, HeadSize: 64}
@@ -178,7 +178,7 @@ func TestHeadKinds(t *testing.T) {
 	}
 }
 
-// TestSynthRandomAccess sees that every way to read gives the same values.
+// TestSynthRandomAccess: every way to read gives the same values.
 func TestSynthRandomAccess(t *testing.T) {
 	shape := kv.Shape{Layers: 3, KVHeads: 3, Group: 2, HeadSize: 16}
 	const n = 300
@@ -207,8 +207,7 @@ func TestSynthRandomAccess(t *testing.T) {
 	}
 }
 
-// TestSynthDepends sees that requests, seeds, layers and heads differ, and that
-// nothing else makes a difference.
+// TestSynthDepends: values depend on the request, seed, layer and head, and on nothing else.
 func TestSynthDepends(t *testing.T) {
 	shape := kv.Shape{Layers: 2, KVHeads: 2, Group: 2, HeadSize: 8}
 	read := func(seed uint64, id string, layer, tokens int) []float32 {

@@ -152,8 +152,8 @@ func checkTensors(t *testing.T, x Tensors, s kv.Shape, want [][3][]float32) {
 	}
 }
 
-// TestReadWindows reads files by windows and single rows, and sees that no more
-// than the windows and a row is held.
+// TestReadWindows reads files by windows and single rows, and checks that no more than the
+// windows and a row is in memory.
 func TestReadWindows(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	for _, shape := range []kv.Shape{
@@ -317,8 +317,7 @@ func TestCreateRefuses(t *testing.T) {
 	}
 }
 
-// TestAbortAll sees that nothing is left of a trace that was given up, and that
-// what lay there before stays.
+// TestAbortAll: an aborted trace leaves no files, and files that were there before stay.
 func TestAbortAll(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	begin := func(dir string) *Writer {
@@ -358,8 +357,7 @@ func TestAbortAll(t *testing.T) {
 	}
 }
 
-// TestAbort sees that a request that was given up may be recorded anew, and that
-// nothing of it is left.
+// TestAbort: an aborted request can be recorded again, and leaves nothing.
 func TestAbort(t *testing.T) {
 	dir := t.TempDir()
 	w, err := Create(dir, recordedMeta())

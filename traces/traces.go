@@ -32,11 +32,11 @@ import (
 //go:embed */*.json */*.jsonl */*.safetensors */methods/*/*.json
 var bundled embed.FS
 
-// Default is the bundled trace that is taken where none is named.
+// Default is the bundled trace that commands use if none is named.
 const Default = "six-stories"
 
-// The files beside a trace that say how to replay it, and what comes out; and the folder
-// of a trace's further replays, each a folder with the same two files.
+// The files beside a trace with the options of its replay and the result; and the folder of a
+// trace's further replays, each a folder with these two files.
 const (
 	OptionsFile = "options.json"
 	GoldenFile  = "golden.json"
@@ -76,7 +76,7 @@ func Replays() []string {
 func methods(files fs.FS) []string {
 	found, err := fs.Glob(files, MethodsDir+"/*/"+OptionsFile)
 	if err != nil {
-		return nil // of a pattern that is none
+		return nil // only if the pattern is malformed
 	}
 	for i, name := range found {
 		found[i] = path.Base(path.Dir(name))
@@ -84,8 +84,8 @@ func methods(files fs.FS) []string {
 	return found
 }
 
-// Expand returns the replays that a name stands for: itself, or of NAME/... the trace
-// NAME and all its methods.
+// Expand returns the replays that a name stands for: itself, or for NAME/... the trace NAME and
+// all its methods.
 func Expand(name string) ([]string, error) {
 	base, all := strings.CutSuffix(name, "/...")
 	if !all {
@@ -111,8 +111,8 @@ type Bundle struct {
 	Options sim.Options
 }
 
-// Find returns the files of a trace: of the directory of that name, or else of the
-// bundled trace. dir is empty for a bundled one.
+// Find returns the files of a trace: of the directory with that name, or else of the bundled
+// trace. dir is empty for a bundled one.
 func Find(nameOrDir string) (files fs.FS, dir string, err error) {
 	info, err := os.Stat(nameOrDir)
 	switch {
@@ -128,7 +128,7 @@ func Find(nameOrDir string) (files fs.FS, dir string, err error) {
 	}
 }
 
-// place is where a replay lies.
+// place is the location of a replay.
 type place struct {
 	name   string
 	files  fs.FS
@@ -169,13 +169,13 @@ func cutLast(name string) (before, after string, ok bool) {
 	return name[:i], name[i+1:], true
 }
 
-// Check returns an error if a name stands for no replay. It says which there are.
+// Check returns an error if a name stands for no replay. The error lists the names.
 func Check(name string) error {
 	_, err := locate(name)
 	return err
 }
 
-// Bundled opens a bundled replay by its name, whatever directories there are.
+// Bundled opens a bundled replay by its name, even if a directory has the same name.
 func Bundled(name string) (*Bundle, error) {
 	if !slices.Contains(Replays(), name) {
 		return nil, fmt.Errorf("no trace %q is bundled", name)
@@ -188,12 +188,12 @@ func Bundled(name string) (*Bundle, error) {
 	return place{name, files, "", method}.open(context.Background())
 }
 
-// Open opens a replay: the trace of that directory or else of that bundled name, or
-// NAME/REPLAY for one of its methods. The options are those of its options.json, or the
-// defaults if it has none.
+// Open opens a replay. name is the directory of a trace or else the name of a bundled one, or
+// NAME/REPLAY for one of its methods. The options are those of its options.json, or the defaults
+// if it has none.
 func Open(name string) (*Bundle, error) { return OpenContext(context.Background(), name) }
 
-// OpenContext is Open, and ends with the context's error when that is done.
+// OpenContext is Open, but ends with the context's error if the context is done.
 func OpenContext(ctx context.Context, name string) (*Bundle, error) {
 	p, err := locate(name)
 	if err != nil {

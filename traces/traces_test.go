@@ -39,7 +39,8 @@ func TestBundled(t *testing.T) {
 	}
 }
 
-// TestMethods opens a method of a trace of one's own, and all that NAME/... stands for.
+// TestMethods opens a method of a trace outside the bundle, and the replays that NAME/... stands
+// for.
 func TestMethods(t *testing.T) {
 	source, err := filepath.Abs("gqa")
 	if err != nil {
@@ -77,8 +78,8 @@ func TestMethods(t *testing.T) {
 	}
 }
 
-// TestDirectoryFirst checks that a trace of one's own is found before a bundled
-// one of the same name.
+// TestDirectoryFirst checks that a directory is opened rather than a bundled trace of the same
+// name.
 func TestDirectoryFirst(t *testing.T) {
 	source, err := filepath.Abs("mha")
 	if err != nil {
@@ -132,10 +133,10 @@ func TestOpenRefused(t *testing.T) {
 	}
 }
 
-// TestRecall checks that the trace of the model that finds things in its context
-// shows it: when the token of a heading's section is fed, some head's attention goes
-// to that heading, wherever it stands, for the value beside the section comes next.
-// `scripts/recall-prompt.py --answer` says where the headings stand.
+// TestRecall checks that the trace shows a model retrieving from its context: when the token of a
+// heading's section is fed, some head attends to that heading, whatever its position, since the
+// value after the section comes next. `scripts/recall-prompt.py --answer` prints the positions of
+// the headings.
 func TestRecall(t *testing.T) {
 	headings := []int{29, 68, 101, 314, 318, 418, 428, 937}
 	const headingTokens, atLeast = 3, 0.5

@@ -128,6 +128,7 @@ var edgeKinds = []edgeKind{
 	{name: "the next rule", methods: withPlain, draw: func(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
 		return edgeOfRule(r, 2*i+1, methods)
 	}},
+	{name: "exponents", seeds: oddSeeds, draw: edgeOfExponents},
 	{name: "a large number", seeds: evenSeeds, draw: edgeOfWidth},
 }
 
@@ -151,7 +152,9 @@ func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
 		if p == nil {
 			continue
 		}
-		p.Config.KVScale = draw.Scale(r, p.Config.DType, p.Shape.Layers)
+		if !p.Inputs.Exponents { // whose keys are 1
+			p.Config.KVScale = draw.Scale(r, p.Config.DType, p.Shape.Layers)
+		}
 		if kind.hard {
 			p.hardInputs(r)
 		}
@@ -313,6 +316,9 @@ func edgeOf(r *rand.Rand, i, layers int, format dtype.DType, size, round int, re
 			if round%2 == 1 {
 				p.Shape.Group = pick(r, 1, 2, 3)
 			}
+		}
+		if p.Shape.HeadSize > 64 && r.IntN(2) == 0 { // loops over elements are repeated only here
+			p.Shape.Group = 7 // four queries, two and one
 		}
 		p.Config = ref.Default()
 		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), format, 1

@@ -112,7 +112,11 @@ func digitScore(bits uint64, first bool) float32 {
 // hardScore makes a KV's score from random bits. The cost is the score divided by after. key is the same for
 // all KVs.
 func hardScore(key, bits uint64, after float32) float32 {
-	common := math.Float32frombits(uint32(key)&0x7fffff | (120+uint32(key>>24)%8)<<23) // 2⁻⁷ to 2
+	exponent := 120 + uint32(key>>24)%8 // 2⁻⁷ to 2
+	if key>>42%4 == 0 {
+		exponent = 2 // 2⁻¹²⁵: half an ulp is 2⁻¹⁴⁹, the smallest number that could be added to a cost by mistake
+	}
+	common := math.Float32frombits(uint32(key)&0x7fffff | exponent<<23)
 	switch kind := bits % 16; {
 	case key>>40%4 == 0: // all costs equal
 		return common * after

@@ -8,8 +8,8 @@ import (
 	"kvcompress/ref"
 )
 
-// evictingPair returns two reference engines with a sequence of 20 tokens, of which each head has
-// lost some, and the pipeline that they are of.
+// evictingPair returns two reference engines with a sequence of 20 tokens, and their pipeline.
+// Each head has evicted some KVs.
 func evictingPair(t *testing.T) (*Pipeline, *Pair) {
 	t.Helper()
 	p := &Pipeline{

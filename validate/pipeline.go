@@ -46,19 +46,21 @@ type Own struct {
 
 // Inputs describes the values of a pipeline's Q, K and V, each a function of its indices.
 type Inputs struct {
-	Seed     uint64  `json:"seed"`
-	Tokens   []int   `json:"tokens"`             // of each sequence
-	Integers bool    `json:"integers,omitempty"` // integers −4 to 4, with exact and often equal sums; otherwise −Scale to Scale
-	Edges    bool    `json:"edges,omitempty"`    // values at the edges of a cache's formats
-	Mirror   bool    `json:"mirror,omitempty"`   // every other token is the negative of the one before it, so that sums become 0
-	Alike    bool    `json:"alike,omitempty"`    // two layers in a row differ by 1/16 of what they have in common
-	Spread   bool    `json:"spread,omitempty"`   // of all bits and of magnitudes down to 2⁻¹⁶·Scale, so that sums and differences are rounded
-	Grid     bool    `json:"grid,omitempty"`     // halves from 0 to 3 times a constant, whose quotients lie halfway between two codes
-	Ties     bool    `json:"ties,omitempty"`     // halfway between two numbers of the cache's format
-	Near     bool    `json:"near,omitempty"`     // with Alike, layers differ by 2⁻²⁰ instead, so that a cosine differs from 1 by a few ulp
-	Zeros    bool    `json:"zeros,omitempty"`    // a quarter of the vectors of K and V are 0
-	Digits   bool    `json:"digits,omitempty"`   // costs of an OpScores are at the ends of the digits by which kernels search
-	Scale    float32 `json:"scale,omitempty"`
+	Seed     uint64 `json:"seed"`
+	Tokens   []int  `json:"tokens"`             // of each sequence
+	Integers bool   `json:"integers,omitempty"` // integers −4 to 4, with exact and often equal sums; otherwise −Scale to Scale
+	Edges    bool   `json:"edges,omitempty"`    // values at the edges of a cache's formats
+	Mirror   bool   `json:"mirror,omitempty"`   // every other token is the negative of the one before it, so that sums become 0
+	Alike    bool   `json:"alike,omitempty"`    // two layers in a row differ by 1/16 of what they have in common
+	Spread   bool   `json:"spread,omitempty"`   // of all bits and of magnitudes down to 2⁻¹⁶·Scale, so that sums and differences are rounded
+	Grid     bool   `json:"grid,omitempty"`     // halves from 0 to 3 times a constant, whose quotients lie halfway between two codes
+	Ties     bool   `json:"ties,omitempty"`     // halfway between two numbers of the cache's format
+	Near     bool   `json:"near,omitempty"`     // with Alike, layers differ by 2⁻²⁰ instead, so that a cosine differs from 1 by a few ulp
+	Zeros    bool   `json:"zeros,omitempty"`    // a quarter of the vectors of K and V are 0
+	Digits   bool   `json:"digits,omitempty"`   // costs of an OpScores are at the ends of the digits by which kernels search
+	// Exponents makes differences of scores at which faults in the computation of e^x show: see exponents.
+	Exponents bool    `json:"exponents,omitempty"`
+	Scale     float32 `json:"scale,omitempty"`
 }
 
 // config returns the configuration for the engines.
@@ -309,6 +311,10 @@ func (m *madeUp) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 		own, common := of(layer), of(layer|1)
 		if m.inputs.Zeros && t != trace.Q && own>>62 == 0 {
 			clear(dst[i*row:][:row])
+			continue
+		}
+		if m.inputs.Exponents {
+			m.readExponents(dst[i*row:][:row], own, t, token)
 			continue
 		}
 		for j := range row {

@@ -30,12 +30,23 @@ var edgeRules = []func(cfg *ref.Config, m ref.Method) bool{
 		return ok
 	},
 	pools,
+	meansOverHeads,
+	func(_ *ref.Config, m ref.Method) bool { // decode steps add to scores
+		o := m.Observe()
+		return o != nil && o.Decode
+	},
 }
 
 // pools reports whether a method has a number for each KV of a prompt, which is pooled.
 func pools(_ *ref.Config, m ref.Method) bool {
 	o := m.Observe()
 	return o != nil && o.Scorer == nil && o.Pool.Kind > ref.MaxPool
+}
+
+// meansOverHeads reports whether a method's scores are means over the KV heads of a layer.
+func meansOverHeads(_ *ref.Config, m ref.Method) bool {
+	o := m.Observe()
+	return o != nil && o.LayerMean
 }
 
 // scoredBy reports whether a method's scores are those of a type of scorer.
@@ -76,10 +87,11 @@ func edgeOfRule(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) 
 		far, rounds := r.IntN(10), 2
 		p.Config = ref.Default()
 		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), pick(r, edgeFormats...), 1
-		if far == 0 { // each allocation searches a long free list
-			p.Config.BlockSize, rounds = 32, 1
+		grow := far > 0 && r.IntN(6) == 0
+		if far == 0 { // each allocation searches a long free list, and 2²⁹ slots must not exceed maxBeforeBytes
+			p.Config.BlockSize, p.Config.DType, rounds = 32, pick(r, edgeFormats[1:]...), 1
+			p.Shape.HeadSize, p.Rope.RotarySize = 8, 8
 		}
-		grow := r.IntN(6) == 0
 		if grow { // a launch has a budget
 			p.Shape = kv.Shape{Layers: 1, KVHeads: 1, HeadSize: 8, Group: 2}
 			p.Rope.RotarySize = 8

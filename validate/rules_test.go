@@ -9,9 +9,11 @@ import (
 	"kvcompress/dtype"
 )
 
-// TestEdgesOfRules: each rule has pipelines, which can be run and whose method follows the rule.
+// TestEdgesOfRules: each rule has pipelines, which can be run and whose method follows the rule. Some have the cache
+// behind 2²⁹ slots.
 func TestEdgesOfRules(t *testing.T) {
 	methods := withPlain.of(allMethods(t))
+	far := 0
 	for i := range 4 * len(edgeRules) {
 		p, err := edgeOfRule(rand.New(rand.NewPCG(1, uint64(i))), i, methods)
 		if err != nil {
@@ -24,9 +26,15 @@ func TestEdgesOfRules(t *testing.T) {
 		if err := p.check(); err != nil {
 			t.Errorf("%s: %v", p, err)
 		}
+		if 4*p.Before*p.Config.BlockSize >= farBytes {
+			far++
+		}
 		if cfg := p.config(); !edgeRules[i%len(edgeRules)](&cfg, p.newMethod()) {
 			t.Errorf("rule %d has a pipeline of another: %s", i%len(edgeRules), p)
 		}
+	}
+	if far < 3 {
+		t.Errorf("%d of %d pipelines have the cache behind 2²⁹ slots", far, 4*len(edgeRules))
 	}
 	if p, err := edgeOfRule(rand.New(rand.NewPCG(1, 0)), 0, only(t, "random")); p != nil || err != nil {
 		t.Errorf("a pipeline of a method that does not follow the rule: %v, %v", p, err)

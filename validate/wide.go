@@ -50,10 +50,7 @@ var wideRules = []struct {
 	{withPlain, func(cfg *ref.Config, _ ref.Method) bool { return cfg.Method == "" || cfg.Method == ref.KVCompress }},
 	{withPlain, scoredBy[*ref.ExpectedAttention]},
 	{withPlain, pools},
-	{withPlain, func(_ *ref.Config, m ref.Method) bool { // a layer's heads share their numbers
-		o := m.Observe()
-		return o != nil && o.LayerMean
-	}},
+	{withPlain, meansOverHeads},
 	{withOwnPages, func(cfg *ref.Config, m ref.Method) bool { return !merges(cfg, m) }},
 	{withOwnPages, merges},
 }

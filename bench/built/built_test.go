@@ -153,7 +153,7 @@ func TestHeadsAttend(t *testing.T) {
 		for i := range tokens[1:] {
 			tokens[1+i] = 2 + random.IntN(500)
 		}
-		tokens[n-1] = 1 // a token that nothing else is, but for two copies
+		tokens[n-1] = 1 // a token that occurs only in these two copies
 		first, second := 10, n/2
 		for repeated := range 2 {
 			if repeated == 1 {

@@ -140,7 +140,7 @@ func TestClassification(t *testing.T) {
 		{"a hot dog", "dog", "dog,hot dog,cat", 0.5},        // hot dog is not
 		{"a hot dog", "hot dog", "do,dog,hot dog,cat", 0.5}, // dog comes right after do, which goes
 		{"a hot dog", "hot dog", "do,cat,dog,hot dog", 0.5}, // cat is not in the prediction: as before
-		{"a hot dog", "hot dog", "do,hot dog,dog", 1},       // now dog is not passed over
+		{"a hot dog", "hot dog", "do,hot dog,dog", 1},       // now dog counts
 		{"cat", "dog", "dog,cat", 0},
 	} {
 		if got := Classification(c.prediction, c.truth, strings.Split(c.classes, ",")); got != c.want {
@@ -199,7 +199,7 @@ func TestCodeSimilarity(t *testing.T) {
 		{"return y", "return x", 0.88},                          // 2·7/16 = 0.875, half to even
 		{"```python\n# comment\nreturn x\nmore", "return x", 1}, // the first line of code
 		{"\n\nreturn x", "return x", 1},                         // empty lines before it go
-		{"x // comment\nreturn x", "return x", 1},               // a line with a comment is none
+		{"x // comment\nreturn x", "return x", 1},               // a line with a comment does not count
 		{"# only", "", 1},                                       // nothing is left, and nothing is wanted
 		{"", "return x", 0},
 		{"return x", "", 0},

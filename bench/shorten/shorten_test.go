@@ -117,7 +117,7 @@ func TestRepetitionsGo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// BOS, the first thirty, and the one that begins them anew.
+	// BOS, the first copy of the thirty tokens, and the first token of the second copy.
 	if !slices.Equal(short.Context, made.Context[:32]) {
 		t.Errorf("kept %v of %v", short.Context, made.Context)
 	}

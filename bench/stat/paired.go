@@ -72,7 +72,8 @@ func signFlip(differences []int64) float64 {
 	return drawnSigns(differences, limit)
 }
 
-// exactSigns goes through all signs, of which each differs from the one before in one.
+// exactSigns enumerates all combinations of signs in the order of a Gray code: each differs from
+// the previous one in one sign.
 func exactSigns(differences []int64, sum, limit int64) float64 {
 	n := uint64(1) << len(differences)
 	signed := slices.Clone(differences)

@@ -22,7 +22,7 @@ func generate(t testing.TB, o task.Options) *task.Task {
 	return made
 }
 
-// question returns all that is asked: the question and the given steps.
+// question returns all given tokens after the context: the question and the given steps.
 func question(t *task.Task) []int32 {
 	asked := slices.Clone(t.Question)
 	for _, s := range t.Steps {

@@ -20,6 +20,8 @@ import (
 	"kvcompress/internal/output"
 	"kvcompress/internal/words"
 	"kvcompress/journal"
+	"kvcompress/kernels/devices"
+	"kvcompress/kernels/ptx"
 	"kvcompress/ref"
 	"kvcompress/report"
 	"kvcompress/strictjson"
@@ -39,8 +41,8 @@ type benchFlags struct {
 	out        benchOutput
 }
 
-func newBenchCmd() *cobra.Command {
-	f := newBenchFlags(bench.DefaultPlan())
+func newBenchCmd(parsed *ptx.Cache) *cobra.Command {
+	f := newBenchFlags(bench.DefaultPlan(), parsed)
 	f.sample = 3
 	cmd := &cobra.Command{
 		Use:   "bench",
@@ -90,7 +92,7 @@ and writes no file: exit code 130.`,
 	f.plan.Methods = nil
 	fs.StringSliceVar(&f.plan.Methods, "methods", nil, "`names` of methods, as --knobs lists them (default: all that run)")
 	f.add(cmd)
-	cmd.AddCommand(newBenchMergeCmd(), newBenchNeedleCmd())
+	cmd.AddCommand(newBenchMergeCmd(), newBenchNeedleCmd(parsed))
 	return cmd
 }
 
@@ -113,8 +115,8 @@ func (f *benchFlags) add(cmd *cobra.Command) {
 }
 
 // newBenchFlags returns flags whose defaults are a plan's.
-func newBenchFlags(plan bench.Plan) *benchFlags {
-	f := &benchFlags{plan: plan, engine: engineFlags{device: deviceFlags{name: "ptx"}}}
+func newBenchFlags(plan bench.Plan, parsed *ptx.Cache) *benchFlags {
+	f := &benchFlags{plan: plan, engine: engineFlags{device: deviceFlags{name: devices.PTX, options: ptx.Options{Cache: parsed}}}}
 	for _, b := range plan.Budgets {
 		f.budgets = append(f.budgets, b.String())
 	}
@@ -124,8 +126,8 @@ func newBenchFlags(plan bench.Plan) *benchFlags {
 	return f
 }
 
-func newBenchNeedleCmd() *cobra.Command {
-	f := newBenchFlags(bench.DefaultNeedlePlan())
+func newBenchNeedleCmd(parsed *ptx.Cache) *cobra.Command {
+	f := newBenchFlags(bench.DefaultNeedlePlan(), parsed)
 	f.sample = 0
 	g := f.plan.Grid
 	cmd := &cobra.Command{
@@ -404,12 +406,7 @@ func (o *benchOutput) print(cmd *cobra.Command, b *bench.Bench, results []bench.
 	if o.asJSON {
 		return printJSON(out, table.Table)
 	}
-	width, tty := terminal(out)
-	opt := report.TextOptions{Width: width}
-	if tty {
-		opt.Color = report.ColorOf(os.Getenv)
-	}
-	return report.BenchText(out, table, opt)
+	return report.BenchText(out, table, textOptions(out))
 }
 
 // benchInputs lists the inputs that the results depend on.

@@ -60,8 +60,8 @@ func benchTable(t *testing.T, args ...string) (bench.Table, string) {
 	return table, out
 }
 
-// A file of tasks for a model of one's own. If the full cache's output is the right answer, it
-// scores 1, on one machine and on two; budgets hold although every task has its own length.
+// A file of tasks for a user's model. If the full cache's output is the right answer, it scores
+// 1, on one machine and on two. The budgets are met although the tasks differ in length.
 func TestBenchTasksOfFile(t *testing.T) {
 	model := textModel(t)
 	tok, err := tokenizer.Load(model)
@@ -106,7 +106,7 @@ func TestBenchTasksOfFile(t *testing.T) {
 			}
 		}
 	}
-	// F1 counts words of letters and digits: what has none cannot be right.
+	// F1 counts words of letters and digits: an answer without any cannot be right.
 	writeTasks(t, "tasks.jsonl", answers...)
 	table, want := benchTable(t, args...)
 	for _, category := range table.Plan.Categories {

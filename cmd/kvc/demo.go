@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvcompress/internal/output"
+	"kvcompress/kernels/ptx"
 	"kvcompress/npy"
 )
 
@@ -58,7 +59,7 @@ func demoActs() []demoAct {
 	}
 }
 
-func newDemoCmd() *cobra.Command {
+func newDemoCmd(parsed *ptx.Cache) *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
 		Use:   "demo",
@@ -69,14 +70,14 @@ plan of servers as a page.`,
 		Example: `  kvc demo
   kvc demo -o /tmp/kvc-demo`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runDemo(cmd, dir) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDemo(cmd, dir, parsed) },
 	}
 	cmd.Flags().StringVarP(&dir, "out", "o", "kvc-demo", "new `folder` for what the commands read and make")
 	writes(cmd, outputNew, "out")
 	return cmd
 }
 
-func runDemo(cmd *cobra.Command, dir string) error {
+func runDemo(cmd *cobra.Command, dir string, parsed *ptx.Cache) error {
 	if files, err := os.ReadDir(dir); err == nil && len(files) > 0 {
 		return usageError{fmt.Errorf("%s is not empty: -o takes another folder", dir)}
 	}
@@ -94,7 +95,7 @@ func runDemo(cmd *cobra.Command, dir string) error {
 		for i := range args {
 			args[i] = strings.ReplaceAll(args[i], "DIR", dir)
 		}
-		root := newRootCmd(out)
+		root := newRootCmd(out, parsed)
 		root.SetArgs(args)
 		root.SetErr(cmd.ErrOrStderr())
 		err := root.ExecuteContext(cmd.Context())

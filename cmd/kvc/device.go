@@ -17,7 +17,6 @@ type deviceFlags struct {
 
 // add defines --device, --checks and --shuffle. The values of the struct are the defaults.
 func (f *deviceFlags) add(fs *pflag.FlagSet) {
-	f.options.Cache = new(ptx.Cache) // shared by the devices that a command opens, one for each trace
 	fs.Var(&enum[string]{&f.name, devices.Names()}, "device",
 		"where kernels run: a GPU (cuda), or the PTX machine on the CPU (ptx)")
 	fs.Var(&checksValue{&f.options.Checks}, "checks",

@@ -14,12 +14,12 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// TestInvalidValues checks that the error of every flag for a value that its type does not have
-// names the flag and says what is wanted, without the words of Go's parsers.
+// TestInvalidValues gives every flag a value that its type does not accept: the error names the
+// flag and the expected form, without the words of Go's parsers.
 func TestInvalidValues(t *testing.T) {
 	raw := regexp.MustCompile(`strconv|parsing|invalid syntax|invalid argument|out of range|time: |parse error`)
 	refused := 0
-	everyCommand(newRootCmd(io.Discard), func(cmd *cobra.Command) {
+	everyCommand(newRootCmd(io.Discard, nil), func(cmd *cobra.Command) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
 			for _, value := range []string{"x", "-1", "0x", "1e999", "99999999999999999999999", "1,,2", `"`, "1 2", ""} {
 				err := cmd.Flags().Set(f.Name, value)
@@ -39,9 +39,9 @@ func TestInvalidValues(t *testing.T) {
 	}
 }
 
-// TestUnknownCommands checks that every command with subcommands refuses a word that is none.
+// TestUnknownCommands checks that every command with subcommands refuses an unknown subcommand.
 func TestUnknownCommands(t *testing.T) {
-	everyCommand(newRootCmd(io.Discard), func(cmd *cobra.Command) {
+	everyCommand(newRootCmd(io.Discard, nil), func(cmd *cobra.Command) {
 		if !cmd.HasSubCommands() {
 			return
 		}
@@ -53,8 +53,8 @@ func TestUnknownCommands(t *testing.T) {
 	})
 }
 
-// TestUnknownNamesAreShort checks that several unknown models or cards do not each list all that
-// there are.
+// TestUnknownNamesAreShort checks that the list of known models or cards appears once, although
+// several names are unknown.
 func TestUnknownNamesAreShort(t *testing.T) {
 	for _, command := range []string{"sweep", "plan"} {
 		for _, names := range []string{"--model a,b,c --gpu l4", "--model llama-3.1-8b --gpu a,b,c"} {
@@ -74,7 +74,7 @@ func TestUnknownNamesAreShort(t *testing.T) {
 func TestNeeds(t *testing.T) {
 	type flag struct{ path, name, other string }
 	var flags []flag
-	everyCommand(newRootCmd(io.Discard), func(cmd *cobra.Command) {
+	everyCommand(newRootCmd(io.Discard, nil), func(cmd *cobra.Command) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
 			for _, other := range f.Annotations[needsAnnotation] {
 				flags = append(flags, flag{cmd.CommandPath(), f.Name, other})
@@ -85,7 +85,7 @@ func TestNeeds(t *testing.T) {
 		t.Errorf("%d flags need another", len(flags))
 	}
 	for _, f := range flags {
-		cmd, _, err := newRootCmd(io.Discard).Find(strings.Fields(f.path)[1:])
+		cmd, _, err := newRootCmd(io.Discard, nil).Find(strings.Fields(f.path)[1:])
 		if err != nil {
 			t.Fatal(err)
 		}

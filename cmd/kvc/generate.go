@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -59,8 +58,8 @@ func (i *input) tokens(text, ids string, tok tokenizer.Tokenizer, stdin io.Reade
 	return tokens, nil
 }
 
-func newGenerateCmd() *cobra.Command {
-	f := continueFlags{engine: engineFlags{device: deviceFlags{options: ptx.Options{Checks: ptx.AllChecks()}}}}
+func newGenerateCmd(parsed *ptx.Cache) *cobra.Command {
+	f := continueFlags{engine: engineFlags{device: deviceFlags{options: ptx.Options{Checks: ptx.AllChecks(), Cache: parsed}}}}
 	cmd := &cobra.Command{
 		Use:   "generate --model PATH --prompt TEXT",
 		Short: "Continue a text through a compressed cache, and print the cache's memory by step",
@@ -310,11 +309,8 @@ func (f *continueFlags) print(cmd *cobra.Command, g *generation) error {
 	if said == "" {
 		said = strings.Trim(fmt.Sprint(g.Output), "[]")
 	}
-	width, tty := terminal(out)
-	opt := report.TextOptions{Steps: int(f.steps), Width: width}
-	if tty {
-		opt.Color = report.ColorOf(os.Getenv)
-	}
+	opt := textOptions(out)
+	opt.Steps = int(f.steps)
 	held := report.Generation{
 		Said: said, Method: g.Method, Prompt: g.Prompt, Question: g.Question, Output: len(g.Output),
 		Compressions: g.Compressions, Evicted: g.Evicted, Mean: g.MeanBytes, Peak: g.PeakBytes, MeanDense: g.MeanDenseBytes,

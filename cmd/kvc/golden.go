@@ -19,7 +19,7 @@ import (
 	"kvcompress/validate"
 )
 
-func newGoldenCmd() *cobra.Command {
+func newGoldenCmd(parsed *ptx.Cache) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "golden",
 		Short: "Compare replays of traces with their golden results",
@@ -33,7 +33,7 @@ of a trace.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newGoldenCheckCmd(), newGoldenUpdateCmd(), newGoldenExportCmd(), newGoldenCompareCmd())
+	cmd.AddCommand(newGoldenCheckCmd(parsed), newGoldenUpdateCmd(), newGoldenExportCmd(), newGoldenCompareCmd())
 	return cmd
 }
 
@@ -46,9 +46,9 @@ type goldenResult struct {
 	Difference *validate.Difference `json:"difference,omitempty"`
 }
 
-func newGoldenCheckCmd() *cobra.Command {
+func newGoldenCheckCmd(parsed *ptx.Cache) *cobra.Command {
 	var asJSON bool
-	engine := engineFlags{device: deviceFlags{options: ptx.Options{Checks: ptx.AllChecks()}}}
+	engine := engineFlags{device: deviceFlags{options: ptx.Options{Checks: ptx.AllChecks(), Cache: parsed}}}
 	cmd := &cobra.Command{
 		Use:   "check [TRACE…]",
 		Short: "Replay traces and report the first step and stage that differs",

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -43,12 +42,7 @@ func printHeadMap(cmd *cobra.Command, m *heads.Map, asJSON bool) error {
 	if asJSON {
 		return printJSON(out, newHeadMapJSON(m))
 	}
-	width, tty := terminal(out)
-	opt := report.TextOptions{Width: width}
-	if tty {
-		opt.Color = report.ColorOf(os.Getenv)
-	}
-	return report.HeadMapText(out, shownHeadMap(m), opt)
+	return report.HeadMapText(out, shownHeadMap(m), textOptions(out))
 }
 
 func newHeadMapJSON(m *heads.Map) headMapJSON {

@@ -140,7 +140,8 @@ func TestHeadsCommandLines(t *testing.T) {
 	}
 }
 
-// sameImage fails the test if an image of the docs is not what was drawn; with -update it becomes it.
+// sameImage fails the test if an image of the docs differs from the drawn one; with -update it
+// writes the drawn one.
 func sameImage(t *testing.T, image, drawn string) {
 	t.Helper()
 	want, err := os.ReadFile(drawn)

@@ -35,7 +35,7 @@ func TestHelpOfFlags(t *testing.T) {
 			check(sub)
 		}
 	}
-	check(newRootCmd(&strings.Builder{}))
+	check(newRootCmd(&strings.Builder{}, nil))
 	if checked < 1000 {
 		t.Errorf("%d lines of help", checked)
 	}

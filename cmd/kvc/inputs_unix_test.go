@@ -73,7 +73,7 @@ var inputs = []struct{ line, folder, file string }{
 	{"heads import IN --ratio 0.5 -o out.json", "", "scores.tsv"},
 }
 
-// strange are what may stand in the place of a file.
+// strange lists the objects that take the place of an input file.
 var strange = map[string]func(path string) error{
 	"pipe":        func(path string) error { return syscall.Mkfifo(path, 0o600) },
 	"folder":      func(path string) error { return os.Mkdir(path, 0o700) },
@@ -100,12 +100,12 @@ func sparse(path string, size int64) error {
 	return os.Truncate(path, size)
 }
 
-// raw are the words of Go's packages that no error should have.
+// raw matches texts of errors of Go's packages, which no message of kvc should contain.
 var raw = regexp.MustCompile(`strconv|unmarshal|unexpected (EOF|end of JSON)|Go (struct|value)|[^.]json: |\b(stat|lstat|open) \S+: `)
 
-// TestStrangeInputs puts what no file should be in the place of each file that a command reads:
-// the command ends soon, in failure, with an error that names the file or its folder, and leaves
-// no output.
+// TestStrangeInputs replaces each input file of a command with something else, such as a
+// directory or a pipe: the command fails soon, with an error that names the file or its folder,
+// and writes nothing.
 func TestStrangeInputs(t *testing.T) {
 	bundled, err := filepath.Abs("../../traces")
 	if err != nil {

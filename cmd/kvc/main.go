@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvcompress/internal/work"
+	"kvcompress/kernels/ptx"
 )
 
 func main() {
@@ -28,23 +29,19 @@ func main() {
 			os.Exit(exitInterrupted)
 		})
 	})
-	os.Exit(runContext(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(runContext(ctx, os.Args[1:], os.Stdout, os.Stderr, new(ptx.Cache)))
 }
 
 // grace is how long an interrupted command may take to print what it has finished.
 const grace = 450 * time.Millisecond
 
-// run executes one command line and returns its exit code.
-func run(args []string, stdout, stderr io.Writer) int {
-	return runContext(context.Background(), args, stdout, stderr)
-}
-
-// runContext is run, and interrupts the command when ctx is done.
-func runContext(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// runContext executes one command line and returns its exit code. It interrupts the command when ctx is
+// done. parsed keeps the modules of PTX that command lines of this process have parsed.
+func runContext(ctx context.Context, args []string, stdout, stderr io.Writer, parsed *ptx.Cache) int {
 	working, stop := context.WithCancel(ctx)
 	defer stop()
 	out := &standardOutput{w: stdout, failed: stop}
-	root := newRootCmd(out)
+	root := newRootCmd(out, parsed)
 	root.SetArgs(args)
 	root.SetErr(stderr)
 	err := func() (err error) {
@@ -67,8 +64,8 @@ var inWords = strings.NewReplacer(
 	io.ErrUnexpectedEOF.Error(), "it ends too early",
 )
 
-// newRootCmd returns kvc, whose results go to out.
-func newRootCmd(out io.Writer) *cobra.Command {
+// newRootCmd returns kvc. Results go to out, and the PTX machine keeps modules in parsed.
+func newRootCmd(out io.Writer, parsed *ptx.Cache) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kvc",
 		Short: "Check, plan and judge KV cache compression",
@@ -91,7 +88,7 @@ attention head, and always whole blocks, which other requests can then use.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newRunCmd(), newValidateCmd(), newGoldenCmd(), newTraceCmd(), newPTXCmd(), newSimCmd(), newSweepCmd(), newPlanCmd(), newCalibrateCmd(), newHeadsCmd(), newMethodsCmd(), newGenerateCmd(), newBenchCmd(), newDemoCmd(), newVersionCmd())
+	root.AddCommand(newRunCmd(), newValidateCmd(parsed), newGoldenCmd(parsed), newTraceCmd(), newPTXCmd(parsed), newSimCmd(), newSweepCmd(), newPlanCmd(), newCalibrateCmd(), newHeadsCmd(), newMethodsCmd(), newGenerateCmd(parsed), newBenchCmd(parsed), newDemoCmd(parsed), newVersionCmd())
 	root.SetOut(out) // which the commands of cobra ask for here
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

@@ -2,15 +2,27 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"kvcompress/kernels/ptx"
 )
 
-// TestCommandLines runs whole command lines and looks at the exit code and at what
-// is printed: 0 for done, 1 for a disagreement, 2 for wrong use.
+// parsed keeps the modules of PTX that the tests' command lines have parsed.
+var parsed ptx.Cache
+
+// run executes one command line and returns its exit code.
+func run(args []string, stdout, stderr io.Writer) int {
+	return runContext(context.Background(), args, stdout, stderr, &parsed)
+}
+
+// TestCommandLines runs whole command lines and checks the exit code and the output: 0 for done,
+// 1 for a disagreement, 2 for wrong use.
 func TestCommandLines(t *testing.T) {
 	bundled, err := filepath.Abs("../../traces")
 	if err != nil {

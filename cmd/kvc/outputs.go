@@ -97,7 +97,7 @@ func checkOutputs(cmd *cobra.Command, args []string) error {
 }
 
 // overwritten returns the input that writing to path would overwrite: a file that the command
-// line names, or one in a folder that it names, even through links. It returns "" if there is
+// line names, or a file in a folder that it names, also through links. It returns "" if there is
 // none.
 func overwritten(path string, words []string) string {
 	if _, err := os.Stat(path); err != nil {

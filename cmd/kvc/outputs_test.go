@@ -35,7 +35,7 @@ func TestOutputsAreChecked(t *testing.T) {
 	}
 	written := regexp.MustCompile("(?i)\\b(write|draw|drawn|keep outcomes|the new)\\b.*`(file|folder)`|`(file|folder)` to (write|keep)|new `folder`|the trace's `folder`")
 	seen := 0
-	everyCommand(newRootCmd(io.Discard), func(cmd *cobra.Command) {
+	everyCommand(newRootCmd(io.Discard, nil), func(cmd *cobra.Command) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
 			kind := kindOf(f)
 			if written.MatchString(f.Usage) != (kind != "") {
@@ -167,8 +167,8 @@ func TestStandardOutputFails(t *testing.T) {
 	}
 }
 
-// TestInterrupted sees that commands that would run for minutes end soon when they are
-// interrupted, with exit code 130, and leave nothing.
+// TestInterrupted interrupts commands that would run for minutes: they end soon, with exit code
+// 130, and leave no files.
 func TestInterrupted(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if code := run(strings.Fields("trace generate --requests 300000 --arrivals poisson:20/s -o load"), new(bytes.Buffer), new(bytes.Buffer)); code != exitDone {
@@ -184,7 +184,7 @@ func TestInterrupted(t *testing.T) {
 		"metric_reduction":"sum","blocks_to_evict":1,"heads":[{"layer":0,"head":0,"blocks":[4,1,7],"positions":[0,1,2],
 		"metrics":[3,1,2],"evicted_blocks":1,"evicted":[1],"moves":[[1,7]]}]}`
 	for name, text := range map[string]string{
-		"endless.ptx": ".version 7.8\n.target sm_80\n.address_size 64\n.entry e() {\nL:\nbra L;\n}\n",
+		"endless.ptx": ".version 7.8\n.target sm_80\n.address_size 64\n.entry e() {\nL:\nbar.sync 0;\nbra L;\n}\n",
 		"endless.txt": "module endless.ptx\nlaunch e grid=1 block=32\n",
 		"runs.csv": "gpu,model,input_len,output_len,num_requests,compression_rate,max_cache_tokens,max_decoding_batch,total_tokens_per_s\n" +
 			strings.Repeat("l4,llama-3.1-8b,500,500,5000,vanilla,,,1000\n", 1000),
@@ -241,7 +241,7 @@ func endsEarly(t *testing.T, line string, after time.Duration) bool {
 	defer cancel()
 	var out, errs bytes.Buffer
 	code := make(chan int, 1)
-	go func() { code <- runContext(ctx, strings.Fields(line), &out, &errs) }()
+	go func() { code <- runContext(ctx, strings.Fields(line), &out, &errs, &parsed) }()
 	select {
 	case c := <-code:
 		if c != exitDone {
@@ -283,8 +283,8 @@ func (w *cancelAt) Write(p []byte) (int, error) {
 	return w.Buffer.Write(p)
 }
 
-// TestInterruptedKeepsWholeFiles sees that a command that is interrupted prints what is done,
-// marked partial, and leaves alone the files that a whole run has written.
+// TestInterruptedKeepsWholeFiles interrupts commands that print partial results: these are marked
+// partial, and files of an earlier complete run stay.
 func TestInterruptedKeepsWholeFiles(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs a bench and a sweep")
@@ -315,7 +315,7 @@ func TestInterruptedKeepsWholeFiles(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var out bytes.Buffer
 		errs := cancelAt{text: "there already", cancel: cancel}
-		if code := runContext(ctx, strings.Fields(line), &out, &errs); code != exitInterrupted || !strings.Contains(errs.String(), "no file is written") {
+		if code := runContext(ctx, strings.Fields(line), &out, &errs, &parsed); code != exitInterrupted || !strings.Contains(errs.String(), "no file is written") {
 			t.Errorf("kvc %s: %d: %s", line, code, errs.String())
 		}
 		if !strings.Contains(out.String(), `"partial": true`) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -361,10 +360,5 @@ func (f *planFlags) print(cmd *cobra.Command, a *plan.Answer, requests string, c
 	if f.asJSON {
 		return report.PlanJSON(out, p)
 	}
-	width, tty := terminal(out)
-	opt := report.TextOptions{Width: width}
-	if tty {
-		opt.Color = report.ColorOf(os.Getenv)
-	}
-	return report.PlanText(out, p, opt)
+	return report.PlanText(out, p, textOptions(out))
 }

@@ -86,7 +86,7 @@ func TestPagesCommands(t *testing.T) {
 			line, _, _ = strings.Cut(line, " > ")
 			args := commandWords(line)
 			var cmd *cobra.Command
-			if cmd, args, err = newRootCmd(io.Discard).Find(args); err == nil {
+			if cmd, args, err = newRootCmd(io.Discard, nil).Find(args); err == nil {
 				if err = cmd.ParseFlags(args); err == nil {
 					err = cmd.ValidateArgs(cmd.Flags().Args())
 				}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"kvcompress/internal/work"
+	"kvcompress/report"
 	"kvcompress/sim"
 	"kvcompress/trace"
 )
@@ -45,6 +46,16 @@ func terminal(w io.Writer) (width int, tty bool) {
 		width = 0
 	}
 	return width, true
+}
+
+// textOptions returns the width and colours of a report on w.
+func textOptions(w io.Writer) report.TextOptions {
+	width, tty := terminal(w)
+	opt := report.TextOptions{Width: width}
+	if tty {
+		opt.Color = report.ColorOf(os.Getenv)
+	}
+	return opt
 }
 
 // patience is how long a command runs before its progress is worth showing.
@@ -94,8 +105,8 @@ func withBar(w io.Writer, total int64, requests iter.Seq2[trace.Request, error])
 	}
 }
 
-// lateWriter drops what is written before a given time. So a bar can count from the beginning,
-// which makes its estimate right, and be shown late.
+// lateWriter drops what is written before a given time. So a progress bar can count from the
+// beginning, for a correct estimate, and appear later.
 type lateWriter struct {
 	w    io.Writer
 	from time.Time

@@ -8,13 +8,14 @@ import (
 
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/invoke"
+	"kvcompress/kernels/ptx"
 	"kvcompress/trace/regular"
 )
 
 // maxPTX bounds a file of PTX; a large library's takes a few MiB.
 const maxPTX = 64 << 20
 
-func newPTXCmd() *cobra.Command {
+func newPTXCmd(parsed *ptx.Cache) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ptx",
 		Short: "Run and check anyone's CUDA kernels without a GPU",
@@ -28,7 +29,7 @@ every thread reaches. docs/ptx-run.md has an example from a .cu file on.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newPTXRunCmd(), newPTXCheckCmd(), newPTXScriptCmd(), newPTXCaptureCmd(), newPTXMutateCmd())
+	cmd.AddCommand(newPTXRunCmd(parsed), newPTXCheckCmd(), newPTXScriptCmd(parsed), newPTXCaptureCmd(parsed), newPTXMutateCmd())
 	return cmd
 }
 

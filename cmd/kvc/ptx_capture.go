@@ -28,7 +28,7 @@ type captureFlags struct {
 	out          string
 }
 
-func newPTXCaptureCmd() *cobra.Command {
+func newPTXCaptureCmd(parsed *ptx.Cache) *cobra.Command {
 	var flags captureFlags
 	cmd := &cobra.Command{
 		Use:   "capture KERNEL --trace TRACE --step N -o DIR",
@@ -43,7 +43,7 @@ KERNEL is a name of docs/kernels.md, with or without the format of keys and valu
 		Example: `  kvc ptx capture attend_combine --trace story --step 9 -o case
   kvc ptx script case/launch.txt`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return ptxCapture(cmd, args[0], &flags) },
+		RunE: func(cmd *cobra.Command, args []string) error { return ptxCapture(cmd, args[0], &flags, parsed) },
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
@@ -61,7 +61,7 @@ KERNEL is a name of docs/kernels.md, with or without the format of keys and valu
 	return cmd
 }
 
-func ptxCapture(cmd *cobra.Command, name string, flags *captureFlags) error {
+func ptxCapture(cmd *cobra.Command, name string, flags *captureFlags, parsed *ptx.Cache) error {
 	for _, needed := range []string{"trace", "step", "out"} {
 		if !cmd.Flags().Changed(needed) {
 			return usageError{fmt.Errorf("--%s is needed", needed)}
@@ -88,7 +88,7 @@ func ptxCapture(cmd *cobra.Command, name string, flags *captureFlags) error {
 	defer stop()
 	step, seen := 0, 0
 	var others []string // kernels that the step launches
-	dev := ptx.New(ptx.Options{Checks: ptx.AllChecks()})
+	dev := ptx.New(ptx.Options{Checks: ptx.AllChecks(), Cache: parsed})
 	recorder := capture.NewRecorder(dev, func(entry string) bool {
 		if step != flags.step {
 			return false

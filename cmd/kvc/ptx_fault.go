@@ -10,7 +10,7 @@ type ptxFault struct {
 	Other  *ptxAccess `json:"other,omitempty"` // the earlier access of a race
 
 	Space      string  `json:"space,omitempty"`
-	Address    *uint64 `json:"address,omitempty"` // nil of what is no access to memory
+	Address    *uint64 `json:"address,omitempty"` // nil if the fault is not a memory access
 	Size       int     `json:"size,omitempty"`
 	Allocation string  `json:"allocation,omitempty"`
 	Extent     *int64  `json:"extent,omitempty"` // bytes of the allocation, or of the block's memory; nil where there is none

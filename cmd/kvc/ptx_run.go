@@ -32,8 +32,8 @@ type ptxRunFlags struct {
 	json        bool
 }
 
-func newPTXRunCmd() *cobra.Command {
-	flags := ptxRunFlags{device: deviceFlags{name: devices.PTX, options: ptx.Options{Checks: ptx.AllChecks()}}}
+func newPTXRunCmd(parsed *ptx.Cache) *cobra.Command {
+	flags := ptxRunFlags{device: deviceFlags{name: devices.PTX, options: ptx.Options{Checks: ptx.AllChecks(), Cache: parsed}}}
 	cmd := &cobra.Command{
 		Use:   "run FILE.ptx --entry NAME --grid X[,Y[,Z]] --block X[,Y[,Z]] [--arg KIND=VALUE]…",
 		Short: "Run a kernel on the CPU, under checkers, and write its buffers to files",

@@ -17,8 +17,8 @@ import (
 	"kvcompress/trace/regular"
 )
 
-func newPTXScriptCmd() *cobra.Command {
-	device := deviceFlags{name: devices.PTX, options: ptx.Options{Checks: ptx.AllChecks(), MemoryLimit: 2 << 30}}
+func newPTXScriptCmd(parsed *ptx.Cache) *cobra.Command {
+	device := deviceFlags{name: devices.PTX, options: ptx.Options{Checks: ptx.AllChecks(), Cache: parsed, MemoryLimit: 2 << 30}}
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "script FILE",

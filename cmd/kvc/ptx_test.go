@@ -78,7 +78,7 @@ func documentedScript(t *testing.T) string {
 	return script
 }
 
-// TestPTXCommandLines runs whole command lines: the exit code, and what is printed.
+// TestPTXCommandLines runs whole command lines and checks the exit code and the output.
 func TestPTXCommandLines(t *testing.T) {
 	example(t)
 	const saxpy = "ptx run example.ptx --entry saxpy --grid 8 --block 128 --arg u32=1000 --arg f32=2 --arg in=x.npy "
@@ -191,8 +191,8 @@ func TestPTXRunJSON(t *testing.T) {
 	}
 }
 
-// TestPTXRunPage runs the commands of docs/ptx-run.md and compares what they print,
-// but for times.
+// TestPTXRunPage runs the commands of docs/ptx-run.md and compares their output, except times,
+// with the page.
 func TestPTXRunPage(t *testing.T) {
 	page, err := os.ReadFile("../../docs/ptx-run.md")
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"reflect"
 	"strconv"
@@ -199,11 +198,8 @@ func printReport(cmd *cobra.Command, r *sim.Report, flags *runFlags) error {
 			return err
 		}
 	} else {
-		width, tty := terminal(out)
-		opt := report.TextOptions{Steps: int(flags.steps), ByHead: flags.byHead, Width: width}
-		if tty {
-			opt.Color = report.ColorOf(os.Getenv)
-		}
+		opt := textOptions(out)
+		opt.Steps, opt.ByHead = int(flags.steps), flags.byHead
 		if err := report.Text(out, r, opt); err != nil {
 			return err
 		}

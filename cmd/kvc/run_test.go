@@ -150,7 +150,7 @@ func TestOptionFlags(t *testing.T) {
 // runArgs runs `kvc run` and returns its exit code and what it printed.
 func runArgs(ctx context.Context, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = runContext(ctx, append([]string{"run"}, args...), &out, &errs)
+	code = runContext(ctx, append([]string{"run"}, args...), &out, &errs, &parsed)
 	return code, out.String(), errs.String()
 }
 
@@ -288,8 +288,8 @@ func TestRunJSONAndPlot(t *testing.T) {
 	}
 }
 
-// TestRunPlotKept draws the KVs that heads keep. docs/images/kept has such a plot for every method,
-// which has to equal the command's.
+// TestRunPlotKept draws the KVs that heads keep. docs/images/kept has this plot for every method;
+// it must equal the command's.
 func TestRunPlotKept(t *testing.T) {
 	replays, err := traces.Expand("recall/...")
 	if err != nil {
@@ -353,7 +353,7 @@ func TestRunCompletion(t *testing.T) {
 		{[]string{"run", "--steps", ""}, "all"},
 	} {
 		var out bytes.Buffer
-		root := newRootCmd(io.Discard)
+		root := newRootCmd(io.Discard, nil)
 		root.SetArgs(append([]string{"__complete"}, c.args...))
 		root.SetOut(&out)
 		root.SetErr(io.Discard)

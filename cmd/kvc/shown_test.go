@@ -27,11 +27,12 @@ var notShown = map[string]string{
 	"kvc golden compare golden --theirs mine --parts outputs --atol 1.1e-3": "TestCIPage runs it: it needs NumPy",
 }
 
-// shownOutput is a command line that a page shows after "$ ", and what it is shown to print.
+// shownOutput is a command line that a page shows after "$ ", with the output that the page shows
+// for it.
 type shownOutput struct{ line, output string }
 
-// shownOutputs returns the commands of kvc that a page shows with what they print, in a block
-// that is indented or fenced.
+// shownOutputs returns the kvc commands of a page's indented or fenced blocks, with their
+// outputs.
 func shownOutputs(page string) []shownOutput {
 	var list []shownOutput
 	fenced, in := false, false
@@ -59,8 +60,8 @@ func shownOutputs(page string) []shownOutput {
 	return list
 }
 
-// likeShown reports whether an output is what a page shows: but for times, and for lines where the
-// page has a line of … alone.
+// likeShown reports whether an output is the one that a page shows, except for times and for parts
+// that the page replaces with a line of … alone.
 func likeShown(shown, output string) bool {
 	masked := regexp.MustCompile(`\s*\b[0-9.]+m?s\b|took .* for|, [0-9.e+]* million a second`)
 	var pattern strings.Builder
@@ -152,8 +153,8 @@ func TestShownOutputs(t *testing.T) {
 	}
 }
 
-// TestTableOfValidate compares the table of kvc validate that README.md shows, but for times: all of it with
-// KVC_TESTS=full, and else the rows of traces with few values.
+// TestTableOfValidate compares the output of kvc validate with the table in README.md, except for times: all
+// rows with KVC_TESTS=full, else the rows of small traces.
 func TestTableOfValidate(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it replays bundled traces on the PTX machine")

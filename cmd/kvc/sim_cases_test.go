@@ -49,7 +49,7 @@ func TestSimMemoryCases(t *testing.T) {
 	}
 }
 
-// TestSimMemoryCasesText checks that the table's lines have equal lengths, and the summary.
+// TestSimMemoryCasesText checks the summary, and that the table's lines have equal lengths.
 func TestSimMemoryCasesText(t *testing.T) {
 	code, out, errs := kvc("sim", "--cases", memoryFile(t))
 	if code != 0 {

@@ -20,7 +20,7 @@ func TestSimEngine(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"--engine vllm-v1", "prefix caching (512 prompt tokens found in the cache), prompts in chunks; batches as vllm-v1 forms them"},
 		{"", "Memory of a card, as vllm-v1 measures it"},
-		{"--engine vllm-v1", "Memory of a card, as vllm-v1 measures it"}, // what is said is what holds unsaid
+		{"--engine vllm-v1", "Memory of a card, as vllm-v1 measures it"}, // giving the default values of an option changes nothing
 		{"--vllm-version 0.19", "Memory of a card, as vllm-v1-0.17 measures it"},
 		{"--vllm-version v0.21.3 --engine vllm-v1", "Memory of a card, as vllm-v1-0.21 measures it"},
 		{"--vllm-version 0.6.4 --engine vllm-0.6", "Memory of a card, as vllm-0.6.3 measures it"},

@@ -45,7 +45,7 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// unlike has the flags whose kind or default differs between commands, with the reasons.
+// unlike lists the flags whose kind or default differs between commands, with the reasons.
 var unlike = map[string]string{
 	"budgets":                "bench needle shows one budget, by length and depth",
 	"digits":                 "of bench needle, several, by turns",
@@ -82,7 +82,7 @@ func TestFlagsAreAlike(t *testing.T) {
 	type use struct{ path, kind, value, short string }
 	first := map[string]use{}
 	differ := map[string]bool{}
-	everyCommand(newRootCmd(io.Discard), func(cmd *cobra.Command) {
+	everyCommand(newRootCmd(io.Discard, nil), func(cmd *cobra.Command) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
 			if f.Name == "workers" && strings.Contains(f.Usage, "`time`") {
 				t.Errorf("%s --%s: %s", cmd.CommandPath(), f.Name, f.Usage)

@@ -897,12 +897,7 @@ func (o *sweepOutput) print(cmd *cobra.Command, in *sweepInputs, points int, out
 	if o.asJSON {
 		return report.SweepJSON(out, s)
 	}
-	width, tty := terminal(out)
-	opt := report.TextOptions{Width: width}
-	if tty {
-		opt.Color = report.ColorOf(os.Getenv)
-	}
-	return report.SweepText(out, s, opt)
+	return report.SweepText(out, s, textOptions(out))
 }
 
 // stepsBetween returns the number of decode steps between compressions, in words.

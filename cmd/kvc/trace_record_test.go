@@ -320,7 +320,7 @@ func TestTraceRecordTaken(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "1.safetensors"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// The folder is looked at before the model, which is none.
+	// The folder is checked before the model, which does not exist.
 	_, err := runRecord(t, "--model", filepath.Join(dir, "1.safetensors"), "--token-ids", "1", "-o", dir)
 	if !errors.As(err, new(usageError)) || !errors.Is(err, trace.ErrTaken) {
 		t.Error(err)

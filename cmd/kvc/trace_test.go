@@ -161,8 +161,8 @@ func TestBytesBarSilent(t *testing.T) {
 	}
 }
 
-// TestTraceInfoForeign describes a trace from elsewhere: control characters of its names do not
-// reach the terminal, and other files beside it are ignored.
+// TestTraceInfoForeign describes a trace from another program: control characters in its names do
+// not reach the terminal, and other files in its folder are ignored.
 func TestTraceInfoForeign(t *testing.T) {
 	dir := synth(t, "--name", "a\x1b]0;b\x07\nc")
 	if err := os.WriteFile(filepath.Join(dir, "options.json"), []byte("{"), 0o666); err != nil {

@@ -44,8 +44,8 @@ type validateFlags struct {
 	engine    engineFlags
 }
 
-func newValidateCmd() *cobra.Command {
-	flags := validateFlags{engine: engineFlags{device: deviceFlags{name: devices.Auto, options: ptx.Options{Checks: ptx.AllChecks()}}}}
+func newValidateCmd(parsed *ptx.Cache) *cobra.Command {
+	flags := validateFlags{engine: engineFlags{device: deviceFlags{name: devices.Auto, options: ptx.Options{Checks: ptx.AllChecks(), Cache: parsed}}}}
 	cmd := &cobra.Command{
 		Use:   "validate [TRACE…]",
 		Short: "Compare the CUDA engine with the reference, to the bit",

@@ -29,7 +29,7 @@ func validateCoverage(cmd *cobra.Command, names []string, flags *validateFlags) 
 	}
 	dev.name = devices.PTX
 	dev.options.Coverage = new(ptx.Coverage)
-	if err := coverage.AddEngine(dev.options.Coverage); err != nil {
+	if err := coverage.AddEngine(dev.options.Coverage, dev.options.Cache); err != nil {
 		return err
 	}
 	engines, err := flags.engine.open(cmd.Context())

@@ -38,7 +38,10 @@ const endless = `.version 7.8
 .visible .entry spin(.param .u64 a, .param .u64 b, .param .u64 c, .param .u64 d, .param .u64 e, .param .u32 f,
 	.param .u32 g, .param .u32 h, .param .u32 i, .param .u32 j, .param .u32 k)
 {
-L:	bra L;
+	.reg .u32 %n;
+	mov.u32 %n, 0;
+L:	add.u32 %n, %n, 1;
+	bra L;
 }
 `
 

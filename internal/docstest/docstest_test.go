@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// failing is a test that notes that it failed, and goes on.
+// failing is a testing.TB that records a failure and continues.
 type failing struct {
 	testing.TB
 	failed bool

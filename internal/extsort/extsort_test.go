@@ -46,8 +46,8 @@ func sorterOf(t *testing.T, maxRows int, all []row) *Sorter[row] {
 	return s
 }
 
-// TestSorted compares runs on disk with a stable sort in memory, for every number of rows
-// around the ends of runs, and reads them twice.
+// TestSorted compares with a stable sort in memory, for every number of rows around the lengths
+// of runs, and reads the rows twice.
 func TestSorted(t *testing.T) {
 	for n := range 70 {
 		random := rand.New(rand.NewPCG(1, uint64(n)))

@@ -29,14 +29,14 @@ func Example() {
 	// was not compared were not compared is differs in part
 }
 
-// verbs are words in -s that may follow a number that is a name.
+// verbs are words in -s that are no plural nouns: "layer %d has".
 var verbs = map[string]bool{
 	"is": true, "has": true, "keeps": true, "occurs": true, "fails": true, "attends": true, "disagrees": true, "follows": true, "holds": true, "does": true,
 }
 
-// TestCounted sees that what is printed of a number of things, which may be one, is counted
-// by this package: no format has a number and a noun in the plural, but after words that say
-// what may be ("at most %d tokens") or are of a product ("%d layers × %d heads").
+// TestCounted checks that counts are formatted by this package, so that 1 has a singular noun: no
+// format string has a number before a plural noun, except after words of a bound ("at most %d
+// tokens") or in a product ("%d layers × %d heads").
 func TestCounted(t *testing.T) {
 	plural := regexp.MustCompile(`%[dv] ([A-Za-z]+s)\b( ×)?`)
 	bound := regexp.MustCompile(`(most|least|than|to|×|[Aa]ll|the|these|this many) ?$`)

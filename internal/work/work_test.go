@@ -44,8 +44,8 @@ func TestGroup(t *testing.T) {
 	}
 }
 
-// TestEach sees that every index has its turn once, whatever the number of workers, and that
-// a panic reaches who waits.
+// TestEach checks that f is called once for every index, with any number of workers, and that a
+// panic reaches the caller.
 func TestEach(t *testing.T) {
 	for _, workers := range []int{1, 2, 7} {
 		for _, n := range []int{0, 1, 6, 100} {

@@ -94,7 +94,7 @@ func TestTeeth(t *testing.T) {
 	}
 }
 
-// told counts the rows of a with different results for a and b.
+// told counts the rows of a table for which a and b give different results.
 func told(a, b *Op) (n int) {
 	rows := a.Rows()
 	others := b.want(rows)

@@ -16,20 +16,19 @@ import (
 )
 
 // AddEngine adds all kernels of the engine to a coverage, so kernels that are never launched
-// are listed too.
-func AddEngine(c *ptx.Coverage) error {
+// are listed too. parsed keeps the parsed modules, for devices that share it; nil keeps nothing.
+func AddEngine(c *ptx.Coverage, parsed *ptx.Cache) error {
+	dev := ptx.New(ptx.Options{Coverage: c, Cache: parsed})
 	for _, name := range kernels.Modules() {
 		text, err := kernels.PTX(name)
 		if err != nil {
 			return err
 		}
-		p, err := ptx.Parse(name, text, false)
-		if err != nil {
+		if _, err := dev.Load(name, text); err != nil {
 			return err
 		}
-		c.Add(p)
 	}
-	return nil
+	return dev.Close()
 }
 
 // Count counts instructions, instructions executed by at least one thread, branch

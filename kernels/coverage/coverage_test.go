@@ -93,7 +93,7 @@ func TestExpectations(t *testing.T) {
 // TestEngine lists all kernels of the engine, launched or not.
 func TestEngine(t *testing.T) {
 	c := new(ptx.Coverage)
-	if err := AddEngine(c); err != nil {
+	if err := AddEngine(c, nil); err != nil {
 		t.Fatal(err)
 	}
 	if r := Of(c); len(r.Kernels) < 60 || r.Instructions < 50000 || r.Executed != 0 {

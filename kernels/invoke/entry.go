@@ -6,21 +6,9 @@ import (
 	"strings"
 
 	"github.com/ianlancetaylor/demangle"
-)
 
-// maxName bounds the length of a name to be demangled, and 2^maxPlain that of the result.
-const (
-	maxName  = 4096
-	maxPlain = 13
+	"kvcompress/internal/cxx"
 )
-
-// plain demangles a name.
-func plain(name string, options ...demangle.Option) (string, error) {
-	if len(name) > maxName {
-		return "", demangle.ErrNotMangledName
-	}
-	return demangle.ToString(name, append(options, demangle.NoClones, demangle.MaxLength(maxPlain))...)
-}
 
 // maxListed is the number of names that an error lists.
 const maxListed = 20
@@ -89,7 +77,7 @@ func plainNames(name string) (forms [plainForms]string) {
 		if options == nil {
 			continue
 		}
-		form, err := plain(name, options...)
+		form, err := cxx.Demangle(name, options...)
 		if err != nil {
 			return [plainForms]string{}
 		}
@@ -130,7 +118,7 @@ func listed(names []string) string {
 
 // Plain returns a kernel's name in C++, or the name itself if it is not mangled.
 func Plain(name string) string {
-	if form, err := plain(name); err == nil {
+	if form, err := cxx.Demangle(name); err == nil {
 		return form
 	}
 	return name

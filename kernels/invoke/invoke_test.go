@@ -20,7 +20,7 @@ import (
 // goDevice is a device whose kernels are Go functions: memory is a map of
 // allocations, and a kernel gets the buffers that its arguments point to.
 type goDevice struct {
-	device.Device // nil: what is not used
+	device.Device // nil: not used here
 	mem           map[device.Ptr][]byte
 	kernel        func(buffers [][]byte, args []device.Arg) error
 }
@@ -45,7 +45,7 @@ func (d *goDevice) Free(p device.Ptr) error {
 	return nil
 }
 
-// at is what the memory holds from an address on.
+// at returns the memory from an address on.
 func (d *goDevice) at(p device.Ptr) []byte { return d.mem[p>>40<<40][p&(1<<40-1):] }
 
 func (d *goDevice) Write(to device.Ptr, from []byte) error { copy(d.at(to), from); return nil }
@@ -217,7 +217,7 @@ func TestRunCanceled(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	dev := ptx.New(ptx.Options{})
-	m, err := dev.Load("endless.ptx", []byte(".version 7.0\n.target sm_70\n.address_size 64\n.visible .entry f() { L: bra L; }"))
+	m, err := dev.Load("endless.ptx", []byte(".version 7.0\n.target sm_70\n.address_size 64\n.visible .entry f() { L: bar.sync 0; bra L; }"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -140,7 +140,8 @@ save x "out file.npy"`, false, ""},
 	}
 }
 
-// TestScriptFindings goes on with the next launch, and writes no file.
+// TestScriptFindings: after findings the script continues with the next launch, and writes no
+// file.
 func TestScriptFindings(t *testing.T) {
 	inFolder(t)
 	const text = "module k.ptx\nbuffer x in=x.npy\nlaunch scale grid=1 block=32 buf=x s32=5\nlaunch at grid=1 block=1 struct=buf=x+16\nsave x y.npy"
@@ -227,8 +228,8 @@ func TestParseScriptErrors(t *testing.T) {
 	}
 }
 
-// FuzzScript holds the parser to a script or one error with the file's name, and runs what
-// it reads where there is no file.
+// FuzzScript: ParseScript returns a script or one error with the file's name. A script is run in
+// a folder without files.
 func FuzzScript(f *testing.F) {
 	f.Add("module k.ptx\nbuffer x in=x.npy mask=m.npy\nset v+4 f32=2\nlaunch k grid=1,2 block=32 shared=4 cooperative buf=x+8 s32=3 struct=u8=1,buf@8=x\nexpect x y.npy ulp=1\nsave x z.npy")
 	f.Add("buffer x zeros=f32[4]\nbuffer y tmp=u8[2,3]\nzero x\nwrite x \"a b.npy\" # c")

@@ -29,7 +29,8 @@ type noticed struct {
 	By    string `json:"by"`
 }
 
-// sampled reports whether this size of the tests runs what has this name: a quarter of all names with -short, usually half.
+// sampled reports whether a test of this size runs the mutant or replay with the name: a quarter
+// of all names with -short, usually half.
 func sampled(name string) bool {
 	return crc32.ChecksumIEEE([]byte(name))%testsize.Of[uint32](4, 2, 1) == 0
 }

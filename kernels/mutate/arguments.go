@@ -17,6 +17,8 @@ type argument struct {
 	// Old and New are regular expressions that match the instruction and its replacement.
 	Old string `json:"old"`
 	New string `json:"new"`
+	// Guess, if not "", is a regular expression that the guess about the mutant matches.
+	Guess string `json:"guess,omitempty"`
 }
 
 //go:embed arguments.json
@@ -31,8 +33,8 @@ func arguments() ([]argument, error) {
 	return list, nil
 }
 
-// argued returns why an undetected mutant is equivalent; "" if no argument applies.
-func (m *Mutant) argued() (string, error) {
+// argued returns why an undetected mutant is equivalent, given the reason of the guess; "" if no argument applies.
+func (m *Mutant) argued(guess string) (string, error) {
 	list, err := arguments()
 	if err != nil {
 		return "", err
@@ -50,7 +52,11 @@ func (m *Mutant) argued() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if old && by {
+		known, err := regexp.MatchString(a.Guess, guess)
+		if err != nil {
+			return "", err
+		}
+		if old && by && known {
 			return a.Why, nil
 		}
 	}

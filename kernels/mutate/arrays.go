@@ -8,12 +8,13 @@ import (
 	"kvcompress/kernels/ptx"
 )
 
-// bounded has the engine's arrays that are smaller than 2 GiB in any deployment of up to 256 sequences of 2¹⁷ tokens,
-// models of up to 1,024 KV heads in all layers and 64 in one, 128 query heads of up to 256 elements, and 2³¹ slots. The
-// value is the array's size in units of 4 bytes. Other arrays, such as one number per slot, may be larger, and offsets
-// in them need 64 bits.
+// bounded has the engine's arrays of at most 2 GiB in any deployment of up to 256 sequences of 2¹⁷ tokens,
+// models of up to 1,024 KV heads in all layers and 64 in one, 128 query heads of up to 256 elements, and 2³¹ slots in
+// blocks of 16 or more. The value is the array's size in units of 4 bytes. Other arrays, such as one number per slot, may
+// be larger, and offsets in them need 64 bits.
 var bounded = map[string]string{
 	"lengths":                 "sequences × heads",
+	"owners":                  "blocks × 4",
 	"batch rows":              "sequences",
 	"batch ids":               "sequences",
 	"batch positions":         "sequences",
@@ -71,10 +72,20 @@ var ofOneSequence = []string{
 	"score_norms",
 }
 
+// ofTokens has the kernels that get the queries, keys and values of one token of each sequence, not of a prompt: for them
+// these arrays are bounded too.
+var ofTokens = []string{
+	"append_tokens", "attend_partitions", "attend_partitions_adjusted", "attend_partitions_merged",
+	"attend_partitions_merged_quantized", "attend_partitions_quantized",
+}
+
 // size returns the size of an array of a kernel, in units of 4 bytes; "" if it may have 2 GiB.
 func size(kernel, array string) string {
 	if array == "tables" && slices.Contains(ofOneSequence, EngineGroup(kernel)) {
 		return "heads × blocks of a sequence"
+	}
+	if slices.Contains([]string{"q", "k", "v"}, array) && slices.Contains(ofTokens, EngineGroup(kernel)) {
+		return "sequences × query heads × elements"
 	}
 	return bounded[array]
 }

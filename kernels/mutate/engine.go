@@ -237,7 +237,7 @@ func (t *tried) judge(ctx context.Context, parsed *ptx.Cache) (Survivor, error) 
 	if s.Equivalent {
 		return s, nil
 	}
-	why, err := s.argued()
+	why, err := s.argued(s.Why)
 	if why != "" {
 		s.Equivalent, s.Why = true, "by an argument: "+why
 	}
@@ -482,7 +482,7 @@ func (t *tried) judgeOffset(ctx context.Context, parsed *ptx.Cache, inputs []*va
 		s.Why += ", and nothing is accessed by it"
 	case bound != "":
 		s.Equivalent = true
-		s.Why += fmt.Sprintf(": it is of %q, of less than 2 GiB: %s", name, bound)
+		s.Why += fmt.Sprintf(": it is of %q, of at most 2 GiB: %s", name, bound)
 	case strings.HasSuffix(name, " memory"):
 		s.Equivalent = true
 		s.Why += ": it is of " + name

@@ -246,13 +246,18 @@ func TestArguments(t *testing.T) {
 		}
 	}
 	m := &Mutant{Kernel: "lag_deviations", File: "scores.cu", SourceLine: 223, Old: "min.u32 %r34, %r6, 32;", New: "min.u32 %r34, %r6, 33;"}
-	if why, err := m.argued(); err != nil || why != list[0].Why {
-		t.Errorf("%q, %v", why, err)
+	argued := func(guess, want string) {
+		t.Helper()
+		if why, err := m.argued(guess); err != nil || why != want {
+			t.Errorf("%q, %v", why, err)
+		}
 	}
+	argued("", list[0].Why)
 	m.SourceLine++
-	if why, err := m.argued(); err != nil || why != "" {
-		t.Errorf("%q, %v", why, err)
-	}
+	argued("", "")
+	m = &Mutant{Kernel: "hide_tokens", File: "edits.cu", SourceLine: 178, Old: "mul.wide.s32 %rd24, %r18, 4;", New: "mul.wide.s32 %rd24, %r18, 4; shl.b64 %rd24, %rd24, 32; shr.s64 %rd24, %rd24, 32;"}
+	argued(`32 bits held the offset: it is of "hidden", which may have more than 2 GiB`, "")
+	argued(`32 bits held the offset: it is of "tables", which may have more than 2 GiB`, "the offset is within the block table of one head")
 }
 
 // TestArray: array names the array of an out-of-bounds access.
@@ -275,6 +280,9 @@ func TestSize(t *testing.T) {
 		if got := size(kernel, "tables"); (got != "") != bounded {
 			t.Errorf("the tables of %s: %q, want a bound: %t", kernel, got, bounded)
 		}
+	}
+	if size("append_tokens_f16", "k") == "" || size("append_prompt_f16", "k") != "" {
+		t.Error("keys of a token of each sequence are bounded, those of a prompt are not")
 	}
 	if size("costs", "lengths") == "" || size("costs", "positions") != "" {
 		t.Errorf("lengths %q, positions %q", size("costs", "lengths"), size("costs", "positions"))

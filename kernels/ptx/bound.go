@@ -1,6 +1,10 @@
 package ptx
 
-import "fmt"
+import (
+	"fmt"
+
+	"kvcompress/internal/cxx"
+)
 
 // Variables of shared, local and constant memory lie next to each other in the window of their space. An access
 // whose address is certainly derived from one of them has to stay inside it, as an access to global memory has
@@ -78,13 +82,17 @@ func (l *launch) windowSize(s space) uint64 {
 	return uint64(len(l.loaded.constants))
 }
 
-// outsideOf completes the report about an access from at to end in the window.
-func (b *bound) outsideOf(r *Report, at, end uint64) {
-	size := b.hi - b.lo
-	r.Allocation, r.Extent, r.Offset = b.name, int64(size), int64(at-b.lo)
-	if at < b.lo {
-		r.Detail = fmt.Sprintf("%d bytes before %q in %v memory", b.lo-at, b.name, b.space)
+// outsideOf completes the report about an access of n bytes to an offset in the window.
+func (b *bound) outsideOf(r *Report, at uint64, n uint32) {
+	size, name := int64(b.hi-b.lo), cxx.Variable(b.name)
+	off := int64(at - b.lo)
+	if at>>31 == 1 { // an address of 32 bits, before the window
+		off -= 1 << 32
+	}
+	r.Allocation, r.Extent, r.Offset = name, size, off
+	if off < 0 {
+		r.Detail = fmt.Sprintf("%d bytes before %q in %v memory", -off, name, b.space)
 		return
 	}
-	r.Detail = fmt.Sprintf("%d bytes past the end of %q in %v memory (%d bytes)", end-b.hi, b.name, b.space, size)
+	r.Detail = fmt.Sprintf("%d bytes past the end of %q in %v memory (%d bytes)", off+int64(n)-size, name, b.space, size)
 }

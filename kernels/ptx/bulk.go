@@ -90,6 +90,16 @@ func (c *bulkCopy) look() (whole bool, err error) {
 	return true, nil
 }
 
+// issuedBytes returns the number of bytes of the issued copies of a barrier.
+func (b *block) issuedBytes(bar uint64) (n uint64) {
+	for i := range b.bulk {
+		if b.bulk[i].bar == bar {
+			n += b.bulk[i].size
+		}
+	}
+	return n
+}
+
 // land performs the bulk copies of a barrier and its issued asynchronous arrivals, if the phase lacks no other
 // arrival and the copies have as many bytes as it still expects. complete reports whether the phase that the
 // thread waits for is complete according to the barrier's word; land then does nothing.
@@ -116,6 +126,7 @@ func (b *block) land(bar uint64, complete func(word uint64) bool) error {
 	if left > 0 {
 		return nil // some copies are not issued yet
 	}
+	b.launch.watch.heard = true
 	if state.tx > 0 {
 		for i := range b.bulk {
 			if c := &b.bulk[i]; c.bar == bar {

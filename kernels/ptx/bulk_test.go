@@ -62,7 +62,7 @@ func TestBulk(t *testing.T) {
 		{"the wrong phase", "[bar], 0;\n@!%p2", "[bar], 1;\n@!%p2", "copy not awaited: ld.shared.u32"},
 		{"a relaxed wait", "try_wait.parity.shared", "try_wait.parity.relaxed.cta.shared", "race: ld.shared.u32"},
 		{"too few bytes expected", "[bar], 256;", "[bar], 240;", "the barrier gets 16 more than its phase expects"},
-		{"too many bytes expected", "[bar], 256;", "[bar], 272;", "Budget"},
+		{"too many bytes expected", "[bar], 256;", "[bar], 272;", "1 of 1 arrival came, and 272 bytes of bulk copies are expected, with 256 issued"},
 		{"more bytes than a barrier counts", "[bar], 256;", "[bar], 1048577;", "1048577 bytes would be expected"},
 		{"nobody expects bytes", expects, "mbarrier.arrive.shared.b64 %rd4, [bar];", "copy not awaited"},
 		{"the source is not ready", "bar.sync 0;", "", "race: cp.async.bulk"},

@@ -175,6 +175,8 @@ var bugCases = []bugCase{
 	{"half_exits", 1, 64, "out", noReport, "", "", ""},
 	{"half__mask", 1, 64, "out", MaskMismatch, "if (lane() < 16) v = ", "", ""},
 	{"half__inactive", 1, 64, "out", InactiveLane, "if (lane() < 16) v = ", "", ""},
+	{"pass_row", 1, 64, "out", noReport, "", "", ""},
+	{"pass_row__one_arrival_too_few", 1, 64, "out", Deadlock, "mbarrier.test_wait", "", `for the mbarrier "full"+0 (0x0 of shared memory): in the phase of parity 0, 32 of 33 arrivals came`},
 	{"copy", 1, 64, "out in", noReport, "", "", ""},
 	{"copy", 1, 64, "out undefined", Uninitialized, "out[thread()] = in[thread()];", "", `bytes 0 to 3 of "undefined"`},
 	{"copy", 1, 64, "out freed", Freed, "out[thread()] = in[thread()];", "", "was freed"},

@@ -113,20 +113,29 @@ func (l *launch) runTogether(number func(i uint64) uint64) error {
 		for _, b := range blocks {
 			more, err := l.takeTurn(b)
 			switch {
-			case err == errEndBlock:
-				return fmt.Errorf("ptx: %s: block %s cannot go on, and a cooperative launch ends with it", l.entry.fn.name, coordinates(b.index))
 			case err != nil:
-				return err
+				return l.together(b, err)
 			case more:
 				left = append(left, b)
 			}
 		}
 		clear(blocks[len(left):])
-		if blocks = left; l.rng != nil {
+		if blocks = left; len(blocks) > 0 && l.watch.endTurns() {
+			return l.together(blocks[0], l.deadlock(blocks))
+		}
+		if l.rng != nil {
 			l.rng.Shuffle(len(blocks), func(i, j int) { blocks[i], blocks[j] = blocks[j], blocks[i] })
 		}
 	}
 	return nil
+}
+
+// together returns the error of a launch that ends with an error of one of its blocks.
+func (l *launch) together(b *block, err error) error {
+	if err == errEndBlock {
+		return fmt.Errorf("ptx: %s: block %s cannot go on, and a cooperative launch ends with it", l.entry.fn.name, coordinates(b.index))
+	}
+	return err
 }
 
 // takeTurn executes a turn of a block, and reports whether the block needs another turn. The block's memory

@@ -151,6 +151,15 @@ func decodeCall(d *decoder) error {
 	return nil
 }
 
+// passedBits is the number of bits of a place in local memory: see maxLocal.
+const passedBits = 21
+
+// passed returns from where to where an instruction of a call copies, and how many bytes.
+func (in *instr) passed() (from, to, size uint64) {
+	const ones = 1<<passedBits - 1
+	return in.imm >> passedBits & ones, in.imm & ones, in.imm >> (2 * passedBits)
+}
+
 // formals allocates a function's parameters and results.
 func (d *decoder) formals(f *function) {
 	for _, list := range [][]*variable{f.params, f.results} {
@@ -180,10 +189,10 @@ func (d *decoder) passed(o operand, formal *variable, in bool) error {
 		from, to = to, from
 	}
 	d.in.kind, d.in.counted = kindRun, false
-	d.in.imm = from<<32 | to
-	size := int(v.size)
+	d.in.imm = uint64(v.size)<<(2*passedBits) | from<<passedBits | to
 	d.in.run = func(w *warp, in *instr, mask uint32) error {
-		from, to, stride := int(in.imm>>32), int(uint32(in.imm)), w.block.launch.entry.local
+		from, to, size := in.passed()
+		stride := w.block.launch.entry.local
 		for lane := range warpSize {
 			if mask>>lane&1 != 0 {
 				at := w.local[lane*stride:]

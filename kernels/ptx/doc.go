@@ -67,12 +67,12 @@
 //     function pointers, recursion, and, for PTX 6.4 and above and sm_70 and above,
 //     shuffles and votes without .sync.
 //   - Lanes of one warp do not run independently. If a lane waits in a loop for
-//     something that another lane of its warp does after the loop, it waits until the
-//     budget ends the launch. A barrier, and a warp-wide instruction (.sync), waits for
+//     something that another lane of its warp does after the loop, that is a deadlock
+//     here. A barrier, and a warp-wide instruction (.sync), waits for
 //     divergent lanes until they exit or reach it too, but not for lanes that already
 //     wait at the reconvergence point after it.
 //   - In a launch that is not cooperative, a block that waits for another block, which has
-//     not run before it, waits until the budget ends the launch; and a kernel that reads
+//     not run before it, is a deadlock; and a kernel that reads
 //     the address of its grid's workspace (%envreg1 and %envreg2, which cooperative groups
 //     read to synchronize a whole grid) is refused.
 //   - One wrong access ends its launch, unless [Options].MaxFindings lets it continue
@@ -108,10 +108,11 @@
 //	device, module, params,      the interfaces of package device
 //	variables, snapshot
 //	runtime                      printf and assert
+//	deadlock, deadlockreport     loops in which all threads wait
 //	hook                         what the checkers see
 //	coverage                     which instructions have run
 //	check*, race*, published,    the checkers
 //	shadow*, undefined, used,
-//	sure, origin, report,
+//	sure, origin, frame, report,
 //	findings
 package ptx

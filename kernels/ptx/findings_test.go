@@ -23,8 +23,8 @@ mov.u32 %r20, %tid.x; mov.u32 %r3, %ctaid.x; shr.u32 %r1, %r20, 5; shl.b32 %r2, 
 ld.param.u64 %rd1, [out]; mul.wide.u32 %rd2, %r20, 4; add.u64 %rd3, %rd1, %rd2;
 `
 
-// launchBody runs a kernel's body with an array of 1024 zeros, and returns the launch's
-// error and what is in the array afterwards.
+// launchBody runs a kernel's body with an array of 1024 zeros, and returns the launch's error and
+// the array's contents afterwards.
 func launchBody(t *testing.T, opt Options, grid, block int, body string) ([]byte, error) {
 	t.Helper()
 	dev := New(opt)

@@ -44,13 +44,14 @@ type instr struct {
 	cmp cmpFunc
 	run runFunc
 
-	target int32 // of a branch or call
-	rpc    int32 // reconvergence point of divergent lanes; -1: the threads' end
-	table  []int32
-	mem    *memOp
-	bar    *barOp
-	cvt    *cvtOp
-	copy   *copyOp
+	target   int32 // of a branch or call
+	rpc      int32 // reconvergence point of divergent lanes; -1: the threads' end
+	table    []int32
+	mem      *memOp
+	bar      *barOp
+	cvt      *cvtOp
+	copy     *copyOp
+	mbarrier *mbarrierOp
 
 	uses []uint32 // numbers of the registers read, and of those written
 	defs []uint32

@@ -59,6 +59,7 @@ type launch struct {
 	warps []warp // of the running block, reused for the next
 	smem  []byte
 	clock uint64
+	watch watch
 
 	printed  int // bytes printed
 	findings findings
@@ -92,7 +93,7 @@ type kernel struct {
 
 // Launch runs the kernel to its end. The error says which thread failed and where.
 func (k *kernel) Launch(ctx context.Context, grid, block device.Dim, shared int, args ...device.Arg) error {
-	return k.launch(ctx, grid, block, shared, words(args))
+	return k.launch(ctx, grid, block, shared, wordArgs(args))
 }
 
 // launch runs the kernel with either form of arguments.
@@ -273,11 +274,16 @@ func newWarps(l *launch, n int) []warp {
 // run executes one block.
 func (b *block) run() error {
 	b.begin()
+	b.launch.watch = watch{}
 	for {
-		if more, err := b.turn(); err != nil {
+		more, err := b.turn()
+		switch {
+		case err != nil:
 			return err
-		} else if !more {
+		case !more:
 			return b.end()
+		case b.launch.watch.endTurns():
+			return b.launch.deadlock([]*block{b})
 		}
 	}
 }
@@ -312,7 +318,7 @@ func (b *block) turn() (more bool, err error) {
 			continue
 		}
 		more = true
-		if err := w.step(); err != nil && err != errYield {
+		if err := w.take(); err != nil && err != errYield {
 			return false, err
 		}
 		if l.budget <= 0 {
@@ -339,11 +345,15 @@ func (b *block) endless(w *warp) error {
 		at := w.accessOf(&code[w.pc], bits.TrailingZeros32(w.active|1<<31))
 		text += fmt.Sprintf("; thread %s was at %s", coordinates(at.Thread), at.place())
 	}
-	if l.blocks() > 1 && !l.cooperative {
-		text += "; if it waits for a later block, the launch has to be cooperative" + howCooperative +
-			": in any other one block runs after another"
+	return errors.New(text + l.laterBlock())
+}
+
+// laterBlock is advice for a block that waits.
+func (l *launch) laterBlock() string {
+	if l.blocks() == 1 || l.cooperative {
+		return ""
 	}
-	return errors.New(text)
+	return "; if it waits for a later block, the launch has to be cooperative" + howCooperative + ": in any other one block runs after another"
 }
 
 // end ends the block when no warp can run any more: it reports the warps that have not exited.

@@ -442,8 +442,8 @@ func TestFaults(t *testing.T) {
 // TestEndlessLoop ends by its budget.
 func TestEndlessLoop(t *testing.T) {
 	for _, body := range []string{
-		"L: bra L;",
-		"L: add.u32 %r3, %r1, 1; setp.lt.u32 %p1, %r1, 5; @%p1 bra L;",
+		"L: add.u32 %r3, %r3, %r1; bra L;",
+		"mov.u32 %r4, 0; L: add.u32 %r4, %r4, 1; setp.lt.u32 %p1, %r1, 5; @%p1 bra L;",
 		"L: bar.sync 0; bra L;",
 	} {
 		_, err := execute(programOf(body), device.Dim{X: 64, Y: 1, Z: 1}, Options{Budget: 100000})
@@ -457,7 +457,7 @@ func TestEndlessLoop(t *testing.T) {
 func TestStopped(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	_, err := executeIn(ctx, programOf("L: bra L;"), device.Dim{X: 64, Y: 1, Z: 1}, Options{})
+	_, err := executeIn(ctx, programOf("L: bar.sync 0; bra L;"), device.Dim{X: 64, Y: 1, Z: 1}, Options{})
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "stopped") {
 		t.Errorf("error %v", err)
 	}

@@ -69,8 +69,11 @@ type mbarrierOp struct {
 	tx    uint32 // a row of 4 bytes: the number of bytes, of arrivals, expect_tx and complete_tx
 }
 
+// waits reports whether the operation is test_wait or try_wait.
+func (m *mbarrierOp) waits() bool { return m.kind == mbarrierWait || m.kind == mbarrierWaitParity }
+
 func (m *mbarrierOp) run(w *warp, in *instr, mask uint32) error {
-	if m.kind == mbarrierWait || m.kind == mbarrierWaitParity {
+	if m.waits() {
 		return m.wait(w, in, mask)
 	}
 	mem, wrong, why := m.mem, uint32(0), ""
@@ -244,7 +247,7 @@ func decodeMbarrier(d *decoder) error {
 	if m.kind == mbarrierWait && d.take("parity") {
 		m.kind = mbarrierWaitParity
 	}
-	waits := m.kind == mbarrierWait || m.kind == mbarrierWaitParity
+	waits := m.waits()
 	m.mem.sem = map[bool]semantics{false: semRelease, true: semAcquire}[waits]
 	switch {
 	case what < 2:
@@ -338,7 +341,7 @@ func (d *decoder) mbarrierAt(m *mbarrierOp, address operand) error {
 	if err := d.address(address, &m.mem); err != nil {
 		return err
 	}
-	d.in.kind, d.in.run = kindRun, m.run
+	d.in.kind, d.in.run, d.in.mbarrier = kindRun, m.run, m
 	return d.push()
 }
 

@@ -52,7 +52,7 @@ END: st.global.u32 [%rd3], %r8;`
 		{"no wait for values", "WAIT2: mbarrier.try_wait.parity.shared.b64 %p1, [full], %r7;\n@!%p1 bra WAIT2;", "WAIT2:", "race"},
 		{"init without a barrier", "READY: bar.sync 0;", "READY:", "race"},
 		{"never initialized", "mbarrier.init.shared.b64 [empty], 32;", "", "nothing has written"},
-		{"too few arrive", "[full], 32;", "[full], 33;", "Budget"},
+		{"too few arrive", "[full], 32;", "[full], 33;", "32 of 33 arrivals came"},
 		{"no count", "[full], 32;", "[full], 0;", "the count of arrivals"},
 		{"more than are pending", "_, [empty], 1;", "_, [empty], 33;", "the count of arrivals"},
 		{"undefined parity", "[full], %r7;", "[full], %r19;", "has not been written"},
@@ -169,7 +169,7 @@ st.global.u32 [%rd3+256], %r7;`
 			{"the wrong phase", "[bar], 0; @!%p1 bra WAIT;\nld.shared.u32 %r7, [%r6];", "[bar], 1; @!%p1 bra WAIT;\nld.shared.u32 %r7, [%r4];", "copy not awaited: ld.shared.u32"},
 			{"a copy after the arrival", "WAIT:", "cp.async.ca.shared.global [%r4], [%rd3], 4;\nWAIT:", "copy not awaited"},
 			{"a relaxed wait", "try_wait.parity.shared", "try_wait.parity.relaxed.cta.shared", "race: ld.shared.u32"},
-			{"too many arrivals expected", "[bar], 64;", "[bar], 65;", "Budget"},
+			{"too many arrivals expected", "[bar], 64;", "[bar], 65;", "deadlock: mbarrier.try_wait.parity.shared.b64"},
 		} {
 			wrong := strings.Replace(text, c.old, c.new, 1)
 			if wrong == text {
@@ -194,7 +194,7 @@ READY: bar.sync 0;
 cp.async.mbarrier.arrive.shared.b64 [bar];
 `
 	for _, c := range []struct{ name, body, want string }{
-		{"not initialized", "WAIT: mbarrier.test_wait.parity.shared.b64 %p1, [other], 0; @!%p1 bra WAIT;", "Budget"},
+		{"not initialized", "WAIT: mbarrier.test_wait.parity.shared.b64 %p1, [other], 0; @!%p1 bra WAIT;", `for the mbarrier "other"+0 (0x8 of shared memory): it is not initialized`},
 		{"at the end of the addresses", "mov.u64 %rd5, -8; mbarrier.test_wait.parity.shared.b64 %p1, [%rd5], 0;", "out of bounds"},
 		{"before the window", "mov.u64 %rd5, bar; cvta.shared.u64 %rd5, %rd5; sub.u64 %rd5, %rd5, bar; mbarrier.test_wait.parity.b64 %p1, [%rd5+-8], 0;", "out of bounds"},
 		{"dropped", "setp.ne.u32 %p1, %r20, 31; @%p1 bra DONE; mbarrier.arrive_drop.shared.b64 _, [bar], 34; DONE:", "34 arrivals would be dropped of the 33 that a phase expects"},

@@ -297,6 +297,10 @@ func (w *warp) resolveGlobal(in *instr, m *memOp, mask uint32) error {
 			r.Kind = Misaligned
 			r.Allocation, r.Extent, r.Offset = a.name, int64(a.size), int64(at-a.base)
 			r.Detail = misaligned(m.size)
+		} else if b := &w.block.launch.bounds[m.bound]; own == nil && b.hi != 0 { // meant for a variable of another space
+			at -= windowOf(b.space)
+			r.Space, r.Address = b.space.String(), at
+			b.outsideOf(r, at, m.size)
 		} else {
 			mem.describe(r, own)
 		}
@@ -341,7 +345,7 @@ func (w *warp) outside(in *instr, m *memOp, sp space, base uint64, mask uint32, 
 		at := w.addr[lane] - base
 		end := at + uint64(m.size)
 		inside := end <= uint64(extent) && end > at
-		bounded := inside && b.limits(sp) && (at < b.lo || end > b.hi)
+		bounded := b.limits(sp) && (!inside || at < b.lo || end > b.hi)
 		if inside && !bounded && at&uint64(m.size-1) == 0 {
 			continue
 		}
@@ -349,7 +353,7 @@ func (w *warp) outside(in *instr, m *memOp, sp space, base uint64, mask uint32, 
 		r.Space, r.Address, r.Size = sp.String(), at, int(m.size)
 		r.Extent, r.Offset = int64(extent), int64(at)
 		if bounded {
-			b.outsideOf(r, at, end)
+			b.outsideOf(r, at, m.size)
 		} else if inside {
 			r.Kind, r.Detail = Misaligned, misaligned(m.size)
 		} else {

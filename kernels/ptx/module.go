@@ -150,8 +150,8 @@ type Cache struct {
 	order []cacheKey
 }
 
-// cacheKey has the text and not its sum: a module is looked up at every load, and to hash it
-// for a map takes a tenth of the time.
+// cacheKey has the text and not its hash: every load looks a module up, and the map's own hash
+// takes a tenth of the time of SHA-256.
 type cacheKey struct {
 	name, text string
 	approx     bool

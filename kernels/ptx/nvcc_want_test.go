@@ -249,7 +249,7 @@ func nvccMisc(rng *rand.Rand) []kernelCase {
 }
 
 func nvccPaged(rng *rand.Rand) []kernelCase {
-	const blocks, heads, dim, size, pack = 12, 2, 64, 16, 4 // pack: neighbouring floats of a key
+	const blocks, heads, dim, size, pack = 12, 2, 64, 16, 4 // pack: adjacent floats of a key
 	keyAt := func(block, h, d, off int) int {
 		return ((block*heads+h)*dim/pack+d/pack)*size*pack + off*pack + d%pack
 	}

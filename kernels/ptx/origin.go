@@ -39,6 +39,7 @@ type originPass struct {
 	bounds map[*variable]uint16 // memOp.bound by the variable
 	rows   []originSet          // by offset of the row in units of 64 bytes
 	fixed  map[uint32]uint64
+	frame  frame
 }
 
 // findOrigins sets the origin of every access to global memory.
@@ -54,10 +55,12 @@ func findOrigins(e *entry) {
 			p.rows[c.off/64] = p.of(origin{variable: c.sym})
 		}
 	}
-	for pass, changed := 0, true; changed; pass++ {
+	p.findPlaces()
+	for pass, changed := 0, true; changed || !p.frame.all; pass++ {
 		if pass == maxOriginPasses {
 			return
 		}
+		p.frame.all = p.frame.all || !changed
 		changed = false
 		for i := range e.code {
 			changed = p.step(&e.code[i]) || changed
@@ -87,6 +90,10 @@ func (in *instr) memory() []*memOp {
 	switch {
 	case in.mem != nil:
 		return []*memOp{in.mem}
+	case in.mbarrier != nil:
+		return []*memOp{&in.mbarrier.mem}
+	case in.copy != nil && in.copy.bulk != nil:
+		return []*memOp{&in.copy.from, &in.copy.to, &in.copy.bulk.bar}
 	case in.copy != nil:
 		return []*memOp{&in.copy.from, &in.copy.to}
 	}
@@ -121,6 +128,13 @@ func (p *originPass) step(in *instr) bool {
 	switch op {
 	case "ld", "ldu", "atom":
 		return p.loaded(in)
+	case "st":
+		return p.stored(in)
+	case "call":
+		if in.kind == kindRun && !in.counted {
+			return p.copied(in)
+		}
+		return false
 	}
 	if in.kind == kindSetp || in.d == noPred {
 		return false
@@ -166,7 +180,8 @@ func (p *originPass) at(row uint32) originSet {
 	return p.rows[row/64]
 }
 
-// loaded adds the origins of a loaded value: a parameter's, or the unknown origin.
+// loaded adds the origins of a loaded value: a parameter's, those of what is stored to a place in local memory, or
+// the unknown origin.
 func (p *originPass) loaded(in *instr) bool {
 	m := in.mem
 	if m == nil { // loadParam
@@ -185,6 +200,8 @@ func (p *originPass) loaded(in *instr) bool {
 		s := unknownOrigin
 		if isParam {
 			s = p.of(origin{param: int(at+in.imm) + 8*int(k)})
+		} else if place, known := p.place(m, in.imm); known {
+			s = p.held(place+uint64(k)*uint64(m.elem), uint64(m.elem))
 		}
 		changed = p.add(m.regs[k].off, s) || changed
 	}

@@ -9,8 +9,8 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// TestPages runs kernels compiled by clang that load undefined bytes without using them: no report. If they
-// are told of one more token or value than was written, there is one.
+// TestPages runs kernels compiled by clang that load undefined bytes without using them: nothing is
+// reported. With an argument that is one token or value more than was written, the use is reported.
 func TestPages(t *testing.T) {
 	text, err := os.ReadFile("testdata/checks/pages.ptx")
 	if err != nil {

@@ -15,10 +15,10 @@ type arguments interface {
 	put(to []byte, i int)
 }
 
-// words are arguments of at most 8 bytes each.
-type words []device.Arg
+// wordArgs are arguments of at most 8 bytes each.
+type wordArgs []device.Arg
 
-func (w words) validate(params []param) error {
+func (w wordArgs) validate(params []param) error {
 	if len(w) != len(params) {
 		return fmt.Errorf("%d arguments; the kernel has %d parameters", len(w), len(params))
 	}
@@ -33,7 +33,7 @@ func (w words) validate(params []param) error {
 	return nil
 }
 
-func (w words) put(to []byte, i int) {
+func (w wordArgs) put(to []byte, i int) {
 	for b := range to {
 		to[b] = byte(w[i] >> (8 * b))
 	}

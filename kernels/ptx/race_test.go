@@ -37,7 +37,8 @@ type twinThread struct {
 	pending [2]vector
 }
 
-// A twinPlace is what is published there to all, and to the threads of each block.
+// A twinPlace holds what is published at an address: to all threads, and to the threads of each
+// block.
 type twinPlace struct {
 	toAll   vector
 	toBlock [4]vector

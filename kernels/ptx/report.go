@@ -19,6 +19,7 @@ const (
 	NotAwaited                  // an access to memory of an asynchronous copy in flight
 	NonCoherent                 // a load with .nc of memory that the same launch has written
 	BarrierDiverged             // a barrier that only some of the threads reach
+	Deadlock                    // threads that wait in loops for what no thread will do
 	MaskMismatch                // a warp-wide instruction with a member mask other than the lanes that execute it
 	InactiveLane                // a shuffle from a lane that does not execute it
 	Leak                        // memory that was never freed
@@ -30,7 +31,7 @@ var kindNames = [...]string{
 	OutOfBounds: "out of bounds", Freed: "use after free", Misaligned: "misaligned",
 	Uninitialized: "uninitialized memory", UninitRegister: "uninitialized register", Race: "race",
 	NotAwaited: "copy not awaited", NonCoherent: "non-coherent load",
-	BarrierDiverged: "barrier divergence", MaskMismatch: "mask mismatch", InactiveLane: "inactive lane",
+	BarrierDiverged: "barrier divergence", Deadlock: "deadlock", MaskMismatch: "mask mismatch", InactiveLane: "inactive lane",
 	Leak: "leak", BadFree: "bad free", Trapped: "trap",
 }
 

@@ -35,8 +35,9 @@ type warp struct {
 	undefinedAbout bool       // some registers, or bytes read from memory, may be undefined
 	undefStored    uint32     // lanes of the current store with undefined values, for the checkers
 
-	waiting int32 // barrier that the warp waits at; -1 for none
-	polls   int32 // number of strong accesses that end its turn; 0 if none do
+	waiting int32  // barrier that the warp waits at; -1 for none
+	polls   int32  // number of strong accesses that end its turn; 0 if none do
+	probe   *probe // nil unless the warp is watched
 
 	scratch    [warpSize]uint64 // a row for results of which only some lanes are kept
 	addr       [warpSize]uint64
@@ -50,18 +51,18 @@ type warp struct {
 // another does not spin forever.
 const quantum = 20000
 
-// step executes instructions until the warp waits at a barrier, has exited, or has used its turn.
-func (w *warp) step() error {
+// step executes instructions until the warp waits at a barrier, has exited, or has executed as many.
+func (w *warp) step(most int64) error {
 	l := w.block.launch
 	code := l.entry.code
 	followed, covered := l.followed, l.covered
-	watched := followed || covered != nil
+	watched := followed || covered != nil || w.probe != nil
 	executed, warpExecuted := int64(0), int64(0)
 	defer func() {
 		l.device.instructions += executed
 		l.budget -= warpExecuted
 	}()
-	for ; warpExecuted < quantum; warpExecuted++ {
+	for ; warpExecuted < most; warpExecuted++ {
 		if w.pc == w.rpc {
 			if !w.pop() {
 				return nil
@@ -79,6 +80,9 @@ func (w *warp) step() error {
 		if watched {
 			if covered != nil {
 				covered[w.pc].count(w.active, mask)
+			}
+			if w.probe != nil {
+				in = w.probe.watch(w, in, mask)
 			}
 			if followed && (!in.sure || w.undefinedAbout) {
 				if err := w.follow(in, mask); err != nil {

@@ -342,7 +342,7 @@ func BenchmarkMerge(b *testing.B) {
 	}
 }
 
-// A token's keys in two neighbouring layers.
+// A token's keys in two adjacent layers.
 func ExampleSlerp_Merge() {
 	deep, shallow := []float32{0, 3}, []float32{4, 0}
 	m, err := Slerp{T: 0.5, Eps: 1e-6}.Merge(deep, shallow, 2)

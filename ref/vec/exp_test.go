@@ -40,7 +40,7 @@ func TestExp(t *testing.T) {
 	for w := range workers {
 		wg.Go(func() {
 			from := first + w*share
-			to := min(from+share, last) // includes the next range's first number, so that no pair of neighbours is left out
+			to := min(from+share, last) // includes the next range's first number, so that every adjacent pair is compared
 			part := checkExp(t, from, to, 1)
 			mu.Lock()
 			defer mu.Unlock()

@@ -6,39 +6,39 @@ import (
 	"kvcompress/bench"
 )
 
-// Cell is a row of a method in one category and mode of a bench. What was not measured is
-// absent: all figures of a cell without prompts, what is relative to the full cache where
-// that has none or a score of 0, and the divergence of the full cache from itself.
+// Cell is a row for a method in one category and mode of a bench. Figures that were not measured
+// are absent: all figures of a cell without prompts, figures relative to the full cache if the
+// full cache was not run or scored 0, and the divergence of the full cache from itself.
 type Cell struct {
 	Mode       string   `parquet:"mode,dict"`
 	Budget     string   `parquet:"budget,dict"` // 1, 1/2, 1/4 of the full cache's bytes
 	Method     string   `parquet:"method,dict"`
 	Category   string   `parquet:"category,dict"`
 	N          int64    `parquet:"n"`              // prompts
-	Missing    int64    `parquet:"missing"`        // prompts of the plan that are not in it
+	Missing    int64    `parquet:"missing"`        // prompts of the plan that were not run
 	Score      *float64 `parquet:"score,optional"` // mean, with the limits of a 95 % interval
 	Low        *float64 `parquet:"low,optional"`
 	High       *float64 `parquet:"high,optional"`
-	Exact      *float64 `parquet:"exact,optional"`      // part of the prompts whose answer is right as a whole
-	Relative   *float64 `parquet:"relative,optional"`   // of the full cache's score
+	Exact      *float64 `parquet:"exact,optional"`      // fraction of the prompts with a completely right answer
+	Relative   *float64 `parquet:"relative,optional"`   // fraction of the full cache's score
 	Divergence *float64 `parquet:"divergence,optional"` // in nats
-	Bytes      *float64 `parquet:"bytes,optional"`      // part of the full cache's
+	Bytes      *float64 `parquet:"bytes,optional"`      // fraction of the full cache's bytes
 	Peak       *float64 `parquet:"peak,optional"`
 }
 
-// Place is a row of a method at one length and depth of a grid.
+// Place is a row for a method at one length and depth of a grid.
 type Place struct {
 	Mode   string   `parquet:"mode,dict"`
 	Budget string   `parquet:"budget,dict"`
 	Method string   `parquet:"method,dict"`
 	Length int64    `parquet:"length"` // tokens of the context
-	Depth  float64  `parquet:"depth"`  // of the passkey, from 0 to 1
+	Depth  float64  `parquet:"depth"`  // depth of the passkey, from 0 to 1
 	N      int64    `parquet:"n"`
 	Score  *float64 `parquet:"score,optional"`
 }
 
-// Bench writes a row for each cell of a bench, or of one with a grid for each place, in the
-// format of a file's extension: .csv, .jsonl or .parquet.
+// Bench writes a row for each cell of a bench, or for each place if it has a grid. The format
+// follows from the file's extension: .csv, .jsonl or .parquet.
 func Bench(w io.Writer, ext string, t *bench.Table) error {
 	if t.Plan.Grid == nil {
 		return writeRows(w, ext, cellsOf(t))
@@ -46,7 +46,7 @@ func Bench(w io.Writer, ext string, t *bench.Table) error {
 	return writeRows(w, ext, placesOf(t))
 }
 
-// writeRows writes rows that are all there.
+// writeRows writes rows that are all in memory.
 func writeRows[Row any](w io.Writer, ext string, list []Row) error {
 	t := newTable[Row](w, ext)
 	for _, r := range list {
@@ -57,7 +57,7 @@ func writeRows[Row any](w io.Writer, ext string, list []Row) error {
 	return t.Close()
 }
 
-// measured returns a figure, nil if there is none.
+// measured returns a pointer to a figure; nil if it was not measured.
 func measured(v float64, is bool) *float64 {
 	if !is {
 		return nil

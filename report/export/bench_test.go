@@ -11,7 +11,7 @@ import (
 	"kvcompress/bench"
 )
 
-// A cell of the full cache, one of a method, and one that nothing was run of.
+// A cell of the full cache, one of a method, and one for which nothing was run.
 func benchTable() *bench.Table {
 	return &bench.Table{Cells: []bench.Cell{
 		{Mode: bench.Aware, Budget: 1, Row: bench.Full, Category: "needle", N: 2, Score: 0.5, Low: 0.1, High: 0.9, Exact: 0.5, Relative: new(1.0), Bytes: 1, Peak: 1.1},
@@ -20,7 +20,8 @@ func benchTable() *bench.Table {
 	}}
 }
 
-// What was not measured is empty in CSV, missing in JSON lines and null in Parquet, and no 0.
+// A figure that was not measured is empty in CSV, missing in JSON lines and null in Parquet, not
+// 0.
 func TestBench(t *testing.T) {
 	var csv, lines, columns bytes.Buffer
 	for ext, w := range map[string]*bytes.Buffer{".csv": &csv, ".jsonl": &lines, ".parquet": &columns} {

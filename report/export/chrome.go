@@ -10,17 +10,16 @@ import (
 	"kvcompress/sim"
 )
 
-// chrome writes the Trace Event Format that Perfetto (ui.perfetto.dev) and
-// chrome://tracing open: steps as slices of one track, requests as spans of their
-// own with what they waited for and did, and counters of what ran, waited and was
-// held.
+// chrome writes the Trace Event Format that Perfetto (ui.perfetto.dev) and chrome://tracing open.
+// Steps are slices of one track. Each request is an async span with spans for queueing, prefill
+// and decoding inside it. Counters show running and waiting requests and allocated blocks.
 type chrome struct {
 	out *bufio.Writer
 	err error
 	n   int // events
 }
 
-// NewChromeTrace returns an exporter of a trace to w.
+// NewChromeTrace returns an exporter that writes a Chrome trace to w.
 func NewChromeTrace(w io.Writer) Exporter {
 	c := &chrome{out: bufio.NewWriterSize(w, 1<<16)}
 	c.raw(`{"displayTimeUnit":"ms","traceEvents":[`)
@@ -45,7 +44,7 @@ func (c *chrome) event(fields string) {
 	c.raw("}")
 }
 
-// micros writes nanoseconds as the format's microseconds.
+// micros formats nanoseconds as microseconds, the format's unit.
 func micros(ns int64) string {
 	return strconv.FormatInt(ns/1000, 10) + "." + fmt.Sprintf("%03d", ns%1000)
 }
@@ -74,7 +73,7 @@ func (c *chrome) Request(r *sim.Result) {
 		c.err = err
 		return
 	}
-	id := c.n // no other request has it
+	id := c.n // unique among the requests
 	end := r.Finished
 	if end < 0 {
 		end = max(r.Arrival, r.Admitted, r.FirstToken)

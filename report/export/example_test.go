@@ -10,7 +10,7 @@ import (
 	"kvcompress/traces"
 )
 
-// The requests of a replay as CSV. The ending of the name says the form.
+// The requests of a replay as CSV. The extension of the name selects the format.
 func ExampleNew() {
 	b, err := traces.Bundled("block-size-1")
 	if err != nil {

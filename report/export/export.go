@@ -1,6 +1,6 @@
-// Package export writes a row for every request, or for every step, as CSV, JSON lines or
-// Parquet, and a run as a trace for Perfetto and Chrome. It writes while the run goes on and
-// buffers little. Of a bench it writes a row for every cell.
+// Package export writes a row for every request or every step as CSV, JSON lines or Parquet, and
+// a run as a trace for Perfetto and Chrome. It writes during the run and buffers little. For a
+// bench, it writes a row for every cell.
 package export
 
 import (
@@ -13,16 +13,17 @@ import (
 	"kvcompress/sim/stats"
 )
 
-// Exporter takes in a run as it goes. Its first error comes back from Close, and
-// what follows it is dropped.
+// Exporter receives a run's steps and results as they happen. After its first error it drops
+// everything; Close returns that error.
 type Exporter interface {
 	Step(*sim.Step)
 	Request(*sim.Result)
-	Close() error // ends the data; it does not close what it was written to
+	Close() error // ends the data; does not close the underlying writer
 }
 
-// Request is a row of a request. Times are in nanoseconds, those of events on the serving
-// clock; what never came is absent. Rows are in the order in which requests end.
+// Request is a row for a request. Times are in nanoseconds, and times of events are on the
+// serving clock; an event that did not happen has none. Rows are in the order in which requests
+// end.
 type Request struct {
 	ID           string  `parquet:"id"`
 	State        string  `parquet:"state,dict"` // finished, refused or unfinished
@@ -30,19 +31,19 @@ type Request struct {
 	Admitted     *int64  `parquet:"admitted_ns,optional"`    // its first prefill began
 	FirstToken   *int64  `parquet:"first_token_ns,optional"` // its first prefill ended
 	Finished     *int64  `parquet:"finished_ns,optional"`
-	TTFT         *int64  `parquet:"ttft_ns,optional"` // from arrival to the first token, with what clients and the API add
-	TPOT         *int64  `parquet:"tpot_ns,optional"` // from one token to the next on average, of a request with two or more that finished
+	TTFT         *int64  `parquet:"ttft_ns,optional"` // from arrival to the first token, including the time that clients and the API add
+	TPOT         *int64  `parquet:"tpot_ns,optional"` // mean time from one token to the next, if the request finished with at least two
 	PromptTokens int64   `parquet:"prompt_tokens"`
 	OutputTokens int64   `parquet:"output_tokens"` // generated
 	Preemptions  int64   `parquet:"num_preemptions"`
 	Recomputed   int64   `parquet:"recomputed_tokens"`
-	Cached       int64   `parquet:"cached_tokens"`       // of its prompt, from a prefix cache
-	Replica      int64   `parquet:"replica"`             // that served it, from 0; of disaggregated servers the one that decoded it
+	Cached       int64   `parquet:"cached_tokens"`       // prompt tokens from a prefix cache
+	Replica      int64   `parquet:"replica"`             // server of the request, from 0; of disaggregated servers the one that decoded it
 	Error        *string `parquet:"error,optional,dict"` // why it was refused
 }
 
-// requestOf returns what makes rows of results. clientNS is what clients and the API add to
-// the time to first token.
+// requestOf returns a function that makes rows from results. clientNS is the time that clients
+// and the API add to the time to first token.
 func requestOf(clientNS int64) func(*sim.Result) Request {
 	return func(r *sim.Result) Request {
 		row := Request{
@@ -63,7 +64,7 @@ func requestOf(clientNS int64) func(*sim.Result) Request {
 	}
 }
 
-// came returns a time, nil for −1, which never came.
+// came returns a time, or nil for −1: an event that did not happen.
 func came(ns int64) *int64 {
 	if ns < 0 {
 		return nil
@@ -71,9 +72,8 @@ func came(ns int64) *int64 {
 	return &ns
 }
 
-// Step is a row of a step, or of several in a row in which nothing but decoding
-// happened: then Tokens and the work are of all of them, and the rest is as the last
-// leaves it.
+// Step is a row for a step, or for consecutive steps that only decode: then Tokens and the work
+// are sums over these steps, and the other fields are those of the last.
 type Step struct {
 	Index     int64  `parquet:"step"`
 	Steps     int64  `parquet:"steps"`
@@ -82,15 +82,15 @@ type Step struct {
 	End       int64  `parquet:"end_ns"`
 	Sequences int64  `parquet:"batch_size"`
 	Tokens    int64  `parquet:"tokens"`
-	Running   int64  `parquet:"num_requests_running"` // and waiting: after the step
+	Running   int64  `parquet:"num_requests_running"` // running and waiting: after the step
 	Waiting   int64  `parquet:"num_requests_waiting"`
 	Preempted int64  `parquet:"num_preemptions"`
 	Finished  int64  `parquet:"finished"`
 	Blocks    int64  `parquet:"blocks_allocated"`
 	KVs       int64  `parquet:"kvs"`
-	DenseKVs  int64  `parquet:"dense_kvs"` // that an uncompressed cache would hold
+	DenseKVs  int64  `parquet:"dense_kvs"` // of an uncompressed cache
 
-	// What the step's time follows from: see sim.Feature.
+	// The work that determines the step's time: see sim.Feature.
 	PrefillTokens  int64 `parquet:"prefill_tokens"`
 	AttentionPairs int64 `parquet:"attention_pairs"`
 	KVsRead        int64 `parquet:"kvs_read"`
@@ -109,7 +109,7 @@ func stepOf(s *sim.Step) Step {
 	}
 }
 
-// What is exported.
+// Kinds of rows.
 type What int
 
 // A row for each request, or for each step.
@@ -118,7 +118,7 @@ const (
 	Steps
 )
 
-// CheckName returns an error if New cannot tell a format from a file's name.
+// CheckName returns an error if the extension of a file's name is not a format of New.
 func CheckName(path string) error {
 	switch strings.ToLower(filepath.Ext(path)) {
 	case ".csv", ".jsonl", ".parquet":
@@ -127,8 +127,8 @@ func CheckName(path string) error {
 	return fmt.Errorf("%s: want a name that ends in .csv, .jsonl or .parquet", path)
 }
 
-// New returns an exporter of rows to w, in the format that the name says. clientNS is what
-// clients and the API add to each request's time to first token, in nanoseconds.
+// New returns an exporter that writes rows to w, in the format of the name's extension. clientNS
+// is the time that clients and the API add to each request's time to first token, in nanoseconds.
 func New(w io.Writer, name string, what What, clientNS int64) (Exporter, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err

@@ -77,7 +77,7 @@ func TestParquet(t *testing.T) {
 	}
 }
 
-// Rows that fill several groups come back as they were.
+// Rows that fill several row groups are read back unchanged.
 func TestParquetOfManyRows(t *testing.T) {
 	var out bytes.Buffer
 	e, err := New(&out, "x.parquet", Requests, 7)
@@ -126,7 +126,7 @@ func TestCSV(t *testing.T) {
 	}
 }
 
-// Every slice has a duration, and what begins also ends, not before.
+// Every slice has a duration, and every span that begins also ends, not earlier.
 func TestChromeTrace(t *testing.T) {
 	var out bytes.Buffer
 	feed(t, NewChromeTrace(&out))
@@ -225,8 +225,8 @@ func TestJSONL(t *testing.T) {
 	}
 }
 
-// TestParquetBytes sees that a Parquet file is the same to the byte with assembly and without
-// (-tags purego).
+// TestParquetBytes checks that a Parquet file has the same bytes with assembly and without (-tags
+// purego).
 func TestParquetBytes(t *testing.T) {
 	var out bytes.Buffer
 	e, err := New(&out, "x.parquet", Requests, 0)

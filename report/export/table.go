@@ -15,8 +15,8 @@ import (
 	"kvcompress/sim"
 )
 
-// table writes rows of one kind. Of a run it makes them by one of the two functions; the other
-// is nil, and both are where rows are made elsewhere.
+// table writes rows of one kind. In a run, one of the two functions makes the rows and the other
+// is nil; if the rows come from elsewhere, both are nil.
 type table[Row any] struct {
 	ofRequest func(*sim.Result) Row
 	ofStep    func(*sim.Step) Row
@@ -47,11 +47,11 @@ func (t *table[Row]) Close() error {
 	return nil
 }
 
-// parquetRows is how many rows are handed over at once: a row at a time is slow.
+// parquetRows is the number of rows that are passed to the writer at once: single rows are slow.
 const parquetRows = 1024
 
-// newParquet compresses with gzip, whose bytes are the same with assembly and without; those
-// of Snappy are not.
+// newParquet compresses with gzip: its bytes are the same with assembly and without, unlike
+// Snappy's.
 func newParquet[Row any](w io.Writer) *table[Row] {
 	out := parquet.NewGenericWriter[Row](w, parquet.Compression(&parquet.Gzip), parquet.MaxRowsPerRowGroup(1<<18), parquet.CreatedBy("kvc", "1", ""))
 	rows := make([]Row, 0, parquetRows)
@@ -76,7 +76,7 @@ func newParquet[Row any](w io.Writer) *table[Row] {
 	}
 }
 
-// names returns the columns that Parquet has, which the other formats have too.
+// names returns the names of the Parquet columns, which the other formats use too.
 func names[Row any]() []string {
 	of := reflect.TypeFor[Row]()
 	list := make([]string, of.NumField())
@@ -86,7 +86,7 @@ func names[Row any]() []string {
 	return list
 }
 
-// present returns the value of a field, and whether there is one.
+// present returns the value of a field, and false if it is absent.
 func present(f reflect.Value) (reflect.Value, bool) {
 	if f.Kind() != reflect.Pointer {
 		return f, true
@@ -94,10 +94,10 @@ func present(f reflect.Value) (reflect.Value, bool) {
 	return f.Elem(), !f.IsNil()
 }
 
-// figures is how many digits of a float are written as text.
+// figures is the number of significant digits of floats in text.
 const figures = 6
 
-// newJSONL writes an object on a line for each row, without what is absent.
+// newJSONL writes each row as an object on a line, without absent fields.
 func newJSONL[Row any](w io.Writer) *table[Row] {
 	out := bufio.NewWriterSize(w, 1<<16)
 	columns := names[Row]()
@@ -135,7 +135,7 @@ func newJSONL[Row any](w io.Writer) *table[Row] {
 	}
 }
 
-// newCSV writes a header and a line for each row. What is absent is empty.
+// newCSV writes a header, then a line for each row. Absent fields are empty.
 func newCSV[Row any](w io.Writer) *table[Row] {
 	out := csv.NewWriter(w)
 	record := names[Row]()

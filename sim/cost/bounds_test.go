@@ -131,8 +131,8 @@ func TestWindowedConcurrency(t *testing.T) {
 	}
 }
 
-// TestGroupSize: layers of several kinds are in groups of as many as the rarest kind has, or the
-// most frequent if that has less than a quarter more.
+// TestGroupSize: layers of several kinds form groups. A group has as many layers as the rarest
+// kind, or as the most frequent kind if that has less than a quarter more.
 func TestGroupSize(t *testing.T) {
 	for _, c := range []struct {
 		kinds []int

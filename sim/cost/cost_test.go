@@ -344,7 +344,7 @@ func TestCalibrateTimings(t *testing.T) {
 		"l4,llama-3.1-8b,sort,1000000,640\n" + // 64 bytes of each at 300 GB/s take 213.3 µs
 		"l4,llama-3.1-8b,sort,2000000,1280\n" +
 		"h100,llama-3.1-8b,compression,2,100\n"
-	// A sum over two cards: 64 of 8,192 bytes a token, of which each card sends half twice.
+	// A token takes 64 all-reduces of 8,192 bytes over two cards. Each card sends half of that twice.
 	const summed = "gpu,model,tensor_parallel,term,units,microseconds\nh100,llama-3.1-8b,2,all_reduce,1000,4000\n"
 	if list, err := ReadTimings(strings.NewReader(summed), "f"); err != nil {
 		t.Error(err)

@@ -50,9 +50,9 @@ func TestMemoryPublished(t *testing.T) {
 	}
 }
 
-// TestMemoryMeasured compares with the caches of servers that are recorded beside the
-// repository: 2 % where version and card's memory are stated, 5 % elsewhere. Of one row
-// docs/cost-model.md says why it is not met.
+// TestMemoryMeasured compares with caches of servers that are recorded beside the repository:
+// within 2 % if the version and the card's memory are stated, else within 5 %. docs/cost-model.md
+// explains the one row that is not.
 func TestMemoryMeasured(t *testing.T) {
 	text, err := os.ReadFile("../../../shared/data/serving/memory-vllm.csv")
 	if err != nil {

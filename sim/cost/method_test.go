@@ -59,8 +59,8 @@ func TestMethodsWithoutBudget(t *testing.T) {
 	}
 }
 
-// TestHostLink: InfLLM needs a card whose link to the host is known; a fetch of a sequence takes
-// the missed part of what is looked up, of all heads, over that link of every card.
+// TestHostLink: InfLLM needs a card with a known link to the host. For each sequence, the missed
+// fraction of the looked-up blocks, of all heads, is fetched over the links of all cards.
 func TestHostLink(t *testing.T) {
 	d := onRoundCard(t, "llama-3.1-8b", func(d *Deployment) {
 		d.TP = 2

@@ -64,7 +64,7 @@ func TestNNLS(t *testing.T) {
 	}
 }
 
-// TestNNLSAlike gives columns that cannot be told apart, and ones without work.
+// TestNNLSAlike solves with columns that are multiples of each other, and with a column of zeros.
 func TestNNLSAlike(t *testing.T) {
 	a := mat.NewDense(3, 4, []float64{1, 2, 0, 1, 2, 4, 0, 0, 3, 6, 0, 1})
 	x, err := nnls(a, []float64{2, 4, 6})

@@ -18,8 +18,8 @@ func catalogCard(t *testing.T, name string) *catalog.Card {
 	return &c
 }
 
-// TestFor: a fit of the server before any other, and then to the card, to its chip, to several
-// cards, to another card; and what is other about it is said.
+// TestFor: a fit of the same server comes before any other; then a fit of the same card, the same
+// chip, several cards, another card. The differences are reported.
 func TestFor(t *testing.T) {
 	fit := func(of, card string, server sim.Scheduler) Fit {
 		return Fit{Of: of, Card: card, Server: server, Factors: DefaultFactors()}
@@ -106,7 +106,8 @@ func TestExpected(t *testing.T) {
 }
 
 // TestShipped checks that the default profile can be read, states an error for every card of the
-// catalogue on every server, and that no factor of vLLM V1 is below 1, which is the card's peak.
+// catalogue on every server, and has no factor of vLLM V1 below 1: that would be faster than the
+// card's peak.
 func TestShipped(t *testing.T) {
 	p := DefaultProfile()
 	for _, card := range catalog.Cards() {

@@ -235,7 +235,7 @@ func TestServingCase(t *testing.T) {
 	}
 }
 
-// TestSummarizeServing by hand, of errors of +10, −30 and none.
+// TestSummarizeServing computes the summary of errors of +10 %, −30 % and 0 by hand.
 func TestSummarizeServing(t *testing.T) {
 	cases := []*ServingCase{
 		{Serving: Serving{TTFT: 1, TPOT: 1}, TTFTOff: new(0.1), TPOTOff: new(0.2), TokensOff: new(-0.1)},

@@ -36,8 +36,8 @@ func Expect(profile *cost.Profile, card *catalog.Card, scheduler sim.Scheduler) 
 	return e
 }
 
-// Of returns the error of the times that an objective is of: ttft, tpot or e2e. Where it is
-// not known by itself, it is that of what is nearest to it; nil where nothing is known.
+// Of returns the expected error of an objective's times: ttft, tpot or e2e. If it was not
+// measured, it is that of the most similar quantity; nil if there is none.
 func (e *Expected) Of(objective string) *float64 {
 	if objective == "ttft" {
 		return cmp.Or(e.TTFT, e.TPOT, e.Throughput)

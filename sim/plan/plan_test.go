@@ -305,8 +305,8 @@ func TestSearchApart(t *testing.T) {
 	}
 }
 
-// TestExpect: the expected error is that of runs left out of a fit, that of other cards if the
-// fit is to other cards, and none if it is to another server.
+// TestExpect: the expected error is that of runs left out of a fit; if the fit is of other cards,
+// that of other cards; and unknown if it is of another server.
 func TestExpect(t *testing.T) {
 	card, err := catalog.FindCard("l40s")
 	if err != nil {

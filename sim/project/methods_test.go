@@ -65,7 +65,7 @@ func TestHeldByHand(t *testing.T) {
 			64*sum(prompt+1, prompt+decodes) + 192*decodes*301, whole, decodes,
 			heads*16*blocks(prompt) + 192*16*(decodes-1)*blocks(301) + 64*16*blockSum(prompt+1, prompt+decodes-1), 192 * (prompt - 300 + decodes - 1), 0,
 		}},
-		// Once: 300 entries and what is generated, without ranking.
+		// Compressed once: 300 entries and the generated tokens, without ranking.
 		{"razor", 300, map[string]string{"full_share": "0.25"}, want{64*sum(prompt+1, prompt+decodes) + 192*sum(301, 300+decodes), whole, 1, 0, 192 * (prompt - 300), 0}},
 		// Of T tokens the newest T mod 128 keys are in full precision, and their values with them: a
 		// step reads these, and its own. After the first step plain blocks come free.

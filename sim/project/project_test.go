@@ -31,7 +31,8 @@ func config(t testing.TB, model, card string) Config {
 	return Config{Deployment: d, Limits: sim.Limits{MaxNumSeqs: 256, Watermark: 0.01}}
 }
 
-// equal returns n requests of the same size, one every so many nanoseconds.
+// equal returns n requests of the same size, with the given number of nanoseconds between
+// arrivals.
 func equal(n int, every int64, prompt, output int) iter.Seq2[trace.Request, error] {
 	return func(yield func(trace.Request, error) bool) {
 		for i := range n {

@@ -17,8 +17,8 @@ func finished(first, last float64, tokens int) *sim.Result {
 	return &sim.Result{FirstToken: int64(first * 1e9), Finished: int64(last * 1e9), PromptTokens: 1, OutputTokens: tokens}
 }
 
-// TestObjectives has five requests, of which one is refused and one has a single token: its time
-// per further token counts as zero.
+// TestObjectives has five requests. One is refused, and one has a single token: its time per
+// further token counts as zero.
 func TestObjectives(t *testing.T) {
 	for _, c := range []struct {
 		part float64

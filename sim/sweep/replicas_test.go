@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestFewestReplicas searches a known number of replicas, or none that is enough.
+// TestFewestReplicas searches for a known number of replicas, and for one that does not exist.
 func TestFewestReplicas(t *testing.T) {
 	const most = 50
 	for _, c := range []struct {

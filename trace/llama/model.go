@@ -61,8 +61,8 @@ func (c Config) Shape() kv.Shape {
 	}
 }
 
-// The largest values of a Config's fields. They are far beyond any model, and
-// small enough that no product of the fields in this package overflows an int64.
+// The largest values of a Config's fields: far more than any model has, and small enough that no
+// product of the fields in this package overflows an int64.
 const (
 	maxDim       = 1 << 20
 	maxHiddenDim = 1 << 22

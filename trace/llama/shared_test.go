@@ -10,8 +10,8 @@ import (
 	"kvcompress/trace/llama"
 )
 
-// sharedModel returns the path of a file of shared/data/model, which lies beside
-// the repository and is no part of it.
+// sharedModel returns the path of a file in shared/data/model, beside the repository and not part
+// of it.
 func sharedModel(t testing.TB, name string) string {
 	t.Helper()
 	path := filepath.Join("..", "..", "..", "shared", "data", "model", name)

@@ -107,8 +107,8 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// checkTensors feeds the request's tokens to the model again, and compares what it
-// computes with what is stored.
+// checkTensors feeds the request's tokens to the model again, and compares the computed tensors
+// with the stored ones.
 func checkTensors(t *testing.T, tr *trace.Trace, i int, r Result, format dtype.DType) {
 	t.Helper()
 	stored, err := tr.Tensors(i)
@@ -146,7 +146,7 @@ func checkTensors(t *testing.T, tr *trace.Trace, i int, r Result, format dtype.D
 	}
 }
 
-// A stop token is output, and the last.
+// A stop token is the last token of the output.
 func TestStop(t *testing.T) {
 	ps := prompts()[:1]
 	_, free := record(t, ps, Options{})

@@ -12,8 +12,7 @@ import (
 	"kvcompress/trace/llama"
 )
 
-// sharedModel loads a model of shared/data/model, which lies beside the repository
-// and is no part of it.
+// sharedModel loads a model from shared/data/model, beside the repository and not part of it.
 func sharedModel(t *testing.T, name string) *llama.Model {
 	t.Helper()
 	path := filepath.Join("..", "..", "..", "shared", "data", "model", name)
@@ -138,7 +137,7 @@ func checkKeys(t *testing.T, rope trace.Rope, keys []float32, heads, every int) 
 				t.Errorf("head %d, position %d: there and back is off by %.2f, want at most %.2f", head, from, d, 2*turnError)
 			}
 			for _, to := range []int{0, every, 2 * every} {
-				// The recorded keys have been turned once each, and this one twice more.
+				// The recorded keys have been rotated once, and this one twice more.
 				if d := distance(rope, key(to, head), turn(rope, back, to, 1)); d > 4*turnError {
 					t.Errorf("head %d: from position %d to %d is off by %.2f, want at most %.2f", head, from, to, d, 4*turnError)
 				}

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestOneDoor sees that files of other people are opened by this package and written by
-// internal/output, and by nothing else in the module.
+// TestOneDoor checks that only this package opens users' files and only internal/output writes
+// them.
 func TestOneDoor(t *testing.T) {
 	doors := map[string]string{
 		"trace/regular":   "it opens",

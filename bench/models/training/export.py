@@ -18,7 +18,7 @@ import numpy as np
 
 import data
 
-# The shape of a model of each kind, as far as it is not that of model.Config.
+# The shape of each kind of model: what differs from the defaults of model.Config.
 SHAPES = {
     "recall": dict(kinds=("full",) * 4),
     "wide": dict(kinds=("full",) * 4, heads=8, kv_heads=4),

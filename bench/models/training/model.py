@@ -52,8 +52,8 @@ class Block(nn.Module):
         super().__init__()
         self.c = c
         self.input_layernorm, self.post_attention_layernorm = Norm(c.dim), Norm(c.dim)
-        # The order in which the bundled models were trained: norms of gradients are added up in it, and the last bits of
-        # weights depend on that.
+        # Gradient norms are summed in the order of the parameters, and the last bits of the weights depend on it. This
+        # is the order in which the bundled models were trained.
         for add in (self.add_network, self.add_attention) if "linear" in c.kinds else (self.add_attention, self.add_network):
             add(c)
 
@@ -119,7 +119,7 @@ class Linear(Block):
         q = project(self.q_proj, self.q_conv, c.key_dim) / c.key_dim
         k = project(self.k_proj, self.k_conv, c.key_dim) * self.write_proj(h).sigmoid().transpose(1, 2)[..., None]
         v = project(self.v_proj, self.v_conv, c.value_dim)
-        # rows at a time: among themselves as attention, from those before through the state.
+        # Chunks of rows tokens: attention within a chunk, the state for all tokens before it.
         state, out = torch.zeros(batch, c.linear_heads, c.key_dim, c.value_dim), []
         log, at = nn.functional.logsigmoid(self.decay)[:, None], torch.arange(rows)
         since = torch.exp(log[..., None] * (at[:, None] - at).clamp(min=0)).tril()  # decay^(i−j)

@@ -47,12 +47,12 @@ STAGES = (
     Stage((256, 512), 4096, 700, 2048, 0.0, 0.5, 0.3),
     Stage((512, 1024), 6144, 250, 2304, 0.0, 0.3, 0.05),
 )
-# With twice the heads: longer at every length, and contexts twice as long.
+# For twice the heads: more steps on the longest contexts, then contexts twice as long.
 WIDE_STAGES = STAGES[:4] + (
     Stage((512, 1024), 6144, 500, 4608, 0.0, 0.4, 0.25),
     Stage((1024, 2048), 8192, 300, 4608, 0.0, 0.25, 0.03),
 )
-# With linear layers: a quarter of the steps, with fewer tokens.
+# For linear layers: a quarter of the steps, with fewer tokens each.
 LINEAR_STAGES = (
     Stage((64,), 1024, 350, 64, 0.2, 1, 1),
     Stage((128,), 1536, 200, 512, 0.0, 0.8, 0.7),

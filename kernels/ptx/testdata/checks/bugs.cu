@@ -218,3 +218,25 @@ kernel half_exits(uint32 *out) {
 }
 
 kernel copy(uint32 *out, const uint32 *in) { out[thread()] = in[thread()]; }
+
+// The first warp passes numbers to the second through shared memory and an mbarrier.
+template <int arrivals>
+static __device__ void pass(uint32 *out) {
+  __shared__ uint32 row[32];
+  __shared__ __attribute__((aligned(8))) long full;
+  auto *bar = (__attribute__((address_space(3))) long *)&full;
+  if (thread() == 0) __nvvm_mbarrier_init_shared(bar, arrivals);
+  __syncthreads();
+  if (thread() < 32) {
+    row[lane()] = block();
+    __nvvm_mbarrier_arrive_shared(bar);
+    return;
+  }
+  uint32 done = 0;
+  while (!done)
+    asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared.b64 p, [%1], 0; selp.u32 %0, 1, 0, p; }"
+                 : "=r"(done) : "r"((uint32)(unsigned long)bar) : "memory");
+  out[lane()] = row[lane() ^ 1];
+}
+kernel pass_row(uint32 *out) { pass<32>(out); }
+kernel pass_row__one_arrival_too_few(uint32 *out) { pass<33>(out); }
