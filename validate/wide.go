@@ -68,21 +68,21 @@ var batches = []int{33, 9, 65, 17, 40}
 // a thread block has threads. Five times as many consecutive i as there are wideRules cover each of them with every number of sequences and
 // every format.
 func edgeOfBatch(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
-	rule := wideRules[i%len(wideRules)]
+	k, round := i%len(wideRules), i/len(wideRules)
+	rule := wideRules[k]
 	if methods = rule.methods.of(methods); len(methods) == 0 {
 		return nil, nil
 	}
 	for range maxEdgeDraws {
-		round := i / len(wideRules)
-		sequences := batches[(i+round)%len(batches)]
+		sequences := batches[(k+round)%len(batches)]
 		p := &Pipeline{
 			Shape:  kv.Shape{Layers: 1, KVHeads: 256/sequences + 1, HeadSize: 8, Group: 2},
 			Inputs: Inputs{Seed: r.Uint64(), Integers: r.IntN(4) == 0, Scale: 1},
 			Rope:   &trace.Rope{Base: 10000, RotarySize: 8, Pairing: pick(r, trace.Half, trace.Interleaved)},
 		}
-		format := edgeFormats[(i+2*round)%len(edgeFormats)]
+		format := edgeFormats[(k+2*round)%len(edgeFormats)]
 		if rule.methods == withOwnPages {
-			p.Shape.Layers, format = 2, edgeFormats[(i+round)%pageFormats]
+			p.Shape.Layers, format = 2, edgeFormats[(k+round)%pageFormats]
 		}
 		p.Config = ref.Default()
 		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), format, 1
@@ -136,20 +136,21 @@ const maxGroupWork = 3e6
 
 // edgeOfGroup returns the i-th pipeline with a wide group. As many consecutive i as there are wideRules cover each of them.
 func edgeOfGroup(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
-	rule, round := wideRules[i%len(wideRules)], i/len(wideRules)
+	k, round := i%len(wideRules), i/len(wideRules)
+	rule := wideRules[k]
 	if methods = rule.methods.of(methods); len(methods) == 0 {
 		return nil, nil
 	}
 	for range maxEdgeDraws {
 		d := pick(r, 8, 8, 16, 24)
 		p := &Pipeline{
-			Shape:  kv.Shape{Layers: 1, KVHeads: 1 + r.IntN(2), HeadSize: d, Group: wideGroups[(i+round)%len(wideGroups)]},
+			Shape:  kv.Shape{Layers: 1, KVHeads: 1 + r.IntN(2), HeadSize: d, Group: wideGroups[(k+round)%len(wideGroups)]},
 			Inputs: Inputs{Seed: r.Uint64(), Spread: r.IntN(2) == 0, Scale: 1},
 			Rope:   &trace.Rope{Base: 10000, RotarySize: d, Pairing: pick(r, trace.Half, trace.Interleaved)},
 		}
-		format := edgeFormats[(i+round)%len(edgeFormats)]
+		format := edgeFormats[(k+2*round)%len(edgeFormats)]
 		if rule.methods == withOwnPages {
-			p.Shape.Layers, format = 2, edgeFormats[(i+round)%pageFormats]
+			p.Shape.Layers, format = 2, edgeFormats[(k+round)%pageFormats]
 		}
 		p.Config = ref.Default()
 		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), format, 1
