@@ -101,7 +101,7 @@ func edgeOfRule(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) 
 			return nil, err
 		}
 		prompts := []int{pick(r, 31, 33, 65, 127, 129, 131, 160, 257), pick(r, edgePrompts...)}
-		if o := p.observation(); o != nil && o.Scorer != nil {
+		if o := p.observation(); o != nil && o.Scorer != nil && !grow {
 			p.hardScorer(i/len(edgeRules), o.Scorer, prompts)
 		}
 		p.fillDecisions(r, rounds, prompts[:rounds]...)
