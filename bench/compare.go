@@ -40,7 +40,7 @@ func (b *Bench) Sample(ctx context.Context, n int, open func(ref.Config) (live.E
 		}
 		i := slices.IndexFunc(chosen, func(c Knob) bool { return c.Row == k.Row })
 		switch {
-		case k.Setting == nil || k.Row == Full || k.Setting.Streamed || k.Setting.linear != nil: // to stream a prompt through the PTX machine takes minutes
+		case k.Setting == nil || k.Row == Full || k.Setting.Streamed || k.Setting.decoder != nil: // to stream a prompt through the PTX machine takes minutes
 		case i < 0:
 			chosen = append(chosen, k)
 		case chosen[i].Budget < k.Budget || chosen[i].Budget == k.Budget && len(chosen)%2 == 0:

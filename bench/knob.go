@@ -70,7 +70,7 @@ func (p *Plan) findKnobs(ctx context.Context, m *Model, questions []*question, f
 					budget = 1
 				}
 				at := knobKey{r.Name, budget, ks.base.Shape, ks.request, ks.context, ""}
-				if len(r.choose(ks.heads)) > 1 {
+				if len(r.choose(ks)) > 1 {
 					at.model = m.Name
 				}
 				k, ok := found[at]

@@ -10,6 +10,7 @@ import (
 	"kvcompress/internal/ceil"
 	"kvcompress/kv"
 	"kvcompress/ref"
+	"kvcompress/trace/llama"
 )
 
 // linearModel is a bundled model with linear attention: its past, or most of it, is a state of fixed
@@ -64,63 +65,29 @@ func (ks *knobSearch) linear(r *Row, budget Budget, full float64) (Setting, erro
 		missed.Why = fmt.Sprintf("it is another model, with %d positions", most)
 		return Setting{}, missed
 	}
-	first := ks.request.prompt + 1
-	if ks.request.recompute {
-		first--
-	}
-	sum := 0.0
-	for n := first; n <= tokens; n++ {
-		sum += o.bytes(n)
-	}
-	bytes := sum / float64(tokens+1-first)
+	bytes := ks.request.mean(o.bytes)
 	if bytes > full*budget.Part() {
 		missed.Needs = bytes / full
 		return Setting{}, missed
 	}
-	return Setting{Config: ks.base, Text: "none", Bytes: bytes, linear: o}, nil
+	return Setting{Config: ks.base, Text: "none", Bytes: bytes, decoder: o}, nil
 }
 
-// stepUsage is the memory in use after a token was computed.
-type stepUsage struct {
-	tokens int // of the sequence
-	bytes  float64
-}
-
-// run asks a question and decodes the answer. The question is read token by token in both modes:
-// without compression it makes no difference whether it is part of the prompt.
-func (o *linearModel) run(ctx context.Context, q *question, next func([]float32) (int, bool)) ([]stepUsage, error) {
+// decode implements [decoder]. The question is read token by token in both modes: without compression it
+// makes no difference whether it is part of the prompt.
+func (o *linearModel) decode(ctx context.Context, q *question, _ *llama.Stepper, next func([]float32) (int, bool)) ([]stepUsage, error) {
 	s, err := q.reading.linearSession(ctx, o.model)
 	if err != nil {
 		return nil, err
 	}
-	var steps []stepUsage
-	feed := func(token int) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if _, err := s.Feed(token); err != nil {
-			return err
-		}
-		steps = append(steps, stepUsage{s.Len(), o.bytes(s.Len())})
-		return nil
+	steps, err := decodeOn(ctx, s, ints(q.task.Question), next)
+	if len(q.asked) == 0 && len(steps) > 0 { // of a question in the prompt the last token is a step
+		steps = steps[len(q.task.Question)-1:]
 	}
-	for _, token := range q.task.Question {
-		if err := feed(int(token)); err != nil {
-			return nil, err
-		}
+	for i := range steps {
+		steps[i].bytes = o.bytes(steps[i].tokens)
 	}
-	if len(q.asked) == 0 { // the question was in the prompt
-		steps = []stepUsage{{s.Len(), o.bytes(s.Len())}}
-	}
-	for {
-		token, more := next(s.Logits())
-		if !more {
-			return steps, nil
-		}
-		if err := feed(token); err != nil {
-			return nil, err
-		}
-	}
+	return steps, err
 }
 
 // linearSession returns a session of a model with linear attention that has read the context. The

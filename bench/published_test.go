@@ -39,7 +39,7 @@ func TestPublished(t *testing.T) {
 		methods = append(methods, fmt.Sprint(m.Method, m.Budgets))
 	}
 	slices.Sort(methods)
-	if want := []string{"flexgen[]", "kivi[]", "streaming-llm[1/2 1/4 1/6 1/8]"}; !slices.Equal(methods, want) || !strings.Contains(q.Of(), "longctx_bench") {
+	if want := []string{"flexgen[]", "infllm[1/2 1/4 1/6 1/8]", "kivi[]", "streaming-llm[1/2 1/4 1/6 1/8]"}; !slices.Equal(methods, want) || !strings.Contains(q.Of(), "longctx_bench") {
 		t.Errorf("%s has %q, want %q", q.Of(), methods, want)
 	}
 	if _, err := PublishedQuality("Mistral"); err == nil || !strings.Contains(err.Error(), "LongChat-7B, Llama-3-8B, Mistral-7B") {

@@ -193,9 +193,6 @@ func HeldPart(cfg ref.Config, prompt, output int) (float64, error) {
 	c := request{prompt: prompt, fed: output - 1, recompute: true}
 	full := float64(dense) * denseBlocks(cfg.Shape.Heads(), cfg.BlockSize, c)
 	cfg.Shape = cfg.CacheShape(cfg.Shape)
-	blocks, err := countBlocks(cfg, c)
-	if err != nil {
-		return 0, err
-	}
-	return float64(cfg.BlockBytes()) * blocks / full, nil
+	bytes, err := heldBytes(cfg, c)
+	return bytes / full, err
 }

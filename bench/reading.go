@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"kvcompress/bench/infllm"
 	"kvcompress/bench/linear"
 	"kvcompress/bench/live"
 	"kvcompress/bench/shorten"
@@ -15,7 +16,7 @@ import (
 
 // reading keeps what a model has read of one context, so that questions and rows share it: the
 // prefill with full attention, the prefills of the shortened context, the caches that the
-// context was streamed through, and the sessions of models with linear attention.
+// context was streamed through, the sessions of models with linear attention, and those of InfLLM.
 type reading struct {
 	model *Model
 	seed  uint64
@@ -27,6 +28,7 @@ type reading struct {
 	short    map[shortened]*live.Prefill
 	streamed map[string]*streamed // by method, compression and options
 	linear   map[*linear.Model]*linear.Session
+	lookedUp map[string]*infllm.Sequence // by options and tokens read
 }
 
 // dropRule is the rule by which tokens of a context are dropped before prefill.
@@ -51,7 +53,7 @@ type streamed struct {
 }
 
 func newReading(m *Model, seed uint64, t *task.Task) *reading {
-	r := &reading{model: m, seed: seed, task: t, scores: map[dropRule][]float64{}, short: map[shortened]*live.Prefill{}, streamed: map[string]*streamed{}, linear: map[*linear.Model]*linear.Session{}}
+	r := &reading{model: m, seed: seed, task: t, scores: map[dropRule][]float64{}, short: map[shortened]*live.Prefill{}, streamed: map[string]*streamed{}, linear: map[*linear.Model]*linear.Session{}, lookedUp: map[string]*infllm.Sequence{}}
 	r.full = &prefilled{tokens: len(t.Context), read: func(ctx context.Context) (*live.Prefill, error) {
 		return live.Read(ctx, m.Llama, ints(t.Context))
 	}}

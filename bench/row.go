@@ -24,7 +24,7 @@ type Row struct {
 
 	format   dtype.DType
 	set      string // the method's own options, as JSON
-	choose   func(Heads) []choice
+	choose   func(*knobSearch) []choice
 	apply    func(*ref.Config) // options of KV-Compress
 	measured bool              // the number of KVs that a head keeps depends on values, so the search measures it
 	streamed bool              // the prompt is read through the compressed cache
@@ -77,15 +77,15 @@ type Heads struct {
 const Full = "full"
 
 // columnless is a method that evicts nothing unless it has a budget, and keeps no columns
-// beside K, V and position. Rows of a full cache use it.
+// besides K, V and position. Rows of a full cache use it.
 const columnless = "streaming-llm"
 
 // The choices of most rows, of KV-Compress's, and of rows without a knob.
-func tokens(Heads) []choice { return []choice{{tunable: byTokens()}} }
+func tokens(*knobSearch) []choice { return []choice{{tunable: byTokens()}} }
 
-func rate(Heads) []choice { return []choice{{tunable: byRate()}} }
+func rate(*knobSearch) []choice { return []choice{{tunable: byRate()}} }
 
-func fixedChoice(Heads) []choice { return []choice{{}} }
+func fixedChoice(*knobSearch) []choice { return []choice{{}} }
 
 // Rows returns all rows: [Full] and fp8, then the others by name. A method that is not named
 // here has a row with its default options and the knob max_cache_tokens.
@@ -114,6 +114,7 @@ func Rows() []Row {
 		withSet("snapkv-kvpress", "window 8", `{"window": 8}`),
 		withSet("snapkv-published", "window 8", `{"window": 8}`),
 		windowedRow(),
+		infLLMRow(),
 		shortenedRow(bySurprise, "the tokens that the model itself expects most are dropped from the context before it is read"),
 		shortenedRow(atRandom, "random tokens are dropped from the context before it is read"),
 		linearRow("linear-model", "linear-0", "another model: three layers of linear attention"),
@@ -146,7 +147,7 @@ func withSet(method, fixed, set string) Row {
 func windowedRow() Row {
 	r := withSet(columnless, "the prompt is read through the cache; int(0.021·C) sinks", "")
 	r.Name, r.streamed = columnless+"-windowed", true
-	r.choose = func(Heads) []choice {
+	r.choose = func(*knobSearch) []choice {
 		tune := byTokens()
 		tune.set = func(c *ref.Config, n int) {
 			c.Compression.MaxCacheTokens = n
@@ -167,7 +168,8 @@ func shortenedRow(drop dropRule, fixed string) Row {
 func headsRow(name, method, fixed, set string, order func(Heads) [][2]int) Row {
 	r := withSet(method, fixed, set)
 	r.Name, r.Knob = name, "whole heads, as many as leave the others 16 KVs each; then max_cache_tokens of the others"
-	r.choose = func(h Heads) []choice {
+	r.choose = func(ks *knobSearch) []choice {
+		h := ks.heads
 		ranked := order(h)
 		var choices []choice
 		for n := len(ranked) - 1; n >= 1; n-- {
@@ -234,7 +236,7 @@ func keepingAll() []Row {
 			continue
 		}
 		row := Row{Name: r.method, Method: r.method, Fixed: "as by default", Knob: r.knob, format: dtype.F16}
-		row.choose = func(Heads) []choice {
+		row.choose = func(*knobSearch) []choice {
 			var choices []choice
 			for _, text := range r.sets {
 				var options ref.Settings
@@ -296,6 +298,13 @@ func (r *Row) config(base ref.Config, c choice, n int) (ref.Config, error) {
 	}
 	if len(set) > 0 {
 		cfg.Set = set
+	}
+	if r.Method == infLLM { // no engine runs it, so Validate refuses it
+		if cfg.Rope == nil {
+			return cfg, fmt.Errorf("bench: %s: the rotary embedding of the model depends on the length of the sequence", r.Name)
+		}
+		_, err := cfg.InfLLMReads()
+		return cfg, err
 	}
 	cfg.Shape = cfg.CacheShape(base.Shape)
 	if c.set["full"] != "" && n < leastOthers {

@@ -18,8 +18,8 @@ type Setting struct {
 	Streamed bool    // the prompt is read through the compressed cache
 	Kept     int     // tokens that a context is shortened to before prefill; 0 is all
 
-	drop   dropRule     // rule of Kept
-	linear *linearModel // a model that runs in place of the plan's
+	drop    dropRule // rule of Kept
+	decoder decoder  // what decodes the answer in place of an engine's cache; nil is none
 }
 
 // UnreachableError says that a row cannot be brought to a budget.
@@ -43,6 +43,20 @@ type request struct {
 	prompt    int  // tokens
 	fed       int  // tokens fed after the prompt
 	recompute bool // the prompt's last token is computed once more before any is fed
+}
+
+// mean returns the mean of a number of bytes or blocks, held after some tokens, over the steps.
+func (c *request) mean(held func(tokens int) float64) float64 {
+	sum, n := 0.0, 0
+	first := c.prompt + 1
+	if c.recompute {
+		first = c.prompt
+	}
+	for tokens := first; tokens <= c.prompt+c.fed; tokens++ {
+		sum += held(tokens)
+		n++
+	}
+	return sum / float64(n)
 }
 
 // knobSearch searches the settings for requests of one length to one model.
@@ -69,7 +83,7 @@ func (ks *knobSearch) search(r *Row, budget Budget) (Setting, error) {
 		return ks.shorten(r, budget, full)
 	}
 	missed := &UnreachableError{Row: r.Name, Budget: budget}
-	for _, c := range r.choose(ks.heads) {
+	for _, c := range r.choose(ks) {
 		s, least, err := ks.largest(r, c, limit)
 		if err != nil {
 			return Setting{}, err
@@ -107,16 +121,7 @@ func (ks *knobSearch) refused(r *Row, c choice) string {
 // denseBlocks returns the mean number of blocks of a number of heads over the steps of a request,
 // when nothing is evicted.
 func denseBlocks(heads, size int, c request) float64 {
-	sum, n := 0, 0
-	first := c.prompt + 1
-	if c.recompute {
-		first = c.prompt
-	}
-	for length := first; length <= c.prompt+c.fed; length++ {
-		sum += heads * ceil.Div(length, size)
-		n++
-	}
-	return float64(sum) / float64(n)
+	return c.mean(func(tokens int) float64 { return float64(heads * ceil.Div(tokens, size)) })
 }
 
 // largest finds the largest number of a choice that stays within a limit of bytes. If there is
@@ -169,7 +174,11 @@ func (ks *knobSearch) largest(r *Row, c choice, limit float64) (*Setting, float6
 	if c.text != "" {
 		text = c.text + ", " + text
 	}
-	return &Setting{Config: cfg, Text: text, Bytes: bytes, Streamed: r.streamed}, 0, failed
+	s := &Setting{Config: cfg, Text: text, Bytes: bytes, Streamed: r.streamed}
+	if r.Method == infLLM {
+		s.decoder = &lookup{cfg}
+	}
+	return s, 0, failed
 }
 
 // shorten finds the largest number of whole blocks of the context with which a cache that keeps
@@ -196,7 +205,6 @@ func (ks *knobSearch) shorten(r *Row, budget Budget, full float64) (Setting, err
 // bytes returns the mean bytes of the blocks held over the request's steps: counted by a
 // ledger, or for a measured row by compressing the prompt.
 func (ks *knobSearch) bytes(r *Row, cfg ref.Config) (float64, error) {
-	per := float64(cfg.BlockBytes())
 	if r.measured {
 		lengths, err := ks.headLengths(cfg)
 		if err != nil {
@@ -206,10 +214,19 @@ func (ks *knobSearch) bytes(r *Row, cfg ref.Config) (float64, error) {
 		for _, n := range lengths {
 			sum += denseBlocks(1, cfg.BlockSize, request{n, ks.request.fed, ks.request.recompute})
 		}
-		return per * sum, nil
+		return float64(cfg.BlockBytes()) * sum, nil
 	}
-	blocks, err := countBlocks(cfg, ks.request)
-	return per * blocks, err
+	return heldBytes(cfg, ks.request)
+}
+
+// heldBytes returns the mean bytes that a method holds over a request, of a configuration with the shape
+// of its cache.
+func heldBytes(cfg ref.Config, c request) (float64, error) {
+	if cfg.Method == infLLM {
+		return infLLMBytes(cfg, c)
+	}
+	blocks, err := countBlocks(cfg, c)
+	return float64(cfg.BlockBytes()) * blocks, err
 }
 
 // countBlocks returns the mean number of blocks that a ledger holds over a request.

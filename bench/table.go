@@ -48,6 +48,7 @@ type Cell struct {
 	Divergence float64  `json:"divergence"`         // mean of [Run.Divergence], in nats
 	Bytes      float64  `json:"bytes"`              // mean of [Run.Bytes], a fraction of the full cache's
 	Peak       float64  `json:"peak"`               // mean of [Run.Peak], likewise
+	Host       float64  `json:"host"`               // mean of [Run.Host], likewise
 }
 
 // MarshalJSON leaves out the figures of a cell without prompts.
@@ -84,6 +85,7 @@ type Ranked struct {
 	Relative *float64 `json:"relative,omitempty"` // of the full cache's score; nil where that is 0
 	Bytes    float64  `json:"bytes"`              // means over the categories, as in [Cell]
 	Peak     float64  `json:"peak"`
+	Host     float64  `json:"host"`
 
 	// P is the p-value of the paired randomization test of the method against the first of its
 	// ranking on the same contexts, adjusted by Holm's method over the ranking. Tied says that P
@@ -197,15 +199,15 @@ func (b *Bench) NewTable(results []Result) *Table {
 
 // unitMean is the mean of a method's runs over the categories of one unit.
 type unitMean struct {
-	unit               int
-	model              string
-	n                  int
-	score, bytes, peak float64 // sums
+	unit                     int
+	model                    string
+	n                        int
+	score, bytes, peak, host float64 // sums
 }
 
 func (u *unitMean) add(r *Run) {
 	u.n++
-	u.score, u.bytes, u.peak = u.score+r.Score, u.bytes+r.Bytes, u.peak+r.Peak
+	u.score, u.bytes, u.peak, u.host = u.score+r.Score, u.bytes+r.Bytes, u.peak+r.Peak, u.host+r.Host
 }
 
 // runsOf returns the number of runs of units.
@@ -252,9 +254,9 @@ func (t *Table) cells(planned map[cellKey]int, byCategory, full map[string][]Run
 			if r.Exact {
 				c.Exact++
 			}
-			c.Score, c.Divergence, c.Bytes, c.Peak = c.Score+r.Score, c.Divergence+r.Divergence, c.Bytes+r.Bytes, c.Peak+r.Peak
+			c.Score, c.Divergence, c.Bytes, c.Peak, c.Host = c.Score+r.Score, c.Divergence+r.Divergence, c.Bytes+r.Bytes, c.Peak+r.Peak, c.Host+r.Host
 		}
-		for _, sum := range []*float64{&c.Score, &c.Exact, &c.Divergence, &c.Bytes, &c.Peak} {
+		for _, sum := range []*float64{&c.Score, &c.Exact, &c.Divergence, &c.Bytes, &c.Peak, &c.Host} {
 			*sum = ratio(*sum, n)
 		}
 		scores := make([]float64, len(runs))
@@ -305,6 +307,7 @@ func (b *Bench) ranked(row string, units, full []unitMean) Ranked {
 		scores = append(scores, u.mean())
 		r.Bytes += u.bytes / float64(u.n*len(units))
 		r.Peak += u.peak / float64(u.n*len(units))
+		r.Host += u.host / float64(u.n*len(units))
 	}
 	r.Score = gonum.Mean(scores, nil)
 	if n := len(scores); n > 1 {

@@ -32,6 +32,7 @@ type Run struct {
 
 	Bytes float64 `json:"bytes"` // bytes of the blocks held, mean over the steps, as a fraction of the full cache's
 	Peak  float64 `json:"peak"`  // maximum over the steps, as a fraction of the full cache's mean
+	Host  float64 `json:"host"`  // bytes in the host's memory, mean over the steps, as a fraction of the full cache's
 	Steps int     `json:"steps"` // tokens computed after the prompt, a recomputed one included
 }
 
@@ -155,24 +156,69 @@ func (q *question) run(ctx context.Context, k Knob, stepper *llama.Stepper) (*Ru
 	if k.Setting.Kept > 0 {
 		dropped = len(q.task.Context) - k.Setting.Kept
 	}
-	var sum, dense, peak float64
+	var sum, host, dense, peak float64
 	size := k.Setting.Config.BlockSize
 	for _, step := range steps {
-		sum, peak = sum+step.bytes, max(peak, step.bytes)
+		sum, host, peak = sum+step.bytes, host+step.host, max(peak, step.bytes)
 		dense += float64(q.blockBytes * q.shape.Heads() * ceil.Div(step.tokens+dropped, size))
 	}
-	run.Bytes, run.Peak = sum/dense, peak*float64(len(steps))/dense
+	run.Bytes, run.Peak, run.Host = sum/dense, peak*float64(len(steps))/dense, host/dense
 	if math.IsNaN(run.Divergence) || math.IsInf(run.Divergence, 0) {
 		return nil, errors.New("the divergence from the full cache is not finite")
 	}
 	return run, nil
 }
 
+// stepUsage is the memory in use after a token was computed.
+type stepUsage struct {
+	tokens int     // of the sequence
+	bytes  float64 // on the card
+	host   float64 // bytes in the host's memory
+}
+
+// decoder decodes answers without an engine's cache.
+type decoder interface {
+	// decode reads the prompt, feeds the question, calls next with the logits for each next token of the
+	// answer, and feeds the token that it returns, until more is false. It returns the memory in use
+	// after each step, as question.decode does.
+	decode(ctx context.Context, q *question, stepper *llama.Stepper, next func(logits []float32) (token int, more bool)) ([]stepUsage, error)
+}
+
+// sequenceOfTokens is a sequence of tokens that a model reads.
+type sequenceOfTokens interface {
+	Feed(token int) ([]float32, error)
+	Len() int
+}
+
+// decodeOn feeds tokens to a sequence, and then decodes the answer. It returns a step without bytes for each
+// token that was fed.
+func decodeOn(ctx context.Context, s sequenceOfTokens, tokens []int, next func([]float32) (int, bool)) ([]stepUsage, error) {
+	var steps []stepUsage
+	var logits []float32
+	for {
+		for _, token := range tokens {
+			err := ctx.Err()
+			if err == nil {
+				logits, err = s.Feed(token)
+			}
+			if err != nil {
+				return nil, err
+			}
+			steps = append(steps, stepUsage{tokens: s.Len()})
+		}
+		token, more := next(logits)
+		if !more {
+			return steps, nil
+		}
+		tokens = []int{token}
+	}
+}
+
 // decode puts the prompt into a cache of the setting, feeds the question and decodes the answer:
 // see [live.Sequence.Run]. It returns the memory in use after each step.
 func (q *question) decode(ctx context.Context, s *Setting, stepper *llama.Stepper, next func([]float32) (int, bool)) ([]stepUsage, error) {
-	if s.linear != nil {
-		return s.linear.run(ctx, q, next)
+	if s.decoder != nil {
+		return s.decoder.decode(ctx, q, stepper, next)
 	}
 	began, err := q.begin(ctx, s, stepper)
 	if err != nil {
@@ -181,7 +227,7 @@ func (q *question) decode(ctx context.Context, s *Setting, stepper *llama.Steppe
 	steps, err := began.Run(ctx, q.asked, next)
 	all := make([]stepUsage, len(steps))
 	for i, step := range steps {
-		all[i] = stepUsage{step.Tokens, float64(s.Config.BlockBytes()) * float64(step.Usage.Allocated)}
+		all[i] = stepUsage{tokens: step.Tokens, bytes: float64(s.Config.BlockBytes()) * float64(step.Usage.Allocated)}
 	}
 	return all, err
 }

@@ -41,8 +41,7 @@ func (t DType) get(src []byte) uint32 {
 	return binary.LittleEndian.Uint32(b[:])
 }
 
-// everyBits returns each number of t, or 65536 random numbers if t is F32. Each number occurs at
-// several positions of a vector, so that all instructions convert it.
+// everyBits returns all bit patterns of t in ascending order, or 65536 random ones if t is F32.
 func (t DType) everyBits() []uint32 {
 	if t == F32 {
 		rng := rand.New(rand.NewPCG(5, 6))

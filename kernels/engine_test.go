@@ -105,7 +105,7 @@ var steps = []func(pipelineEngine) error{
 	func(e pipelineEngine) error { return e.Decode([]kv.SeqID{2, 1}) },
 }
 
-// TestDeviceFails makes each of the device's operations fail, one per run. The engine operation
+// TestDeviceFails makes operations of the device fail, one in each run. The engine operation
 // that needs it returns the error, later operations do too, and with a restored cache the engine
 // continues as if nothing had failed.
 func TestDeviceFails(t *testing.T) {
@@ -126,7 +126,7 @@ func TestDeviceFails(t *testing.T) {
 	t.Run("minicache+kivi", func(t *testing.T) { deviceFails(t, cfg, 7) })
 }
 
-// deviceFails lets every stride-th operation fail.
+// deviceFails makes the n-th operation of the device fail, for n = 0, stride, 2·stride, ….
 func deviceFails(t *testing.T, cfg ref.Config, stride int) {
 	open := func(id kv.SeqID) (trace.Tensors, error) { return tokens(8 * (id + 2)), nil }
 

@@ -31,8 +31,8 @@ func mergeConfig(t *testing.T, method string, options map[string]any) ref.Config
 	return cfg
 }
 
-// TestListRetained holds list_retained against package merge, on distances with many ties, of more tokens than a block has
-// threads.
+// TestListRetained compares list_retained with package merge, on distances with many ties, for more tokens than a block
+// has threads.
 func TestListRetained(t *testing.T) {
 	cfg := mergeConfig(t, "minicache", map[string]any{"from": 1})
 	s, err := newState(checked(t, 0), cfg, mustMethod(t, cfg), 1, 1)

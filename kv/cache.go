@@ -55,7 +55,7 @@ func NewCache(cfg Config, columns []Column) *Cache {
 // Config returns the cache's size and format.
 func (c *Cache) Config() Config { return c.cfg }
 
-// Columns returns what the cache keeps of every KV beside K, V and position.
+// Columns returns what the cache keeps of every KV besides K, V and position.
 func (c *Cache) Columns() []Column { return c.columns }
 
 // Column returns the data of the column with that name, [N·B, Width], or nil if there is none.

@@ -79,7 +79,7 @@ func (c *Config) BlockBytes(columns []Column) int {
 	return c.BlockSize*c.SlotBytes(columns) + 16
 }
 
-// Column is data that a method stores for every KV beside K, V and position, such as a
+// Column is data that a method stores for every KV besides K, V and position, such as a
 // metric: Width float32 numbers, in one array over all slots of the cache.
 type Column struct {
 	Name    string  // "metrics": the name in digests, dumps and comparisons

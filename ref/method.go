@@ -14,7 +14,7 @@ type Method interface {
 	// Name is the method's name, as --method takes it.
 	Name() string
 
-	// Columns declares what is stored for every KV beside K, V and position.
+	// Columns declares what is stored for every KV besides K, V and position.
 	Columns() []kv.Column
 
 	// Observe says which attention the method observes; nil is none.

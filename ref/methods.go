@@ -39,7 +39,8 @@ type Entry struct {
 	// and dtype.
 	OwnPages bool
 
-	// Planned reports that no engine runs the method; kvc sim and kvc sweep plan it.
+	// Planned reports that no engine runs the method; kvc sim and kvc sweep plan it, and the bench may run it in
+	// another way.
 	Planned bool
 
 	// Defaults returns a pointer to a struct of the method's own options, set to their defaults. Each field

@@ -173,7 +173,7 @@ func (o *Observation) chunks(h *PromptHead, scores []float32) {
 	}
 }
 
-// Pairs returns how many attention weights an observation computes beside the prompt's own attention, for
+// Pairs returns how many attention weights an observation computes besides the prompt's own attention, for
 // each query head of a prompt of n tokens: W·n for a window of W = min(Window, n) queries, computed as a
 // rectangle; n·(n+1)/2, the causal ones, if all queries are observed. It is 0 for nil and with a Scorer.
 func (o *Observation) Pairs(n int) int64 {

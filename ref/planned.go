@@ -5,27 +5,54 @@ import (
 	"fmt"
 )
 
-// InfLLMOptions are the options of InfLLM, which is only planned.
+// InfLLMOptions are the options of InfLLM, which no engine runs: plans and the bench have it.
 type InfLLMOptions struct {
 	Init            float64 `json:"init" help:"fraction of the budget for the first tokens"`
 	Context         float64 `json:"context" help:"fraction of the budget for blocks of past tokens that a query looks up"`
-	Local           int     `json:"local" help:"minimum number of newest tokens"`
+	Local           int     `json:"local" help:"minimum number of newest tokens, and tokens of a chunk of the prompt"`
 	Block           int     `json:"block" help:"tokens of a block"`
-	Representatives int     `json:"representatives" help:"keys of each block that stay on the card, for lookup"`
+	Representatives int     `json:"representatives" help:"keys of each block whose mean stays on the card, for lookup"`
 	Missed          float64 `json:"missed" help:"fraction of the looked-up blocks that a step fetches from the host; 1 is the worst case"`
 }
 
-// InfLLMPlan says what InfLLM holds and reads for each KV head.
+// InfLLMPlan says how InfLLM divides a sequence, and what it holds and reads for each KV head. From its
+// beginning a sequence is
+//
+//	first tokens | blocks | newest tokens
+//
+// The first and the newest tokens, and the looked-up blocks, are on the card. The other blocks are in the host's
+// memory.
 type InfLLMPlan struct {
-	Tokens          int     // KVs on the card, all of which a query reads
-	LookedUp        int     // those of Tokens in blocks that a query looked up
+	First           int     // first tokens
+	LookedUp        int     // KVs in blocks that a query looks up, a multiple of Block
+	Local           int     // newest tokens that a query attends to at their true distance
+	Chunk           int     // tokens of a prompt that are computed together, at most Local
 	Block           int     // tokens of a block
-	Representatives int     // keys of each past block that stay on the card
+	Representatives int     // keys of each block whose mean stays on the card
 	Missed          float64 // fraction of LookedUp that a step fetches from the host
 }
 
+// Tokens returns the KVs that a query reads at most, without newest tokens that do not fill a block yet.
+func (p *InfLLMPlan) Tokens() int { return p.First + p.LookedUp + p.Local }
+
+// Divide returns how a sequence of tokens is divided. A block is made as soon as Local newer tokens follow it, so
+// there are Local to Local + Block − 1 newest tokens, or all tokens, less the first ones, if the sequence is too
+// short for a block.
+func (p *InfLLMPlan) Divide(tokens int) (first, blocks, newest int) {
+	first = min(p.First, max(0, tokens-p.Local))
+	blocks = max(0, tokens-first-p.Local) / p.Block
+	return first, blocks, tokens - first - blocks*p.Block
+}
+
+// Held returns how many KVs of a sequence of tokens are on the card for each KV head, and how many are in the host's
+// memory: those of all blocks, as a block on the card is a copy.
+func (p *InfLLMPlan) Held(tokens int) (card, host int) {
+	first, blocks, newest := p.Divide(tokens)
+	return first + min(blocks*p.Block, p.LookedUp) + newest, blocks * p.Block
+}
+
 // InfLLMReads divides the configuration's MaxCacheTokens, C: int(init·C) first tokens, ⌊int(context·C)/block⌋
-// blocks, and the rest newest tokens, at least local.
+// blocks, and the rest newest tokens, at least local. So did longctx_bench.
 func (c *Config) InfLLMReads() (InfLLMPlan, error) {
 	e := infLLMEntry()
 	o := *e.Defaults().(*InfLLMOptions)
@@ -48,8 +75,8 @@ func (c *Config) InfLLMReads() (InfLLMPlan, error) {
 	first := int(o.Init * float64(total))
 	looked := int(o.Context*float64(total)) / o.Block * o.Block
 	return InfLLMPlan{
-		Tokens:   first + looked + max(o.Local, total-first-looked),
-		LookedUp: looked, Block: o.Block, Representatives: o.Representatives, Missed: o.Missed,
+		First: first, LookedUp: looked, Local: max(o.Local, total-first-looked), Chunk: o.Local,
+		Block: o.Block, Representatives: o.Representatives, Missed: o.Missed,
 	}, nil
 }
 
@@ -63,15 +90,15 @@ func infLLMEntry() Entry {
 		From:        "the same number from each head",
 		When:        "as soon as a head has more tokens than the budget",
 		Reads:       "the first tokens, the newest, and the blocks with the best matching representatives",
-		Payload:     "2·D·b of the budget's tokens; representatives/block·D·b of every token",
+		Payload:     "2·D·b of the budget's tokens; group/block·D·b of every token",
 		CacheTokens: "KVs of each head on the card",
 		Rate:        "none",
-		HeldAgainst: "henryzhongsc/longctx_bench@72204d0 (settings)",
+		HeldAgainst: "thunlp/InfLLM@12b7079 (attention), henryzhongsc/longctx_bench@72204d0 (settings)",
 		Planned:     true,
 		Defaults: func() any {
 			return &InfLLMOptions{Init: 0.021, Context: 0.324, Local: 512, Block: 128, Representatives: 4, Missed: 1}
 		},
-		New: planOnly("infllm", "no engine here keeps KVs in the host's memory"),
+		New: planOnly("infllm", "no engine here keeps KVs in the host's memory", "kvc sim and kvc sweep plan it, and kvc bench measures its quality"),
 	}
 }
 
@@ -124,13 +151,13 @@ func llmLingua2Entry() Entry {
 		HeldAgainst: "henryzhongsc/longctx_bench@72204d0 (settings)",
 		Planned:     true,
 		Defaults:    func() any { return &PromptOptions{Matrices: 301.99, Weights: 559.89} },
-		New:         planOnly("llmlingua2", "it changes a prompt's tokens, and a trace has those that were served"),
+		New:         planOnly("llmlingua2", "it changes a prompt's tokens, and a trace has those that were served", "kvc sim and kvc sweep plan it"),
 	}
 }
 
-// planOnly returns a constructor whose error says why a method can only be planned.
-func planOnly(name, why string) func(*Config) (Method, error) {
+// planOnly returns a constructor whose error says why a method can only be planned, and which commands have it.
+func planOnly(name, why, commands string) func(*Config) (Method, error) {
 	return func(*Config) (Method, error) {
-		return nil, &UnsupportedError{fmt.Errorf("method %s cannot run: %s; kvc sim and kvc sweep plan it", name, why)}
+		return nil, &UnsupportedError{fmt.Errorf("method %s cannot run: %s; %s", name, why, commands)}
 	}
 }

@@ -73,6 +73,31 @@ func (s *softmax) factors() []float32 {
 	return s.factor
 }
 
+// Attend computes the attention of one query over KVs in the order of NUMERICS.md §4. scores, [n], are their s_i,
+// which it replaces by the attention weights P_i; values are [n, D]. It writes out [D]. D is a multiple of 8 up to
+// vec.MaxD, and n at least 1.
+func Attend(out, scores, values []float32) {
+	d := len(out)
+	var soft softmax
+	var partial []float32 // [partitions, D] o_p
+	for first := 0; first < len(scores); first += Partition {
+		e := scores[first:min(first+Partition, len(scores))]
+		soft.add(e)
+		partial = append(partial, make([]float32, d)...)
+		vec.Accumulate(partial[len(partial)-d:], e, len(e), values[first*d:][:len(e)*d], 1, d)
+	}
+	clear(out)
+	for p, f := range soft.factors() {
+		for i, o := range partial[p*d:][:d] {
+			out[i] += float32(o * f)
+		}
+		first := p * Partition
+		for i, e := range scores[first:min(first+Partition, len(scores))] {
+			scores[first+i] = float32(e * f)
+		}
+	}
+}
+
 // addGains adds to gained what one query's attention adds to the metrics of the KVs of one partition: P² or
 // P, with P = e·f_p, where e has the partition's e_i and factor is f_p. Each product is rounded before it is
 // used.

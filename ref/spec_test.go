@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -72,6 +73,35 @@ func specAttention(q []float32, k, v [][]float32) (weights, out []float32) {
 		}
 	}
 	return weights, out
+}
+
+// Attend gives the specification's weights and output, for up to three partitions.
+func TestAttend(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 7))
+	for _, n := range []int{1, 2, 100, Partition, Partition + 1, 300} {
+		const d = 24
+		row := func() []float32 {
+			x := make([]float32, d)
+			for i := range x {
+				x[i] = float32(r.NormFloat64())
+			}
+			return x
+		}
+		q, out := row(), row()
+		var k, v [][]float32
+		var scores, values []float32
+		for i := range n {
+			k, v = append(k, row()), append(v, row())
+			values = append(values, v[i]...)
+			var dot [1]float32
+			vec.Dots(dot[:], q, k[i], d)
+			scores = append(scores, float32(dot[0]*attentionScale(d)))
+		}
+		Attend(out, scores, values)
+		if weights, want := specAttention(q, k, v); !slices.Equal(scores, weights) || !slices.Equal(out, want) {
+			t.Errorf("%d KVs: the weights or the output differ", n)
+		}
+	}
 }
 
 // TestEngineFollowsSpec compares the engine's decode steps with NUMERICS.md, to the bit: outputs and metrics,

@@ -18,7 +18,7 @@ import (
 	"kvcompress/report/export"
 )
 
-// Bench is the results of a bench, with what the reports need beside them.
+// Bench is the results of a bench, with the inputs and footer of its reports.
 type Bench struct {
 	*bench.Table
 	Rows   []bench.Row // of the plan
@@ -73,7 +73,7 @@ func BenchText(w io.Writer, b *Bench, opt TextOptions) error {
 		p.section(fmt.Sprintf("%s by budget, %s", b.what(), mode), ": mean over the "+b.over()+"; = not significantly below the best of its column; the least that a method needs where it cannot reach the budget")
 		p.table(benchSummary(b, mode))
 	}
-	for i, text := range b.unscored() {
+	for i, text := range append(b.unscored(), b.hosted()...) {
 		if i == 0 {
 			p.printf("\n")
 		}
@@ -224,6 +224,28 @@ func (b *Bench) unscored() []string {
 	var lines []string
 	for _, r := range order {
 		lines = append(lines, fmt.Sprintf("No score for %s%s: %s.", list(names[r]), r.at, r.why))
+	}
+	return lines
+}
+
+// hosted says how many bytes methods hold in the host's memory, in addition to those of the budget.
+func (b *Bench) hosted() []string {
+	var lines []string
+	for _, row := range b.Rows {
+		least, most := math.Inf(1), 0.0
+		for i := range b.Rankings {
+			r := &b.Rankings[i]
+			if ranked := b.ranked(r.Mode, r.Budget, row.Name); ranked != nil {
+				least, most = min(least, ranked.Host), max(most, ranked.Host)
+			}
+		}
+		if most > 0 {
+			part := score(least)
+			if score(most) != part {
+				part += " to " + score(most)
+			}
+			lines = append(lines, fmt.Sprintf("%s also holds %s of the full cache's bytes in the host's memory, which no budget counts.", row.Name, part))
+		}
 	}
 	return lines
 }
@@ -423,6 +445,9 @@ func BenchHTML(w io.Writer, b *Bench) error {
 	}
 	if lines := b.unscored(); len(lines) > 0 {
 		p.Sections = append(p.Sections, section{Title: "Without a score", Text: lines})
+	}
+	if lines := b.hosted(); len(lines) > 0 {
+		p.Sections = append(p.Sections, section{Title: "In the host's memory", Text: lines})
 	}
 	for _, mode := range b.Plan.Modes {
 		for _, budget := range b.Plan.Budgets {

@@ -27,7 +27,7 @@ func benched() *Bench {
 				{Mode: bench.Aware, Budget: 4, Row: "snapkv", Category: "needle", N: 3, Score: 0.4, Relative: new(0.5)},
 			},
 			Rankings: []bench.Ranking{{Mode: bench.Aware, Budget: 4, Full: full, Rows: []bench.Ranked{
-				{Row: "snapkv", Score: 0.4, Low: new(0.3), High: new(0.5), Relative: new(0.5), Bytes: 0.249, Peak: 0.26, P: new(1.0), Tied: true, ByModel: []float64{0.1, 0.7}},
+				{Row: "snapkv", Score: 0.4, Low: new(0.3), High: new(0.5), Relative: new(0.5), Bytes: 0.249, Peak: 0.26, Host: 0.75, P: new(1.0), Tied: true, ByModel: []float64{0.1, 0.7}},
 				{Row: "knorm", Score: 0.2},
 				{Row: "random", Score: 0.1, Low: new(0.0), High: new(0.2), Relative: new(0.1), Bytes: 0.245, Peak: 0.245, P: new(0.0001), ByModel: []float64{0.05, 0.15}},
 			}}},
@@ -46,7 +46,7 @@ func TestBenchText(t *testing.T) {
 		relative bool
 		want     []string
 	}{
-		{false, []string{"PARTIAL: 3 of 24", "Score by budget", "snapkv 0.40 =", "razor needs 0.032", "No score for kivi and flexgen: no group.", "2 knorm 0.20 – – – unknown", "1 snapkv 0.40 0.30 0.50 – – 0.10 0.70",
+		{false, []string{"PARTIAL: 3 of 24", "Score by budget", "snapkv 0.40 =", "razor needs 0.032", "No score for kivi and flexgen: no group.", "snapkv also holds 0.75 of the full cache's bytes in the host's memory, which no budget counts.", "2 knorm 0.20 – – – unknown", "1 snapkv 0.40 0.30 0.50 – – 0.10 0.70",
 			"3 random 0.10 0.00 0.20 < 0.001 yes 0.05 0.15", "depth 128 1,024", "0 % 1.00 –", "100 % 0.25 0.50", "snapkv 0.40 0.40 0.10 0.50 0.00 0.249 0.260"}},
 		{true, []string{"Part of the full cache's score by budget", "full 1.00", "snapkv 0.50 =", "snapkv 0.50 0.50"}},
 	} {
@@ -72,7 +72,7 @@ func TestBenchHTML(t *testing.T) {
 	if err := BenchHTML(&out, b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"3 of 24", "Without a score", "No score for kivi and flexgen: no group.", `<figure class="map">`, "Mean over the lengths and depths", "Ranking at 1/4", "&lt; 0.001", "Part of the full cache", `aria-label="snapkv at 1/4, query-aware. `, "; 0.58 on average"} {
+	for _, want := range []string{"3 of 24", "Without a score", "In the host&#39;s memory", "No score for kivi and flexgen: no group.", `<figure class="map">`, "Mean over the lengths and depths", "Ranking at 1/4", "&lt; 0.001", "Part of the full cache", `aria-label="snapkv at 1/4, query-aware. `, "; 0.58 on average"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in the page", want)
 		}

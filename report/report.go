@@ -4,10 +4,6 @@
 // forms of a result have the same content. A replay's report compares the memory of each step
 // with that of an uncompressed cache, and has the latencies and final state of each request and
 // the fraction of its KVs that each head kept. Equal results give equal bytes.
-//
-// The forms of one result say the same. Of a replay they show the memory that the cache took
-// in each step beside that of an uncompressed cache, the latencies and the final state of each
-// request, and the share of its KVs that each head kept. Equal results give equal bytes.
 package report
 
 import (

@@ -409,22 +409,29 @@ func (l *noteList) add(method string, notes []string) {
 	}
 }
 
-// texts returns one text for each method with its own notes, and then the notes about several
-// methods or none.
+// texts returns one text for all notes that the same methods share, which begins with their names, and
+// after these the notes about projections without a method, or about all of several methods.
 func (l *noteList) texts() []string {
 	var own, general []string
-	at := map[string]int{} // index of a method's notes in own
+	all := map[string]bool{}
+	for _, methods := range l.methods {
+		for _, m := range methods {
+			all[m] = true
+		}
+	}
+	at := map[string]int{} // place of the methods' notes in own
 	for i, note := range l.notes {
-		method := l.methods[i][0]
-		if len(l.methods[i]) > 1 || method == (sweep.Compression{}).MethodName() {
+		methods := l.methods[i]
+		if len(methods) > 1 && len(methods) == len(all) || slices.Contains(methods, (sweep.Compression{}).MethodName()) {
 			general = append(general, note)
 			continue
 		}
-		if _, ok := at[method]; !ok {
-			at[method] = len(own)
-			own = append(own, method+":")
+		names := strings.Join(methods, ", ")
+		if _, ok := at[names]; !ok {
+			at[names] = len(own)
+			own = append(own, names+":")
 		}
-		own[at[method]] += " " + note
+		own[at[names]] += " " + note
 	}
 	return append(own, general...)
 }

@@ -258,15 +258,22 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// TestNoteList: each note appears once, with the method's name if it is about one method.
+// TestNoteList: notes of the same methods are said together, after their names; notes of projections
+// without a method, and of all methods, without names. Each is said once.
 func TestNoteList(t *testing.T) {
 	var l noteList
 	l.add("none", []string{"Experts.", "Link."})
 	l.add("snapkv", []string{"SnapKV is not there.", "Link."})
 	l.add("quest", []string{"Experts.", "Quest is not there.", "Both."})
 	l.add("snapkv", []string{"It acts once.", "Both.", "SnapKV is not there."})
-	want := []string{"snapkv: SnapKV is not there. It acts once.", "quest: Quest is not there.", "Experts.", "Link.", "Both."}
+	want := []string{"snapkv: SnapKV is not there. It acts once.", "quest: Quest is not there.", "quest, snapkv: Both.", "Experts.", "Link."}
 	if got := l.texts(); !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+	var all noteList
+	all.add("snapkv", []string{"Kernels.", "Own."})
+	all.add("quest", []string{"Kernels."})
+	if got, want := all.texts(), []string{"snapkv: Own.", "Kernels."}; !slices.Equal(got, want) {
+		t.Errorf("without a projection without a method: %q, want %q", got, want)
 	}
 }

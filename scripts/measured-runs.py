@@ -5,8 +5,12 @@
     scripts/measured-runs.py requests.jsonl -o DIR       # of casys-kaist/LLMServingSim, bench/examples/CARD/MODEL/vllm
 
 The first gives a file of closed loops for each server, model, card and format of the weights. It leaves out runs with
-separate servers for prefill and decode, and with data-parallel attention, neither of which is a row's own column. The
-second gives the log of requests as log.csv, by the clock of the server.
+separate servers for prefill and decode, and with data-parallel attention, neither of which is a row's own column, and
+rows that repeat another. Runs of InferenceMAX (SemiAnalysisAI/InferenceX) get the settings that its scripts state. With
+--half fit or --half held, the files have only the rows of one half: a bit of the CRC-32 of a row's settings says which.
+
+The second gives the log of requests, by the clock of the server, as open-loop-CARD_MODEL-vllm.csv, or as log.csv where
+the path does not have the repository's folders.
 """
 
 import argparse
@@ -15,8 +19,11 @@ import csv
 import json
 import pathlib
 import re
+import zlib
 
-COLUMNS = "backend,version,model,card,tp,weights,isl,osl,concurrency,ttft_ms,tpot_ms".split(",")
+COLUMNS = (
+    "backend,version,model,card,tp,weights,kv_dtype,max_num_batched_tokens,isl,osl,concurrency,num_requests,ttft_ms,tpot_ms"
+).split(",")
 WEIGHTS = {"": "bf16", "fp8": "fp8", "fp8_block": "fp8", "nvfp4": "nvfp4", "int4_wo": "int4"}
 # Names of models in this project. Any other name is the published model's in lower case.
 MODELS = {
@@ -24,12 +31,32 @@ MODELS = {
     "llama-3.1-8b-instruct": "llama-3.1-8b",
     "llama-3.1-8b-instruct-fp8": "llama-3.1-8b",
     "qwen3-235b-a22b-fp8": "qwen3-235b-a22b",
+    "qwen3-32b-nvfp4": "qwen3-32b",
 }
 
 
-def closed_loops(path):
+def inferencemax(model, card, row):
+    """Return the settings of a run of InferenceMAX that its scripts state: lengths, KV format, tokens of a batch, cards.
+
+    utils/bench_serving/benchmark_serving.py draws lengths uniformly from 0.8 to 1 of isl and osl. The scripts of
+    Llama-3.1-70B (benchmarks/70b_*, before commit 2582bce40) set kv-cache-dtype fp8 on every card, those of gpt-oss
+    (benchmarks/single_node/fixed_seq_len/deprecated/gptoss_*) on the B200 only. Both set max-num-batched-tokens 8192
+    in vLLM; in TensorRT-LLM max_num_tokens is 16384 and 20000. Other models' settings are left out.
+    """
+    cards, experts = int(row["tp_size"]), int(row["moe_ep_size"] or 1)
+    if "source_file=2026-04-06.csv" in row["silicon_data_source"] and experts > 1:
+        cards //= experts  # tp_size is a product there: tp 16 and ep 4 take the time of four cards
+    llama, gpt = model == "llama-3.1-70b", model.startswith("gpt-oss")
+    kv = "fp8_e4m3" if llama or gpt and card == "b200" else ""
+    tokens = ""
+    if llama or gpt:
+        tokens = 8192 if row["backend"] == "vllm" else 16384 if llama else 20000
+    return round(0.9 * int(row["isl"])), round(0.9 * int(row["osl"])), kv, tokens, cards
+
+
+def closed_loops(path, half):
     """Return the rows of silicon_sample.csv, by server, model, card and format."""
-    files = collections.defaultdict(list)
+    files = collections.defaultdict(dict)
     with open(path, newline="") as f:
         for row in csv.DictReader(f):
             if row["mode"] != "agg" or row["attention_dp_size"] not in ("", "0", "1"):
@@ -40,11 +67,21 @@ def closed_loops(path):
             # gpt-oss has its own format, despite the column.
             weights = "" if model.startswith("gpt-oss") else WEIGHTS[row["gemm_quant_mode"]]
             stated = re.search(r"silicon_concurrency=(\d+)", row["silicon_data_source"])
-            clients = stated.group(1) if stated else row["batch_size"]
-            files[row["backend"], model, card, weights or "own"].append(
-                [row["backend"], row["backend_version"], model, card, row["tp_size"], weights, row["isl"], row["osl"],
-                 clients, row["silicon_ttft_ms"], row["silicon_tpot_ms"]])
-    return files
+            clients = int(stated.group(1) if stated else row["batch_size"])
+            if model == "gpt-oss-120b" and clients == 512:
+                continue  # TPOT is that of 4 to 64 clients, and TTFT minutes: a limit that is not stated held most back
+            isl, osl, kv, tokens, cards, requests = int(row["isl"]), int(row["osl"]), "", "", row["tp_size"], ""
+            if not row["silicon_data_source"].startswith("source_file=/"):  # else NVIDIA's own run
+                isl, osl, kv, tokens, cards = inferencemax(model, card, row)
+                requests = 10 * clients
+            settings = [row["backend"], row["backend_version"], model, card, cards, weights, kv, tokens, isl, osl, clients, requests]
+            if half and ("fit", "held")[zlib.crc32(",".join(map(str, settings)).encode()) & 1] != half:
+                continue
+            ttft, tpot = row["silicon_ttft_ms"], row["silicon_tpot_ms"]
+            # The dumps repeat runs, some in another precision.
+            key = (*settings, f"{float(ttft):.6g}", f"{float(tpot):.6g}")
+            files[row["backend"], model, card, weights or "own"].setdefault(key, [*settings, ttft, tpot])
+    return {name: rows.values() for name, rows in files.items()}
 
 
 def log(path):
@@ -70,13 +107,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=pathlib.Path)
     parser.add_argument("-o", dest="folder", type=pathlib.Path, required=True)
+    parser.add_argument("--half", choices=["fit", "held"], help="only the rows that the shipped fits have, or only the others")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     if args.file.suffix == ".jsonl":
         columns = "request_id,arrival_s,input_tokens,output_tokens,measured_ttft_ms,measured_tpot_ms,measured_e2e_s"
-        write(args.folder / "log.csv", columns.split(","), log(args.file))
+        name = "log.csv"
+        if args.file.parent.name == "vllm":  # as in the repository: CARD/MODEL/vllm
+            model = args.file.parent.parent
+            name = f"open-loop-{model.parent.name}_{model.name}-vllm.csv"
+        write(args.folder / name, columns.split(","), log(args.file))
         return
-    for name, rows in closed_loops(args.file).items():
+    for name, rows in closed_loops(args.file, args.half).items():
         write(args.folder / ("-".join(name) + ".csv"), COLUMNS, rows)
 
 

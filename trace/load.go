@@ -94,19 +94,3 @@ func (l Load) Generate() ([]Request, error) {
 	}
 	return requests, nil
 }
-
-// Synthesize writes a trace of the given requests into the directory dir. The trace consists only of
-// trace.json with its recipe, and requests.jsonl.
-func Synthesize(dir string, meta Meta, requests []Request) error {
-	w, err := Create(dir, meta)
-	if err != nil {
-		return err
-	}
-	defer w.Abort()
-	for _, r := range requests {
-		if err := w.Add(r); err != nil {
-			return err
-		}
-	}
-	return w.Close()
-}

@@ -55,7 +55,7 @@ func (o *ownPages) dims(sequences, heads int, more ...int64) []int64 {
 	return append(d, more...)
 }
 
-// pageTensors are what a dump of a method that quantizes or merges has beside those of every state:
+// pageTensors are what a dump of a method that quantizes or merges has besides those of every state:
 //
 //	quantized  [S, L·H, 2] I32: how many of the oldest keys, and values, are quantized; or
 //	merged     [S, L·H, 2, 2] I32: how many are merged, and how many of those are retained; of a layer that is not merged, how

@@ -66,8 +66,8 @@ LongBench's metrics. With a file, --prompts is the number of tasks of each datas
 as the model has positions for). --sample is then 0 unless it is given.
 
 Without flags it runs two bundled models of 418,656 parameters on 12 contexts of 512
-tokens each, at 1/2, 1/4, 1/8 and 1/16, with every method that an engine runs: some
-33,000 generations, in some two minutes on two cores. Results do not depend on the number
+tokens each, at 1/2, 1/4, 1/8 and 1/16, with every method that runs: some 34,000
+generations, in some two minutes on two cores. Results do not depend on the number
 of cores. A few generations are repeated on the CUDA engine, and every logit is compared
 (--sample). With -o, finished contexts are kept, and the same command resumes. Ctrl-C
 prints the table of the finished contexts, marked partial, if it can within half a second,

@@ -211,8 +211,8 @@ func TestBenchTasksWrongUse(t *testing.T) {
 	}
 }
 
-// Needles in the words of the model's tokenizer: a map by length and depth, of two shards as of one
-// machine. A method that reaches the budget at some lengths only has those places.
+// Needles in the words of the model's tokenizer: two shards give the same map by length and depth
+// as one machine. A method that reaches the budget only at some lengths has only these places.
 func TestBenchNeedleOfText(t *testing.T) {
 	model := textModel(t)
 	t.Chdir(t.TempDir())

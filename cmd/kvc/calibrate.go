@@ -115,7 +115,7 @@ func (f *calibrateFlags) run(cmd *cobra.Command) error {
 	if !slices.ContainsFunc(texts, func(text []byte) bool { return !serving(text) }) {
 		ctx, clear := watched(cmd, "runs projected")
 		defer clear()
-		return f.serving(ctx, cmd.OutOrStdout(), texts, names, setups, clear)
+		return f.serving(ctx, cmd.OutOrStdout(), cmd.ErrOrStderr(), texts, names, setups, clear)
 	}
 	if len(texts) > 1 {
 		return usagef("--measurements: several files are fitted together where all are of serving runs or logs of requests")

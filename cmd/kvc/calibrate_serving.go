@@ -137,7 +137,7 @@ func servingSource(ctx context.Context, text []byte, name string, s servingSetup
 	}
 	for i := range list {
 		if s.gpu != "" {
-			list[i].GPU, list[i].CardGiB = s.gpu, 0
+			onCard(&list[i], s.gpu)
 		}
 		if list[i].Backend == "" && list[i].Version == "" {
 			list[i].Backend = string(s.server)
@@ -164,6 +164,25 @@ func servingSource(ctx context.Context, text []byte, name string, s servingSetup
 	}
 	cases, err := cost.NewServingCases(ctx, list)
 	return &cost.Source{Name: name, Serving: cases, Server: s.engine}, err
+}
+
+// onCard puts a run on the card of --gpu. If that is the name of cards of several sizes, the row's own card
+// or card_gib says which of them it is. Otherwise the row's own card is overruled, and kept for the notes.
+func onCard(r *cost.Serving, gpu string) {
+	sizes := catalog.Sizes(gpu)
+	own, err := catalog.FindCard(r.GPU)
+	one := err == nil && len(catalog.Sizes(r.GPU)) == 0
+	switch {
+	case len(sizes) > 0 && strings.EqualFold(r.GPU, gpu):
+		return
+	case one && slices.ContainsFunc(sizes, func(c catalog.Card) bool { return c.Name == own.Name }):
+		return
+	}
+	r.Overruled = r.GPU
+	if r.CardGiB != 0 {
+		r.Overruled += fmt.Sprintf(" of %g GiB", r.CardGiB)
+	}
+	r.GPU, r.CardGiB = gpu, 0
 }
 
 // logCase reads a log of measured requests.
@@ -212,20 +231,28 @@ func logCase(text []byte, name string, s servingSetup) (*cost.LogCase, error) {
 	return c, nil
 }
 
-// serving fits to serving runs. It calls served when they have been simulated.
-func (f *calibrateFlags) serving(ctx context.Context, out io.Writer, texts [][]byte, names []string, setups []servingSetup, served func()) error {
+// serving fits to serving runs. It calls served when they have been simulated. Rows that cannot be
+// projected are left out, and notes says which and why; a file of which no row can be projected is an
+// error.
+func (f *calibrateFlags) serving(ctx context.Context, out, notes io.Writer, texts [][]byte, names []string, setups []servingSetup, served func()) error {
 	if f.gpu != "" {
 		return usagef("--gpu chooses rows of throughputs: with serving runs each card is fitted by itself, and gpu=… after the name of a file names its card")
 	}
 	var sources []*cost.Source
 	for i, text := range texts {
 		source, err := servingSource(ctx, text, names[i], setups[i])
-		if err == nil {
-			err = cost.Refused(source.Serving, names[i])
-		}
 		if err != nil {
 			return interrupted(err, "nothing is written")
 		}
+		kept := cost.Projected(source.Serving)
+		if source.Log == nil && len(kept) == 0 {
+			return interrupted(cost.Refused(source.Serving, names[i]), "nothing is written")
+		}
+		if n := len(source.Serving) - len(kept); n > 0 {
+			fmt.Fprintf(notes, "%s: the fit is to the %d of %s that can be projected.\n", names[i], len(kept), words.Count(len(source.Serving), "row"))
+			printRefused(notes, source.Serving)
+		}
+		source.Serving = kept
 		sources = append(sources, source)
 	}
 	profile, err := cost.CalibrateServing(ctx, sources)
@@ -266,6 +293,10 @@ func printServingQuality(w io.Writer, f *cost.Fit) {
 		fmt.Fprintf(w, "  each half of the rows by a fit to the other: TPOT %s, throughput %s\n", known(q.CrossTPOTMAPE), known(q.CrossThroughput))
 	} else if q.CrossThroughput != nil {
 		fmt.Fprintf(w, "  each half of the rows by a fit to the other: throughput %s\n", known(q.CrossThroughput))
+	}
+	if q.SourceTPOTMAPE != nil {
+		fmt.Fprintf(w, "  each source by a fit to the others, on average: TPOT %s, throughput %s; at most: TPOT %s, throughput %s\n",
+			known(q.SourceTPOTMAPE), known(q.SourceThroughput), known(q.WorstSourceTPOT), known(q.WorstSourceRate))
 	}
 	if q.OtherTPOTMAPE != nil {
 		fmt.Fprintf(w, "  each card by a fit to the others, on average: TPOT %s, throughput %s; at most: TPOT %s, throughput %s\n",
@@ -394,6 +425,9 @@ func servingNotes(cases []*cost.ServingCase) (said []string) {
 		say(c.Rules.Note(c.Backend))
 		if c.TakenFor != "" {
 			say(c.GPU + " is taken for " + c.TakenFor + ": --gpu or a column card_gib says which it is.")
+		}
+		if card := c.Deployment.Card.Name; c.Overruled != "" && c.Overruled != card {
+			say("The file says " + c.Overruled + ": --gpu puts these rows on " + card + ".")
 		}
 		say("Time by " + c.Calibrated + ".")
 		if c.Other != "" {

@@ -89,7 +89,7 @@ func TestServingCases(t *testing.T) {
 		}
 	}
 	code, out, errs = kvc("sim", "--cases", rows)
-	for _, want := range []string{"On l4 that is a fit to other cards than l4.", "On l4 that is a fit to another card (h100, not l4)."} { // vLLM's, SGLang's
+	for _, want := range []string{"On l4 that is a fit to other cards than l4.", "114 rows of 3 files (several cards, qwen3-32b, llama-3.1-8b, qwen3-235b-a22b), on sglang."} { // vLLM's, SGLang's
 		if code != 0 || !strings.Contains(out, want) {
 			t.Errorf("%d: %s%s: want %q", code, out, errs, want)
 		}
@@ -108,6 +108,21 @@ func TestServingCases(t *testing.T) {
 		}
 	}
 
+	// With --gpu and the name of cards of two sizes, the rows say which of them; another card overrules them.
+	for _, c := range []struct{ row, gpu, want string }{
+		{"a100-80gb,", "a100", "Error to expect on a100-80gb"},
+		{"a100,79.25", "a100", "Error to expect on a100-80gb"},
+		{"a100,79.25", "a100-40gb", "The file says a100 of 79.25 GiB: --gpu puts these rows on a100-40gb."},
+		{"h100,", "l4", "The file says h100: --gpu puts these rows on l4."},
+		{"a100,", "a100", "a100 is taken for a100-40gb: --gpu or a column card_gib says which it is."},
+	} {
+		file := written(t, "stated.csv", "model,card,card_gib,isl,osl,batch,latency_s\nllama-3.1-8b,"+c.row+",100,10,4,0.2\n")
+		code, out, errs := kvc("sim", "--cases", file, "--gpu", c.gpu)
+		if code != 0 || !strings.Contains(out, c.want) || strings.Contains(out, "--gpu puts") != strings.Contains(c.want, "--gpu puts") {
+			t.Errorf("%v: %d: %s%s", c, code, out, errs)
+		}
+	}
+
 	some := written(t, "some.csv", "model,card,tp,isl,osl,concurrency,tpot_ms\nllama-3.1-8b,l4,1,100,10,4,50\nllama-3.1-70b,l4,1,100,10,4,50\nllama-3.1-70b,l4,1,100,10,8,50\nmagic,l4,1,100,10,4,50\n")
 	code, out, errs = kvc("sim", "--cases", some)
 	for _, want := range []string{
@@ -117,10 +132,17 @@ func TestServingCases(t *testing.T) {
 			t.Errorf("%d: %s%s: want %q", code, out, errs, want)
 		}
 	}
-	if code, out, errs := kvc("calibrate", "--measurements", some, "-o", profile); code != 2 || out != "" || !strings.Contains(errs, "some.csv:3: llama-3.1-70b does not fit") {
-		t.Errorf("calibrate: %d: %s%s", code, out, errs)
+	fitted := filepath.Join(t.TempDir(), "some.json")
+	code, out, errs = kvc("calibrate", "--measurements", some, "-o", fitted)
+	for _, want := range []string{"some.csv: the fit is to the 1 of 4 rows that can be projected.\n", "Lines 3, 4 cannot be projected: llama-3.1-70b does not fit on l4", "Line 5 cannot be projected: unknown model \"magic\""} {
+		if code != 0 || !strings.Contains(out, "Fitted to 1 row of some.csv") || !strings.Contains(errs, want) {
+			t.Errorf("calibrate: %d: %s%s: want %q", code, out, errs, want)
+		}
 	}
 	none := written(t, "none.csv", "model,card,isl,osl,batch,latency_s\nmagic,l4,100,10,4,0.2\n")
+	if code, out, errs := kvc("calibrate", "--measurements", rows, "--measurements", none, "-o", fitted); code != 2 || out != "" || !strings.Contains(errs, "none.csv:2: unknown model") {
+		t.Errorf("calibrate with no row: %d: %s%s", code, out, errs)
+	}
 	if code, out, errs := kvc("sim", "--cases", none); code != 2 || out != "" || !strings.Contains(errs, "none.csv:2: unknown model") {
 		t.Errorf("no row: %d: %s%s", code, out, errs)
 	}
@@ -147,7 +169,7 @@ func TestServingCases(t *testing.T) {
 	if notes := strings.Join(runs.Notes, "\n"); !strings.Contains(notes, "Backend magic is not modelled") || !strings.Contains(notes, "Error to expect on l4: ") {
 		t.Errorf("notes %s", notes)
 	}
-	if c := runs.Cases[1]; c["factors_of_other"] != "another card (h100, not l4)" || !strings.Contains(c["error_to_expect"].(string), "TPOT") || c["served_as"].(map[string]any)["prefill_first"] != true {
+	if c := runs.Cases[1]; c["factors_of_other"] != "other cards than l4" || !strings.Contains(c["error_to_expect"].(string), "TPOT") || c["served_as"].(map[string]any)["prefill_first"] != true {
 		t.Errorf("%v", c)
 	}
 

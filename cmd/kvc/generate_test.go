@@ -33,9 +33,9 @@ func recallPrompt() string {
 	return strings.Join(tokens, ",")
 }
 
-// The model finds the record with its full cache, and not in the newest tokens alone; a
-// question in the prompt is answered as one after it; and the CUDA engine generates and holds
-// the same as the reference.
+// With its full cache the model finds the record; with only the newest tokens it does not. A
+// question in the prompt gets the same answer as one after it. The CUDA engine generates and
+// holds the same as the reference.
 func TestGenerate(t *testing.T) {
 	prompt := recallPrompt()
 	full := continued(t, "--model", "recall-0", "--token-ids", prompt, "--question-ids", "1,20", "--max-tokens", "2")

@@ -20,7 +20,7 @@ import (
 	"kvcompress/validate/kit"
 )
 
-// exportFlags are the flags of `kvc golden export` beside the options of the replay.
+// exportFlags are the flags of `kvc golden export` besides the options of the replay.
 type exportFlags struct {
 	dir    string
 	format kit.Format

@@ -28,8 +28,8 @@ func readHeadMap(t *testing.T, path string) *heads.Map {
 	return m
 }
 
-// A model's heads have the same scores, to the bit, as those of the trace that was
-// recorded of it on the same prompt.
+// The scores of a model's heads equal, to the bit, those from a trace recorded from the model
+// with the same prompt.
 func TestHeadsFindModelAndTrace(t *testing.T) {
 	model := randomFolder(t, "")
 	t.Chdir(t.TempDir())
@@ -61,7 +61,7 @@ func TestHeadsFindModelAndTrace(t *testing.T) {
 	if printed.Full != 0 || printed.Streaming != 1 || len(printed.Heads) != 1 || printed.Heads[0].Class != heads.Streaming || printed.Scores[1].Name != "echo" || printed.Source != "recorded, request 1, 3 × 7 tokens" {
 		t.Errorf("it prints %+v", printed)
 	}
-	// With another period, it is found out that nothing repeats.
+	// With another period, the error says that nothing repeats.
 	if code, _, stderr = kvc("heads", "find", "./recorded", "--period", "6", "--repeats", "3", "-o", "trace.json"); code != exitDone || !strings.Contains(stderr, "do not repeat every 6 tokens") {
 		t.Errorf("%d: %s", code, stderr)
 	}
@@ -160,7 +160,7 @@ func sameImage(t *testing.T, image, drawn string) {
 	}
 }
 
-// What docs/heads.md shows.
+// The output that docs/heads.md shows.
 func TestHeadsFindRecall(t *testing.T) {
 	page, err := os.ReadFile("../../docs/heads.md")
 	if err != nil {

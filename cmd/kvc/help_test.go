@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// TestHelpOfFlags wants the flags of every help text within helpWidth columns, and defaults that
-// could be typed.
+// TestHelpOfFlags checks that the flags of every help text fit helpWidth columns, and that
+// defaults are shown in a form that can be typed.
 func TestHelpOfFlags(t *testing.T) {
 	width, err := strconv.Atoi(helpWidth)
 	if err != nil {

@@ -46,7 +46,7 @@ var absentZeros = map[string][]string{
 	"of golden.json, where 0 is absent, and reads as 0": {"validate moves", "validate asked", "validate needs"},
 }
 
-// TestAbsentZeros looks through the source for numbers that JSON leaves out where they are 0.
+// TestAbsentZeros searches the source for numbers that JSON omits if they are 0.
 func TestAbsentZeros(t *testing.T) {
 	listed := map[string]bool{}
 	for _, keys := range absentZeros {

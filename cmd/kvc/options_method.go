@@ -21,7 +21,7 @@ type methodFlags struct {
 // addMethodFlags adds the flags that choose a method and set its own options.
 func addMethodFlags(fs *pflag.FlagSet) *methodFlags {
 	m := &methodFlags{fs: fs}
-	fs.StringVar(&m.name, "method", ref.KVCompress, "compression method, a `name` of kvc methods (drops the own options of another method)")
+	fs.StringVar(&m.name, "method", ref.KVCompress, "compression method, a `name` of kvc methods (removes the options of the method that it replaces)")
 	fs.StringArrayVar(&m.set, "set", nil, "one of the method's own options, `KEY=VALUE`, as kvc methods NAME lists them; may be repeated")
 	return m
 }

@@ -79,8 +79,8 @@ func TestPools(t *testing.T) {
 	}
 }
 
-// TestPoolsSwept sweeps over numbers of prefill and decode servers, as in kvc sim, beside replicas
-// that do both.
+// TestPoolsSwept sweeps over numbers of prefill and decode servers, as in kvc sim, and over
+// replicas that do both.
 func TestPoolsSwept(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log.csv")
 	if err := os.WriteFile(log, []byte("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:00:00,1600,10\n2023-11-16 18:00:00.01,1600,10\n2023-11-16 18:00:00.02,160,99\n"), 0o644); err != nil {

@@ -147,11 +147,26 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 	if err := f.quality.read(); err != nil {
 		return err
 	}
-	var err error
-	if f.compression, err = f.quality.candidates(f.compression); err != nil {
+	if err := f.check(); err != nil {
 		return err
 	}
-	if err := f.check(); err != nil {
+	var requests []trace.Request
+	var name string
+	load := func() (err error) {
+		if requests, name, err = f.load(cmd); err != nil {
+			return err
+		}
+		f.quality.count(requests)
+		return f.limitTo(requests)
+	}
+	early := f.quality.needsRequests(f.compression)
+	if early {
+		if err := load(); err != nil {
+			return err
+		}
+	}
+	var err error
+	if f.compression, err = f.quality.candidates(f.compression); err != nil {
 		return err
 	}
 	f.sweepFlags.replicas = []int{1} // how many is searched for
@@ -169,14 +184,11 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	requests, name, err := f.load(cmd)
-	if err != nil {
-		return err
+	if !early {
+		if err := load(); err != nil {
+			return err
+		}
 	}
-	if err := f.limitTo(requests); err != nil {
-		return err
-	}
-	f.quality.count(requests)
 	spread, _, err := f.readSpread()
 	if err != nil {
 		return err

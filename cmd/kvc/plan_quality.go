@@ -50,7 +50,21 @@ func (q *qualityFlags) add(fs *pflag.FlagSet) {
 // budgets.
 const ofBench = "bench"
 
-// candidates returns compressions with those of the bench in place of the word bench.
+// needsRequests reports whether candidates needs the mean request: if some method of the bench has no
+// rate, and its candidates are numbers of tokens.
+func (q *qualityFlags) needsRequests(compressions []string) bool {
+	return slices.Contains(compressions, ofBench) && q.table != nil &&
+		slices.ContainsFunc(q.table.Methods(), func(m bench.MethodBudgets) bool { return m.ByBudget && !hasRate(m.Method) })
+}
+
+// hasRate reports whether a method takes a rate.
+func hasRate(method string) bool {
+	e, err := ref.FindMethod(method)
+	return err == nil && e.Rate != "none"
+}
+
+// candidates returns compressions with those of the bench in place of the word bench. A method without a
+// rate has part of the mean request's prompt as its tokens.
 func (q *qualityFlags) candidates(compressions []string) ([]string, error) {
 	if !slices.Contains(compressions, ofBench) {
 		return compressions, nil
@@ -70,8 +84,12 @@ func (q *qualityFlags) candidates(compressions []string) ([]string, error) {
 				continue
 			}
 			for _, b := range m.Budgets {
-				if b > 1 {
+				switch {
+				case b == 1:
+				case hasRate(m.Method):
 					all = append(all, fmt.Sprintf("%s:rate:%g", m.Method, b.Part()))
+				default:
+					all = append(all, fmt.Sprintf("%s:tokens:%d", m.Method, max(1, q.prompt/int(b))))
 				}
 			}
 		}

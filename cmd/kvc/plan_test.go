@@ -68,8 +68,8 @@ func planned(t *testing.T, want int, args ...string) planJSON {
 	return p
 }
 
-// TestPlan plans for a log whose requests meet the objective alone on a card, but not two at the
-// same time: as many replicas are needed as requests arrive together.
+// TestPlan plans for a log in which one request alone on a card meets the objective, but not two
+// at the same time: it takes as many replicas as requests arrive together.
 func TestPlan(t *testing.T) {
 	log := steady(t, "0", "0", "0", "60000", "60000", "60000", "120000", "120000", "120000")
 	of := func(more ...string) []string {
@@ -296,7 +296,8 @@ func TestToday(t *testing.T) {
 func TestPlanQuality(t *testing.T) {
 	dir := t.TempDir()
 	table := `{"plan": {"models": ["tiny"], "length": 512}, "rankings": [{"mode": "query-aware", "budget": "1/2", "methods": [
-		{"method": "snapkv", "relative": 0.97, "bytes": 0.49}, {"method": "streaming-llm", "relative": 0.5, "bytes": 0.49}]}]}`
+		{"method": "snapkv", "relative": 0.97, "bytes": 0.49}, {"method": "streaming-llm", "relative": 0.5, "bytes": 0.49},
+		{"method": "infllm", "relative": 0.72, "bytes": 0.495}]}]}`
 	file := filepath.Join(dir, "bench.json")
 	if err := os.WriteFile(file, []byte(table), 0o600); err != nil {
 		t.Fatal(err)
@@ -322,7 +323,8 @@ func TestPlanQuality(t *testing.T) {
 	if code := run(append(args, "--quality", file, "--min-quality", "0.4", "--html", page, "--json"), &out, &errs); code != 0 {
 		t.Fatalf("exit code %d: %s", code, errs.String())
 	}
-	for _, want := range []string{`snapkv:rate:0.5`, `streaming-llm:rate:0.5`} {
+	// InfLLM takes no rate: its candidate has half of the tokens of the mean prompt.
+	for _, want := range []string{`snapkv:rate:0.5`, `streaming-llm:rate:0.5`, `infllm:tokens:1000`, `"kept": 0.72`} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the bench's methods are no candidates: no %s in %s", want, out.String())
 		}

@@ -30,7 +30,7 @@ func TestPTXCapture(t *testing.T) {
 			t.Errorf("%s: %d\n%s", line, code, out)
 		}
 	}
-	// A kernel that subtracts where it is to add.
+	// A kernel that subtracts instead of adding.
 	text, err := os.ReadFile("case0/attention.ptx")
 	if err != nil {
 		t.Fatal(err)

@@ -18,8 +18,8 @@ func newPTXCheckCmd() *cobra.Command {
 		Use:   "check FILE.ptx",
 		Short: "Say whether a PTX file can be run here, and list its kernels",
 		Long: `Check reads a PTX file and decodes every instruction. It prints the kernels with their
-parameters, in order, and what a launch of them takes; or, of one that cannot be run,
-the first line that stands in the way, and why: exit code 1.`,
+parameters, in order, and what a launch of them takes; or, for a kernel that
+cannot be run, the first line that prevents it, and why: exit code 1.`,
 		Example: `  kvc ptx check saxpy.ptx
   kvc ptx check saxpy.ptx --allow-approx --json | jq '.kernels[].name'`,
 		Args: cobra.ExactArgs(1),
@@ -52,7 +52,7 @@ the first line that stands in the way, and why: exit code 1.`,
 			return refusedKernels(p)
 		},
 	}
-	cmd.Flags().BoolVar(&allowApprox, "allow-approx", false, "let instructions pass whose result a GPU may compute otherwise")
+	cmd.Flags().BoolVar(&allowApprox, "allow-approx", false, "allow instructions whose result may differ on a GPU")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }

@@ -18,7 +18,7 @@ func addRun(fs *pflag.FlagSet, o *ptx.Options) {
 	fs.Var(positive[int]{&o.MaxFindings}, "findings", "end a launch after `N` different findings")
 	fs.Var(&suppressions{&o.Suppress}, "suppress", "ignore findings, `KIND[@FILE[:LINE]]`, such as race@scan.cu:88 or any@vendor.cuh; may be repeated")
 	fs.BoolVar(&o.SameValueStores, "allow-same-value", false, "do not report unordered stores of equal values to the same address as races")
-	fs.BoolVar(&o.AllowApprox, "allow-approx", false, "run what a GPU may compute otherwise")
+	fs.BoolVar(&o.AllowApprox, "allow-approx", false, "run instructions whose result may differ on a GPU")
 	fs.Var(positive[int64]{&o.Budget}, "budget", "`instructions` of warps after which a kernel is taken to be endless (default 2^34)")
 }
 
@@ -76,6 +76,13 @@ func findingsOf(err error) []ptx.Finding {
 	}
 	collect(err)
 	return found
+}
+
+// printSuppressed says how many findings --suppress ignored, if any.
+func printSuppressed(out io.Writer, n int64) {
+	if n > 0 {
+		fmt.Fprintf(out, "Findings passed over, as --suppress says: %s.\n", words.Number(n))
+	}
 }
 
 // printFindings prints the reports, and a summary if there is more than one thing to say.

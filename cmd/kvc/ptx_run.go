@@ -99,7 +99,7 @@ argument's index from 0 or by the parameter's name. Bits must be equal unless --
 	fs.BoolVar(&flags.cooperative, "cooperative", false, "all blocks are resident together, and may wait for each other")
 	fs.StringArrayVar(&flags.args, "arg", nil, "the next parameter, `KIND=VALUE`")
 	fs.StringArrayVar(&flags.expect, "expect", nil, "compare a buffer with a file afterwards, `BUFFER=FILE`")
-	fs.Uint64Var(&flags.tolerance.ULP, "ulp", 0, "let floats differ by that many `steps` of their type")
+	fs.Uint64Var(&flags.tolerance.ULP, "ulp", 0, "let floats differ by this many `ulp`")
 	fs.Float64Var(&flags.tolerance.Rel, "rtol", 0, "let floats differ by `R` times the expected one")
 	fs.Float64Var(&flags.tolerance.Abs, "atol", 0, "let floats differ by `A` more")
 	for _, name := range []string{"ulp", "rtol", "atol"} {
@@ -218,10 +218,11 @@ func ptxRun(cmd *cobra.Command, path string, flags *ptxRunFlags) (err error) {
 		if err := printJSON(cmd.OutOrStdout(), r); err != nil {
 			return err
 		}
-	} else if len(found) > 0 {
-		printFindings(cmd.OutOrStdout(), found)
 	} else if err == nil {
 		err = printPTXResult(cmd.OutOrStdout(), r, l)
+	} else {
+		printFindings(cmd.OutOrStdout(), found)
+		printSuppressed(cmd.OutOrStdout(), r.Suppressed)
 	}
 	switch {
 	case err == nil && differ:
@@ -253,9 +254,7 @@ func printPTXResult(out io.Writer, r ptxResult, l invoke.Launch) error {
 		fmt.Fprintf(out, "; checks: %s", r.Checks)
 	}
 	fmt.Fprint(out, ".\n")
-	if r.Suppressed > 0 {
-		fmt.Fprintf(out, "Findings passed over, as --suppress says: %d.\n", r.Suppressed)
-	}
+	printSuppressed(out, r.Suppressed)
 	for i := range r.Expected {
 		fmt.Fprintf(out, "%s\n", printableLine(r.Expected[i].String()))
 	}

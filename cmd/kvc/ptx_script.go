@@ -148,9 +148,7 @@ func printPTXScript(out io.Writer, r ptxScriptResult) {
 		fmt.Fprintf(out, "; checks: %s", r.Checks)
 	}
 	fmt.Fprintln(out, ".")
-	if r.Suppressed > 0 {
-		fmt.Fprintf(out, "Findings passed over, as --suppress says: %d.\n", r.Suppressed)
-	}
+	printSuppressed(out, r.Suppressed)
 	for i := range r.Expected {
 		fmt.Fprintf(out, "line %d: %s\n", r.Expected[i].Line, printableLine(r.Expected[i].String()))
 	}

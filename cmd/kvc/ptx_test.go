@@ -132,6 +132,8 @@ func TestPTXCommandLines(t *testing.T) {
 		{race, exitFailed, "findings: ", "findings"},
 		{race + " --findings 1", exitFailed, "race: bytes 64 to 67", "race"},
 		{race + " --suppress race@example.cu:42", exitDone, "passed over, as --suppress says", ""},
+		{"ptx run example.ptx --entry saxpy_past --grid 8 --block 128 --arg u32=1000 --arg f32=2 --arg in=x.npy --arg inout=x.npy:n.npy --suppress out-of-bounds@example.ptx:106", exitFailed,
+			"Findings passed over, as --suppress says: 24.", "out of bounds"},
 		{race + " --suppress races", exitUsage, "", "unknown kind of finding"},
 		{race + " --json --suppress race@example.ptx:364", exitFailed, `"ptx_line": 375`, ""},
 		{"ptx script steps.txt", exitDone, "line 5: y equals x.npy", ""},

@@ -19,7 +19,7 @@ import (
 	"kvcompress/traces"
 )
 
-// runFlags are the flags of `kvc run` beside the options of the replay.
+// runFlags are the flags of `kvc run` besides the options of the replay.
 type runFlags struct {
 	json     bool
 	plot     string
@@ -68,7 +68,7 @@ Ctrl-C prints the finished steps: exit code 130.`,
 	fs.SortFlags = false
 	fs.BoolVar(&flags.json, "json", false, "print the report as JSON, in full")
 	fs.StringVar(&flags.plot, "plot", "", "draw what each head kept, and the blocks over time, to a .png or .svg `file`")
-	fs.StringVar(&flags.plotKept, "plot-kept", "", "draw which tokens' KVs each head holds of the first request at its last step, to a .png or .svg `file`")
+	fs.StringVar(&flags.plotKept, "plot-kept", "", "draw, for the first request at its last step, the tokens whose KVs each head holds, to a .png or .svg `file`")
 	fs.StringVar(&flags.profile, "profile", "", "write which part of its KVs each head keeps, by how much is kept, to a `file` for kvc sim")
 	fs.Var(&flags.steps, "steps", "rows of the memory ledger at most, or all (default 30)")
 	fs.BoolVar(&flags.byHead, "by-head", false, "add a table by layer and head; with --json, what every head holds after each step")

@@ -266,8 +266,8 @@ func printMemoryCases(w io.Writer, cases []*cost.MemoryCase, s *cost.MemorySumma
 			fmt.Fprintf(w, "Line %d cannot be projected: %s\n", c.Line, printableLine(c.Error))
 		}
 	}
-	fmt.Fprintf(w, "rows           %d, of which %d are measured\nkv_mape        %s\nkv_mean_error  %s\nkv_max_error   %s\n",
-		s.Rows, s.Measured, percentage("%.2f", s.KVMAPE), percentage("%+.2f", s.KVMean), percentage("%.2f", s.KVMaxError))
+	fmt.Fprintf(w, "%s, of which %d are measured. The cache is off by %s on average, %s with its sign, and at most by %s:\n",
+		words.Count(s.Rows, "row"), s.Measured, percentage("%.2f", s.KVMAPE), percentage("%+.2f", s.KVMean), percentage("%.2f", s.KVMaxError))
 	fmt.Fprintf(w, "  %s where version and card's memory are stated: %s\n  %s elsewhere: %s\n",
 		percentage("%.2f", s.StatedMaxError), words.Count(s.StatedRows, "row"), percentage("%.2f", s.OtherMaxError), words.Count(s.Measured-s.StatedRows, "row"))
 }

@@ -60,7 +60,7 @@ func TestSimMethods(t *testing.T) {
 	serve := "sim --requests six-stories --model llama-3.1-8b --gpu l4 --max-num-batched-tokens 8192 --check --method "
 	for _, c := range []struct{ args, want string }{
 		{"snapkv --max-cache-tokens 64", "compressed by snapkv to 64 KVs a head"},
-		{"snapkv --max-cache-tokens 64", "The kernels of snapkv are not measured"},
+		{"snapkv --max-cache-tokens 64", "The kernels of the method are not measured"},
 		{"razor --set full_share=0.15", "Of 256 heads 38 are assumed to keep everything"},
 		{"streaming-llm --rate 0.25", "before every step"},
 		{"quest --max-cache-tokens 64", "No memory is freed"},

@@ -154,7 +154,7 @@ func TestSweepMethods(t *testing.T) {
 		t.Fatalf("exit %d: %s", code, errs.String())
 	}
 	for path, want := range map[string][]string{
-		page: {"snapkv, keep 128 KVs a head", "razor: full_share", "snapkv: window", "The kernels of razor are not measured"}, table: {",snapkv:tokens:128,", ",razor,"},
+		page: {"snapkv, keep 128 KVs a head", "razor: full_share", "snapkv: window", "The kernels of the method are not measured"}, table: {",snapkv:tokens:128,", ",razor,"},
 	} {
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -166,7 +166,7 @@ func TestSweepMethods(t *testing.T) {
 			}
 		}
 	}
-	for _, w := range []string{"snapkv:tokens:128", "The kernels of snapkv are not measured"} {
+	for _, w := range []string{"snapkv:tokens:128", "The kernels of the method are not measured"} {
 		if !strings.Contains(strings.Join(strings.Fields(out.String()), " "), w) {
 			t.Errorf("no %q in\n%s", w, out.String())
 		}
@@ -243,7 +243,7 @@ func TestSweepUsage(t *testing.T) {
 	}
 }
 
-// A changed file of a card makes it another sweep.
+// With a changed file of a card, it is another sweep.
 func TestSweepKnowsFiles(t *testing.T) {
 	trace, dir := generated(t, "5"), t.TempDir()
 	card := filepath.Join(dir, "card.json")

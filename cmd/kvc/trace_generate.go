@@ -56,11 +56,11 @@ TIME may be a rate, such as 20/s. Without a rule all requests arrive at once.`,
 	flags.StringVar(&f.output, "output", "128", "`tokens` of each output")
 	flags.StringVar(&f.like, "like", "", "or lengths drawn from this `trace` or log")
 	flags.StringVar(&f.arrivals, "arrivals", "", "`rule` by which they arrive (default: all at once)")
-	flags.Uint64Var(&f.seed, "seed", 1, "`number` that all that is random follows from")
+	flags.Uint64Var(&f.seed, "seed", 1, "seed of all random numbers, a `number`")
 	flags.StringVarP(&f.out, "out", "o", "", "the trace's `folder`")
 	writes(cmd, outputFolder, "out")
 	flags.StringVar(&f.name, "name", "", "the trace's name (default: that of its folder)")
-	flags.StringVar(&f.description, "description", "", "`text` for the trace to keep")
+	flags.StringVar(&f.description, "description", "", "`text` that the trace stores")
 	flags.BoolVar(&f.asJSON, "json", false, "print what was made as JSON")
 	// It fails only for a flag that does not exist.
 	_ = cmd.RegisterFlagCompletionFunc("arrivals", cobra.FixedCompletions([]string{"fixed:", "poisson:", "gamma:"}, cobra.ShellCompDirectiveNoFileComp))

@@ -66,7 +66,7 @@ Models whose shape is known: ` + strings.Join(models, ", ") + `.`,
 	flags.StringVar(&f.prompt, "prompt", "512", "`tokens` of each prompt: N, LOW-HIGH to draw from, or lognormal:MEDIAN,P99")
 	flags.StringVar(&f.output, "output", "128", "`tokens` of each output, likewise")
 	flags.StringVar(&f.arrivals, "arrivals", "", "when requests arrive, by a `rule`: fixed:TIME, poisson:TIME or gamma:TIME,CV, where TIME is the mean time between two, or a rate as in 20/s (default: all at 0)")
-	flags.Uint64Var(&f.seed, "seed", 1, "`number` that all that is random follows from")
+	flags.Uint64Var(&f.seed, "seed", 1, "seed of all random numbers, a `number`")
 	flags.StringVar(&f.name, "name", "", "the trace's name (default: that of its folder)")
 	flags.StringVarP(&f.out, "out", "o", "", "the trace's `folder`")
 	writes(cmd, outputFolder, "out")

@@ -177,7 +177,7 @@ func TestTraceInfoForeign(t *testing.T) {
 	}
 }
 
-// TestTraceSynthHere names a trace after the folder, though it be called ".".
+// TestTraceSynthHere: a trace written to "." has the folder's real name.
 func TestTraceSynthHere(t *testing.T) {
 	here := filepath.Join(t.TempDir(), "here")
 	if err := os.Mkdir(here, 0o700); err != nil {

@@ -37,7 +37,7 @@ func TestValidateCoverage(t *testing.T) {
 	}
 }
 
-// TestValidateMutate plants a fault or two.
+// TestValidateMutate plants a few faults.
 func TestValidateMutate(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it runs the pipelines of eight seeds")

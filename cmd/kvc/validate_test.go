@@ -100,7 +100,7 @@ func TestValidateKernel(t *testing.T) {
 		t.Error(stdout)
 	}
 
-	// A kernel of which nothing is known has not passed.
+	// A replaced kernel that was never launched has not passed.
 	const elsewhere = " --checks none --kernel append_tokens_bf16=wrong.ptx:attend_combine"
 	if _, stderr := exits(t, exitUsage, "validate block-size-1"+elsewhere); !strings.Contains(stderr, "append_tokens_bf16 was never launched") {
 		t.Error(stderr)
@@ -149,8 +149,8 @@ func TestValidateEndless(t *testing.T) {
 	}
 }
 
-// TestNotRun leaves out a replay whose method the engine does not run, but not one that was
-// named, nor one that failed.
+// TestNotRun skips a replay with a method that the engine does not run, unless it was named; a
+// replay that failed is not skipped.
 func TestNotRun(t *testing.T) {
 	refused := fmt.Errorf("a replay: %w", &ref.UnsupportedError{Err: errors.New("no kernels")})
 	for _, c := range []struct {

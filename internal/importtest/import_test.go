@@ -15,6 +15,7 @@ const want = `steps replayed: 61
 8 threads write 8 elements, an error: false
 9 threads write 8 elements, an error: true
 engines agree: true
+requests of the azure log served: 3, output tokens: 45
 `
 
 // TestImport builds testdata/program in a module of its own, which finds this one through a
@@ -33,7 +34,9 @@ func TestImport(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	copyFile(t, filepath.Join(dir, "main.go"), filepath.Join("testdata", "program", "main.go"))
+	for _, name := range []string{"main.go", "log.csv"} {
+		copyFile(t, filepath.Join(dir, name), filepath.Join("testdata", "program", name))
+	}
 	copyFile(t, filepath.Join(dir, "go.sum"), filepath.Join(root, "go.sum"))
 	mod := "module example.com/program\n\ngo 1.26.0\n\nrequire kvcompress v0.0.0\n\nreplace kvcompress => " + strconv.Quote(root) + "\n"
 	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(mod), 0o644); err != nil {
@@ -50,7 +53,9 @@ func TestImport(t *testing.T) {
 		}
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	out, err := exec.Command(program).CombinedOutput()
+	run := exec.Command(program)
+	run.Dir = dir
+	out, err := run.CombinedOutput()
 	if err != nil || string(out) != want {
 		t.Errorf("the program ends with %v and prints\n%swant\n%s", err, out, want)
 	}

@@ -184,6 +184,14 @@ func (d *decoder) decodeBulk() error {
 	if d.take("tensor") {
 		return d.errorf("%s: tensor copies are not supported", d.in.op)
 	}
+	if d.take("prefetch") {
+		if !d.take("L2") || !d.take("global") {
+			return d.unsupported()
+		}
+		d.mod = d.mod[:0]
+		d.in.kind, d.in.run = kindRun, nothing
+		return d.push()
+	}
 	if d.takeOne("shared::cluster", "shared::cta") < 0 || !d.take("global") || !d.take("mbarrier::complete_tx::bytes") {
 		return d.errorf("%s: of bulk copies only those from global to shared memory with an mbarrier are supported", d.in.op)
 	}

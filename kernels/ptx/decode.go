@@ -422,6 +422,9 @@ func (d *decoder) takeType() (typ, error) {
 			return t, nil
 		}
 	}
+	if n := len(d.mod); n > 0 {
+		return typ{}, d.errorf("%s: .%s is not supported", d.in.op, short(d.mod[n-1]))
+	}
 	return typ{}, d.errorf("%s: no type", d.s.op)
 }
 

@@ -1,6 +1,10 @@
 package ptx
 
-import "math"
+import (
+	"math"
+	"slices"
+	"strings"
+)
 
 // Atomics, fences, prefetches and asynchronous copies (PTX ISA §9.7.9, §9.7.13).
 
@@ -13,6 +17,10 @@ func decodeAtom(d *decoder) error {
 	if err := d.dropPolicy(); err != nil {
 		return err
 	}
+	if d.take("async") {
+		return d.errorf("%s: clusters are not supported", d.in.op)
+	}
+	vector := map[int]int{0: 2, 1: 4, 2: 8}[d.takeOne("v2", "v4", "v8")]
 	d.take("noftz")
 	opNames := []string{"and", "or", "xor", "exch", "cas", "add", "inc", "dec", "min", "max"}
 	i := d.takeOne(opNames...)
@@ -34,6 +42,9 @@ func decodeAtom(d *decoder) error {
 	rt := typ{classBits, t.bits, 1}
 	if t.float() && t.lanes == 1 {
 		rt = t
+	}
+	if vector > 0 {
+		return d.vectorAtom(m, rt, vector)
 	}
 	ops := d.s.operands
 	red := d.s.op == "red"
@@ -80,10 +91,61 @@ func decodeAtom(d *decoder) error {
 	return d.push()
 }
 
+// vectorAtom decodes an addition to the elements of a vector, of n registers, as one for each.
+func (d *decoder) vectorAtom(m *memOp, rt typ, n int) error {
+	ops, red := d.s.operands, d.s.op == "red"
+	m.whole = m.size * uint32(n)
+	if len(ops) != 3-int(bit(red)) || m.space != spaceGlobal || !strings.Contains(d.in.op, ".add.") || m.whole > 16 {
+		return d.unsupported()
+	}
+	value, address := ops[len(ops)-1], ops[len(ops)-2]
+	if value.kind != opVector || len(value.list) != n || !red && (ops[0].kind != opVector || len(ops[0].list) != n) {
+		return d.errorf("%s: a vector of %d is wanted", d.in.op, n)
+	}
+	in, flow := d.in, d.flow
+	in.uses, flow.needs = slices.Clip(in.uses), slices.Clip(flow.needs)
+	for k, v := range value.list {
+		d.in, d.flow = in, flow
+		one, at := *m, address
+		d.in.mem, d.in.counted = &one, k == 0
+		if one.whole = 0; k == 0 {
+			one.whole = m.whole
+		}
+		at.bits += uint64(k) * uint64(m.size)
+		var err error
+		if one.regs[0].sink = red; !red {
+			to := ops[0].list[k]
+			if one.regs[0].sink = to.kind == opSink; slices.ContainsFunc(value.list[k+1:], func(o operand) bool { return o.name == to.name && o.kind == opName }) || to.name == address.name {
+				return d.errorf("%s: %s is both a source and a destination", d.in.op, short(to.name))
+			}
+			if one.regs[0].off, err = d.dst(to, rt); err != nil {
+				return err
+			}
+		}
+		if err := d.address(at, &one); err != nil {
+			return err
+		}
+		first := len(d.in.uses)
+		if d.in.b, err = d.src(v, rt); err != nil {
+			return err
+		}
+		d.need(first)
+		d.in.kind, d.in.run = kindRun, one.run()
+		one.do = atom
+		if err := d.push(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // decodePrefetch decodes instructions that only prefetch into a cache.
 func decodePrefetch(d *decoder) error {
 	m := &memOp{}
 	m.space, _ = d.takeSpace()
+	if d.take("tensormap") {
+		return d.errorf("%s: tensor maps are not supported", d.in.op)
+	}
 	if d.takeOne("L1", "L2", "L2::evict_last", "L2::evict_normal") < 0 && d.s.op != "applypriority" {
 		return d.unsupported()
 	}
@@ -99,6 +161,9 @@ func decodePrefetch(d *decoder) error {
 
 func decodeFence(d *decoder) error {
 	if d.take("proxy") {
+		if d.takeOne("tensormap::generic", "tensormap") >= 0 {
+			return d.errorf("%s: tensor maps are not supported", d.in.op)
+		}
 		d.takeOne("alias", "async", "async.global")
 		d.takeOne("global", "shared::cta", "shared::cluster")
 	}

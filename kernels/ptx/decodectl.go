@@ -75,6 +75,35 @@ func decodeNanosleep(d *decoder) error {
 	return d.push()
 }
 
+// decodeGriddepcontrol decodes griddepcontrol. A launch begins after the one before has ended, so there is
+// nothing to wait for.
+func decodeGriddepcontrol(d *decoder) error {
+	if d.takeOne("wait", "launch_dependents") < 0 {
+		return d.unsupported()
+	}
+	if _, err := d.operands(0); err != nil {
+		return err
+	}
+	d.in.kind, d.in.run = kindRun, nothing
+	return d.push()
+}
+
+// decodeSetmaxnreg decodes setmaxnreg. Registers are not counted here.
+func decodeSetmaxnreg(d *decoder) error {
+	if d.takeOne("inc", "dec") < 0 || !d.take("sync") || !d.take("aligned") || !d.take("u32") {
+		return d.unsupported()
+	}
+	ops, err := d.operands(1)
+	if err != nil {
+		return err
+	}
+	if n := ops[0].bits; ops[0].kind != opInt || n < 24 || n > 256 || n%8 != 0 {
+		return d.errorf("%s: the number of registers is a multiple of 8 from 24 to 256", d.in.op)
+	}
+	d.in.kind, d.in.run = kindRun, nothing
+	return d.push()
+}
+
 // decodeCall decodes call [(result),] function [, (arguments)]. Arguments are copied to the function's
 // parameters before the call, and results after it. Both are in the thread's local memory.
 func decodeCall(d *decoder) error {

@@ -1,6 +1,9 @@
 package ptx
 
-import "math"
+import (
+	"math"
+	"unsafe"
+)
 
 // Floating-point instructions.
 
@@ -29,6 +32,7 @@ var softNames = map[string]uint64{
 // float decodes an arithmetic instruction on floats. Without a rounding modifier it rounds to nearest, but
 // with contracts a GPU's compiler may fuse it with another instruction.
 func (d *decoder) float(name string, t typ, sources int, contracts bool) error {
+	pair := t == f32x2
 	mode, given := d.takeRounding()
 	how := softNames[name] | uint64(mode)<<softModeShift
 	if d.take("ftz") {
@@ -36,20 +40,20 @@ func (d *decoder) float(name string, t typ, sources int, contracts bool) error {
 			return d.unsupported()
 		}
 		how |= softFtz
-		if t == f32 {
+		if t == f32 || pair {
 			if err := d.inexact(flushes); err != nil {
 				return err
 			}
 		}
 	}
 	if d.take("sat") {
-		if t == f64 || t.class == classBF {
+		if t == f64 || t.class == classBF || pair {
 			return d.unsupported()
 		}
 		how |= softSat
 	}
 	if d.take("relu") {
-		if name != "fma" || t.bits != 16 && t.lanes != 2 {
+		if name != "fma" || t.bits != 16 && t.lanes != 2 || pair {
 			return d.unsupported()
 		}
 		how |= softRelu
@@ -59,7 +63,7 @@ func (d *decoder) float(name string, t typ, sources int, contracts bool) error {
 			return d.errorf("%s: a rounding modifier is missing", d.in.op)
 		}
 		why := "without .rn it may be fused with another instruction"
-		if t == f32 || t == f64 {
+		if t == f32 || t == f64 || pair {
 			why += " (nvcc -fmad=false and clang -ffp-contract=off write .rn)"
 		}
 		if err := d.inexact(why); err != nil {
@@ -69,7 +73,10 @@ func (d *decoder) float(name string, t typ, sources int, contracts bool) error {
 	types := []typ{t, t, t}[:sources]
 	d.in.imm = how
 	switch t {
-	case f32, f64:
+	case f32, f64, f32x2:
+		if pair {
+			t = f32
+		}
 		plain := soft[uint32]
 		if t == f64 {
 			plain = soft[uint64]
@@ -82,6 +89,10 @@ func (d *decoder) float(name string, t typ, sources int, contracts bool) error {
 			}
 		case softFtz:
 			f = quick(name+".ftz", t, plain)
+		}
+		if pair {
+			d.flow.spread = spreadPairs
+			return d.floatALU(ofPairs(f), f32x2, types)
 		}
 		return d.floatALU(f, t, types)
 	case f16, bf16, f16x2, bf16x2:
@@ -101,6 +112,17 @@ func (d *decoder) float(name string, t typ, sources int, contracts bool) error {
 		return d.floatALU(f, t, types)
 	}
 	return d.unsupported()
+}
+
+// ofPairs returns the operation on pairs of f32: a row of 32 pairs is two rows of 32 numbers.
+func ofPairs(f aluFunc) aluFunc {
+	return func(d unsafe.Pointer, w *warp, in *instr) {
+		const half = 4 * warpSize
+		rest := *in
+		rest.a, rest.b, rest.c = in.a+half, in.b+half, in.c+half
+		f(d, w, in)
+		f(unsafe.Add(d, half), w, &rest)
+	}
 }
 
 // floatALU pushes an operation whose function reads three sources. If the instruction has fewer, the missing

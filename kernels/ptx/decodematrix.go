@@ -166,8 +166,53 @@ func decodeLdmatrix(d *decoder) error {
 	if err := d.address(ops[1], &m.mem); err != nil {
 		return err
 	}
-	m.imm = d.in.imm
+	m.imm, d.in.matrix = d.in.imm, &m.mem
 	return d.warpWide(m.run)
+}
+
+// decodeStmatrix decodes stmatrix.sync.aligned.m8n8.xN[.trans][.shared].b16.
+func decodeStmatrix(d *decoder) error {
+	if !d.take("sync") || !d.take("aligned") || !d.take("m8n8") || !d.take("b16") {
+		return d.unsupported()
+	}
+	n := 1 << max(d.takeOne("x1", "x2", "x4"), 0)
+	m := &stmatrixOp{transpose: d.take("trans"), mem: memOp{space: spaceGeneric, kind: accessStore, elem: 8, n: 2, size: 16}}
+	if d.take("shared") || d.take("shared::cta") {
+		m.mem.space = spaceShared
+	}
+	ops, err := d.operands(2)
+	if err != nil {
+		return err
+	}
+	if err := d.address(ops[0], &m.mem); err != nil {
+		return err
+	}
+	m.imm, d.in.matrix = d.in.imm, &m.mem
+	first := len(d.in.uses)
+	if m.a, err = d.registersOf(ops[1], n, b32, d.src); err != nil {
+		return err
+	}
+	d.need(first)
+	return d.warpWide(m.run)
+}
+
+// decodeMovmatrix decodes movmatrix.sync.aligned.m8n8.trans.b16.
+func decodeMovmatrix(d *decoder) error {
+	if !d.take("sync") || !d.take("aligned") || !d.take("m8n8") || !d.take("trans") || !d.take("b16") {
+		return d.unsupported()
+	}
+	ops, err := d.operands(2)
+	if err != nil {
+		return err
+	}
+	if d.in.d, err = d.dst(ops[0], b32); err != nil {
+		return err
+	}
+	if d.in.a, err = d.src(ops[1], b32); err != nil {
+		return err
+	}
+	d.flow.spread = spreadWarp
+	return d.warpWide(movmatrix)
 }
 
 // warpWide pushes an instruction that all lanes of a warp execute together.

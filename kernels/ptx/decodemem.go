@@ -1,5 +1,7 @@
 package ptx
 
+import "slices"
+
 // ld and st (PTX ISA §9.7.9).
 
 // cacheHints are modifiers about caching, which do not change the effect of an access.
@@ -16,12 +18,13 @@ func (d *decoder) takeHints() {
 
 // takeOrder removes the memory ordering and the scope.
 func (d *decoder) takeOrder(m *memOp) {
-	switch d.takeOne("weak", "volatile", "relaxed", "acquire", "release", "acq_rel", "mmio") {
+	d.take("mmio") // .mmio.relaxed
+	switch d.takeOne("weak", "volatile", "relaxed", "acquire", "release", "acq_rel") {
 	case 0:
 		m.sem = semWeak
 	case 1:
 		m.sem, m.scope = semVolatile, scopeSys
-	case 2, 6:
+	case 2:
 		m.sem, m.scope = semRelaxed, scopeGPU
 	case 3:
 		m.sem, m.scope = semAcquire, scopeGPU
@@ -30,7 +33,6 @@ func (d *decoder) takeOrder(m *memOp) {
 	case 5:
 		m.sem, m.scope = semAcqRel, scopeGPU
 	}
-	d.takeOne("weak", "volatile", "relaxed") // .mmio.relaxed
 	if s, ok := d.takeScope(); ok {
 		m.scope = s
 	}
@@ -167,13 +169,13 @@ func (d *decoder) memory(kind accessKind) (*memOp, typ, error) {
 	if err := d.dropPolicy(); err != nil {
 		return nil, typ{}, err
 	}
-	switch {
-	case d.take("v8"):
-		return nil, typ{}, d.errorf("%s: vectors of 8 are not supported", d.in.op)
-	case d.take("v2"):
+	switch d.takeOne("v2", "v4", "v8") {
+	case 0:
 		m.n = 2
-	case d.take("v4"):
+	case 1:
 		m.n = 4
+	case 2:
+		m.n = 8
 	}
 	t, err := d.takeType()
 	if err != nil {
@@ -184,10 +186,45 @@ func (d *decoder) memory(kind accessKind) (*memOp, typ, error) {
 	}
 	m.elem, m.signed = uint8(t.bytes()), t.signed()
 	m.size = uint32(m.elem) * uint32(m.n)
-	if m.size > 16 {
+	switch {
+	case m.size > maxVector, m.n == 8 && m.size < maxVector:
 		return nil, t, d.unsupported()
+	case m.size == maxVector && m.space != spaceGlobal:
+		return nil, t, d.errorf("%s: a vector of %d bytes has to be in global memory", d.in.op, maxVector)
 	}
 	return m, t, nil
+}
+
+// maxVector is the size in bytes of the largest vector.
+const maxVector = 32
+
+// inParts decodes a vector of 32 bytes as two accesses of 16, in an order in which a load does not overwrite its
+// address before the second. part decodes one of them.
+func (d *decoder) inParts(m *memOp, registers, address operand, part func(m *memOp, registers, address operand) error) error {
+	if m.size < maxVector {
+		return part(m, registers, address)
+	}
+	if registers.kind != opVector || len(registers.list) != int(m.n) {
+		return d.errorf("%s: a vector of %d is wanted", d.in.op, m.n)
+	}
+	in, flow, n := d.in, d.flow, m.n/2
+	in.uses, flow.needs = slices.Clip(in.uses), slices.Clip(flow.needs)
+	order := []uint8{0, 1}
+	if slices.ContainsFunc(registers.list[:n], func(o operand) bool { return o.name == address.name && o.kind == opName }) {
+		order = []uint8{1, 0}
+	}
+	for i, k := range order {
+		d.in, d.flow = in, flow
+		half, some, at := *m, registers, address
+		half.n, half.size, half.whole = n, m.size/2, m.size*uint32(1-k)
+		some.list = registers.list[k*n : k*n+n]
+		at.bits += uint64(k) * uint64(half.size)
+		d.in.mem, d.in.counted = &half, i == 0
+		if err := part(&half, some, at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func decodeLoad(d *decoder) error {
@@ -199,17 +236,21 @@ func decodeLoad(d *decoder) error {
 	if err != nil {
 		return err
 	}
-	if err := d.elements(ops[0], m, t, true); err != nil {
+	return d.inParts(m, ops[0], ops[1], func(m *memOp, to, from operand) error { return d.load(m, t, to, from) })
+}
+
+func (d *decoder) load(m *memOp, t typ, to, from operand) error {
+	if err := d.elements(to, m, t, true); err != nil {
 		return err
 	}
-	if err := d.address(ops[1], m); err != nil {
+	if err := d.address(from, m); err != nil {
 		return err
 	}
 	d.in.kind, d.in.run = kindRun, m.run()
 	m.do = load
 	m.chooseWide(loadVectors, loadBlocks)
-	if v, ok := d.variable(ops[1].name); ok && m.space == spaceParam && d.kernelParam(v) && m.n == 1 && !m.regs[0].sink {
-		if _, isReg := d.find(ops[1].name, d.s.scope); !isReg {
+	if v, ok := d.variable(from.name); ok && m.space == spaceParam && d.kernelParam(v) && m.n == 1 && !m.regs[0].sink {
+		if _, isReg := d.find(from.name, d.s.scope); !isReg {
 			return d.loadParam(v, m, t)
 		}
 	}
@@ -236,6 +277,9 @@ func (d *decoder) loadParam(v *variable, m *memOp, t typ) error {
 }
 
 func decodeStore(d *decoder) error {
+	if d.takeOne("async", "bulk") >= 0 {
+		return d.errorf("%s: asynchronous stores are not supported", d.in.op)
+	}
 	m, t, err := d.memory(accessStore)
 	if err != nil {
 		return err
@@ -244,10 +288,14 @@ func decodeStore(d *decoder) error {
 	if err != nil {
 		return err
 	}
-	if err := d.elements(ops[1], m, t, false); err != nil {
+	return d.inParts(m, ops[1], ops[0], func(m *memOp, from, to operand) error { return d.store(m, t, to, from) })
+}
+
+func (d *decoder) store(m *memOp, t typ, to, from operand) error {
+	if err := d.elements(from, m, t, false); err != nil {
 		return err
 	}
-	if err := d.address(ops[0], m); err != nil {
+	if err := d.address(to, m); err != nil {
 		return err
 	}
 	if m.space == spaceConst || m.space == spaceParam {

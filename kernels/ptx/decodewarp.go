@@ -9,6 +9,9 @@ import (
 
 func decodeBarrier(d *decoder) error {
 	d.take("cta")
+	if d.take("cluster") {
+		return d.errorf("%s: clusters are not supported", d.in.op)
+	}
 	if d.s.op == "bar" && d.take("warp") {
 		if !d.take("sync") {
 			return d.unsupported()

@@ -60,8 +60,8 @@
 // # What it does not do
 //
 //   - These are refused when a kernel that has them is requested: textures, surfaces,
-//     matrix instructions other than ldmatrix and those of matrix.go and wmma.go (so
-//     wgmma, stmatrix, sparse ones, mma.sync m8n8k4 of f16, and elements of 1 bit, or
+//     matrix instructions other than those of matrix.go and wmma.go (so
+//     wgmma, tcgen05, sparse ones, mma.sync m8n8k4 of f16, and elements of 1 bit, or
 //     in wmma of 4), scalar video instructions, clusters, tensor copies, bulk copies (cp.async.bulk) other
 //     than from global to shared memory with an mbarrier, an address size of 32,
 //     function pointers, recursion, and, for PTX 6.4 and above and sm_70 and above,
@@ -99,7 +99,7 @@
 //	compare, cvt, round, vector,
 //	halves, packed, simd, tf32,
 //	approx
-//	matrix, decodematrix, wmma,  mma.sync, ldmatrix and wmma
+//	matrix, decodematrix, wmma,  mma.sync, ldmatrix, stmatrix, movmatrix and wmma
 //	decodewmma
 //	barrier, mbarrier            bar and barrier, mbarrier
 //	memory, memop, memknown,     memory

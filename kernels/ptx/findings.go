@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"kvcompress/internal/words"
 )
 
 // A launch can continue after a report (Options.MaxFindings). Findings are counted by kind and place, and the
@@ -59,17 +61,9 @@ func (f *Findings) Summary() string {
 	}
 	var parts []string
 	for _, k := range kinds {
-		s := "s"
-		if times[k] == 1 {
-			s = ""
-		}
-		parts = append(parts, fmt.Sprintf("%d %s (%d time%s)", count[k], k, times[k], s))
+		parts = append(parts, fmt.Sprintf("%d %s (%s)", count[k], k, words.Count(times[k], "time")))
 	}
-	findings := "findings"
-	if len(f.List) == 1 {
-		findings = "finding"
-	}
-	text := fmt.Sprintf("%d %s: %s", len(f.List), findings, strings.Join(parts, ", "))
+	text := fmt.Sprintf("%s: %s", words.Count(len(f.List), "finding"), strings.Join(parts, ", "))
 	if f.Stopped {
 		text += "; the launch ended at the last one"
 	}

@@ -52,6 +52,7 @@ type instr struct {
 	cvt      *cvtOp
 	copy     *copyOp
 	mbarrier *mbarrierOp
+	matrix   *memOp // of ldmatrix and stmatrix
 
 	uses []uint32 // numbers of the registers read, and of those written
 	defs []uint32
@@ -124,6 +125,7 @@ type memOp struct {
 	signed  bool   // a load into a wider register extends the sign
 	nc      bool   // a non-coherent load
 	size    uint32 // elem·n
+	whole   uint32 // of a vector that is accessed in parts: its size, which its address is a multiple of; 0 if not the first part
 	addr32  bool   // the address is in a row of 32 bits
 	call    bool   // accesses an argument or result of a call
 	hasC    bool   // an atomic with a second operand

@@ -3,10 +3,11 @@ package ptx
 import (
 	"encoding/binary"
 	"math"
+	"math/bits"
 	"unsafe"
 )
 
-// Matrix products of a warp: mma.sync of 16×8 or 8×8 results, and ldmatrix (PTX ISA §9.7.15.5).
+// Matrix products of a warp: mma.sync of 16×8 or 8×8 results, ldmatrix, stmatrix and movmatrix (PTX ISA §9.7.15.5).
 //
 // For every type, a register of A has 4 bytes of a row of 16 or 32 bytes, and one of B 4 bytes of a column of
 // that size. With g = lane/4 and t = lane%4: register r of A has row g + 8·(r mod 2), from byte 16·(r/2) +
@@ -290,6 +291,59 @@ func (m *ldmatrixOp) run(w *warp, in *instr, mask uint32) error {
 				d[lane] = binary.LittleEndian.Uint32(rows[8*i+g][4*t:])
 			}
 		}
+	}
+	return nil
+}
+
+// stmatrixOp is stmatrix, which stores n matrices of 8 rows of 16 bytes: the reverse of ldmatrixOp.
+type stmatrixOp struct {
+	mem       memOp
+	imm       uint64
+	a         []uint32 // rows of 4 bytes
+	transpose bool
+}
+
+// run executes a stmatrix.
+func (m *stmatrixOp) run(w *warp, in *instr, mask uint32) error {
+	if mask != allLanes {
+		return w.lanesMissing(in, mask)
+	}
+	var rows [warpSize][16]byte
+	for i, off := range m.a {
+		for lane, v := range row[uint32](w.regs, off) {
+			g, t := lane/4, lane%4
+			if m.transpose {
+				binary.LittleEndian.PutUint16(rows[8*i+2*t][2*g:], uint16(v))
+				binary.LittleEndian.PutUint16(rows[8*i+2*t+1][2*g:], uint16(v>>16))
+			} else {
+				binary.LittleEndian.PutUint32(rows[8*i+g][4*t:], v)
+			}
+		}
+	}
+	mem := m.mem
+	mem.do = func(w *warp, _ *instr, t *target) {
+		for rest := t.mask; rest != 0; rest &= rest - 1 {
+			lane := bits.TrailingZeros32(rest) & 31
+			*(*[16]byte)(unsafe.Add(t.mem, t.addr[lane]-t.base)) = rows[lane]
+		}
+	}
+	return w.resolve(in, &mem, m.imm, uint32(1<<(8*len(m.a))-1))
+}
+
+// movmatrix transposes a matrix of 8 by 8 elements of 16 bits, whose layout is that of ldmatrixOp.
+func movmatrix(w *warp, in *instr, mask uint32) error {
+	if mask != allLanes {
+		return w.lanesMissing(in, mask)
+	}
+	var columns [8][8]uint16
+	for lane, v := range row[uint32](w.regs, in.a) {
+		g, t := lane/4, lane%4
+		columns[2*t][g], columns[2*t+1][g] = uint16(v), uint16(v>>16)
+	}
+	d := row[uint32](w.regs, in.d)
+	for lane := range d {
+		g, t := lane/4, lane%4
+		d[lane] = uint32(columns[g][2*t]) | uint32(columns[g][2*t+1])<<16
 	}
 	return nil
 }

@@ -117,7 +117,7 @@ func (k *knownRow) holds(m *memOp, imm uint64, mask uint32) bool {
 		return false
 	}
 	distance, span := imm-k.imm, k.size-uint64(m.size)
-	return k.max+distance <= span && k.min+distance >= k.floor && k.min+distance <= k.max+distance && (k.low|distance)&uint64(m.size-1) == 0
+	return k.max+distance <= span && k.min+distance >= k.floor && k.min+distance <= k.max+distance && (k.low|distance)&m.unaligned() == 0
 }
 
 // resolveKnown is resolve for an access to known memory.

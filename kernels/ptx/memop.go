@@ -22,6 +22,9 @@ type target struct {
 // An accessFunc performs a load, store or atomic for the lanes of a target.
 type accessFunc func(w *warp, in *instr, t *target)
 
+// unaligned returns the bits that no address of the access has.
+func (m *memOp) unaligned() uint64 { return uint64(max(m.size, m.whole) - 1) }
+
 // run returns the function that executes the access.
 func (m *memOp) run() runFunc {
 	if m.kind == accessAtomic || m.sem != semWeak {
@@ -105,7 +108,7 @@ func (w *warp) resolve(in *instr, m *memOp, imm uint64, mask uint32) error {
 		s.imm, s.base, s.step = imm, t.base, uint64(m.size)
 		s.first, s.lane0 = first, first-uint64(lane)*s.step
 		s.look(&w.addr, from, mask)
-		good = !s.outside(size-uint64(m.size)) && s.low&uint64(m.size-1) == 0
+		good = !s.outside(size-uint64(m.size)) && s.low&m.unaligned() == 0
 		if m.bound != 0 && good {
 			if b := &l.bounds[m.bound]; b.limits(at) {
 				good = s.min >= b.lo && s.max+uint64(m.size) <= b.hi
@@ -259,7 +262,7 @@ func (w *warp) resolveSlowly(in *instr, m *memOp, mask uint32) error {
 			t.base = windowOf(at)
 		}
 		b := &w.block.launch.bounds[m.bound]
-		if size < int(m.size) || !within(&w.addr, t.base, uint64(size)-uint64(m.size), uint64(m.size-1), group) || b.limits(at) {
+		if size < int(m.size) || !within(&w.addr, t.base, uint64(size)-uint64(m.size), m.unaligned(), group) || b.limits(at) {
 			good, err := w.outside(in, m, at, t.base, group, size)
 			if err != nil {
 				return err
@@ -288,15 +291,15 @@ func (w *warp) resolveGlobal(in *instr, m *memOp, mask uint32) error {
 		if a != nil && own != nil && a != own {
 			a = nil // a different allocation
 		}
-		if a != nil && a.size-(at-a.base) >= uint64(m.size) && at&uint64(m.size-1) == 0 {
+		if a != nil && a.size-(at-a.base) >= uint64(m.size) && at&m.unaligned() == 0 {
 			continue
 		}
 		r := w.report(OutOfBounds, in, 1<<lane)
 		r.Space, r.Address, r.Size = spaceGlobal.String(), at, int(m.size)
-		if a != nil && at&uint64(m.size-1) != 0 {
+		if a != nil && at&m.unaligned() != 0 {
 			r.Kind = Misaligned
 			r.Allocation, r.Extent, r.Offset = a.name, int64(a.size), int64(at-a.base)
-			r.Detail = misaligned(m.size)
+			r.Detail = misaligned(max(m.size, m.whole))
 		} else if b := &w.block.launch.bounds[m.bound]; own == nil && b.hi != 0 { // meant for a variable of another space
 			at -= windowOf(b.space)
 			r.Space, r.Address = b.space.String(), at
@@ -333,7 +336,7 @@ func (w *warp) resolveGlobal(in *instr, m *memOp, mask uint32) error {
 }
 
 func misaligned(size uint32) string {
-	return "the address is no multiple of " + [...]string{"1", "2", "4", "8", "16"}[bits.TrailingZeros32(size)] + " bytes"
+	return "the address is no multiple of " + [...]string{"1", "2", "4", "8", "16", "32"}[bits.TrailingZeros32(size)] + " bytes"
 }
 
 // outside reports accesses outside a window, and misaligned ones. If the launch continues, it returns the
@@ -346,7 +349,7 @@ func (w *warp) outside(in *instr, m *memOp, sp space, base uint64, mask uint32, 
 		end := at + uint64(m.size)
 		inside := end <= uint64(extent) && end > at
 		bounded := b.limits(sp) && (!inside || at < b.lo || end > b.hi)
-		if inside && !bounded && at&uint64(m.size-1) == 0 {
+		if inside && !bounded && at&m.unaligned() == 0 {
 			continue
 		}
 		r := w.report(OutOfBounds, in, 1<<lane)
@@ -355,7 +358,7 @@ func (w *warp) outside(in *instr, m *memOp, sp space, base uint64, mask uint32, 
 		if bounded {
 			b.outsideOf(r, at, m.size)
 		} else if inside {
-			r.Kind, r.Detail = Misaligned, misaligned(m.size)
+			r.Kind, r.Detail = Misaligned, misaligned(max(m.size, m.whole))
 		} else {
 			r.Detail = boundsDetail(at, end, sp, extent)
 		}

@@ -35,11 +35,13 @@ var opcodes = map[string]func(d *decoder) error{
 
 	"bar": decodeBarrier, "barrier": decodeBarrier,
 	"mma": decodeMMA, "wmma": decodeWMMA, "mbarrier": decodeMbarrier, "ldmatrix": decodeLdmatrix,
+	"stmatrix": decodeStmatrix, "movmatrix": decodeMovmatrix,
 	"shfl": decodeShfl, "vote": decodeVote, "match": decodeMatch, "redux": decodeRedux, "activemask": decodeActivemask,
 	"elect": decodeElect, "createpolicy": decodeCreatepolicy,
 
 	"bra": decodeBranch, "brx": decodeBrx, "call": decodeCall, "ret": decodeRet, "exit": decodeExit,
 	"trap": decodeTrap, "brkpt": decodeTrap, "nanosleep": decodeNanosleep, "pmevent": decodeNanosleep,
+	"griddepcontrol": decodeGriddepcontrol, "setmaxnreg": decodeSetmaxnreg,
 }
 
 // unsupportedOps are opcodes that the machine does not support, with what they belong to.
@@ -47,9 +49,8 @@ var unsupportedOps = map[string]string{
 	"tex": "textures", "tld4": "textures", "txq": "textures", "istypep": "textures",
 	"suld": "surfaces", "sust": "surfaces", "sured": "surfaces", "suq": "surfaces",
 	"wgmma": "matrix instructions", "tcgen05": "matrix instructions",
-	"stmatrix": "matrix instructions", "movmatrix": "matrix instructions",
 	"mapa": "clusters", "getctarank": "clusters",
-	"griddepcontrol": "dependent grids", "setmaxnreg": "register counts", "discard": "discards",
+	"clusterlaunchcontrol": "clusters", "discard": "discards",
 	"tensormap": "tensor maps", "multimem": "addresses of several devices", "alloca": "allocations on the stack",
 	"stacksave": "allocations on the stack", "stackrestore": "allocations on the stack",
 	"vadd": "video instructions", "vsub": "video instructions", "vabsdiff": "video instructions", "vmin": "video instructions",

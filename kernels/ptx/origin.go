@@ -90,6 +90,8 @@ func (in *instr) memory() []*memOp {
 	switch {
 	case in.mem != nil:
 		return []*memOp{in.mem}
+	case in.matrix != nil:
+		return []*memOp{in.matrix}
 	case in.mbarrier != nil:
 		return []*memOp{&in.mbarrier.mem}
 	case in.copy != nil && in.copy.bulk != nil:

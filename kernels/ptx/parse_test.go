@@ -52,7 +52,7 @@ func TestParseErrors(t *testing.T) {
 		{"space", kernel("ld.global.u32 %r1, [a];"), "a is in param memory"},
 		{"read only", kernel("st.param.u32 [a], %r1;"), "param memory is read only"},
 		{"vector", kernel("ld.global.v2.u32 {%r1, %r2, %r3}, [%rd1];"), "a vector of 2 is wanted"},
-		{"too wide", kernel("ld.global.v4.u64 {%rd1, %rd2, %rd3, %rd1}, [%rd1];"), "is not supported"},
+		{"too wide", kernel("ld.local.v4.u64 {%rd1, %rd2, %rd3, %rd1}, [%rd1];"), "a vector of 32 bytes has to be in global memory"},
 		{"shuffle without sync", kernel("shfl.bfly.b32 %r1, %r2, 1, 31;"), "without .sync it is not supported by PTX"},
 		{"call", kernel("call nothing;"), `no function "nothing"`},
 		{"shared", head + ".shared .b8 big[50000];\n.visible .entry k()\n{ .reg .b32 %r<2>; mov.u32 %r1, big; }", "x.ptx:5: \"k\" has 50000 bytes of static shared memory"},

@@ -28,7 +28,7 @@ func TestRefusedByEntry(t *testing.T) {
 		{"callee", ".func f() {\nfrobnicate;\n}\n" + bad("call f;"), `k.ptx:5: unknown opcode`},
 		{"callee's text", ".func f() {\n%r1 %r2;\n}\n" + bad("call f;"), `k.ptx:5: `},
 		{"malloc", ".extern .func (.param .b64 r) malloc(.param .b64 n);\n" + bad("{ .param .b64 n; st.param.b64 [n], 8; .param .b64 r; call (r), malloc, (n); }"), "malloc: allocations in a kernel are not supported"},
-		{"vector of 8", bad("ld.global.v8.b32 {%r1, %r1, %r1, %r1, %r1, %r1, %r1, %r1}, [%rd1];"), "vectors of 8 are not supported"},
+		{"vector of 8", bad("ld.shared.v8.b32 {%r1, %r1, %r1, %r1, %r1, %r1, %r1, %r1}, [%rd1];"), "a vector of 32 bytes has to be in global memory"},
 		{"new format", bad("cvt.rn.satfinite.e2m1x2.f32 %r1, %r1, %r1;"), "the format e2m1x2 is not supported"},
 		{"new format with a 2", bad("cvt.rn.satfinite.e3m2x2.f32 %r1, %r1, %r1;"), "the format e3m2x2 is not supported"},
 		{"scalar video", bad("vadd.s32.u32.s32.sat %r1, %r1.b1, %r1.h1;"), "video instructions are not supported"},

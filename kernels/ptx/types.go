@@ -62,6 +62,7 @@ var (
 	e5m2x2 = typ{classE5M2, 16, 2}
 	u16x2  = typ{classUnsigned, 32, 2}
 	s16x2  = typ{classSigned, 32, 2}
+	f32x2  = typ{classFloat, 64, 2}
 )
 
 var typeNames = map[string]typ{
@@ -70,7 +71,7 @@ var typeNames = map[string]typ{
 	"s8": s8, "s16": s16, "s32": s32, "s64": s64,
 	"f16": f16, "f32": f32, "f64": f64, "bf16": bf16,
 	"f16x2": f16x2, "bf16x2": bf16x2, "e4m3x2": e4m3x2, "e5m2x2": e5m2x2,
-	"u16x2": u16x2, "s16x2": s16x2,
+	"u16x2": u16x2, "s16x2": s16x2, "f32x2": f32x2,
 	"pred": pred,
 }
 

@@ -246,6 +246,11 @@ func spreadHalves(w *warp, in *instr, mask, bad uint32) {
 	})
 }
 
+// spreadPairs is for pairs of 32 bits each.
+func spreadPairs(w *warp, in *instr, mask, bad uint32) {
+	spreadLanes(w, in, mask, bad, func(lane int) uint64 { return halves(w.undefinedSources(in, lane), 32, 32) })
+}
+
 // halves returns a half of b bits as undefined if any bit of the corresponding half of a bits is.
 func halves(u uint64, a, b uint) (d uint64) {
 	for i := range uint(2) {

@@ -24,6 +24,7 @@ type Cell struct {
 	Divergence *float64 `parquet:"divergence,optional"` // in nats
 	Bytes      *float64 `parquet:"bytes,optional"`      // fraction of the full cache's bytes
 	Peak       *float64 `parquet:"peak,optional"`
+	Host       *float64 `parquet:"host,optional"` // in the host's memory, part of the full cache's
 }
 
 // Place is a row for a method at one length and depth of a grid.
@@ -73,7 +74,7 @@ func cellsOf(t *bench.Table) []Cell {
 			string(c.Mode), c.Budget.String(), c.Row, c.Category, int64(c.N), int64(c.Missing),
 			measured(c.Score, some), measured(c.Low, some), measured(c.High, some), measured(c.Exact, some),
 			c.Relative, measured(c.Divergence, some && c.Row != bench.Full),
-			measured(c.Bytes, some), measured(c.Peak, some),
+			measured(c.Bytes, some), measured(c.Peak, some), measured(c.Host, some),
 		})
 	}
 	return rows

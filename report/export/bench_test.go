@@ -15,7 +15,7 @@ import (
 func benchTable() *bench.Table {
 	return &bench.Table{Cells: []bench.Cell{
 		{Mode: bench.Aware, Budget: 1, Row: bench.Full, Category: "needle", N: 2, Score: 0.5, Low: 0.1, High: 0.9, Exact: 0.5, Relative: new(1.0), Bytes: 1, Peak: 1.1},
-		{Mode: bench.Aware, Budget: 4, Row: "snapkv", Category: "needle", N: 2, Score: 0.25, High: 0.8, Relative: new(0.5), Divergence: 1.0 / 3, Bytes: 0.2, Peak: 0.3},
+		{Mode: bench.Aware, Budget: 4, Row: "snapkv", Category: "needle", N: 2, Score: 0.25, High: 0.8, Relative: new(0.5), Divergence: 1.0 / 3, Bytes: 0.2, Peak: 0.3, Host: 0.75},
 		{Mode: bench.Agnostic, Budget: 4, Row: "snapkv", Category: "needle", Missing: 2},
 	}}
 }
@@ -29,10 +29,10 @@ func TestBench(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const want = `mode,budget,method,category,n,missing,score,low,high,exact,relative,divergence,bytes,peak
-query-aware,1,full,needle,2,0,0.5,0.1,0.9,0.5,1,,1,1.1
-query-aware,1/4,snapkv,needle,2,0,0.25,0,0.8,0,0.5,0.333333,0.2,0.3
-query-agnostic,1/4,snapkv,needle,0,2,,,,,,,,
+	const want = `mode,budget,method,category,n,missing,score,low,high,exact,relative,divergence,bytes,peak,host
+query-aware,1,full,needle,2,0,0.5,0.1,0.9,0.5,1,,1,1.1,0
+query-aware,1/4,snapkv,needle,2,0,0.25,0,0.8,0,0.5,0.333333,0.2,0.3,0.75
+query-agnostic,1/4,snapkv,needle,0,2,,,,,,,,,
 `
 	if diff := cmp.Diff(want, csv.String()); diff != "" {
 		t.Errorf("CSV (-want +got):\n%s", diff)

@@ -107,6 +107,7 @@ func Cards() []Card {
 	const (
 		pcie4 = 32e9
 		pcie5 = 64e9
+		pcie6 = 128e9
 	)
 	return append([]Card{
 		{Name: "l4", Aliases: []string{"NVIDIA L4"}, Memory: gib(22.03), Read: 300e9, Flops16: 121e12, Flops8: 242e12, Link: throughHost, Host: pcie4,
@@ -127,7 +128,13 @@ func Cards() []Card {
 			Source: "NVIDIA H100 data sheet, NVL; memory: ali-vilab/VACE issue 56"},
 		{Name: "h200", Aliases: []string{"NVIDIA H200"}, Memory: gib(139.8), Read: 4800e9, Flops16: 989e12, Flops8: 1979e12, Link: 450e9, Network: 50e9, Host: pcie5,
 			Source: "NVIDIA H200 data sheet, SXM"},
+		{Name: "h20", Aliases: []string{"NVIDIA H20"}, Memory: 97871 << 20, Read: 4000e9, Flops16: 148e12, Flops8: 296e12, Link: 450e9, Host: pcie5,
+			Source: "NVIDIA H20 data sheet; memory: as nvidia-smi shows it"},
 		{Name: "b200", Aliases: []string{"NVIDIA B200"}, Memory: gib(178.4), Read: 7700e9, Flops16: 2250e12, Flops8: 4500e12, Flops4: 9000e12, Link: 900e9, Network: 50e9, Host: pcie5,
 			Source: "NVIDIA DGX B200 data sheet, an eighth of the system"},
+		{Name: "b300", Aliases: []string{"NVIDIA B300"}, Memory: 275040 << 20, Read: 7750e9, Flops16: 2250e12, Flops8: 4500e12, Flops4: 13500e12, Link: 900e9, Network: 100e9, Host: pcie6,
+			Source: "NVIDIA HGX B300 data sheet, an eighth of the system (8 bits: fp8; int8 is slower); memory: nvidia-smi, in ai-dynamo/aiconfigurator systems/b300_sxm.yaml"},
+		{Name: "gb200", Aliases: []string{"NVIDIA GB200"}, Memory: 189471 << 20, Read: 8000e9, Flops16: 2500e12, Flops8: 5000e12, Flops4: 10000e12, Link: 900e9, Linked: 72, Network: 50e9, Host: 225e9,
+			Source: "NVIDIA GB200 NVL72 data sheet, half of a superchip; host: half of NVLink-C2C; memory: nvidia-smi, in ai-dynamo/aiconfigurator systems/gb200.yaml"},
 	}, workstationCards()...)
 }

@@ -11,8 +11,9 @@ func (c *Card) Chip() string {
 		"GA102": {"a10", "a40", "rtx-3090", "rtx-a6000"},
 		"AD104": {"l4"},
 		"AD102": {"l40s", "rtx-4090", "rtx-6000-ada"},
-		"GH100": {"h100", "h100-nvl", "h200"},
-		"GB100": {"b200"},
+		"GH100": {"h100", "h100-nvl", "h20", "h200"},
+		"GB100": {"b200", "gb200"},
+		"GB110": {"b300"},
 		"GB202": {"rtx-5090", "rtx-pro-6000"},
 	} {
 		if slices.Contains(cards, c.Name) {

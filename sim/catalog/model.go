@@ -181,13 +181,13 @@ func (m *Model) sum(w Weights, count func(*Module) int64) int64 {
 	return bytes
 }
 
-// Active returns the number of weights in the layers' matrices with which a token is multiplied, by the
-// bits of the product's input: 16, 8 and 4.
-func (m *Model) Active(w Weights) map[int]int64 {
+// Active returns the number of weights with which a token is multiplied in the matrices of a kind, [Linear]
+// or [Routed], by the bits of the product's input: 16, 8 and 4.
+func (m *Model) Active(w Weights, kind Kind) map[int]int64 {
 	active := map[int]int64{}
 	for i := range m.Modules {
 		mod := &m.Modules[i]
-		if !mod.quantizable() {
+		if mod.Kind != kind {
 			continue
 		}
 		n := mod.Params()

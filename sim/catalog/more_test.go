@@ -51,7 +51,7 @@ func TestCardsAsServersSee(t *testing.T) {
 	}
 }
 
-// TestSizes: a name without a size is that of all sizes, and a card's own name of none.
+// TestSizes: a name without a size means all sizes, and a card's full name means no other.
 func TestSizes(t *testing.T) {
 	for name, want := range map[string]string{"a100": "a100-40gb a100-80gb", "A100": "a100-40gb a100-80gb", "a100-40gb": "", "h100": "", "l4": "", "magic": ""} {
 		var got []string

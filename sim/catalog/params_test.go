@@ -47,8 +47,10 @@ func TestActive(t *testing.T) {
 	} {
 		m := find(t, name)
 		n := int64(m.Hidden) * int64(m.Vocab)
-		for _, w := range m.Active(m.Weights) {
-			n += w
+		for _, kind := range []Kind{Linear, Routed} {
+			for _, w := range m.Active(m.Weights, kind) {
+				n += w
+			}
 		}
 		if got := float64(n) / 1e9; math.Abs(got/want-1) > 0.1 {
 			t.Errorf("%s: a token passes %.2f billion parameters, want %v", name, got, want)

@@ -239,8 +239,8 @@ func TestPlannedTermsByHand(t *testing.T) {
 	if got := one.attentionLayers(catalog.Windowed); got != 32 || one.attentionLayers(catalog.Full) != 0 {
 		t.Errorf("%d layers with a window", got)
 	}
-	// A representative is a key, which is half a KV.
-	layout := sim.Layout{Windowed: 256, Window: p.Tokens, Full: (256*p.Representatives + 2*p.Block - 1) / (2 * p.Block)}
+	// A block of 128 tokens has a representative for each of 1,024 query heads: a key, which is half a KV.
+	layout := sim.Layout{Windowed: 256, Window: p.Tokens(), Full: 1024 / 2 / 128}
 	if got := one.Layout(); got == nil || *got != layout {
 		t.Errorf("%+v, want %+v", got, layout)
 	}

@@ -120,6 +120,7 @@ func solve(cases []*Case) (Factors, []string, error) {
 		factors[t.ID] = round(x[j])
 		fitted = append(fitted, t.ID)
 	}
+	factors.share(func(id string) bool { return slices.Contains(fitted, id) })
 	return factors, fitted, nil
 }
 

@@ -155,6 +155,14 @@ func TestRatesAreTheTerms(t *testing.T) {
 		}
 		of := d
 		switch term.ID { // those of some methods alone
+		case "gemm8":
+			of.Weights = catalog.FP8
+		case "gemm4":
+			of.Weights = catalog.NVFP4
+		case "expert_gemm":
+			of.Model = catalogModel(t, "mixtral-8x7b")
+		case "kv8":
+			of.KV = dtype.E4M3
 		case "host":
 			of.Method = ref.Config{Method: infLLM, Compression: ref.Compression{MaxCacheTokens: 4096}}
 		case "quantize":
@@ -227,6 +235,7 @@ func TestCalibrateFindsFactors(t *testing.T) {
 	}
 	want := DefaultFactors()
 	want["weights"], want["gemm"], want["kv"], want["decode_gemm"], want["compression"], want["compressed_sequence"], want["attention"] = 1.2, 2.5, 3, 1.5, 5000, 70, 4
+	want["gemm8"], want["gemm4"], want["expert_gemm"], want["kv8"] = 2.5, 2.5, 2.5, 3 // which no row has: as the part that rows have
 	for i := range list {
 		c, err := NewCase(context.Background(), list[i], nil)
 		if err != nil {

@@ -18,7 +18,7 @@ const (
 	// FixedBytes is the memory of its libraries and small tensors on each card.
 	FixedBytes = 248_000_000
 
-	// ScratchPerKV is the number of bytes that a compression needs beside the cache for each slot
+	// ScratchPerKV is the number of bytes that a compression needs besides the cache for each slot
 	// that it may sort: about an index of 32 bits.
 	ScratchPerKV = 3.75
 )

@@ -271,7 +271,7 @@ func (d *Deployment) Notes() []string { return append(d.modelNotes(), d.methodNo
 
 func (d *Deployment) methodNotes() []string {
 	if s := d.Selection(); s != nil {
-		notes := []string{fmt.Sprintf("The kernels of %s are not measured: reading a KV is assumed to cost the same as with KV-Compress, and so are the bounds of a page, which have as many bytes. No memory is freed, and the bounds need some.", quest)}
+		notes := []string{"The kernels of the method are not measured: reading a KV is assumed to cost the same as with KV-Compress, and so are the bounds of a page, which have as many bytes. No memory is freed, and the bounds need some."}
 		if s.Tokens > d.Method.Compression.MaxCacheTokens {
 			notes = append(notes, fmt.Sprintf("The %d query heads of a KV head are assumed to read different pages, %d KVs in all; with shared=true they read the same.", d.Model.Shape.Group, s.Tokens))
 		}
@@ -285,7 +285,7 @@ func (d *Deployment) methodNotes() []string {
 	if err != nil || method.Name() == ref.KVCompress {
 		return nil
 	}
-	notes := []string{fmt.Sprintf("The kernels of %s are not measured: compression is assumed to cost the same as KV-Compress's per KV, sequence and step.", method.Name())}
+	notes := []string{"The kernels of the method are not measured: compression is assumed to cost the same as KV-Compress's per KV, sequence and step."}
 	say := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
 	if m, ok := method.(ref.Merger); ok {
 		from := m.Merging().First

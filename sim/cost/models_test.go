@@ -156,12 +156,15 @@ func TestRatesByHand(t *testing.T) {
 	w := peak(d, "weights")
 	near("an expert", w[sim.ExpertsRead]*sim.ExpertUnit, expert/3350e9*1e9/2)
 	near("a step", w[sim.Steps], (2*46_702_792_704-8*expert-2*32000*4096)/3350e9*1e9/2)
-	near("a token", peak(d, "gemm")[sim.PrefillTokens], 2*32*(2*4096*4096+2*4096*1024+4096*8+2*3*4096*14336)/989e12*1e9/2)
+	near("a token", peak(d, "gemm")[sim.PrefillTokens], 2*32*(2*4096*4096+2*4096*1024+4096*8)/989e12*1e9/2)
+	near("a token's experts", peak(d, "expert_gemm")[sim.PrefillTokens], 2*32*2*3*4096*14336/989e12*1e9/2)
 
 	d = deploy(t, "deepseek-v3", "h200", 8)
 	near("a latent", peak(d, "kv")[sim.KVsRead], 576*2/4800e9*1e9/8)
 	near("a pair", peak(d, "attention")[sim.AttentionPairs], 2*61*128*(192+128)/989e12*1e9/8)
-	near("a token in 8 bits", peak(d, "gemm")[sim.PrefillTokens], 2*35_697_917_952/1979e12*1e9/8)
+	const experts = 58 * 8 * 3 * 7168 * 2048 // of a token: 8 of each of the layers from the fourth on
+	near("a token in 8 bits", peak(d, "gemm8")[sim.PrefillTokens], 2*(35_697_917_952-experts)/1979e12*1e9/8)
+	near("its experts", peak(d, "expert_gemm")[sim.PrefillTokens], 2*experts/1979e12*1e9/8)
 
 	d = deploy(t, "gemma-3-27b", "h100", 1)
 	a := peak(d, "attention")
@@ -180,7 +183,7 @@ func TestRatesByHand(t *testing.T) {
 	d = deploy(t, "llama-3.1-70b", "b200", 16) // over the network
 	near("an all-reduce", peak(d, "all_reduce")[sim.DecodeSeqs], 2*80*8192*2*2*15/16/50e9*1e9)
 	d.Weights = catalog.NVFP4
-	near("a token in 4 bits", peak(d, "gemm")[sim.PrefillTokens], 2*68_451_041_280/9000e12*1e9/16)
+	near("a token in 4 bits", peak(d, "gemm4")[sim.PrefillTokens], 2*68_451_041_280/9000e12*1e9/16)
 }
 
 // TestMethodsOnModels refuses methods on models that they are not defined for.

@@ -34,7 +34,7 @@ const (
 	PeakSampler = "sampler" // sampling for the most sequences that run at a time
 )
 
-// peak returns the bytes that the largest step takes beside weights and cache, and which part of the
+// peak returns the bytes that the largest step takes besides weights and cache, and which part of the
 // step takes them: PeakPrefill or PeakSampler.
 func (d *Deployment) peak(p *profiling) (int64, string) {
 	layer, sampler := d.layerPeak(p), d.samplerPeak(p)

@@ -20,15 +20,15 @@ func (d *Deployment) infLLMPlan() (ref.InfLLMPlan, bool) {
 }
 
 // infLLMLayout returns what a sequence holds on the card with InfLLM: the budget of KVs per head, and
-// the representative keys of all blocks. A key has half the bytes of a KV, so the representatives are
-// counted as the KVs of further heads.
+// for every block a representative key of each query head. A key has half the bytes of a KV, so the
+// representatives are counted as the KVs of further heads.
 func (d *Deployment) infLLMLayout() *sim.Layout {
 	p, ok := d.infLLMPlan()
 	if !ok {
 		return nil
 	}
 	heads := d.shape().Heads()
-	return &sim.Layout{Windowed: heads, Window: p.Tokens, Full: ceil.Div(heads*p.Representatives, 2*p.Block)}
+	return &sim.Layout{Windowed: heads, Window: p.Tokens(), Full: ceil.Div(heads*d.shape().Group, 2*p.Block)}
 }
 
 // attentionLayers returns the number of layers whose attention in prompts is of a kind. With InfLLM
@@ -94,8 +94,8 @@ func (d *Deployment) plannedNotes() []string {
 	if p, ok := d.infLLMPlan(); ok {
 		host := d.shape().Heads() * d.rowBytes()
 		return []string{
-			fmt.Sprintf("The kernels of %s are not measured: reading a KV is assumed to cost the same as with KV-Compress. The host holds %d bytes for each token of every running sequence.", infLLM, host),
-			fmt.Sprintf("Each head has %d KVs on the card, %d of them looked up. In every decode step of every sequence, short ones too, a fraction of %g of these is assumed to be fetched from the host; 1 is the most, and missed=… sets less.", p.Tokens, p.LookedUp, p.Missed),
+			fmt.Sprintf("The kernels of the method are not measured: reading a KV is assumed to cost the same as with KV-Compress. The host holds %d bytes for each token of every running sequence.", host),
+			fmt.Sprintf("Each head has %d KVs on the card, %d of them looked up. In every decode step of every sequence, short ones too, a fraction of %g of these is assumed to be fetched from the host; 1 is the most, and missed=… sets less.", p.Tokens(), p.LookedUp, p.Missed),
 		}
 	}
 	if p, ok := d.promptPlan(); ok {

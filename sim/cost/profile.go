@@ -58,15 +58,19 @@ type Quality struct {
 
 	// Of fits to serving runs. The errors of other cards are those of fits to all cards but
 	// one, on that one: the mean over the cards, and the largest.
-	TTFTMAPE        *float64 `json:"ttft_mape,omitempty"`
-	TPOTMAPE        *float64 `json:"tpot_mape,omitempty"`
-	ThroughputMAPE  *float64 `json:"throughput_mape,omitempty"`
-	CrossTPOTMAPE   *float64 `json:"cross_tpot_mape,omitempty"`       // of each half of the rows by a fit to the other
-	CrossThroughput *float64 `json:"cross_throughput_mape,omitempty"` // likewise
-	OtherTPOTMAPE   *float64 `json:"other_cards_tpot_mape,omitempty"`
-	OtherThroughput *float64 `json:"other_cards_throughput_mape,omitempty"`
-	WorstTPOTMAPE   *float64 `json:"worst_card_tpot_mape,omitempty"`
-	WorstThroughput *float64 `json:"worst_card_throughput_mape,omitempty"`
+	TTFTMAPE         *float64 `json:"ttft_mape,omitempty"`
+	TPOTMAPE         *float64 `json:"tpot_mape,omitempty"`
+	ThroughputMAPE   *float64 `json:"throughput_mape,omitempty"`
+	CrossTPOTMAPE    *float64 `json:"cross_tpot_mape,omitempty"`               // of each half of the rows by a fit to the other
+	CrossThroughput  *float64 `json:"cross_throughput_mape,omitempty"`         // likewise
+	SourceTPOTMAPE   *float64 `json:"other_sources_tpot_mape,omitempty"`       // of each source by a fit to the others on the card: the mean over the sources
+	SourceThroughput *float64 `json:"other_sources_throughput_mape,omitempty"` // likewise
+	WorstSourceTPOT  *float64 `json:"worst_source_tpot_mape,omitempty"`        // the largest
+	WorstSourceRate  *float64 `json:"worst_source_throughput_mape,omitempty"`  // likewise
+	OtherTPOTMAPE    *float64 `json:"other_cards_tpot_mape,omitempty"`
+	OtherThroughput  *float64 `json:"other_cards_throughput_mape,omitempty"`
+	WorstTPOTMAPE    *float64 `json:"worst_card_tpot_mape,omitempty"`
+	WorstThroughput  *float64 `json:"worst_card_throughput_mape,omitempty"`
 }
 
 // others sets the errors of other cards to those of another quality.
@@ -103,8 +107,8 @@ func ShippedProfile(server sim.Scheduler) *Profile {
 // For KV-Compress's server and vLLM 0.6.0 on cards of the chip GH100 it has the fit to the rows of the
 // H100 in IsaacRe/vllm-kvcompress's throughput benchmark, rounded; on other cards the defaults of
 // [Terms], a fit to the L4's rows. For vLLM V1 it has fits to measured serving runs on an A100, an RTX
-// 4090, an H100 and an RTX PRO 6000, and for other cards the fit to all of them. docs/cost-model.md
-// has the sources.
+// 4090, an H100, an H200, a B200 and an RTX PRO 6000, and for other cards the fit to all of them.
+// docs/cost-model.md has the sources.
 func DefaultProfile() *Profile {
 	const source = "the defaults%s, which follow the throughput published for vLLM 0.6.0 in eager mode on an %s (IsaacRe/vllm-kvcompress)"
 	hopper := DefaultFactors()
@@ -113,6 +117,7 @@ func DefaultProfile() *Profile {
 	} {
 		hopper[id] = factor
 	}
+	hopper.share(func(id string) bool { return id == "gemm" || id == "kv" })
 	l4 := Fit{Card: "l4", Server: sim.KVCompressServer, Of: fmt.Sprintf(source, "", "L4"), Factors: DefaultFactors(), Quality: publishedL4()}
 	h100 := Fit{Card: "h100-nvl", Server: sim.KVCompressServer, Of: fmt.Sprintf(source, " of Hopper", "H100"), Factors: hopper, Quality: publishedH100()}
 	others := l4
@@ -249,7 +254,10 @@ func (f *Fit) Expected(card *catalog.Card, server sim.Scheduler) string {
 		text = listErrors(q.TPOTMAPE, q.TTFTMAPE, q.ThroughputMAPE) + " on average over its rows"
 		if q.CrossTPOTMAPE != nil {
 			text += ", " + listErrors(q.CrossTPOTMAPE, nil, q.CrossThroughput) + " over rows left out of a fit"
-		} else if q.OtherTPOTMAPE != nil {
+		}
+		if q.SourceTPOTMAPE != nil {
+			text += "; on runs unlike them " + listErrors(q.SourceTPOTMAPE, nil, q.SourceThroughput) + ", at worst " + listErrors(q.WorstSourceTPOT, nil, q.WorstSourceRate) + ", as on each source by a fit to the others"
+		} else if q.CrossTPOTMAPE == nil && q.OtherTPOTMAPE != nil {
 			text += ", which are too few runs to leave some out: of other runs expect " + others
 		}
 	case q.ThroughputMAPE != nil:
@@ -333,8 +341,8 @@ func ReadProfile(r io.Reader) (*Profile, error) {
 // maxFactor bounds a factor: a millionth of the peak's speed, or a second.
 const maxFactor = 1e6
 
-// complete checks the factors, and sets those of terms that the profile does not have to their
-// defaults.
+// complete checks the factors, and sets those of terms that the profile does not have to those of their
+// other parts, or to their defaults.
 func (f *Factors) complete() error {
 	known := DefaultFactors()
 	var ids []string
@@ -352,6 +360,7 @@ func (f *Factors) complete() error {
 		}
 		known[id] = v
 	}
+	known.share(func(id string) bool { return slices.Contains(ids, id) })
 	*f = known
 	return nil
 }

@@ -71,6 +71,11 @@ func TestExpected(t *testing.T) {
 	cross.CrossTPOTMAPE, cross.CrossThroughput = new(0.04), new(0.05)
 	one.OtherTPOTMAPE, one.OtherThroughput = new(0.07), new(0.08)
 	several.OtherTPOTMAPE, several.OtherThroughput = new(0.07), new(0.08)
+	sources := cross
+	sources.SourceTPOTMAPE, sources.SourceThroughput, sources.WorstSourceTPOT, sources.WorstSourceRate = new(0.06), new(0.07), new(0.09), new(0.1)
+	few := one
+	few.SourceTPOTMAPE, few.SourceThroughput, few.WorstSourceTPOT, few.WorstSourceRate = new(0.06), new(0.07), new(0.09), new(0.1)
+	const unlike = "; on runs unlike them TPOT 6.0 % and throughput 7.0 %, at worst TPOT 9.0 % and throughput 10.0 %, as on each source by a fit to the others"
 	worst := several
 	worst.WorstTPOTMAPE, worst.WorstThroughput = new(0.11), new(0.12)
 	const rows = "TPOT 2.0 %, TTFT 10.0 % and throughput 3.0 % on average over its rows"
@@ -83,6 +88,8 @@ func TestExpected(t *testing.T) {
 	}{
 		{"h100", serving, sim.VLLMV1, rows},
 		{"h100", cross, sim.VLLMV1, rows + ", TPOT 4.0 % and throughput 5.0 % over rows left out of a fit"},
+		{"h100", sources, sim.VLLMV1, rows + ", TPOT 4.0 % and throughput 5.0 % over rows left out of a fit" + unlike},
+		{"h100", few, sim.VLLMV1, rows + unlike},
 		{"h100", one, sim.VLLMV1, rows + ", which are too few runs to leave some out: of other runs expect " + others + each},
 		{"h100", Quality{OtherTPOTMAPE: new(0.07), OtherThroughput: new(0.08)}, sim.VLLMV1, others + each},
 		{AnyCard, several, sim.VLLMV1, others + each},

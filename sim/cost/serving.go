@@ -17,6 +17,7 @@ type Serving struct {
 	Line        int             `json:"line"` // of the file
 	GPU         string          `json:"gpu"`
 	TakenFor    string          `json:"gpu_taken_for,omitempty"` // the card, if GPU is the name of several: see [Profile.TakeCards]
+	Overruled   string          `json:"gpu_overruled,omitempty"` // the card of the file, if the run is projected on another that was asked for
 	CardGiB     float64         `json:"card_gib,omitempty"`      // memory of the card; 0 if the file does not state it
 	Model       string          `json:"model"`
 	Backend     string          `json:"backend,omitempty"` // see [RulesOf]

@@ -2,6 +2,7 @@ package cost
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -43,6 +44,7 @@ const usualRows = 50
 type pool struct {
 	runs    []measuredRun
 	weights []float64
+	source  []int // of each run, an index of names
 	names   []string
 }
 
@@ -58,15 +60,24 @@ func poolOf(sources []*Source, server sim.Scheduler, of func(card string) bool) 
 		for _, r := range runs {
 			p.runs = append(p.runs, r)
 			p.weights = append(p.weights, weight)
+			p.source = append(p.source, len(p.names))
 		}
 		p.names = append(p.names, s.Name)
 	}
 	return p
 }
 
+// files returns the names of the sources, or how many they are where they are more than two.
+func (p *pool) files() string {
+	if n := len(p.names); n > 2 {
+		return fmt.Sprintf("%d files", n)
+	}
+	return strings.Join(p.names, ", ")
+}
+
 // fit fits the factors to the runs and sets the fit's quality.
 func (p *pool) fit(ctx context.Context, card string, start Factors) (*Fit, error) {
-	f, err := fitServing(ctx, p.runs, p.weights, card, strings.Join(p.names, ", "), start)
+	f, err := fitServing(ctx, p.runs, p.weights, card, p.files(), start)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +162,7 @@ func calibrateServer(ctx context.Context, sources []*Source, server sim.Schedule
 		if err != nil {
 			return nil, nil, err
 		}
-		if err := f.crossServing(ctx, rows, all.Factors); err != nil {
+		if err := errors.Join(f.crossServing(ctx, rows, all.Factors), f.crossSources(ctx, rows)); err != nil {
 			return nil, nil, err
 		}
 		fits = append(fits, *f)
@@ -287,6 +298,43 @@ func (f *Fit) crossServing(ctx context.Context, g *pool, start Factors) error {
 		throughput.addKnown(other.Quality.ThroughputMAPE)
 	}
 	f.Quality.CrossTPOTMAPE, f.Quality.CrossThroughput = rounded(tpot.mape()), rounded(throughput.mape())
+	return nil
+}
+
+// without returns the runs of all sources but one, and those of this one.
+func (p *pool) without(source int) (others, one pool) {
+	for i, r := range p.runs {
+		to := &others
+		if p.source[i] == source {
+			to = &one
+		}
+		to.runs, to.weights = append(to.runs, r), append(to.weights, p.weights[i])
+	}
+	return others, one
+}
+
+// crossSources sets the errors on each source of several with a fit to the others, which starts where the
+// first fit to any runs starts: what the left-out source tells of a factor is not in it.
+func (f *Fit) crossSources(ctx context.Context, g *pool) error {
+	if len(g.names) < 2 {
+		return nil
+	}
+	var tpot, throughput errorSum
+	for i := range g.names {
+		others, one := g.without(i)
+		fit, err := fitServing(ctx, others.runs, others.weights, f.Card, "other sources", ServerFactors())
+		if err != nil {
+			return err
+		}
+		if err := fit.measureServing(ctx, &one); err != nil {
+			return err
+		}
+		tpot.addKnown(fit.Quality.TPOTMAPE)
+		throughput.addKnown(fit.Quality.ThroughputMAPE)
+	}
+	q := &f.Quality
+	q.SourceTPOTMAPE, q.SourceThroughput = rounded(tpot.mape()), rounded(throughput.mape())
+	q.WorstSourceTPOT, q.WorstSourceRate = rounded(tpot.maxError()), rounded(throughput.maxError())
 	return nil
 }
 

@@ -224,6 +224,11 @@ func NewServingCases(ctx context.Context, list []Serving) ([]*ServingCase, error
 	})
 }
 
+// Projected returns the cases that can be projected.
+func Projected(cases []*ServingCase) []*ServingCase {
+	return slices.DeleteFunc(slices.Clone(cases), func(c *ServingCase) bool { return c.Error != "" })
+}
+
 // Refused returns the error of the first case that cannot be projected, with its file and line; nil if
 // there is none.
 func Refused(cases []*ServingCase, file string) error {

@@ -241,6 +241,52 @@ func TestFitsOfSeveralCards(t *testing.T) {
 	}
 }
 
+// TestFitsOfSeveralSources: the error on another source is that on each source by a fit to the others, which
+// does not start from what the source itself says. A single source has none.
+func TestFitsOfSeveralSources(t *testing.T) {
+	fast := &Fit{Overlap: true, Factors: ServerFactors()}
+	slow := &Fit{Overlap: true, Factors: ServerFactors()}
+	slow.Factors["sequence"] = 900
+	a, b := plantedRuns(t, "h100", []int{1}, fast)[:9], plantedRuns(t, "h100", []int{1}, slow)[:9]
+	off := func(on, by []*ServingCase) (tpot, throughput float64) {
+		fit, err := fitServing(t.Context(), (&Source{Serving: by}).runs(), nil, "h100", "a test", ServerFactors())
+		if err == nil {
+			err = fit.measureServing(t.Context(), poolOf([]*Source{{Serving: on}}, sim.VLLMV1, anyCard))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return val(fit.Quality.TPOTMAPE), val(fit.Quality.ThroughputMAPE)
+	}
+	quality := func(sources ...*Source) Quality {
+		f := &Fit{Card: "h100"}
+		if err := f.crossSources(t.Context(), poolOf(sources, sim.VLLMV1, anyCard)); err != nil {
+			t.Fatal(err)
+		}
+		return f.Quality
+	}
+	if q := quality(&Source{Name: "a.csv", Serving: a}); q != (Quality{}) {
+		t.Errorf("one source: %+v", q)
+	}
+	both := quality(&Source{Name: "a.csv", Serving: a}, &Source{Name: "b.csv", Serving: b})
+	onA, rateA := off(a, b)
+	onB, rateB := off(b, a)
+	for _, c := range []struct {
+		of        string
+		got, want float64
+	}{
+		{"TPOT", val(both.SourceTPOTMAPE), (onA + onB) / 2}, {"TPOT at worst", val(both.WorstSourceTPOT), max(onA, onB)},
+		{"throughput", val(both.SourceThroughput), (rateA + rateB) / 2}, {"throughput at worst", val(both.WorstSourceRate), max(rateA, rateB)},
+	} {
+		if math.Abs(c.got-c.want) > 1e-6 {
+			t.Errorf("%s: %v, want %v", c.of, c.got, c.want)
+		}
+	}
+	if !(onA > 0.1 && onB > 0.1) {
+		t.Errorf("the sources are off each other's fits by %v and %v only", onA, onB)
+	}
+}
+
 // TestFitsOfSeveralServers: rows of two servers on one card have a fit each, and neither moves the
 // other's.
 func TestFitsOfSeveralServers(t *testing.T) {

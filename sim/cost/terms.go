@@ -1,6 +1,8 @@
 package cost
 
 import (
+	"slices"
+
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 )
@@ -34,11 +36,12 @@ func readWeights(bytes float64, d *Deployment) float64 {
 	return bytes / d.Card.Read * 1e9 / float64(d.TP)
 }
 
-// products returns the time of a token's matrix products, each at the peak for its input format.
-func products(d *Deployment) float64 {
-	active := d.Model.Active(d.Weights)
+// products returns the time of a token's products with the matrices of a kind, those with inputs of these
+// numbers of bits, each at the peak for its format.
+func products(d *Deployment, kind catalog.Kind, formats ...int) float64 {
+	active := d.Model.Active(d.Weights, kind)
 	ns := 0.0
-	for _, bits := range []int{16, 8, 4} {
+	for _, bits := range formats {
 		if n := active[bits]; n > 0 {
 			ns += 2 * float64(n) / d.Card.Flops(bits) * 1e9 / float64(d.Cards())
 		}
@@ -50,6 +53,12 @@ func products(d *Deployment) float64 {
 func attends(d *Deployment, layers int) float64 {
 	m := &d.Model
 	return 2 * float64(layers*m.QueryHeads()*m.Pair) / d.Card.Flops16 * 1e9 / float64(d.Cards())
+}
+
+// readsKVs sets the times to read what decode attention reads.
+func (d *Deployment) readsKVs(u *unit) {
+	u[sim.KVsRead] = read(float64(d.attentionBytes()), d)
+	u[sim.QuantizedBytesRead] = read(min(1, d.quantizeBytes()+d.mergeBytes()), d) // at most a byte per byte; 0 if there are none
 }
 
 func perUnit(f sim.Feature, ns func(*Deployment) float64) func(*Deployment) unit {
@@ -96,8 +105,14 @@ func Terms() []Term {
 					sim.ExpertsRead: readWeights(float64(d.Model.ExpertBytes(d.Weights)), d) / sim.ExpertUnit,
 				}
 			}},
-		{ID: "gemm", What: "matrix products of prompts", Default: 3.69, Fitted: true, Product: true,
-			peak: perUnit(sim.PrefillTokens, products)},
+		{ID: "gemm", What: "matrix products of prompts, in 16 bits", Default: 3.69, Fitted: true, Product: true,
+			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Linear, 16) })},
+		{ID: "gemm8", What: "matrix products of prompts, in 8 bits", Default: 3.69, Fitted: true, Product: true,
+			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Linear, 8) })},
+		{ID: "gemm4", What: "matrix products of prompts, in 4 bits", Default: 3.69, Fitted: true, Product: true,
+			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Linear, 4) })},
+		{ID: "expert_gemm", What: "matrix products of prompts with experts", Default: 3.69, Fitted: true, Product: true,
+			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Routed, 16, 8, 4) })},
 		{ID: "attention", What: "attention of prompts", Default: 1.92, Fitted: true,
 			peak: func(d *Deployment) unit {
 				return unit{
@@ -105,17 +120,26 @@ func Terms() []Term {
 					sim.WindowPairs:    attends(d, d.attentionLayers(catalog.Windowed)),
 				}
 			}},
-		{ID: "kv", What: "reading keys and values, in decode attention, and reading and writing states", Default: 1.69, Fitted: true,
+		{ID: "kv", What: "reading keys and values of 16 bits, in decode attention, and reading and writing states", Default: 1.69, Fitted: true,
 			peak: func(d *Deployment) unit {
 				states := d.Model.Count(catalog.Stateful) * d.Model.State.Bytes()
-				return unit{
-					sim.KVsRead:            read(float64(d.attentionBytes()), d),
-					sim.QuantizedBytesRead: read(min(1, d.quantizeBytes()+d.mergeBytes()), d), // at most a byte per byte; 0 if there are none
-					sim.DecodeSeqs:         read(float64(2*states), d),
+				u := unit{sim.DecodeSeqs: read(float64(2*states), d)}
+				if d.KV.Size() == 2 {
+					d.readsKVs(&u)
 				}
+				return u
+			}},
+		{ID: "kv8", What: "reading keys and values of 8 bits, in decode attention", Default: 1.69, Fitted: true,
+			peak: func(d *Deployment) (u unit) {
+				if d.KV.Size() == 1 {
+					d.readsKVs(&u)
+				}
+				return u
 			}},
 		{ID: "decode_gemm", What: "matrix products of decoding sequences, and what else each of them adds", Default: 3.76, Fitted: true, Product: true,
-			peak: perUnit(sim.DecodeSeqs, products)},
+			peak: perUnit(sim.DecodeSeqs, func(d *Deployment) float64 {
+				return products(d, catalog.Linear, 16, 8, 4) + products(d, catalog.Routed, 16, 8, 4)
+			})},
 		{ID: "compression", What: "what a server that compresses does in every step", Overhead: true, Default: 11.2e3, Fitted: true,
 			peak: ofServer(sim.Steps, sim.CompressionSteps)},
 		{ID: "compressed_sequence", What: "what it does for every sequence", Overhead: true, Default: 0, Fitted: true,
@@ -197,6 +221,25 @@ const allReduce = "all_reduce"
 
 // Factors are the factors of terms, by ID.
 type Factors map[string]float64
+
+// parts are terms that differ only in the format of what is read or multiplied, or in whether it is of
+// experts. Where some of them have a factor and others none, these take that of the first that has.
+var parts = [][]string{{"gemm", "gemm8", "gemm4", "expert_gemm"}, {"kv", "kv8"}}
+
+// share sets the factors of parts that are not known to that of one that is.
+func (f Factors) share(known func(id string) bool) {
+	for _, group := range parts {
+		i := slices.IndexFunc(group, known)
+		if i < 0 {
+			continue
+		}
+		for _, id := range group {
+			if !known(id) {
+				f[id] = f[group[i]]
+			}
+		}
+	}
+}
 
 // DefaultFactors returns the default of each term.
 func DefaultFactors() Factors {

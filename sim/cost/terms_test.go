@@ -2,11 +2,13 @@ package cost
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
 	"testing"
 
+	"kvcompress/dtype"
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
@@ -62,6 +64,15 @@ func TestTermsByHand(t *testing.T) {
 	merged := func(d *Deployment) {
 		d.TP, d.Method = 1, ref.Config{Method: "minicache", Set: ref.Settings{"gamma": []byte("0.25")}}
 	}
+	halfIn8 := func(d *Deployment) { // the MLPs in 8 bits, the rest in 16
+		d.Model.Modules = slices.Clone(d.Model.Modules)
+		for i := range d.Model.Modules {
+			if m := &d.Model.Modules[i]; m.In == 14336 || m.Out == 14336 {
+				m.Format = catalog.FP8.Format()
+			}
+		}
+	}
+	kv8 := func(d *Deployment) { d.KV = dtype.E4M3 }
 	const llama = "llama-3.1-8b"
 	for _, c := range []struct {
 		term, model string
@@ -79,19 +90,23 @@ func TestTermsByHand(t *testing.T) {
 		{"gemm", llama, nil, cost{sim.PrefillTokens: 2 * tokenWeights / 1e5}},
 		{"gemm", llama, tp(2), cost{sim.PrefillTokens: 2 * tokenWeights / 2e5}},
 		{"gemm", llama, pp(2, 2), cost{sim.PrefillTokens: 2 * tokenWeights / 4e5}},
-		{"gemm", llama, weights(catalog.FP8), cost{sim.PrefillTokens: 2 * tokenWeights / 2e5}},
-		{"gemm", llama, weights("int4"), cost{sim.PrefillTokens: 2 * tokenWeights / 1e5}},
-		{"gemm", llama, weights("nvfp4"), cost{sim.PrefillTokens: 2 * tokenWeights / 4e5}},
-		{"gemm", llama, func(d *Deployment) { // the MLPs in 8 bits, the rest in 16
-			d.Model.Modules = slices.Clone(d.Model.Modules)
-			for i := range d.Model.Modules {
-				if m := &d.Model.Modules[i]; m.In == 14336 || m.Out == 14336 {
-					m.Format = catalog.FP8.Format()
-				}
-			}
-		}, cost{sim.PrefillTokens: 2*32*4096*(4096+1024+1024+4096)/1e5 + 2*32*3*4096*14336/2e5}},
+		{"gemm", llama, weights("int4"), cost{sim.PrefillTokens: 2 * tokenWeights / 1e5}}, // the inputs have 16 bits
+		{"gemm", llama, weights(catalog.FP8), cost{}},
+		{"gemm", "mixtral-8x7b", nil, cost{sim.PrefillTokens: 2 * 32 * (4096*(4096+1024+1024+4096) + 8*4096) / 1e5}}, // attention and the router
+		{"gemm8", llama, nil, cost{}},
+		{"gemm8", llama, weights(catalog.FP8), cost{sim.PrefillTokens: 2 * tokenWeights / 2e5}},
+		{"gemm8", llama, weights("nvfp4"), cost{}},
+		{"gemm4", llama, weights(catalog.FP8), cost{}},
+		{"gemm4", llama, weights("nvfp4"), cost{sim.PrefillTokens: 2 * tokenWeights / 4e5}},
+		{"expert_gemm", llama, nil, cost{}},
+		{"expert_gemm", "mixtral-8x7b", nil, cost{sim.PrefillTokens: 2 * 2 * expertWeights / 1e5}}, // two experts a token
+		{"expert_gemm", "mixtral-8x7b", weights(catalog.FP8), cost{sim.PrefillTokens: 2 * 2 * expertWeights / 2e5}},
+		{"gemm", llama, halfIn8, cost{sim.PrefillTokens: 2 * 32 * 4096 * (4096 + 1024 + 1024 + 4096) / 1e5}},
+		{"gemm8", llama, halfIn8, cost{sim.PrefillTokens: 2 * 32 * 3 * 4096 * 14336 / 2e5}},
 		{"decode_gemm", llama, nil, cost{sim.DecodeSeqs: 2 * tokenWeights / 1e5}},
 		{"decode_gemm", llama, tp(2), cost{sim.DecodeSeqs: 2 * tokenWeights / 2e5}},
+		{"decode_gemm", llama, halfIn8, cost{sim.DecodeSeqs: 2*32*4096*(4096+1024+1024+4096)/1e5 + 2*32*3*4096*14336/2e5}},
+		{"decode_gemm", "mixtral-8x7b", weights(catalog.FP8), cost{sim.DecodeSeqs: 2 * (32*(4096*(4096+1024+1024+4096)+8*4096) + 2*expertWeights) / 2e5}},
 
 		{"attention", llama, nil, cost{sim.AttentionPairs: 2 * 32 * 32 * (128 + 128) / 1e5}},
 		{"attention", llama, tp(2), cost{sim.AttentionPairs: 2 * 32 * 32 * (128 + 128) / 2e5}},
@@ -102,6 +117,11 @@ func TestTermsByHand(t *testing.T) {
 		{"kv", llama, tp(2), cost{sim.KVsRead: 2 * 128 * 2 / 2e3}},
 		{"kv", "deepseek-v3", tp(1), cost{sim.KVsRead: 576 * 2 / 1e3}},
 		{"kv", "jamba-v0.1", nil, cost{sim.KVsRead: 2 * 128 * 2 / 1e3, sim.DecodeSeqs: 28 * 2 * 311_296 / 1e3}}, // a state read and written
+
+		{"kv", llama, kv8, cost{}},
+		{"kv8", llama, kv8, cost{sim.KVsRead: 2 * 128 / 1e3}},
+		{"kv8", llama, nil, cost{}},
+		{"kv8", llama, kivi, cost{}},
 
 		{"kv", llama, kivi, cost{sim.KVsRead: 2 * 128 * 2 / 1e3, sim.QuantizedBytesRead: 1 / 1e3}},
 		// 128 elements of 2 bytes are read; 32 bytes of codes and 4 scales and minima of 2 bytes written.
@@ -166,7 +186,7 @@ func TestTermsByHand(t *testing.T) {
 // TestDefaultFactors checks every default, and that factors of a peak start within their bounds.
 func TestDefaultFactors(t *testing.T) {
 	want := Factors{
-		"weights": 1.35, "gemm": 3.69, "attention": 1.92, "kv": 1.69, "decode_gemm": 3.76, "compression": 11.2e3, "compressed_sequence": 0,
+		"weights": 1.35, "gemm": 3.69, "gemm8": 3.69, "gemm4": 3.69, "expert_gemm": 3.69, "attention": 1.92, "kv": 1.69, "kv8": 1.69, "decode_gemm": 3.76, "compression": 11.2e3, "compressed_sequence": 0,
 		"metrics": 1.5, "sort": 1.5, "moves": 1.5, "quantize": 1.5, "merge": 1.5, "blocks": 1.5, "all_reduce": 1.5, "host": 1.5, "prompt_compression": 1.5,
 		"step": 0, "prefill": 0, "sequence": 0, "prompt": 0, "layer": 0, "elementwise": 0, "all_reduce_latency": 0, "request": 0,
 	}
@@ -174,7 +194,7 @@ func TestDefaultFactors(t *testing.T) {
 		t.Errorf("%v\nwant %v", got, want)
 	}
 	for id, v := range map[string]float64{
-		"weights": 1.1, "gemm": 1.5, "decode_gemm": 1.5, "attention": 3, "kv": 1.3, "elementwise": 1.2, "all_reduce": 1.5,
+		"weights": 1.1, "gemm": 1.5, "gemm8": 1.5, "gemm4": 1.5, "expert_gemm": 3, "decode_gemm": 1.5, "attention": 3, "kv": 1.3, "kv8": 1.3, "elementwise": 1.2, "all_reduce": 1.5,
 		"layer": 15, "all_reduce_latency": 10, "step": 1000, "prefill": 100, "sequence": 30, "prompt": 100, RequestTerm: 20_000,
 	} {
 		want[id] = v
@@ -210,16 +230,37 @@ func TestCostsByHand(t *testing.T) {
 	}
 }
 
+// TestParts: terms that are parts of one take the factor of the first part that has one, in a profile that
+// lacks them and in a fit whose rows have no work for them.
+func TestParts(t *testing.T) {
+	for _, c := range []struct{ have, want Factors }{
+		{Factors{"gemm": 2, "kv": 3}, Factors{"gemm": 2, "gemm8": 2, "gemm4": 2, "expert_gemm": 2, "kv": 3, "kv8": 3}},
+		{Factors{"gemm4": 5, "gemm8": 4, "kv8": 3}, Factors{"gemm": 4, "gemm8": 4, "gemm4": 5, "expert_gemm": 4, "kv": 3, "kv8": 3}},
+		{Factors{}, Factors{"gemm": 3.69, "gemm8": 3.69, "gemm4": 3.69, "expert_gemm": 3.69, "kv": 1.69, "kv8": 1.69}},
+	} {
+		got := maps.Clone(c.have)
+		if err := got.complete(); err != nil {
+			t.Fatal(err)
+		}
+		for id, want := range c.want {
+			if got[id] != want {
+				t.Errorf("%v: %s is %v, want %v", c.have, id, got[id], want)
+			}
+		}
+	}
+}
+
 // TestProductsByHand: if products overlap with the reading of weights, a step takes the root of
 // the sum of their squares, and the rates contain neither.
 func TestProductsByHand(t *testing.T) {
-	f := &Fit{Overlap: true, Factors: Factors{"weights": 2, "gemm": 3, "decode_gemm": 5, "step": 7}}
+	f := &Fit{Overlap: true, Factors: Factors{"weights": 2, "gemm": 3, "expert_gemm": 4, "decode_gemm": 5, "step": 7}}
 	const vocabulary = 2 * 128_256 * 4096 // operations of the output matrix
 	llama := onRoundCard(t, "llama-3.1-8b", nil)
 	two := onRoundCard(t, "llama-3.1-8b", func(d *Deployment) { d.TP = 2 })
 	mixtral := onRoundCard(t, "mixtral-8x7b", nil)
 	const dense, sampled = 2 * (46_702_792_704 - 8*expertWeights - 32_000*4096) / 1e3, 2 * 32_000 * 4096 / 1e5
-	token := 2 * float64(mixtral.Model.Active(mixtral.Weights)[16]) / 1e5
+	const dense16 = 2 * 32 * (4096*(4096+1024+1024+4096) + 8*4096) / 1e5
+	const token = dense16 + 2*2*expertWeights/1e5
 	for _, c := range []struct {
 		d                  *Deployment
 		prefilled, decoded int64
@@ -231,8 +272,8 @@ func TestProductsByHand(t *testing.T) {
 		{llama, 100, 10, 2 * readBytes / 1e3, 100*3*2*tokenWeights/1e5 + 10*5*(2*tokenWeights+vocabulary)/1e5},
 		{two, 100, 10, 2 * readBytes / 2e3, 100*3*2*tokenWeights/2e5 + 10*5*(2*tokenWeights+vocabulary)/2e5},
 		// A token uses 2 of 8 experts; two tokens use 8·(1 − (6/8)²) = 3.5.
-		{mixtral, 1, 0, 2 * (dense + 2*2*expertWeights/1e3), 3 * token},
-		{mixtral, 1, 1, 2 * (dense + 3.5*2*expertWeights/1e3), 3*token + 5*(token+sampled)},
+		{mixtral, 1, 0, 2 * (dense + 2*2*expertWeights/1e3), 3*dense16 + 4*(token-dense16)},
+		{mixtral, 1, 1, 2 * (dense + 3.5*2*expertWeights/1e3), 3*dense16 + 4*(token-dense16) + 5*(token+sampled)},
 	} {
 		rates, products, err := c.d.Costs(f)
 		if err != nil {

@@ -70,7 +70,7 @@ func TestInfLLM(t *testing.T) {
 	method := ref.Config{Method: "infllm", Compression: ref.Compression{MaxCacheTokens: 4000}}
 	r := one(t, "llama-3.1-8b", method, 10_000, 11)
 	const heads, held, looked = 256, 4000, 1280
-	const keys = heads * 4 / 2 / 128 // heads' worth of representatives
+	const keys = 1024 / 2 / 128 // heads' worth of representatives: a key for each query head and block
 	reads := 10.0 * heads * held
 	for n := 10_001; n <= 10_010; n++ {
 		reads += keys * float64(n)

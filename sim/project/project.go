@@ -17,7 +17,7 @@ import (
 	"kvcompress/trace"
 )
 
-// Config is the input of a projection, beside the requests.
+// Config is the input of a projection, besides the requests.
 type Config struct {
 	Deployment cost.Deployment // SortedKVs follows from Schedule
 	Schedule   sim.Schedule

@@ -42,16 +42,6 @@ func (s SLO) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Keeps reports whether a request with these latencies meets the objectives.
-func (s SLO) Keeps(t Times) bool {
-	for _, k := range s.keeps(t) {
-		if !k {
-			return false
-		}
-	}
-	return true
-}
-
 // objectives is the number of objectives. Their order is TTFT, TPOT, E2E.
 const objectives = 3
 

@@ -262,8 +262,8 @@ func TestScaled(t *testing.T) {
 	}
 }
 
-// TestPointsOfFiles: a card from a file is another than the catalogue's of the same name, and a
-// value given twice is one point.
+// TestPointsOfFiles: a card from a file differs from the catalogue's card of the same name, and a
+// value given twice makes one point.
 func TestPointsOfFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "card.json")
 	write := func(memory string) {

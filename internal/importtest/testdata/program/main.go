@@ -1,5 +1,6 @@
-// Program is what a user of this module writes: it replays a bundled trace, runs PTX of its
-// own under all checkers and compares the CUDA engine with the reference.
+// Program does what a user of this module does: it replays a bundled trace, runs PTX of its own
+// under all checkers, compares the CUDA engine with the reference, imports a request log and
+// projects how a GPU serves its requests.
 package main
 
 import (
@@ -13,7 +14,11 @@ import (
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
+	"kvcompress/sim/catalog"
+	"kvcompress/sim/cost"
+	"kvcompress/sim/project"
 	"kvcompress/trace"
+	"kvcompress/trace/requestlog"
 	"kvcompress/traces"
 	"kvcompress/validate"
 )
@@ -67,6 +72,31 @@ func run(ctx context.Context) error {
 		return err
 	}
 	fmt.Println("engines agree:", r.Divergence == nil)
+	return projectLog(ctx, "log.csv")
+}
+
+// projectLog projects how an L4 serves the requests of a log.
+func projectLog(ctx context.Context, path string) error {
+	requests, err := requestlog.Open(ctx, path, requestlog.Options{})
+	if err != nil {
+		return err
+	}
+	defer requests.Close()
+	model, err := catalog.FindModel("llama-3.1-8b")
+	if err != nil {
+		return err
+	}
+	card, err := catalog.FindCard("l4")
+	if err != nil {
+		return err
+	}
+	d := cost.New(model, card)
+	d.MaxTokens = 8192 // of a prefill batch
+	r, err := project.Run(ctx, project.Config{Deployment: d, Limits: sim.Limits{MaxNumSeqs: 256, Watermark: 0.01}}, requests.Requests())
+	if err != nil {
+		return err
+	}
+	fmt.Printf("requests of the %s log served: %d, output tokens: %d\n", requests.Format.Name, r.Metrics.Finished, r.Metrics.GenerationTokens)
 	return nil
 }
 
