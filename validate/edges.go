@@ -129,6 +129,7 @@ var edgeKinds = []edgeKind{
 		return edgeOfRule(r, 2*i+1, methods)
 	}},
 	{name: "exponents", seeds: oddSeeds, draw: edgeOfExponents},
+	{name: "a large number", seeds: evenSeeds, draw: edgeOfWidth},
 }
 
 // EdgePipelines returns the edge pipelines of a seed with the given methods, at most one of each kind. The pipelines of

@@ -71,7 +71,10 @@ func (p *Pipeline) score(pair *Pair, id kv.SeqID, n int) error {
 				if p.Inputs.Digits && !positive {
 					v = digitScore(bits, j == 0)
 				}
-				if positive {
+				switch {
+				case positive && key>>44%4 == 0:
+					v = 0
+				case positive:
 					v = float32(math.Abs(float64(v)))
 				}
 				cache.Data[column][slot*width+j] = v

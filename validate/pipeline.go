@@ -56,6 +56,7 @@ type Inputs struct {
 	Grid     bool   `json:"grid,omitempty"`     // halves from 0 to 3 times a constant, whose quotients lie halfway between two codes
 	Ties     bool   `json:"ties,omitempty"`     // halfway between two numbers of the cache's format
 	Near     bool   `json:"near,omitempty"`     // with Alike, layers differ by 2⁻²⁰ instead, so that a cosine differs from 1 by a few ulp
+	Zeros    bool   `json:"zeros,omitempty"`    // a quarter of the vectors of K and V are 0
 	Digits   bool   `json:"digits,omitempty"`   // costs of an OpScores are at the ends of the digits by which kernels search
 	// Exponents makes differences of scores at which faults in the computation of e^x show: see exponents.
 	Exponents bool    `json:"exponents,omitempty"`
@@ -308,6 +309,10 @@ func (m *madeUp) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 			return key
 		}
 		own, common := of(layer), of(layer|1)
+		if m.inputs.Zeros && t != trace.Q && own>>62 == 0 {
+			clear(dst[i*row:][:row])
+			continue
+		}
 		if m.inputs.Exponents {
 			m.readExponents(dst[i*row:][:row], own, t, token)
 			continue

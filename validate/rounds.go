@@ -35,7 +35,11 @@ func edgeOfRounds(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error
 		}
 		p.Inputs.Alike, p.Inputs.Spread = r.IntN(2) == 0, r.IntN(2) == 0
 		p.Inputs.Near = p.Inputs.Alike && p.Inputs.Seed&1 == 0
+		p.Inputs.Zeros = p.Inputs.Seed&14 == 0
 		p.fillEdges(r, 5, pick(r, edgePrompts...))
+		if p.Inputs.Tokens[0] < 100 { // a plan allocates merged and retained pages before it frees plain pages
+			p.Config.Blocks *= 2
+		}
 		if cfg := p.config(); cfg.Validate() == nil && p.work() <= maxWork {
 			return p, nil
 		}

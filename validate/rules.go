@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"kvcompress/dtype"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/ref/draw"
@@ -28,18 +29,24 @@ var edgeRules = []func(cfg *ref.Config, m ref.Method) bool{
 		_, ok := m.(ref.Masker)
 		return ok
 	},
-	func(_ *ref.Config, m ref.Method) bool { // a number for each KV of a prompt, pooled
-		o := m.Observe()
-		return o != nil && o.Scorer == nil && o.Pool.Kind > ref.MaxPool
-	},
-	func(_ *ref.Config, m ref.Method) bool { // the mean over the KV heads of a layer
-		o := m.Observe()
-		return o != nil && o.LayerMean
-	},
+	pools,
+	meansOverHeads,
 	func(_ *ref.Config, m ref.Method) bool { // decode steps add to scores
 		o := m.Observe()
 		return o != nil && o.Decode
 	},
+}
+
+// pools reports whether a method has a number for each KV of a prompt, which is pooled.
+func pools(_ *ref.Config, m ref.Method) bool {
+	o := m.Observe()
+	return o != nil && o.Scorer == nil && o.Pool.Kind > ref.MaxPool
+}
+
+// meansOverHeads reports whether a method's scores are means over the KV heads of a layer.
+func meansOverHeads(_ *ref.Config, m ref.Method) bool {
+	o := m.Observe()
+	return o != nil && o.LayerMean
 }
 
 // scoredBy reports whether a method's scores are those of a type of scorer.
@@ -76,6 +83,7 @@ func edgeOfRule(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) 
 			},
 			Rope: &trace.Rope{Base: 10000, RotarySize: d / pick(r, 1, 1, 2), Pairing: pick(r, trace.Half, trace.Interleaved)},
 		}
+		p.Inputs.Zeros = p.Inputs.Seed&7 == 0
 		far, rounds := r.IntN(10), 2
 		p.Config = ref.Default()
 		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), pick(r, edgeFormats...), 1
@@ -93,6 +101,9 @@ func edgeOfRule(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) 
 			return nil, err
 		}
 		prompts := []int{pick(r, 31, 33, 65, 127, 129, 131, 160, 257), pick(r, edgePrompts...)}
+		if o := p.observation(); o != nil && o.Scorer != nil && !grow {
+			p.hardScorer(i/len(edgeRules), o.Scorer, prompts)
+		}
 		p.fillDecisions(r, rounds, prompts[:rounds]...)
 		if cfg := p.config(); cfg.Validate() != nil || p.work() > maxRuleWork {
 			continue
@@ -112,6 +123,20 @@ func edgeOfRule(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) 
 		return p, nil
 	}
 	return nil, nil
+}
+
+// hardScorer gives the round-th pipeline of a scorer inputs beyond the range that kernels count, or the largest heads, whose
+// covariances have the most tiles, with shorter prompts.
+func (p *Pipeline) hardScorer(round int, scorer ref.Scorer, prompts []int) {
+	if p.Config.DType != dtype.F16 && p.Inputs.Seed>>3&3 == 0 {
+		p.Inputs.Scale = 0x1p40
+	}
+	if _, expected := scorer.(*ref.ExpectedAttention); expected && round%3 == 0 {
+		p.Shape.HeadSize = kv.MaxHeadSize
+		for i, n := range prompts {
+			prompts[i] = min(n, 33-20*i)
+		}
+	}
 }
 
 // maxRuleWork is maxWork for pipelines that mostly decide.

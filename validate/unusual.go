@@ -164,12 +164,17 @@ func edge(bits uint64) float32 {
 	return math.Float32frombits(b)
 }
 
-// tie turns random bits into a value halfway between two numbers of a cache's format, or next to that.
+// tie turns random bits into a value halfway between two numbers of a cache's format, an eighth of them subnormal in it, or
+// next to that.
 func tie(bits uint64, format dtype.DType) float32 {
 	numbers := ties[format]
 	b := uint32(bits>>32)&0x807fffff | uint32(127+numbers.low+int(bits>>8%uint64(numbers.high-numbers.low+1)))<<23
 	half := uint32(1) << (numbers.dropped - 1)
 	b = b&^(2*half-1) | half
+	if bits>>16&7 == 0 {
+		steps := float64(bits>>32&(1<<(23-numbers.dropped)-1)) + 0.5
+		b = math.Float32bits(float32(math.Ldexp(steps, numbers.step))) | b&(1<<31)
+	}
 	switch bits & 7 {
 	case 0:
 		b--
@@ -179,12 +184,12 @@ func tie(bits uint64, format dtype.DType) float32 {
 	return math.Float32frombits(b)
 }
 
-// ties has, for each format, exponents of its normal numbers, and how many bits of a binary32 number it drops. f32 drops
-// none.
-var ties = map[dtype.DType]struct{ low, high, dropped int }{
-	dtype.F32:  {-14, 4, 13},
-	dtype.F16:  {-14, 4, 13},
-	dtype.BF16: {-14, 4, 16},
-	dtype.E4M3: {-6, 4, 20},
-	dtype.E5M2: {-14, 4, 21},
+// ties has, for each format, exponents of its normal numbers, how many bits of a binary32 number it drops, and the exponent
+// of the step between its subnormal numbers. f32 drops none, and has f16's.
+var ties = map[dtype.DType]struct{ low, high, dropped, step int }{
+	dtype.F32:  {-14, 4, 13, -24},
+	dtype.F16:  {-14, 4, 13, -24},
+	dtype.BF16: {-14, 4, 16, -133},
+	dtype.E4M3: {-6, 4, 20, -9},
+	dtype.E5M2: {-14, 4, 21, -16},
 }

@@ -659,5 +659,97 @@ func All() []Mutant {
 			Bug: "the bits of a head's positions lie twice as far apart",
 			Old: "uint32* bits = held + int64(head) * words;", New: "uint32* bits = held + int64(head) * 2 * words;",
 		},
+
+		// Numbers that are large in other ways: sequences of a batch, query heads of a group, options, pages.
+		{
+			Name: "third-tile", File: "attend.cuh", Module: "attention.cu",
+			Bug: "a group has two tiles of 8 query heads: those of a third are the second one's",
+			Old: "g = block_x() % tiles * most_queries;\n  const int p", New: "g = (block_x() % tiles != 0) * most_queries;\n  const int p",
+		},
+		{
+			Name: "sixteen-query-heads", File: "prefill.cu",
+			Bug: "of a group, 16 query heads give to a KV",
+			Old: "for (int g = 0; g < group; g++) {\n      const float v = of(g);", New: "for (int g = 0; g < smaller(group, 16); g++) {\n      const float v = of(g);",
+		},
+		{
+			Name: "times-of-8", File: "adjusted.cu", Format: "bf16", Method: "streaming-llm",
+			Bug: "keys of the ninth sequence of a batch, and of those after it, are turned by the time of the first ones",
+			Old: "t = times[head / heads];", New: "t = times[(head / heads) & 7];",
+		},
+		{
+			Name: "hidden-tokens-of-256", File: "edits.cu", Format: "f32", Method: "h2o-mask",
+			Bug: "of a batch, new KVs are hidden in the first 256 heads",
+			Old: "  const int i = block_x() * threads_x() + thread_x();\n  if (i >= batch * heads || which[i] == 0) return;", New: "  const int i = thread_x();\n  if (block_x() > 0 || i >= batch * heads || which[i] == 0) return;",
+		},
+		{
+			Name: "weights-of-256", File: "append.cu", Format: "e4m3", Method: "razor",
+			Bug: "of a batch, new KVs of the first 256 heads get their weight",
+			Old: "  const uint32 row = block_x() * threads_x() + thread_x();\n  if (int(row / heads) >= batch) return;\n  const int64 place = place_of(sequences, row, heads, all);\n  fill(", New: "  const uint32 row = thread_x();\n  if (int(row / heads) >= batch || block_x() > 0) return;\n  const int64 place = place_of(sequences, row, heads, all);\n  fill(",
+		},
+		{
+			Name: "merged-of-8", File: "merge.cuh", Module: "merged.cu", Method: "minicache",
+			Bug: "how many KVs of the ninth sequence are merged is read at the first one",
+			Old: "z.counts[2 * own.sequence + part], z.held", New: "z.counts[2 * (own.sequence & 7) + part], z.held",
+		},
+		{
+			Name: "random-of-32", File: "decide.cu", Method: "random",
+			Bug: "the sequence is hashed modulo 32",
+			Old: "mix(mix(seed ^ uint32(sequence)) ^ of_head)", New: "mix(mix(seed ^ uint32(sequence & 31)) ^ of_head)",
+		},
+		{
+			Name: "one-factor-of-a-segment", File: "scores.cu", Method: "lagkv",
+			Bug: "beyond 128 tokens, a segment's weights get the factor of its first partition",
+			Old: "const float of_k = means[i] * f[keys * partitions + i / partition];", New: "const float of_k = means[i] * f[keys * partitions];",
+		},
+		{
+			Name: "ranks-of-256", File: "scores.cu", Method: "lagkv",
+			Bug: "beyond 256 tokens, a segment's weights get no rank",
+			Old: "  block_barrier();\n#pragma unroll 1\n  for (int i = thread_x(); i < lag; i += threads_x()) {", New: "  block_barrier();\n#pragma unroll 1\n  for (int i = thread_x(); i < smaller(lag, 256); i += threads_x()) {",
+		},
+		{
+			Name: "sinks-of-128", File: "scores.cu", Method: "lagkv",
+			Bug: "sinks beyond 128 get no score",
+			Old: "if (i >= n || (after >= 0 && after < scored)) return;", New: "if (i >= n || (after >= 0 && after < scored) || (after < 0 && i >= partition)) return;",
+		},
+		{
+			Name: "mean-of-8-heads", File: "prefill.cu", Method: "tova",
+			Bug: "a layer's mean is that of 8 heads",
+			Old: "for (int head = 0; head < heads; head++) sum = sum + *of_head(head);", New: "for (int head = 0; head < smaller(8, heads); head++) sum = sum + *of_head(head);",
+		},
+		{
+			Name: "minimum-of-64", File: "groups.cuh", Module: "quantized.cu", Method: "flexgen",
+			Bug: "the minimum and the maximum of a group are those of its first 64 elements",
+			Old: "for (int i = 1; i < size; i++) {", New: "for (int i = 1; i < smaller(size, 64); i++) {",
+		},
+		{
+			Name: "folded-as-the-first", File: "edits.cu", Method: "razor",
+			Bug: "of several KVs that enter a stand-in later, all have the weight of the first",
+			Old: "(x[j] - m[j]) / float(count + i + 1)", New: "(x[j] - m[j]) / float(count + 1)",
+		},
+		{
+			Name: "folded-to-384", File: "edits.cu", Format: "f32", Method: "razor",
+			Bug: "of values of 256 elements, half is folded",
+			Old: "for (int i = 8 * thread_x(); i < 2 * d; i += 8 * threads_x()) {", New: "for (int i = 8 * thread_x(); i < smaller(2 * d, 384); i += 8 * threads_x()) {",
+		},
+		{
+			Name: "pages-of-256", File: "merged.cu", Method: "minicache",
+			Bug: "of a list that grows by more pages than a block of threads has threads, the rest is not given",
+			Old: "for (int i = thread_x(); i < pages; i += threads_x()) {", New: "if (const int i = thread_x(); i < pages) {",
+		},
+		{
+			Name: "hidden-zero", File: "decide.cu",
+			Bug: "a hidden KV whose metric is 0 counts as seen",
+			Old: "if (bits >> 31 != 0 && position < stay)", New: "if (number < 0 && position < stay)",
+		},
+		{
+			Name: "minus-zero-norm", File: "scores.cu", Method: "knorm",
+			Bug: "the score of a key that is 0 is −0",
+			Old: "= 0 - norms[int64(head) * n + i];", New: "= -norms[int64(head) * n + i];",
+		},
+		{
+			Name: "unpaired-unbounded", File: "scores.cu", Method: "expected-attention",
+			Bug: "elements that are not turned are not bounded",
+			Old: "x[pairs + j] = within(x[pairs + j]);", New: "x[pairs + j] = x[pairs + j];",
+		},
 	}
 }
