@@ -190,7 +190,7 @@ give_tokens(const int* __restrict__ rows, const int* __restrict__ ids,
 //
 // Grid: a block of a multiple of 32 threads, at most 256, for each head. Bytes: 12
 // for each head, and 24 and an atomic for each block freed; that is the floor but
-// for the atomic, which is there because neighbours share a word.
+// for the atomic, which is needed because blocks share a word.
 extern "C" __global__ void __launch_bounds__(256)
 free_blocks(const int* lost, int* lengths, int* __restrict__ tables,
             uint32* __restrict__ free, owner* __restrict__ owners, int shift, int stride) {

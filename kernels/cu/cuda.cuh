@@ -1,4 +1,4 @@
-// The few words of CUDA that the kernels use, so that clang builds them without
+// The parts of CUDA that the kernels use, so that clang builds them without
 // an SDK.
 #pragma once
 
@@ -7,8 +7,8 @@
 #define __shared__ __attribute__((shared))
 #define __constant__ __attribute__((constant))
 #define __forceinline__ __inline__ __attribute__((always_inline))
-// A function whose instructions bear the line that calls it: reports then name the
-// place in a kernel, not the word that it uses.
+// A helper whose instructions have the line number of its caller: reports then name
+// the line of the kernel, not one of the helper.
 #define __word__ __device__ __inline__ __attribute__((always_inline, nodebug))
 #define __launch_bounds__(...) __attribute__((launch_bounds(__VA_ARGS__)))
 

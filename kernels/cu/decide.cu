@@ -1,5 +1,5 @@
-// The eviction decision of one sequence: which KVs fall, so that a number of
-// blocks comes free (ref.Walk, ref/NUMERICS.md §6). Nothing is sorted.
+// The eviction decision of one sequence: which KVs are evicted to free a number of
+// blocks (ref.Walk, ref/NUMERICS.md §6). Nothing is sorted.
 //
 // A block, where blocks are counted, is the ranking's unit: B KVs, or 1 for a method
 // that counts KVs. sum_fallen and settle are told log2 of it as `shift`; for the costs,
@@ -10,21 +10,21 @@
 //
 //   fallen(upto) = ⌊(upto + empty) / B⌋
 //
-// blocks when all of those may fall, where `empty` is the number of slots in its
+// blocks when all of those may be evicted, where `empty` is the number of slots in its
 // last block that no KV fills.
 // So the E-th cheapest block of a quota has the smallest key for which the sum of
 // fallen over the quota's heads reaches E. That key is found digit by digit, 8 bits
-// at a time from the top, the way a radix sort would go if it cared for one element
+// at a time from the top, as in a radix sort that looks for one element
 // only:
 //
 //   1. costs          keys, and each head's counts of candidates by their first digit
-//      sum_fallen     from a quota's counts: how many blocks fall up to each digit
+//      sum_fallen     from a quota's counts: how many blocks are evicted up to each digit
 //   2. count_digits   picks the digit; counts by the next one in the picked bucket
 //      sum_fallen     ... and again, for 3 more digits
 //   3. settle         how many blocks and KVs each head loses; ties go by head
 //   4. list_evicted   the cheapest KVs of each head, that many, in logical order
 //
-// A quota is through, and its later rounds do nothing, as soon as a bucket ends
+// A quota is done, and its later rounds do nothing, as soon as a bucket ends
 // with exactly the E-th block. Nothing is read back between the launches. A head
 // loses fewer KVs than lie up to the quota's bound, by up to B−1: what bounds them
 // mostly stands in the counts that are there already, and the rest list_evicted
@@ -48,17 +48,17 @@
 
 constexpr int digits = 4, digit_bits = 8, digit_values = 1 << digit_bits;
 
-// The key of what is no candidate, and of the padding of a head to a multiple of
+// The key of KVs that are no candidates, and of the padding of a head to a multiple of
 // 4. No finite cost and no +∞ has it; all are less. So where it is counted with a
 // bucket's keys, it comes after the one that is looked for and changes nothing.
 constexpr uint32 no_candidate = 0xffffffff;
 
-// What is read or written at a time.
+// What one load or store moves.
 using four_floats = float __attribute__((ext_vector_type(4)));
 using four_ints = int __attribute__((ext_vector_type(4)));
 using four_keys = uint32 __attribute__((ext_vector_type(4)));
 
-// A bucket is the keys that begin with some digits.
+// A bucket is the set of keys that have the same first digits.
 struct alignas(16) bucket {
   uint32 prefix;  // the digits, in the low bits
   int known;      // how many
@@ -92,8 +92,8 @@ __device__ __forceinline__ int under(int* counts, int heads, int head, uint32 pr
 // empty_slots returns how many slots of a head's last block no KV fills.
 __word__ int empty_slots(int length, int shift) { return -length & ((1 << shift) - 1); }
 
-// fallen returns how many blocks a head loses with so many candidates, of which at most
-// `most` may go.
+// fallen returns how many blocks a head loses that has `candidates` KVs up to the
+// bound, of which at most `most` may be evicted.
 __word__ int fallen(int candidates, int most, int empty, int shift) {
   return (smaller(candidates, most) + empty) >> shift;
 }
@@ -395,8 +395,8 @@ __device__ __forceinline__ void costs_by_score(
 //   counts     int32 [4, heads, 256]: level 0 is written; zeros before
 //   stride     blocks that a table has room for
 //   shift      log2(B)
-//   sinks      the first position that may fall
-//   last       the last position that may fall
+//   sinks      the first position that may be evicted
+//   last       the last position that may be evicted
 //   newest     the newest KV's position
 //   average    whether a metric is averaged over the queries after its KV
 //   bins       how many bins the head bias has; 0 without
@@ -502,7 +502,7 @@ costs_position(const int* tables, const int* lengths, int row, const int* positi
 }
 
 // sum_fallen makes sums of the counts of a level, and adds up how many blocks of a
-// quota fall up to each digit.
+// quota are evicted up to each digit.
 //
 //   lengths  int32 [heads]
 //   quotas   int32 [grid x, 4]: first head, heads, blocks, KVs that a head keeps at least
@@ -641,7 +641,7 @@ __device__ __forceinline__ bucket loss_of(bucket b, int* counts, int heads, int 
 }
 
 // settle says how many blocks and KVs each head loses. Of the blocks whose key is
-// the quota's bound itself as many fall as are still wanted, in (layer, head)
+// the quota's bound itself, as many are evicted as are still needed, in (layer, head)
 // order.
 //
 //   lengths  int32 [heads]
@@ -649,11 +649,11 @@ __device__ __forceinline__ bucket loss_of(bucket b, int* counts, int heads, int 
 //   sums     int32 [4, Q, 256]: of the last level
 //   buckets  int32 [4, Q, 4]: of the last level
 //   counts   int32 [4, heads, 256]: sums
-//   blocks   int32 [heads], written: blocks that fall. Not written for a head of no
+//   blocks   int32 [heads], written: blocks evicted. Not written for a head of no
 //            quota: zeros before
-//   kvs      int32 [heads], likewise: KVs that fall
+//   kvs      int32 [heads], likewise: KVs evicted
 //   losses   int32 [heads, 4], written where a head loses anything: the bucket
-//            (prefix, known, before, whole) of the last KV that falls
+//            (prefix, known, before, whole) of the last evicted KV
 //   heads    L·H
 //   shift    log2 of the KVs that are counted as a block: B, or 1
 //
@@ -704,12 +704,12 @@ settle(const int* __restrict__ lengths, const quota* __restrict__ quotas,
   }
 }
 
-// list_evicted lists the KVs that fall, in logical order: the cheapest of each
+// list_evicted lists the evicted KVs, in logical order: the cheapest of each
 // head, and of those with equal keys the first.
 //
 //   offsets  int32 [heads+1]
 //   keys     uint32 [offsets[heads]]
-//   kvs      int32 [heads]: KVs that fall
+//   kvs      int32 [heads]: KVs evicted
 //   lengths  int32 [heads]
 //   losses   int32 [heads, 4], as settle has left it
 //   list     int32 [offsets[heads]]: kvs[head] logical indices from offsets[head] on
@@ -755,7 +755,7 @@ list_evicted(const int* __restrict__ offsets, const uint32* __restrict__ keys,
     b = shared_bucket;
   }
 
-  // All keys less than the limit fall, and of those equal to it so many.
+  // All KVs with keys below the limit are evicted, and this many with keys equal to it.
   uint32 limit = b.prefix;
   int equals = n - b.before;
   if (b.whole) {

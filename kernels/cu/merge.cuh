@@ -64,7 +64,7 @@ struct vectors {
   float deep, shallow, angle;
 };
 
-// unit brings a vector that lies at `row`, over its norm, which it returns.
+// unit loads the vector at `row` into v, divided by its norm, and returns the norm.
 template <class format>
 __device__ __forceinline__ float unit(const char* row, int d, const slerp& by, vector& v) {
   each_element(d, [&](int j) {

@@ -79,9 +79,9 @@ list_retained(const int* __restrict__ distances, int* __restrict__ list, int* __
   const int row = block_x() * 2 + block_y();
   const int* own = distances + int64(row) * n;
   float* limit = limits + 2 * shallow_head(block_x(), layer, heads) + block_y();
-  int bound = 0, ties = 0;  // retained are those above the bound, and so many that are equal
+  int bound = 0, ties = 0;  // retained are those above the bound, and `ties` that are equal
   if (rule == by_ratio) {
-    // The bound is the distance number `most`, the largest that so many reach.
+    // The bound is the `most`-th largest distance.
     int turn = 0;
     for (uint32 bit = 1u << 30; bit != 0; bit >>= 1, turn ^= 1) {
       int reach = 0;

@@ -10,9 +10,9 @@ struct alignas(8) pair {
 
 // pair_moves writes the moves of every head, in (layer, head) order.
 //
-//   list     int32: from offsets[head] on the logical indices that fall, ascending
+//   list     int32: from offsets[head] on the evicted logical indices, ascending
 //   offsets  int32 [heads]
-//   kvs      int32 [heads]: how many fall
+//   kvs      int32 [heads]: how many are evicted
 //   holes    int32 [heads]: how many of them are less than m = lengths − kvs
 //   lengths  int32 [heads]: before the moves
 //   tables   int32 [heads, stride]

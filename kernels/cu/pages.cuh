@@ -177,7 +177,7 @@ struct attention {
   float scale;
 };
 
-// attend_pages is attend_partitions, where reading(own, part) makes what reads the keys (part 0) and
+// attend_pages is attend_partitions, where reading(own, part) returns the reader of the keys (part 0) and
 // the values (1) of a warp's share.
 template <class making>
 __device__ __forceinline__ void attend_pages(const attention& a, const making& reading) {

@@ -227,8 +227,8 @@ __device__ __forceinline__ void exponentials(const share& s, int queries,
   }
 }
 
-// factors writes f_p of a query that attends to `count` partitions, of at most
-// `partitions` that a query of the launch does. `width` lanes in a row share the
+// factors writes f_p of a query that attends to `count` partitions; no query of the
+// launch attends to more than `partitions`. `width` adjacent lanes share the
 // query: a power of two up to 32. All lanes of a warp call it together; those whose
 // `valid` is false write nothing.
 __device__ __forceinline__ void factors(const float* __restrict__ maxima,

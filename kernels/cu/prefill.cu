@@ -128,12 +128,12 @@ constexpr int scale_by_position = 1, scale_by_window = 2, scale_by_age = 3;
 constexpr int max_pool = 1, avg_pool = 2;
 constexpr int group_mean = 1, group_max = 2, group_each = 3;
 
-// A reduction makes a KV's numbers of what its queries gave it and its neighbours.
+// A reduction makes a KV's numbers of the gains of the key and its neighbours.
 struct reduction {
   const float* gains;  // of the head: float32 [G, pitch], a_i
   int pitch;
   int n;         // keys
-  int scored;    // keys that have numbers; the rest have 0 and are no neighbours
+  int scored;    // keys that have numbers; the rest have 0 and no pool includes them
   int observed;  // W, queries in all
   int group;     // G
   int scale;
@@ -233,7 +233,7 @@ extern "C" __global__ void prefill_finish(const float* __restrict__ gains,
 //   tables       int32 [H, stride]: the block tables of the layer's heads
 //   numbers      float32 [N·B], or [N·B, G] where reduce is 3, written
 //   n            keys
-//   scored       keys that have numbers, from 0 on; the rest get 0 and are no neighbours
+//   scored       keys that have numbers, from 0 on; the rest get 0 and no pool includes them
 //   observed     W, the number of queries in all
 //   group, partitions, shift, stride  as above
 //   scale        0 none, 1 times (i+1)/W, 2 over W, 3 over n−i

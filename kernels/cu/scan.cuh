@@ -12,8 +12,8 @@ __word__ int warp_scan(int v) {
   return v;
 }
 
-// A block_sums is shared memory for one sum at a time: a block_barrier stands
-// between two that use the same.
+// A block_sums is shared memory for one sum at a time: two uses of the same one
+// need a block_barrier between them.
 struct block_sums {
   int warps[warp_size];
 };
