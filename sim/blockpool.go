@@ -247,6 +247,9 @@ func (p *blockPool) register(q *sequence, n int) {
 	for i, g := range p.groups {
 		h := &t.held[i]
 		n := min(n, h.first+len(h.blocks))
+		if h.full >= n {
+			continue
+		}
 		p.hashTo(q, n)
 		for ; h.full < n; h.full++ {
 			b := h.blocks[h.full-h.first]

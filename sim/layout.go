@@ -33,6 +33,8 @@ func (l Layout) Validate() error {
 		return fmt.Errorf("sim: layout: more than %d heads, or %d fixed blocks", MaxLedgerHeads, MaxLedgerBlocks)
 	case l.Group < 0 || l.Group > 0 && (l.Full%l.Group != 0 || l.Windowed%l.Group != 0 || l.Fixed > 0):
 		return fmt.Errorf("sim: layout: groups of %d heads: want %d and %d heads to be multiples of it, and no states", l.Group, l.Full, l.Windowed)
+	case l.Group > 0 && l.Windowed == 0 && l.Full > l.Group:
+		return fmt.Errorf("sim: layout: groups of %d heads of %d that all hold every token: want one group", l.Group, l.Full)
 	case l.Windowed > 0 && (l.Window < 1 || l.Window > maxWindow):
 		return fmt.Errorf("sim: layout: a window of %d tokens is not from 1 to %d", l.Window, maxWindow)
 	}

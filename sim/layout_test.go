@@ -231,7 +231,7 @@ func TestLayoutErrors(t *testing.T) {
 		want   string
 	}{
 		{Layout{}, "at least one"}, {Layout{Full: -1, Fixed: 2}, "negative"}, {Layout{Windowed: 1}, "window of 0"}, {Layout{Full: MaxLedgerHeads + 1}, "more than"},
-		{Layout{Full: 4, Windowed: 6, Window: 8, Group: 4}, "multiples"}, {Layout{Full: 4, Group: -4}, "multiples"}, {Layout{Full: 4, Fixed: 1, Group: 4}, "no states"},
+		{Layout{Full: 4, Windowed: 6, Window: 8, Group: 4}, "multiples"}, {Layout{Full: 4, Group: -4}, "multiples"}, {Layout{Full: 8, Group: 4}, "one group"}, {Layout{Full: 4, Fixed: 1, Group: 4}, "no states"},
 	} {
 		ledger, err := NewLedger(&cfg, nil)
 		if err != nil {

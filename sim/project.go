@@ -237,7 +237,7 @@ func (p *Projection) step(s *Step) {
 	if n := int(s.Work[DecodeSeqs]); n > p.MaxBatch*s.Steps {
 		p.MaxBatch = n / s.Steps
 	}
-	p.PeakBlocks = max(p.PeakBlocks, s.Usage.Allocated)
+	p.PeakBlocks = max(p.PeakBlocks, s.Peak)
 	p.PeakKVs = max(p.PeakKVs, s.Usage.KVs)
 	p.Work.Add(&s.Work)
 	p.Products = p.Products.Plus(s.Products)

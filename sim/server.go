@@ -236,6 +236,7 @@ func (s *Server) Next(step *Step) (bool, error) {
 		return false, err
 	}
 	step.Usage = s.cache.Usage()
+	step.Peak = max(step.Peak, step.Usage.Allocated)
 	if s.ByHead {
 		heads := s.cache.HeadUsage()
 		step.Heads = &heads

@@ -160,6 +160,7 @@ type Step struct {
 	Finished    []kv.SeqID    `json:"finished,omitempty"`
 
 	Usage   kv.Usage      `json:"usage"`           // after the batch, before finished sequences were released
+	Peak    int           `json:"-"`               // most blocks in use after a batch of these steps: with windows they rise and fall
 	Heads   *kv.HeadUsage `json:"heads,omitempty"` // at the same time, if Server.ByHead is set
 	Running int           `json:"running"`         // Running and Waiting are after the step
 	Waiting int           `json:"waiting"`

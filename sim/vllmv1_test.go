@@ -54,6 +54,7 @@ func randomV1(seed uint64, compressed bool) (*ref.Config, Schedule, Limits, V1, 
 type servedV1 struct {
 	served
 	kinds map[int]Kind
+	peak  int
 }
 
 func serveV1(t *testing.T, cfg *ref.Config, spread Spread, layout *Layout, schedule Schedule, limits Limits, v1 V1, reqs []trace.Request, rates *Rates, skip bool) servedV1 {
@@ -76,7 +77,7 @@ func serveV1(t *testing.T, cfg *ref.Config, spread Spread, layout *Layout, sched
 	}
 	s.Skip = skip
 	pool := s.rules.(*vllmV1).pool
-	out := servedV1{served{usages: map[int]kv.Usage{}}, map[int]Kind{}}
+	out := servedV1{served: served{usages: map[int]kv.Usage{}}, kinds: map[int]Kind{}}
 	var step Step
 	for {
 		more, err := s.Next(&step)
@@ -91,6 +92,7 @@ func serveV1(t *testing.T, cfg *ref.Config, spread Spread, layout *Layout, sched
 		out.tokens += step.Tokens
 		out.usages[step.Index+step.Steps] = step.Usage
 		out.kinds[step.Index+step.Steps] = step.Kind
+		out.peak = max(out.peak, step.Peak)
 		if pool != nil && out.calls%8 == 0 {
 			if err := s.rules.(*vllmV1).auditPool(); err != nil {
 				t.Fatalf("step %d: %v", step.Index, err)
@@ -198,6 +200,9 @@ func (s *servedV1) differs(want *servedV1) string {
 	}
 	if s.err != want.err || s.steps != want.steps || s.clock != want.clock || s.tokens != want.tokens || s.work != want.work {
 		return fmt.Sprintf("got %q, %d steps, %v, %d tokens, %v\nwant %q, %d steps, %v, %d tokens, %v", s.err, s.steps, s.clock, s.tokens, s.work, want.err, want.steps, want.clock, want.tokens, want.work)
+	}
+	if s.peak != want.peak {
+		return fmt.Sprintf("at most %d blocks in use, want %d", s.peak, want.peak)
 	}
 	for after, usage := range s.usages {
 		if usage != want.usages[after] || s.kinds[after] != want.kinds[after] {

@@ -79,7 +79,7 @@ func (s *vllmV1) scheduleTogether(step *Step, quiet bool) (bool, error) {
 	case len(s.pool.windowed) == 0:
 		s.pool.take((s.ledger.tables - tables) / s.ledger.unit)
 	default:
-		s.decodedEach(step.Steps)
+		s.decodedEach(step)
 	}
 	for _, c := range s.chunks {
 		if err := s.enter(step, c.q, admission{tokens: c.tokens}); err != nil {
@@ -91,11 +91,14 @@ func (s *vllmV1) scheduleTogether(step *Step, quiet bool) (bool, error) {
 
 // decodedEach takes the blocks of the decode steps that all running sequences have just run, in the order of
 // single steps.
-func (s *vllmV1) decodedEach(steps int) {
-	for ; steps > 0; steps-- {
+func (s *vllmV1) decodedEach(step *Step) {
+	for left := step.Steps; left > 0; left-- {
 		for q := s.running.head; q != nil; q = q.next {
 			_, computed := s.tokens(q)
-			s.pool.decode(q, computed-steps)
+			s.pool.decode(q, computed-left)
+		}
+		if left > 1 {
+			step.Peak = max(step.Peak, s.ledger.Blocks()-s.ledger.Free())
 		}
 	}
 }

@@ -82,6 +82,7 @@ func (a *Attention) Append(q, k, v, out []float32) error {
 	a.store(n, k, v)
 	near, far := a.turned(q, n)
 	rows := a.farRows(a.lookup(far, n), n)
+	scale := 1 / float32(math.Sqrt(float64(d)))
 	for h := range s.KVHeads {
 		keys, values := gather(a.keys[h], rows, d), gather(a.values[h], rows, d)
 		both := slices.Clone(values) // of the far and then the near KVs
@@ -96,7 +97,7 @@ func (a *Attention) Append(q, k, v, out []float32) error {
 				vec.Dots(scores[:len(rows)], far[at:][:d], keys, d)
 				vec.Dots(scores[len(rows):], near[at:][:d], a.near[h][first*d:last*d], d)
 				for i := range scores {
-					scores[i] = float32(scores[i] * a.scale())
+					scores[i] = float32(scores[i] * scale)
 				}
 				ref.Attend(out[at:][:d], scores, both)
 				for i, weight := range scores[len(rows):] {
@@ -112,8 +113,6 @@ func (a *Attention) Append(q, k, v, out []float32) error {
 
 // mostTokens is the most tokens of a sequence, since [trace.Angles] takes no larger positions.
 const mostTokens = 1 << 24
-
-func (a *Attention) scale() float32 { return 1 / float32(math.Sqrt(float64(a.cfg.Shape.HeadSize))) }
 
 // store adds the keys and values of n tokens.
 func (a *Attention) store(n int, k, v []float32) {

@@ -178,6 +178,10 @@ func onCard(r *cost.Serving, gpu string) {
 	case one && slices.ContainsFunc(sizes, func(c catalog.Card) bool { return c.Name == own.Name }):
 		return
 	}
+	if card, e := catalog.FindCard(gpu); err == nil && e == nil && card.Name == own.Name && r.CardGiB == 0 {
+		r.GPU = gpu // another name of it
+		return
+	}
 	r.Overruled = r.GPU
 	if r.CardGiB != 0 {
 		r.Overruled += fmt.Sprintf(" of %g GiB", r.CardGiB)
@@ -219,10 +223,14 @@ func logCase(text []byte, name string, s servingSetup) (*cost.LogCase, error) {
 	}
 	d.Engine, d.MaxTokens, d.MaxSeqs = cost.VLLMV1Next, limits.MaxNumBatchedTokens, limits.MaxNumSeqs
 	if d.BlocksGiven = s.blocks; s.blocks > 0 {
-		if d.BlocksGiven > sim.MaxLedgerBlocks/d.Heads() {
+		heads := d.Heads() // of a block: all, or those of a group of layers
+		if layout := d.Layout(); layout != nil && layout.Group > 0 {
+			heads = layout.Group
+		}
+		if d.BlocksGiven > sim.MaxLedgerBlocks/heads {
 			return nil, usagef("num-gpu-blocks %d of %s are more than a ledger counts", s.blocks, name)
 		}
-		d.BlocksGiven *= d.Heads()
+		d.BlocksGiven *= heads
 	}
 	c, err := cost.NewLogCase(d, limits, list)
 	if err != nil {

@@ -300,7 +300,7 @@ func TestErrorsOfServingRuns(t *testing.T) {
 		row        string // of the page, up to its errors
 		columns    []string
 	}{
-		{"closed-loop-qwen3-32b-h100-vllm.csv", "", "| H100, 90 runs |", []string{"tpot_mape", "ttft_mape", "throughput_mape"}},
+		{"closed-loop-qwen3-32b-h100-vllm.csv", "", "| vLLM 0.12, Qwen3-32B on 2, 4 and 8 H100: 90 runs |", []string{"tpot_mape", "ttft_mape", "throughput_mape"}},
 		{"closed-loop-qwen3-32b-h100-sglang.csv", "", "| SGLang 0.5.1, Qwen3-32B on 1 to 8 H100: 84 runs |", []string{"tpot_mape", "ttft_mape", "throughput_mape"}},
 		{"closed-loop-llama-3.1-8b-h100-trtllm.csv", "", "| TensorRT-LLM 1.0, Llama-3.1-8B on 1 to 8 H100: 177 runs |", []string{"tpot_mape", "ttft_mape", "throughput_mape"}},
 		{"static-batch-a100-vllm.csv", "--profile vllm-v0", "| vLLM V0, 184 batches on 1 to 4 A100 of 40 GB | | |", []string{"throughput_mape"}},

@@ -23,6 +23,9 @@ type reason struct {
 	report  *Report
 }
 
+// mostReasons bounds the reasons that are told apart.
+const mostReasons = 1000
+
 // deadlock reports that all warps of some blocks wait: at a barrier, or idle.
 func (l *launch) deadlock(blocks []*block) error {
 	var all []reason
@@ -32,7 +35,7 @@ func (l *launch) deadlock(blocks []*block) error {
 			l.checks.enter(b)
 		}
 		for i := range b.warps {
-			if b.warps[i].live == 0 {
+			if b.warps[i].live == 0 || len(all) >= mostReasons {
 				continue
 			}
 			reasons, err := b.warps[i].reasons()
@@ -56,7 +59,11 @@ func (l *launch) deadlock(blocks []*block) error {
 	var parts []string
 	for i, one := range all {
 		if i == most {
-			parts = append(parts, fmt.Sprintf("and so on, %s in all", words.Count(len(all), "wait")))
+			atLeast := ""
+			if len(all) >= mostReasons {
+				atLeast = "at least "
+			}
+			parts = append(parts, fmt.Sprintf("and so on, %s%s in all", atLeast, words.Count(len(all), "wait")))
 			break
 		}
 		of := ""
@@ -115,7 +122,7 @@ func (w *warp) reasons() ([]reason, error) {
 		if one.kind() != best {
 			continue
 		}
-		for rest := one.lanes; rest != 0; {
+		for rest := one.lanes; rest != 0 && len(list) < mostReasons; {
 			at, lanes := one.at[bits.TrailingZeros32(rest)&31], uint32(0)
 			for g := rest; g != 0; g &= g - 1 {
 				if lane := bits.TrailingZeros32(g) & 31; one.at[lane] == at {

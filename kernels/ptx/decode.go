@@ -1,6 +1,7 @@
 package ptx
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -418,6 +419,9 @@ func (d *decoder) takeOne(names ...string) int {
 func (d *decoder) takeType() (typ, error) {
 	for i, m := range d.mod {
 		if t, ok := typeNames[m]; ok {
+			if t == f32x2 && !slices.Contains([]string{"add", "sub", "mul", "fma"}, d.s.op) {
+				return typ{}, d.unsupported()
+			}
 			d.mod = append(d.mod[:i], d.mod[i+1:]...)
 			return t, nil
 		}

@@ -10,7 +10,7 @@ import "strings"
 const localUnit = 4
 
 // maxCopied is the size of the largest argument or result of which it is known what is where.
-const maxCopied = 4096
+const maxCopied = 256
 
 // frame is what an originPass knows of local memory.
 type frame struct {
@@ -55,6 +55,9 @@ func (p *originPass) findPlaces() {
 			f.at[in.d] = at
 		case op == "add" && constant:
 			f.at[in.d] = at + n
+			if in.dbytes == 4 {
+				f.at[in.d] = uint64(uint32(at + n))
+			}
 		case op == "or" && constant: // the window begins at a multiple of a power of two
 			f.at[in.d] = at | n
 		}

@@ -193,3 +193,12 @@ cp.async.bulk.prefetch.L2.global [%rd1], 16; ld.mmio.relaxed.sys.global.u32 %r4,
 		}
 	}
 }
+
+// TestPairsOfF32: only additions, subtractions and products have pairs of f32.
+func TestPairsOfF32(t *testing.T) {
+	for _, body := range []string{"min.f32x2 %rd2, %rd3, %rd3;", "min.xorsign.abs.f32x2 %rd2, %rd3, %rd3;", "neg.f32x2 %rd2, %rd3;", "abs.f32x2 %rd2, %rd3;"} {
+		if _, err := Parse("k.ptx", []byte(findingsHead+body+"ret; }"), false); err == nil || !strings.Contains(err.Error(), "f32x2 is not supported") {
+			t.Errorf("%s: %v, want it refused", body, err)
+		}
+	}
+}

@@ -98,17 +98,22 @@ func TestGivenBlocksByHand(t *testing.T) {
 
 // TestWindowedConcurrency checks how many requests a cache of gpt-oss-20b holds. Its layers are in
 // two groups of 12 layers of 8 heads: a request of 4,096 tokens has 256 blocks in each head that
-// holds every token, and 8 in each with a window of 128.
+// holds every token. In each with a window of 128, V1 counts those of 127 tokens and a batch of 512, and one more.
 func TestWindowedConcurrency(t *testing.T) {
-	const need = 96*256 + 96*8
+	const need = 96*256 + 96*(40+1)
 	given := func(blocks, longest int) (Memory, error) {
-		return onRoundCard(t, "gpt-oss-20b", func(d *Deployment) { d.BlocksGiven, d.MaxModelLen = blocks, longest }).Memory()
+		return onRoundCard(t, "gpt-oss-20b", func(d *Deployment) { d.BlocksGiven, d.MaxModelLen, d.MaxTokens = blocks, longest, 512 }).Memory()
 	}
 	if m, err := given(96_000, 4096); err != nil || m.Concurrency != 96_000./need || m.Tokens != 500*16 {
 		t.Errorf("%v requests, %d tokens, want %v and %d: %v", m.Concurrency, m.Tokens, 96_000./need, 500*16, err)
 	}
-	if m, err := given(96_000, 97); err != nil || m.Concurrency != 96_000./(96*7+96*7) { // within the window
-		t.Errorf("%v requests of 97 tokens, want %v: %v", m.Concurrency, 96_000./(96*14), err)
+	if m, err := given(96_000, 97); err != nil || m.Concurrency != 96_000./(96*7+96*8) { // within the window
+		t.Errorf("%v requests of 97 tokens, want %v: %v", m.Concurrency, 96_000./(96*15), err)
+	}
+	// vLLM 0.6 has a ring of 8 blocks.
+	ring := onRoundCard(t, "gpt-oss-20b", func(d *Deployment) { d.BlocksGiven, d.MaxModelLen, d.Engine = 96_000, 4096, VLLM06 })
+	if m, err := ring.Memory(); err != nil || m.Concurrency != 96_000./(96*256+96*8) {
+		t.Errorf("vllm-0.6: %v requests: %v", m.Concurrency, err)
 	}
 	if m, err := given(need, 4096); err != nil || m.Concurrency != 1 {
 		t.Errorf("%v requests in the blocks of one: %v", m.Concurrency, err)

@@ -360,6 +360,13 @@ func TestCalibrateTimings(t *testing.T) {
 	} else if p, err := CalibrateTimings(list, "f"); err != nil || math.Abs(fitFor(p, "h100").Factors["all_reduce"]-4e-3/(1000*64*8192/deployment(t, "llama-3.1-8b", "h100").Card.Link)) > 1e-4 {
 		t.Errorf("%v, %v", p, err)
 	}
+	// KVs of 8 bits, 2·128 bytes each, at twice their time. Those of 16 bits have no timings, so they share the factor.
+	const kv8 = "gpu,model,term,units,microseconds\nh100,llama-3.1-8b,kv8,3350000,512\n"
+	if list, err := ReadTimings(strings.NewReader(kv8), "f"); err != nil {
+		t.Error(err)
+	} else if p, err := CalibrateTimings(list, "f"); err != nil || math.Abs(fitFor(p, "h100").Factors["kv8"]-2) > 1e-4 || fitFor(p, "h100").Factors["kv"] != fitFor(p, "h100").Factors["kv8"] {
+		t.Errorf("%v, %v", p, err)
+	}
 	if !IsTimings("gpu,model,term,units,microseconds") || IsTimings(header) {
 		t.Error("the two forms are not told apart")
 	}

@@ -119,6 +119,9 @@ func (d *Deployment) fits(m *Memory) error {
 	case layout != nil:
 		m.Tokens = m.Blocks / heads * d.BlockSize
 		window := ceil.Div(min(m.MaxModelLen, layout.Window), d.BlockSize)
+		if d.Server().Scheduler() == sim.VLLMV1 && layout.Group > 0 {
+			window = ceil.Div(min(m.MaxModelLen, layout.Window-1+d.MaxTokens), d.BlockSize) + 1 // a batch's tokens too; it may begin within a block
+		}
 		need := layout.Full*longest + layout.Windowed*window + layout.Fixed
 		m.Concurrency = float64(m.Blocks) / float64(need)
 		if d.MaxModelLen == 0 || need <= m.Blocks {

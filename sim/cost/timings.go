@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"kvcompress/dtype"
 	"kvcompress/sim/catalog"
 )
 
@@ -58,6 +59,7 @@ func CalibrateTimings(timings []Timing, file string) (*Profile, error) {
 				f.Fitted = append(f.Fitted, id)
 			}
 		}
+		f.Factors.share(func(id string) bool { return slices.Contains(f.Fitted, id) })
 		f.Of = fmt.Sprintf("%d timings of %s (%s, %s)", f.Rows, file, card, strings.Join(f.Models, ", "))
 		p.Fits = append(p.Fits, *f)
 	}
@@ -88,6 +90,9 @@ func (m *Timing) atPeak() (float64, error) {
 	}
 	d := New(model, card)
 	d.TP = m.TP
+	if m.Term == "kv8" {
+		d.KV = dtype.E4M3
+	}
 	if err := errors.Join(d.checkParallel()...); err != nil {
 		return 0, err
 	}
