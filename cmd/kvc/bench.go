@@ -363,6 +363,10 @@ func (f *benchFlags) compare(cmd *cobra.Command, b *bench.Bench) error {
 			names = append(names, fmt.Sprintf("%s at %v", s.Row, s.Budget))
 		}
 	}
+	if len(names) == 0 {
+		fmt.Fprintln(cmd.ErrOrStderr(), "No generation was repeated on the CUDA engine: none of these methods runs on it, or only the full cache does.")
+		return nil
+	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "The CUDA engine (%s) gives the same %s, to the bit, in %s: %s.\n",
 		engines.device, words.Count(logits, "logit"), words.Count(len(names), "generation"), strings.Join(names, ", "))
 	return nil

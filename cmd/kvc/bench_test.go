@@ -140,3 +140,12 @@ func TestBenchWrongUse(t *testing.T) {
 		}
 	}
 }
+
+// TestBenchWithoutSample: where no method of a bench runs on the CUDA engine, the output says so.
+func TestBenchWithoutSample(t *testing.T) {
+	code, _, errs := kvc("bench", "--methods", "full,infllm", "--budgets", "1/2", "--prompts", "1", "--length", "128",
+		"--categories", "needle", "--modes", "query-aware", "--models", "recall-0")
+	if code != exitDone || !strings.Contains(errs, "No generation was repeated on the CUDA engine") {
+		t.Errorf("%d: %s", code, errs)
+	}
+}
