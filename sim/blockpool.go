@@ -17,8 +17,8 @@ type blockPool struct {
 	shift    int      // log2 B
 	prefix   int      // tokens of a prefix hash: a multiple of B, or a divisor of it
 	groups   []*group // in V1's order
-	full     []*group // those that hold every token
-	windowed []*group // those with windows, all of the same size
+	full     []*group // groups without a window, which hold every token
+	windowed []*group // groups with a window, all of the same size
 	free     block    // sentinel of a ring of free blocks; free.next is taken first
 	n        int      // number of free blocks
 	spare    []*block // unused objects

@@ -271,8 +271,8 @@ func (l *Ledger) Decode(batch []kv.SeqID) error {
 	return nil
 }
 
-// NeedAll returns the number of blocks that the next decode steps of all sequences take. With a pool, those that
-// leave a window in these steps are not subtracted.
+// NeedAll returns the number of blocks that the next decode steps of all sequences take. If a pool
+// counts blocks, the blocks that leave a window in these steps are not subtracted.
 func (l *Ledger) NeedAll(steps int) int {
 	need := l.grown(steps)
 	switch w := &l.windows; {

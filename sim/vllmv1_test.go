@@ -116,7 +116,7 @@ func randomGroups(rng *rand.Rand) Layout {
 	return l
 }
 
-// auditPool counts the free blocks of the pool, and those that the sequences use.
+// auditPool returns an error if the pool's counts of free and used blocks differ from a recount.
 func (s *vllmV1) auditPool() error {
 	free, used := 0, map[*block]int{}
 	for b := s.pool.free.next; b != &s.pool.free; b = b.next {

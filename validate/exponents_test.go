@@ -72,8 +72,8 @@ func (f expFault) exp(x float32) float32 {
 // constants.
 const expSteps, expAdditions, expConstants = 21, 8, 9
 
-// TestExponents: each fault in the computation of e^x changes the result at some of the exponents, except those that change
-// it nowhere. Scores reach them.
+// TestExponents: each fault in the computation of e^x changes the result at some of the exponents, except for faults that
+// change no result at all. The scores of the pipelines reach these exponents.
 func TestExponents(t *testing.T) {
 	none := expFault{-1, -1, -1}
 	for _, x := range exponents {

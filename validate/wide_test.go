@@ -18,7 +18,7 @@ func TestEdgesOfWidth(t *testing.T) {
 		name             string
 		draw             func(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error)
 		methods          []*draw.Method
-		pipelines, least int // pipelines that are drawn; those that have it
+		pipelines, least int // number of pipelines drawn; smallest number of them that must have the edge case
 		has              func(*Pipeline) bool
 	}{
 		{"batches of more than 256 heads", edgeOfBatch, methods, len(wideRules), len(wideRules) - 1,

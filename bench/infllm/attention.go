@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/internal/clip"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/ref/vec"
@@ -49,21 +50,12 @@ func NewAttention(cfg ref.Config, layer int) (*Attention, error) {
 // Fork returns a copy, which is independent from then on.
 func (a *Attention) Fork() *Attention {
 	f := *a
-	f.keys, f.values, f.near, f.representatives = clipped(a.keys), clipped(a.values), clipped(a.near), clipped(a.representatives)
+	f.keys, f.values, f.near, f.representatives = clip.Rows(a.keys), clip.Rows(a.values), clip.Rows(a.near), clip.Rows(a.representatives)
 	f.received = make([][]float32, len(a.received))
 	for i := range a.received {
 		f.received[i] = slices.Clone(a.received[i])
 	}
 	return &f
-}
-
-// clipped returns the same rows without spare capacity, so that appending copies them.
-func clipped(heads [][]float32) [][]float32 {
-	out := make([][]float32, len(heads))
-	for i, rows := range heads {
-		out[i] = slices.Clip(rows)
-	}
-	return out
 }
 
 // Append reads a chunk of n tokens, at most Chunk of them: q [n, QueryHeads, D], k and v [n, KVHeads, D], q and k as at

@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/clip"
 	"kvcompress/ref/vec"
 	"kvcompress/trace"
 )
@@ -120,18 +121,9 @@ func (s *Session) Fork() *Session {
 		p := &f.layers[l]
 		p.state = slices.Clone(p.state)
 		p.q, p.k, p.v = slices.Clone(p.q), slices.Clone(p.k), slices.Clone(p.v) // rows are never written to
-		p.keys, p.values = clipped(p.keys), clipped(p.values)
+		p.keys, p.values = clip.Rows(p.keys), clip.Rows(p.values)
 	}
 	return &f
-}
-
-// clipped returns the same rows without spare capacity, so that appending copies them.
-func clipped(heads [][]float32) [][]float32 {
-	out := make([][]float32, len(heads))
-	for i, rows := range heads {
-		out[i] = slices.Clip(rows)
-	}
-	return out
 }
 
 // Len returns the number of tokens read so far.
