@@ -140,7 +140,7 @@ func TestUnits(t *testing.T) {
 		t.Error(got)
 	}
 	for part, want := range map[float64]string{1: "100 %", 0: "0.0 %", 0.0001: "< 0.1 %", 0.98999: "98.9 %", 0.99: "99.0 %", 0.9999: "99.9 %", 0.07: "7.0 %"} {
-		if got := attained(part); got != want {
+		if got := Attained(part); got != want {
 			t.Errorf("%v: %s, want %s", part, got, want)
 		}
 	}
