@@ -213,7 +213,7 @@ func sweepColumns(s *Sweep) []sweepColumn {
 	})
 }
 
-// SweepCSV writes a row for each outcome.
+// SweepCSV writes a row for each outcome. Figures of a point that could not be projected are empty.
 func SweepCSV(w io.Writer, s *Sweep) error {
 	columns := sweepColumns(s)
 	out := csv.NewWriter(w)
@@ -229,7 +229,11 @@ func SweepCSV(w io.Writer, s *Sweep) error {
 		o := &s.Outcomes[i]
 		row = append(row[:0], strconv.Itoa(o.Index))
 		for _, c := range columns {
-			row = append(row, c.value(o))
+			value := ""
+			if c.input || o.Error == "" {
+				value = c.value(o)
+			}
+			row = append(row, value)
 		}
 		row = append(row, o.Error)
 		if err := out.Write(row); err != nil {

@@ -155,6 +155,11 @@ func TestSweepCSVAndJSON(t *testing.T) {
 	if err != nil || len(rows) != 9 || rows[0][0] != "index" || rows[4][len(rows[4])-1] != "it does not fit" {
 		t.Errorf("%v, %v", rows, err)
 	}
+	// A point without a projection has no figures, not zeros.
+	throughput := slices.Index(rows[0], "total_token_throughput")
+	if got := rows[4][throughput]; got != "" || rows[1][throughput] == "" {
+		t.Errorf("throughputs %q and %q, want the second only", got, rows[1][throughput])
+	}
 	if err := SweepJSON(&out, sampleSweep()); err != nil {
 		t.Fatal(err)
 	}
