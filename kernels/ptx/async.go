@@ -19,11 +19,6 @@ type copyOp struct {
 	bulk           *bulkOp // of cp.async.bulk; nil of cp.async
 }
 
-// addressed reports whether a register is an address of the copy.
-func (c *copyOp) addressed(e *entry, id int32) bool {
-	return e.regOf(c.to.addr) == id || e.regOf(c.from.addr) == id || c.bulk != nil && e.regOf(c.bulk.bar.addr) == id
-}
-
 // pendingCopy is a cp.async by lanes with the same number of committed groups, from one allocation. It has
 // not arrived in the lanes of mask.
 type pendingCopy struct {

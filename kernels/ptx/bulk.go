@@ -225,7 +225,7 @@ func (d *decoder) decodeBulk() error {
 	if c.bulk.size, err = d.src(ops[2], b32); err != nil {
 		return err
 	}
-	d.need(first)
+	d.need(first, "how much is copied")
 	d.in.copy, d.in.kind, d.in.run = c, kindRun, asyncBulk
 	return d.push()
 }

@@ -389,9 +389,11 @@ func (d *decoder) push() error {
 	return nil
 }
 
-// need marks the sources decoded from the n-th on as those that must be defined.
-func (d *decoder) need(n int) {
-	d.flow.needs = append(d.flow.needs, d.in.uses[n:]...)
+// need marks the sources decoded from the n-th on as those that must be defined. what names their role in reports.
+func (d *decoder) need(n int, what string) {
+	for _, r := range d.in.uses[n:] {
+		d.flow.needs = append(d.flow.needs, need{r, what})
+	}
 }
 
 // take removes a modifier and reports whether it was present.

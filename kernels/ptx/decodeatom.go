@@ -85,7 +85,7 @@ func decodeAtom(d *decoder) error {
 			return err
 		}
 	}
-	d.need(first)
+	d.need(first, "what the atomic does")
 	d.in.kind, d.in.run = kindRun, m.run()
 	m.do = atom
 	return d.push()
@@ -129,7 +129,7 @@ func (d *decoder) vectorAtom(m *memOp, rt typ, n int) error {
 		if d.in.b, err = d.src(v, rt); err != nil {
 			return err
 		}
-		d.need(first)
+		d.need(first, "what the atomic does")
 		d.in.kind, d.in.run = kindRun, one.run()
 		one.do = atom
 		if err := d.push(); err != nil {
@@ -252,7 +252,7 @@ func decodeCp(d *decoder) error {
 		if c.amount, err = d.src(ops[3], b32); err != nil {
 			return err
 		}
-		d.need(first)
+		d.need(first, "how much is copied")
 		c.hasAmount = true
 	}
 	d.in.copy, d.in.run = c, asyncCopy

@@ -28,7 +28,7 @@ func decodeBrx(d *decoder) error {
 	if d.in.a, err = d.src(ops[0], u32); err != nil {
 		return err
 	}
-	d.need(0)
+	d.need(0, "where it goes")
 	list, ok := d.fn.tables[ops[1].name]
 	if !ok {
 		return d.errorf("brx: no .branchtargets %q", short(ops[1].name))

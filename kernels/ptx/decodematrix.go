@@ -192,7 +192,7 @@ func decodeStmatrix(d *decoder) error {
 	if m.a, err = d.registersOf(ops[1], n, b32, d.src); err != nil {
 		return err
 	}
-	d.need(first)
+	d.need(first, "what is stored")
 	return d.warpWide(m.run)
 }
 

@@ -52,7 +52,7 @@ type instr struct {
 	cvt      *cvtOp
 	copy     *copyOp
 	mbarrier *mbarrierOp
-	matrix   *memOp // of ldmatrix and stmatrix
+	matrix   *memOp // of ldmatrix, stmatrix, wmma.load and wmma.store
 
 	uses []uint32 // numbers of the registers read, and of those written
 	defs []uint32
@@ -65,10 +65,16 @@ type instr struct {
 
 // flow says how undefined registers affect an instruction.
 type flow struct {
-	// needs are the numbers of the registers that must be defined: addresses, masks. For the other registers,
-	// spread says what becomes undefined with them; nil is spreadAll.
-	needs  []uint32
+	// needs are the registers that must be defined: addresses, masks. For the other registers, spread says what
+	// becomes undefined with them; nil is spreadAll.
+	needs  []need
 	spread spreadFunc
+}
+
+// need is a register that must be defined, by its number, and its role, such as "the address".
+type need struct {
+	reg  uint32
+	what string
 }
 
 // An aluFunc computes all 32 lanes of a row, active or not; the loop keeps those of the active lanes. It

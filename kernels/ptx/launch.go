@@ -43,6 +43,7 @@ type launch struct {
 	shared int // dynamic bytes
 	params []byte
 	origin []*allocation // indexed by memOp.origin
+	points []bool        // by memOp.origin: an origin points to global memory, or none is known
 	bounds []bound       // by memOp.bound
 	budget int64
 	done   <-chan struct{} // of the launch's context
@@ -123,7 +124,8 @@ func (k *kernel) launch(ctx context.Context, grid, block device.Dim, shared int,
 		return fmt.Errorf("ptx: %s: %w", e.fn.name, err)
 	}
 	defer free()
-	l.origin, l.bounds = l.findOrigins(), l.findBounds()
+	l.findOrigins()
+	l.bounds = l.findBounds()
 	if c := k.device.opt.Coverage; c != nil {
 		l.covered = make([]hits, len(e.code))
 		defer func() { c.add(e, l.covered) }()

@@ -284,7 +284,7 @@ func decodeMbarrier(d *decoder) error {
 		if m.state.off, err = d.src(ops[2], t); err != nil {
 			return err
 		}
-		d.need(0)
+		d.need(0, "what it waits for")
 		return d.mbarrierAt(m, ops[1])
 	case arrives:
 		if len(ops) == 0 {
@@ -310,7 +310,7 @@ func decodeMbarrier(d *decoder) error {
 		if *into, err = d.src(ops[1], b32); err != nil {
 			return err
 		}
-		d.need(0)
+		d.need(0, "what the barrier counts")
 	}
 	return d.mbarrierAt(m, ops[0])
 }

@@ -210,9 +210,9 @@ func (p *originPass) loaded(in *instr) bool {
 	return changed
 }
 
-// findOrigins returns, indexed by memOp.origin, the allocation that the addresses of each set of origins must
-// be in: that of the only origin in the set that points to memory, or nil.
-func (l *launch) findOrigins() []*allocation {
+// findOrigins sets, by memOp.origin, the allocation that the addresses of each set of origins must be in: that
+// of the only origin in the set that points to memory, or nil; and whether any points to memory.
+func (l *launch) findOrigins() {
 	e := l.entry
 	points := make([]*allocation, len(e.origins))
 	for i, o := range e.origins {
@@ -223,7 +223,8 @@ func (l *launch) findOrigins() []*allocation {
 			points[i] = l.device.mem.find(binary.LittleEndian.Uint64(l.params[o.param:]))
 		}
 	}
-	list := make([]*allocation, 1+len(e.originSets))
+	l.origin, l.points = make([]*allocation, 1+len(e.originSets)), make([]bool, 1+len(e.originSets))
+	l.points[0] = true // not known
 	for i, set := range e.originSets {
 		var one *allocation
 		for ; set != 0; set &= set - 1 {
@@ -233,10 +234,9 @@ func (l *launch) findOrigins() []*allocation {
 				break
 			}
 			if a != nil {
-				one = a
+				one, l.points[i+1] = a, true
 			}
 		}
-		list[i+1] = one
+		l.origin[i+1] = one
 	}
-	return list
 }
