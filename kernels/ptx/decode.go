@@ -337,7 +337,7 @@ func (d *decoder) statement(s *statement) error {
 		}
 		return d.errorf("unknown opcode %q", short(s.op))
 	}
-	d.in, d.flow = instr{guard: -1, d2: -1, counted: true, line: int32(s.line), loc: s.loc, op: s.op}, flow{}
+	d.in, d.flow = instr{guard: -1, d2: -1, counted: true, effect: op.effect, line: int32(s.line), loc: s.loc, op: s.op}, flow{}
 	if len(s.mods) > 0 {
 		d.in.op += "." + strings.Join(s.mods, ".")
 	}
@@ -355,7 +355,7 @@ func (d *decoder) statement(s *statement) error {
 			d.in.guardNot = allLanes
 		}
 	}
-	if err := op(d); err != nil {
+	if err := op.decode(d); err != nil {
 		return err
 	}
 	if len(d.mod) > 0 {

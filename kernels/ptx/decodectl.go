@@ -217,7 +217,7 @@ func (d *decoder) passed(o operand, formal *variable, in bool) error {
 	if !in {
 		from, to = to, from
 	}
-	d.in.kind, d.in.counted = kindRun, false
+	d.in.kind, d.in.counted, d.in.effect = kindRun, false, own
 	d.in.imm = uint64(v.size)<<(2*passedBits) | from<<passedBits | to
 	d.in.run = func(w *warp, in *instr, mask uint32) error {
 		from, to, size := in.passed()

@@ -26,8 +26,9 @@ const (
 // all 32 lanes, or a constant or special register. A row is identified by its offset in bytes.
 type instr struct {
 	kind     kind
-	sure     bool   // need not be tracked while no register is undefined (sure.go)
-	counted  bool   // false for further parts of one PTX instruction
+	sure     bool // need not be tracked while no register is undefined (sure.go)
+	counted  bool // false for further parts of one PTX instruction
+	effect   effect
 	dbytes   uint8  // of an element of d
 	equality uint8  // setp: bytes of the integers that eq or ne compares; 0 for others
 	notC     bool   // setp: predicate c is negated

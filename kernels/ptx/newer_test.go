@@ -144,7 +144,7 @@ stmatrix.sync.aligned.m8n8.x4.shared.b16 [%r6], {%r12, %r13, %r14, %r15};`, turn
 		{"wmma.store.d.sync.aligned.row.m16n16k16.shared.f16 [tile], {%r8, %r9, %r10, %r11}, %r19;", "the stride depends on %r19"},
 		{"wmma.load.c.sync.aligned.row.m16n16k16.shared.f16 {%r12, %r13, %r14, %r15}, [%r19];", "the address depends on %r19"},
 		{"mbarrier.init.shared.b64 [tile], %r19;", "what the barrier counts depends on %r19"},
-		{"mbarrier.init.shared.b64 [tile], 1; mbarrier.test_wait.parity.shared.b64 %p1, [tile], %r19;", "what it waits for depends on %r19"},
+		{"setp.eq.u32 %p1, %r20, 0; @%p1 mbarrier.init.shared.b64 [tile], 1; bar.warp.sync -1; mbarrier.test_wait.parity.shared.b64 %p1, [tile], %r19;", "what it waits for depends on %r19"},
 		{"mov.u32 %r12, 0; stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r5], {%r12}; xor.b32 %r6, %r5, 64; ld.shared.u32 %r7, [%r6];", "race"},
 	} {
 		if _, err := launchBody(t, Options{Checks: AllChecks()}, 1, 32, head+c.body); err == nil || !strings.Contains(err.Error(), c.says) {
