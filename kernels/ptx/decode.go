@@ -124,7 +124,7 @@ func decodeEntry(p *Program, f *function, approx bool, left *limits) (*entry, er
 	}
 	if f.entry {
 		leaveAtOnce(e.code[:d.fns[f].end])
-		findOrigins(e)
+		left.origins = findOrigins(e, left.origins)
 	}
 	return e, nil
 }
