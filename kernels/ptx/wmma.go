@@ -189,11 +189,11 @@ func (m *wmmaProduct) run(w *warp, in *instr, mask uint32) error {
 		var x [32]tileRow
 		var y [16][32]float32
 		for i := range m.d.rows {
-			m.widen(x[i][:], a[i][:bytes])
+			m.widen(x[i][:], a[i][:bytes], nil)
 		}
 		for j := range m.d.cols {
 			var column tileRow
-			for k, v := range column[:m.widen(column[:], b[j][:bytes])] {
+			for k, v := range column[:m.widen(column[:], b[j][:bytes], nil)] {
 				y[k][j] = v
 			}
 		}
