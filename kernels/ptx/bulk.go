@@ -196,7 +196,7 @@ func (d *decoder) decodeBulk() error {
 		return d.errorf("%s: of bulk copies only those from global to shared memory with an mbarrier are supported", d.in.op)
 	}
 	if d.take("multicast::cluster") {
-		return d.errorf("%s: clusters are not supported", d.in.op)
+		return d.errorf("%s: copies to several blocks of a cluster are not supported", d.in.op)
 	}
 	if err := d.dropPolicy(); err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 func decodeBarrier(d *decoder) error {
 	d.take("cta")
 	if d.take("cluster") {
-		return d.errorf("%s: clusters are not supported", d.in.op)
+		return d.decodeClusterBarrier()
 	}
 	if d.s.op == "bar" && d.take("warp") {
 		if !d.take("sync") {

@@ -173,4 +173,5 @@ type barOp struct {
 	src     int32
 	srcNot  bool
 	aligned bool
+	relaxed bool // of barrier.cluster.arrive
 }

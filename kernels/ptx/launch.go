@@ -74,6 +74,7 @@ type block struct {
 	warps    []warp
 	shared   []byte
 	barriers [maxBarriers]barrierState
+	cluster  clusterBarrier
 	threads  int
 	order    [maxThreads / warpSize]int // order of the warps' turns
 
@@ -298,7 +299,7 @@ func (b *block) begin() {
 		b.barriers[i] = barrierState{}
 	}
 	clear(b.shared)
-	b.bulk, b.trailing = nil, nil
+	b.bulk, b.trailing, b.cluster = nil, nil, clusterBarrier{}
 	for i := range b.warps {
 		b.warps[i].begin(b)
 		b.order[i] = i
@@ -372,7 +373,7 @@ func (b *block) end() error {
 func (w *warp) begin(b *block) {
 	w.block = b
 	l := b.launch
-	w.pc, w.rpc, w.stack, w.calls, w.waiting, w.cc = 0, -1, w.stack[:0], 0, -1, 0
+	w.pc, w.rpc, w.stack, w.calls, w.waiting, w.cc, w.clusterPhase = 0, -1, w.stack[:0], 0, -1, 0, 0
 	w.live = allLanes
 	if rest := b.threads - w.index*warpSize; rest < warpSize {
 		w.live = 1<<rest - 1

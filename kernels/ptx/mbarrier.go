@@ -256,7 +256,7 @@ func decodeMbarrier(d *decoder) error {
 	default:
 		d.takeOne("release", "acquire")
 	}
-	if s, ok := d.takeScope(); ok && s != scopeCTA {
+	if s, ok := d.takeScope(); ok && s > scopeCluster {
 		return d.unsupported()
 	}
 	d.take("noComplete")
@@ -328,7 +328,7 @@ func (d *decoder) mbarrierMemory(m *mbarrierOp) error {
 	default:
 		m.mem.arrival = true
 	}
-	if d.take("shared") || d.take("shared::cta") {
+	if d.takeOne("shared", "shared::cta", "shared::cluster") >= 0 {
 		m.mem.space = spaceShared
 	}
 	if !d.take("b64") {

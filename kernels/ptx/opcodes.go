@@ -55,6 +55,7 @@ var opcodes = map[string]opcode{
 
 	"bra": {decodeBranch, own}, "brx": {decodeBrx, own}, "call": {decodeCall, acts}, "ret": {decodeRet, own}, "exit": {decodeExit, own},
 	"trap": {decodeTrap, acts}, "brkpt": {decodeTrap, acts}, "nanosleep": {decodeNanosleep, own}, "pmevent": {decodeNanosleep, own},
+	"mapa": {decodeMapa, own}, "getctarank": {decodeGetctarank, own},
 	"griddepcontrol": {decodeGriddepcontrol, own}, "setmaxnreg": {decodeSetmaxnreg, own},
 }
 
@@ -63,8 +64,7 @@ var unsupportedOps = map[string]string{
 	"tex": "textures", "tld4": "textures", "txq": "textures", "istypep": "textures",
 	"suld": "surfaces", "sust": "surfaces", "sured": "surfaces", "suq": "surfaces",
 	"wgmma": "matrix instructions", "tcgen05": "matrix instructions",
-	"mapa": "clusters", "getctarank": "clusters",
-	"clusterlaunchcontrol": "clusters", "discard": "discards",
+	"clusterlaunchcontrol": "launches of clusters by a kernel", "discard": "discards",
 	"tensormap": "tensor maps", "multimem": "addresses of several devices", "alloca": "allocations on the stack",
 	"stacksave": "allocations on the stack", "stackrestore": "allocations on the stack",
 	"vadd": "video instructions", "vsub": "video instructions", "vabsdiff": "video instructions", "vmin": "video instructions",

@@ -172,6 +172,8 @@ func (p *originPass) step(in *instr) bool {
 	switch op {
 	case "mov", "cvta":
 		return p.add(in.d, a|b|c|e)
+	case "mapa":
+		return p.add(in.d, a)
 	case "add", "addc", "and", "or", "xor", "lop3", "min", "max", "bfi":
 		return p.add(in.d, a|b|c)
 	case "selp", "slct": // the selector is not a pointer

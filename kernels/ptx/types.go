@@ -85,6 +85,6 @@ var typeNames = map[string]typ{
 }
 
 var spaceOf = map[string]space{
-	"global": spaceGlobal, "shared": spaceShared, "shared::cta": spaceShared, "local": spaceLocal,
+	"global": spaceGlobal, "shared": spaceShared, "shared::cta": spaceShared, "shared::cluster": spaceShared, "local": spaceLocal,
 	"param": spaceParam, "param::entry": spaceParam, "param::func": spaceParam, "const": spaceConst,
 }

@@ -35,9 +35,10 @@ type warp struct {
 	undefinedAbout bool       // some registers, or bytes read from memory, may be undefined
 	undefStored    uint32     // lanes of the current store with undefined values, for the checkers
 
-	waiting int32  // barrier that the warp waits at; -1 for none
-	polls   int32  // number of strong accesses that end its turn; 0 if none do
-	probe   *probe // nil unless the warp is watched
+	waiting      int32  // barrier that the warp waits at; -1 for none
+	clusterPhase int    // of barrier.cluster in which it has arrived and not waited yet, from 1; 0 for none
+	polls        int32  // number of strong accesses that end its turn; 0 if none do
+	probe        *probe // nil unless the warp is watched
 
 	scratch    [warpSize]uint64 // a row for results of which only some lanes are kept
 	addr       [warpSize]uint64
