@@ -231,7 +231,7 @@ func (w *warp) newCopy() *pendingCopy {
 func (w *warp) forgetCopies() {
 	w.spare = append(w.spare, w.pending...)
 	w.pending, w.issued, w.ownCommits = w.pending[:0], nil, false
-	w.commits, w.issues = [warpSize]uint32{}, 0
+	w.commits, w.issues, w.bulkCommits = [warpSize]uint32{}, 0, [warpSize]uint32{}
 }
 
 // asyncWaitAll commits and performs all copies.

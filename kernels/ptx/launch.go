@@ -79,6 +79,7 @@ type block struct {
 	order    [maxThreads / warpSize]int // order of the warps' turns
 
 	bulk     []bulkCopy     // pending bulk copies
+	stores   []bulkStore    // pending bulk copies to global memory, in order
 	trailing []asyncArrival // pending cp.async.mbarrier.arrive, in order
 
 	begun  bool        // in a cooperative launch
@@ -299,7 +300,7 @@ func (b *block) begin() {
 		b.barriers[i] = barrierState{}
 	}
 	clear(b.shared)
-	b.bulk, b.trailing, b.cluster = nil, nil, clusterBarrier{}
+	b.bulk, b.stores, b.trailing, b.cluster = nil, nil, nil, clusterBarrier{}
 	for i := range b.warps {
 		b.warps[i].begin(b)
 		b.order[i] = i
@@ -366,7 +367,7 @@ func (b *block) end() error {
 			return b.launch.foundFatal(b.stuck(w))
 		}
 	}
-	return nil
+	return b.endStores()
 }
 
 // begin prepares the warp for a block.

@@ -119,7 +119,7 @@ func (in *instr) memory() []*memOp {
 		return []*memOp{in.matrix}
 	case in.mbarrier != nil:
 		return []*memOp{&in.mbarrier.mem}
-	case in.copy != nil && in.copy.bulk != nil:
+	case in.copy != nil && in.copy.bulk != nil && !in.copy.bulk.group:
 		return []*memOp{&in.copy.from, &in.copy.to, &in.copy.bulk.bar}
 	case in.copy != nil:
 		return []*memOp{&in.copy.from, &in.copy.to}
