@@ -19,11 +19,6 @@ type copyOp struct {
 	bulk           *bulkOp // of cp.async.bulk; nil of cp.async
 }
 
-// addressed reports whether a register is an address of the copy.
-func (c *copyOp) addressed(e *entry, id int32) bool {
-	return e.regOf(c.to.addr) == id || e.regOf(c.from.addr) == id || c.bulk != nil && e.regOf(c.bulk.bar.addr) == id
-}
-
 // pendingCopy is a cp.async by lanes with the same number of committed groups, from one allocation. It has
 // not arrived in the lanes of mask.
 type pendingCopy struct {
@@ -236,7 +231,7 @@ func (w *warp) newCopy() *pendingCopy {
 func (w *warp) forgetCopies() {
 	w.spare = append(w.spare, w.pending...)
 	w.pending, w.issued, w.ownCommits = w.pending[:0], nil, false
-	w.commits, w.issues = [warpSize]uint32{}, 0
+	w.commits, w.issues, w.bulkCommits = [warpSize]uint32{}, 0, [warpSize]uint32{}
 }
 
 // asyncWaitAll commits and performs all copies.

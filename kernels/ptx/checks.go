@@ -204,6 +204,9 @@ func (c *checks) fence(w *warp, mask uint32, s scope) {
 	if c.races != nil {
 		c.races.catchUp(c.shared.races)
 		c.races.fence(c.races, w.index, mask, reachOf(s))
+		if w.block.launch.entry.clusters {
+			c.clusterFence(w)
+		}
 	}
 }
 

@@ -15,7 +15,11 @@ var (
 	s4   = typ{classSigned, 4, 1}
 	u4   = typ{classUnsigned, 4, 1}
 
-	matrixTypes = map[string]typ{"tf32": tf32, "s4": s4, "u4": u4}
+	// matrixTypes are their names. An element of less than 8 bits of a float has a byte.
+	matrixTypes = map[string]typ{
+		"tf32": tf32, "s4": s4, "u4": u4,
+		"e4m3": {classE4M3, 8, 1}, "e5m2": {classE5M2, 8, 1}, "e2m3": {classE2M3, 8, 1}, "e3m2": {classE3M2, 8, 1}, "e2m1": {classE2M1, 8, 1},
+	}
 )
 
 // matrixType removes the first modifier that is the type of a matrix's elements.
@@ -37,6 +41,10 @@ func decodeMMA(d *decoder) error {
 	if !d.take("sync") || !d.take("aligned") || !d.take("row") || !d.take("col") {
 		return d.unsupported()
 	}
+	if d.take("block_scale") {
+		return d.errorf("%s: block scaling is not supported", d.in.op)
+	}
+	small := d.take("kind::f8f6f4") // elements of 4 and 6 bits too
 	rows, k := 0, 0
 	for _, s := range mmaShapes {
 		if d.take(s.name) {
@@ -55,7 +63,7 @@ func decodeMMA(d *decoder) error {
 	m := &mmaOp{saturate: saturate, half: out == f16, signedA: a.signed(), signedB: b.signed()}
 	whole := a.integer() && a.bits == b.bits && b.integer() && out == s32
 	switch {
-	case types[3] != out || saturate && !whole:
+	case types[3] != out || saturate && !whole || small && whole:
 		return d.unsupported()
 	case a == f64 && b == f64 && out == f64:
 		return d.mmaDouble(rows, k)
@@ -63,6 +71,11 @@ func decodeMMA(d *decoder) error {
 		m.kind = mmaInt8
 	case whole && a.bits == 4:
 		m.kind = mmaInt4
+	case byteValues[a.class] != nil && byteValues[b.class] != nil && (out == f32 || out == f16) && rows == 16 &&
+		(small && k == 32 || !small && max(a.class, b.class) <= classE5M2):
+		m.kind, m.valuesA, m.valuesB = mmaBytes, byteValues[a.class], byteValues[b.class]
+	case small:
+		return d.unsupported()
 	case a == tf32 && b == tf32 && out == f32:
 		m.kind = mmaTF32
 	case a == f16 && b == f16 && (out == f32 || out == f16):
@@ -192,7 +205,7 @@ func decodeStmatrix(d *decoder) error {
 	if m.a, err = d.registersOf(ops[1], n, b32, d.src); err != nil {
 		return err
 	}
-	d.need(first)
+	d.need(first, "what is stored")
 	return d.warpWide(m.run)
 }
 

@@ -34,6 +34,8 @@ type mmaOp struct {
 	mmaRows
 	bytes    int // of a row of A
 	kind     mmaKind
+	valuesA  *[256]float32 // of the bytes of A, if kind is mmaBytes
+	valuesB  *[256]float32
 	half     bool // C and D are f16
 	saturate bool
 	signedA  bool // of integers
@@ -46,6 +48,7 @@ const (
 	mmaF16 mmaKind = iota
 	mmaBF16
 	mmaTF32
+	mmaBytes // floats of 8 bits or less, one in a byte
 	mmaInt8
 	mmaInt4
 )
@@ -89,17 +92,20 @@ func (m *mmaOp) run(w *warp, in *instr, mask uint32) error {
 	} else {
 		var a [16]tileRow
 		var b [16][8]float32
-		for i := range x.a {
-			m.widen(a[i][:], x.a[i][:m.bytes])
-		}
-		for j := range x.b {
-			var column tileRow
-			for k, v := range column[:m.widen(column[:], x.b[j][:m.bytes])] {
-				b[k][j] = v
+		step := min(m.bytes, len(a[0])*m.elementBytes())
+		t := tile{rows: len(x.c), k: step / m.elementBytes(), strideB: 8, strideC: 8}
+		for from := 0; from < m.bytes; from += step {
+			for i := range x.a {
+				m.widen(a[i][:], x.a[i][from:from+step], m.valuesA)
 			}
+			for j := range x.b {
+				var column tileRow
+				for k, v := range column[:m.widen(column[:], x.b[j][from:from+step], m.valuesB)] {
+					b[k][j] = v
+				}
+			}
+			t.multiply((*float32)(unsafe.Pointer(&x.c)), &a[0], &b[0][0])
 		}
-		t := tile{rows: len(x.c), k: m.bytes / m.elementBytes(), strideB: 8, strideC: 8}
-		t.multiply((*float32)(unsafe.Pointer(&x.c)), &a[0], &b[0][0])
 	}
 	for lane := range warpSize {
 		g, t := lane/4, lane%4
@@ -117,17 +123,38 @@ func (m *mmaOp) run(w *warp, in *instr, mask uint32) error {
 
 // elementBytes returns the bytes of an element of A and B.
 func (m *mmaOp) elementBytes() int {
-	if m.kind == mmaTF32 {
+	switch m.kind {
+	case mmaTF32:
 		return 4
+	case mmaBytes:
+		return 1
 	}
 	return 2
 }
 
-// widen converts floats to f32, exactly, and returns their number. The lower 13 bits of a tf32 are ignored.
-func (m *mmaOp) widen(to []float32, from []byte) int {
+// byteValues are the numbers in a byte by their class. Of .kind::f8f6f4, which has them too, an e2m1 is in bits 2 to 5.
+var byteValues = map[class]*[256]float32{
+	classE4M3: valuesOf(fmtE4M3, 0), classE5M2: valuesOf(fmtE5M2, 0),
+	classE2M3: valuesOf(fmtE2M3, 0), classE3M2: valuesOf(fmtE3M2, 0), classE2M1: valuesOf(fmtE2M1, 2),
+}
+
+// valuesOf returns the numbers of a format, in f32, by the byte that has them from a bit on.
+func valuesOf(f *format, from int) *[256]float32 {
+	var v [256]float32
+	for b := range v {
+		v[b] = math.Float32frombits(uint32(fmtF32.pack(f.unpack(uint64(b)>>from&(1<<f.bits-1)), roundNearest, false)))
+	}
+	return &v
+}
+
+// widen converts floats to f32, exactly, and returns their number. The lower 13 bits of a tf32 are ignored. values are
+// those of bytes.
+func (m *mmaOp) widen(to []float32, from []byte, values *[256]float32) int {
 	n := len(from) / m.elementBytes()
 	for i := range n {
 		switch m.kind {
+		case mmaBytes:
+			to[i] = values[from[i]]
 		case mmaF16:
 			to[i] = singleOfHalf(binary.LittleEndian.Uint16(from[2*i:]))
 		case mmaBF16:
