@@ -100,7 +100,7 @@ func TestServingCases(t *testing.T) {
 		{"", "a100 is taken for a100-40gb: --gpu or a column card_gib says which it is."},
 		{"--gpu a100-40gb", "Error to expect on a100-40gb"},
 		{"--profile trtllm", "Backend trtllm served by the rules of vLLM V1"},
-		{"--profile vllm-v0 --gpu a100-40gb", "static-batch-a100-vllm.csv (a100-40gb, llama-2-7b, llama-3.1-8b, mistral-7b, llama-2-70b), on vllm-v0."},
+		{"--profile vllm-v0 --gpu a100-40gb", "Time by 209 rows of 3 files (a100-40gb, llama-2-7b, llama-3.1-8b, mistral-7b, llama-2-70b, mixtral-8x7b, qwen2.5-7b), on vllm-v0."},
 	} {
 		code, out, errs := kvc(append([]string{"sim", "--cases", unstated}, strings.Fields(c.args)...)...)
 		if code != 0 || !strings.Contains(out, c.want) {

@@ -238,6 +238,7 @@ func (f *Fit) Suits(card *catalog.Card, server sim.Scheduler) string {
 // Expected returns, in words, the error to expect of a projection by this fit on a card and a server.
 func (f *Fit) Expected(card *catalog.Card, server sim.Scheduler) string {
 	q, near := &f.Quality, f.near(card)
+	knownOthers := q.OtherTPOTMAPE != nil || q.OtherThroughput != nil
 	part := func(v *float64) string { return fmt.Sprintf("%.1f %%", 100**v) }
 	others := listErrors(q.OtherTPOTMAPE, nil, q.OtherThroughput) + " on average"
 	if worst := listErrors(q.WorstTPOTMAPE, nil, q.WorstThroughput); worst != "" {
@@ -248,22 +249,18 @@ func (f *Fit) Expected(card *catalog.Card, server sim.Scheduler) string {
 	switch {
 	case f.Server != "" && !alike(f.Server, server):
 		return "not known: it is a fit to another server"
-	case q.OtherTPOTMAPE != nil && (near != sameCard || q.TPOTMAPE == nil):
+	case knownOthers && (near != sameCard || q.TPOTMAPE == nil && q.ThroughputMAPE == nil):
 		return others
-	case q.TPOTMAPE != nil:
+	case q.TPOTMAPE != nil || q.ThroughputMAPE != nil:
 		text = listErrors(q.TPOTMAPE, q.TTFTMAPE, q.ThroughputMAPE) + " on average over its rows"
-		if q.CrossTPOTMAPE != nil {
-			text += ", " + listErrors(q.CrossTPOTMAPE, nil, q.CrossThroughput) + " over rows left out of a fit"
+		cross := listErrors(q.CrossTPOTMAPE, nil, q.CrossThroughput)
+		if cross != "" {
+			text += ", " + cross + " over rows left out of a fit"
 		}
-		if q.SourceTPOTMAPE != nil {
-			text += "; on runs unlike them " + listErrors(q.SourceTPOTMAPE, nil, q.SourceThroughput) + ", at worst " + listErrors(q.WorstSourceTPOT, nil, q.WorstSourceRate) + ", as on each source by a fit to the others"
-		} else if q.CrossTPOTMAPE == nil && q.OtherTPOTMAPE != nil {
+		if unlike := listErrors(q.SourceTPOTMAPE, nil, q.SourceThroughput); unlike != "" {
+			text += "; on runs unlike them " + unlike + ", at worst " + listErrors(q.WorstSourceTPOT, nil, q.WorstSourceRate) + ", as on each source by a fit to the others"
+		} else if cross == "" && knownOthers {
 			text += ", which are too few runs to leave some out: of other runs expect " + others
-		}
-	case q.ThroughputMAPE != nil:
-		text = fmt.Sprintf("throughput %s on average over its rows", part(q.ThroughputMAPE))
-		if q.CrossThroughput != nil {
-			text += fmt.Sprintf(", %s over rows left out of a fit", part(q.CrossThroughput))
 		}
 	case q.MAPE != nil:
 		text = part(q.MAPE) + " on average over its rows"
@@ -282,7 +279,7 @@ func (f *Fit) Expected(card *catalog.Card, server sim.Scheduler) string {
 	return text
 }
 
-// Write writes the profile as JSON. Equal profiles give equal bytes.
+// listErrors returns the errors that are known in words.
 func listErrors(tpot, ttft, throughput *float64) string {
 	var list []string
 	for _, e := range []struct {
