@@ -246,14 +246,14 @@ func logCase(text []byte, name string, s servingSetup) (*cost.LogCase, error) {
 	return c, nil
 }
 
-// serving fits to serving runs. It calls served when they have been simulated. Rows that cannot be
-// projected are left out, and notes says which and why; a file of which no row can be projected is an
-// error.
+// serving fits to serving runs. It calls served when the fit is done. Rows that cannot be projected are
+// left out, and notes says after that which and why; a file of which no row can be projected is an error.
 func (f *calibrateFlags) serving(ctx context.Context, out, notes io.Writer, texts [][]byte, names []string, setups []servingSetup, served func()) error {
 	if f.gpu != "" {
 		return usagef("--gpu chooses rows of throughputs: with serving runs each card is fitted by itself, and gpu=… after the name of a file names its card")
 	}
 	var sources []*cost.Source
+	var left bytes.Buffer // printed when the bar of progress is gone
 	for i, text := range texts {
 		source, err := servingSource(ctx, text, names[i], setups[i])
 		if err != nil {
@@ -264,14 +264,17 @@ func (f *calibrateFlags) serving(ctx context.Context, out, notes io.Writer, text
 			return interrupted(cost.Refused(source.Serving, names[i]), "nothing is written")
 		}
 		if n := len(source.Serving) - len(kept); n > 0 {
-			fmt.Fprintf(notes, "%s: the fit is to the %d of %s that can be projected.\n", names[i], len(kept), words.Count(len(source.Serving), "row"))
-			printRefused(notes, source.Serving)
+			fmt.Fprintf(&left, "%s: the fit is to the %d of %s that can be projected.\n", printableLine(names[i]), len(kept), words.Count(len(source.Serving), "row"))
+			printRefused(&left, source.Serving)
 		}
 		source.Serving = kept
 		sources = append(sources, source)
 	}
 	profile, err := cost.CalibrateServing(ctx, sources)
 	served()
+	if _, e := left.WriteTo(notes); err == nil {
+		err = e
+	}
 	if err != nil {
 		return interrupted(err, "nothing is written")
 	}

@@ -139,6 +139,14 @@ func TestServingCases(t *testing.T) {
 			t.Errorf("calibrate: %d: %s%s: want %q", code, out, errs, want)
 		}
 	}
+	text, err := os.ReadFile(some)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hostile := written(t, "so\x1b[31mme.csv", string(text))
+	if code, out, errs := kvc("calibrate", "--measurements", hostile, "-o", fitted); code != 0 || strings.Contains(out+errs, "\x1b") || !strings.Contains(errs, "the fit is to the 1 of 4 rows") {
+		t.Errorf("a name with control characters: %d: %q%q", code, out, errs)
+	}
 	none := written(t, "none.csv", "model,card,isl,osl,batch,latency_s\nmagic,l4,100,10,4,0.2\n")
 	if code, out, errs := kvc("calibrate", "--measurements", rows, "--measurements", none, "-o", fitted); code != 2 || out != "" || !strings.Contains(errs, "none.csv:2: unknown model") {
 		t.Errorf("calibrate with no row: %d: %s%s", code, out, errs)

@@ -45,6 +45,8 @@ type Fit struct {
 	// together they take the root of the sum of their squares, a soft maximum. Otherwise their times
 	// add up.
 	Overlap bool `json:"overlap,omitempty"`
+
+	KVOneFactor bool `json:"-"` // read from a profile of before there was a factor kv8: whether its runs had caches in 8 bits is not known
 }
 
 // Quality is how far a fit is off the measurements, as parts; nil where that was not measured.
@@ -117,7 +119,7 @@ func DefaultProfile() *Profile {
 	} {
 		hopper[id] = factor
 	}
-	hopper.share(func(id string) bool { return id == "gemm" || id == "kv" })
+	hopper.share(func(id string) bool { return id == "weights" || id == "gemm" || id == "kv" })
 	l4 := Fit{Card: "l4", Server: sim.KVCompressServer, Of: fmt.Sprintf(source, "", "L4"), Factors: DefaultFactors(), Quality: publishedL4()}
 	h100 := Fit{Card: "h100-nvl", Server: sim.KVCompressServer, Of: fmt.Sprintf(source, " of Hopper", "H100"), Factors: hopper, Quality: publishedH100()}
 	others := l4
@@ -323,16 +325,23 @@ func ReadProfile(r io.Reader) (*Profile, error) {
 		return nil, errors.New("profile: no fits")
 	}
 	for i := range p.Fits {
-		if err := p.Fits[i].Factors.complete(); err != nil {
+		if err := p.Fits[i].complete(); err != nil {
 			return nil, fmt.Errorf("profile: fit of %s: %w", p.Fits[i].Card, err)
 		}
 	}
 	if p.All != nil {
-		if err := p.All.Factors.complete(); err != nil {
+		if err := p.All.complete(); err != nil {
 			return nil, fmt.Errorf("profile: all: %w", err)
 		}
 	}
 	return p, nil
+}
+
+// complete checks and completes the factors of a fit that was read.
+func (f *Fit) complete() error {
+	_, kv8 := f.Factors["kv8"]
+	f.KVOneFactor = !kv8
+	return f.Factors.complete()
 }
 
 // maxFactor bounds a factor: a millionth of the peak's speed, or a second.
