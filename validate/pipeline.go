@@ -61,8 +61,10 @@ type Inputs struct {
 	// Exponents makes differences of scores at which faults in the computation of e^x show: see exponents.
 	Exponents bool `json:"exponents,omitempty"`
 	// Deviations is the length of LagKV's segments, if their scores are to be such numbers: see readDeviations.
-	Deviations int     `json:"deviations,omitempty"`
-	Scale      float32 `json:"scale,omitempty"`
+	Deviations int `json:"deviations,omitempty"`
+	// Vectors are numbers of the vectors of K and V, token by token and again from the first one: see nearTies.
+	Vectors []uint16 `json:"vectors,omitempty"`
+	Scale   float32  `json:"scale,omitempty"`
 }
 
 // config returns the configuration for the engines.
@@ -324,6 +326,9 @@ func (m *madeUp) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 		}
 		if m.inputs.Deviations > 0 {
 			m.readDeviations(dst[i*row:][:row], layer, t, token)
+			continue
+		}
+		if m.readVectors(dst[i*row:][:row], layer, t, token) {
 			continue
 		}
 		for j := range row {
