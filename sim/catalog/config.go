@@ -47,7 +47,7 @@ func ParseConfig(text, quant []byte) (Model, error) {
 	if err := b.err(); err != nil {
 		return fail(err)
 	}
-	if err := b.quantize(quant); err != nil {
+	if err := errors.Join(b.quantize(quant), errors.Join(c.errs...)); err != nil {
 		return fail(err)
 	}
 	if err := c.unread(); err != nil {

@@ -37,18 +37,20 @@ func TestParseConfig(t *testing.T) {
 		}
 	}
 	for in, want := range map[string]string{
-		`{`:                            "config.json",
-		`[]`:                           "config.json",
-		`{"model_type":"llama4"}`:      "llama4",
-		`{"model_type":"llama"}`:       "hidden_size is missing",
-		with(`"vocab_size":0`):         "vocab_size is 0, want 1 to",
-		with(`"hidden_size":65`):       "head_dim",
-		with(`"num_hidden_layers":-2`): "num_hidden_layers",
-		with(`"vocab_size":1e30`):      "vocab_size",
-		with(`"torch_dtype":"float8"`): "float8",
-		with(`"head_dim":7`):           "head size 7",
-		with(`"index_topk":2048`):      `"index_topk": unknown, and may change`,
-		with(`"a":[1]`, `"b":{"c":1}`): `"a", "b": unknown, and may change`,
+		`{`:                                 "config.json",
+		`[]`:                                "config.json",
+		`{"model_type":"llama4"}`:           "llama4",
+		`{"model_type":"llama"}`:            "hidden_size is missing",
+		with(`"vocab_size":0`):              "vocab_size is 0, want 1 to",
+		with(`"hidden_size":65`):            "head_dim",
+		with(`"num_hidden_layers":-2`):      "num_hidden_layers",
+		with(`"vocab_size":1e30`):           "vocab_size",
+		with(`"torch_dtype":"float8"`):      "float8",
+		with(`"head_dim":7`):                "head size 7",
+		with(`"index_topk":2048`):           `"index_topk": unknown, and may change`,
+		with(`"a":[1]`, `"b":{"c":1}`):      `"a", "b": unknown, and may change`,
+		with(`"quantization_config":"fp8"`): "quantization_config: not a JSON object",
+		with(`"quantization_config":[1]`):   "quantization_config: not a JSON object",
 		with(`"model_type":"gemma3_text"`, `"layer_types":["full_attention"]`):                                      "layer_types has 1 layers",
 		with(`"model_type":"gemma3_text"`, `"layer_types":["full_attention","chunked_attention"]`):                  "chunked_attention",
 		with(`"model_type":"qwen3_moe"`, `"moe_intermediate_size":8`, `"num_experts":4`, `"num_experts_per_tok":5`): "experts of a token",
@@ -207,6 +209,10 @@ func TestSibling(t *testing.T) {
 	}
 	if err != nil || eight != 1 || four != 1 {
 		t.Errorf("%d modules in 8 bits and %d in 4, %v; want one of each", eight, four, err)
+	}
+	write("hf_quant_config.json", `{"quantization":{"quant_algo":null,"kv_cache_quant_algo":"FP8"}}`) // the KV cache only
+	if m, err := FindModel(dir); err != nil || m.Weights != F16 || m.KVFormat != "FP8" {
+		t.Errorf("%s, %q, %v; want f16 weights and a KV cache in FP8", m.Weights, m.KVFormat, err)
 	}
 	write("hf_quant_config.json", `{"quantization":{"quant_algo":"INT3"}}`)
 	if _, err := FindModel(dir); err == nil || !strings.Contains(err.Error(), "INT3") {

@@ -415,6 +415,9 @@ func (s *scheme) modelOpt() {
 		s.grouped(groups, skips)
 		return
 	}
+	if algorithm == "" && s.b.m.KVFormat != "" {
+		return // only the KV cache is quantized
+	}
 	if f, ok := s.algorithm(algorithm, size); ok {
 		s.set(f, f.Weights, skips)
 	}

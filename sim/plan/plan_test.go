@@ -172,6 +172,20 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestNearest: of candidates with which equally many requests meet the objectives, the nearest is the
+// one that misses them by least, whatever its price; and last is one with which too few finish.
+func TestNearest(t *testing.T) {
+	unfinished := outcome("unfinished", 1, 1, 0, 0)
+	a := answer(outcome("cheap", 1, 1, 0, 50), unfinished, outcome("dear", 1, 9, 0, 2.5), outcome("more", 1, 20, 0.1, 90))
+	var got []string
+	for _, c := range a.Candidates {
+		got = append(got, c.Card)
+	}
+	if want := []string{"more", "dear", "cheap", "unfinished"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 // TestCaveats checks the warning that the margin is less than the expected error.
 func TestCaveats(t *testing.T) {
 	a := plan.NewAnswer(objectives(), []sweep.Outcome{outcome("h100", 3, 6, 1, 1.9)}, plan.Requests{}, func(*sweep.Point) plan.Facts {
