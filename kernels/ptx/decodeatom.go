@@ -203,6 +203,9 @@ func decodeCp(d *decoder) error {
 	if !d.take("async") {
 		return d.unsupported()
 	}
+	if d.take("reduce") {
+		return d.errorf("%s: asynchronous reductions are not supported", d.in.op)
+	}
 	if d.take("mbarrier") {
 		return d.asyncArrive()
 	}

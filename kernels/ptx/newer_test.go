@@ -179,7 +179,7 @@ stmatrix.sync.aligned.m8n8.x4.shared.b16 [%r6], {%r12, %r13, %r14, %r15};`, turn
 	for _, c := range []struct{ body, says string }{
 		{"mov.u32 %r12, 0; stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r5+1024], {%r12};", `past the end of "tile"`},
 		{"ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r12}, [%r5+1024];", `past the end of "tile"`},
-		{"stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r6], {%r19};", "what is stored depends on %r19"},
+		{"stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r6], {%r19}; bar.warp.sync -1; setp.lt.u32 %p1, %r20, 8; mov.u32 %r7, 0; @%p1 ld.shared.u32 %r7, [%r6]; setp.eq.u32 %p1, %r7, 0; @%p1 ret;", "what is stored depends on %r19"},
 		{"stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r19], {%r8};", "the address depends on %r19"},
 		{"wmma.store.d.sync.aligned.row.m16n16k16.shared.f16 [tile], {%r8, %r9, %r10, %r19};", "what is stored depends on %r19"},
 		{"wmma.store.d.sync.aligned.row.m16n16k16.shared.f16 [tile], {%r8, %r9, %r10, %r11}, %r19;", "the stride depends on %r19"},
