@@ -227,12 +227,12 @@ cp.async.bulk.prefetch.L2.global [%rd1], 16; ld.mmio.relaxed.sys.global.u32 %r4,
 	}
 	for body, says := range map[string]string{
 		"setmaxnreg.inc.sync.aligned.u32 20;": "multiple of 8",
-		"barrier.cluster.arrive.aligned;":     "clusters are not supported",
-		"red.async.relaxed.cluster.shared::cluster.mbarrier::complete_tx::bytes.add.u32 [tile], %r4, [tile];": "clusters are not supported",
+		"mov.pred %p1, %is_explicit_cluster;": "%is_explicit_cluster",
+		"red.async.relaxed.cluster.shared::cluster.mbarrier::complete_tx::bytes.add.u32 [tile], %r4, [tile];": "asynchronous reductions are not supported",
 		"st.bulk.weak.shared::cta [tile], 64, 0;":                                                             "asynchronous stores are not supported",
 		"prefetch.tensormap [%rd1];":                                                                          "tensor maps are not supported",
 		"fence.proxy.tensormap::generic.acquire.gpu [%rd1], 128;":                                             "tensor maps are not supported",
-		"clusterlaunchcontrol.query_cancel.is_canceled.pred.b128 %p1, %rd1;":                                  "clusters are not supported",
+		"clusterlaunchcontrol.query_cancel.is_canceled.pred.b128 %p1, %rd1;":                                  "launches of clusters by a kernel are not supported",
 		"add.rn.f32x4 %rd4, %rd4, %rd4;":                                                                      ".f32x4 is not supported",
 	} {
 		if _, err := Parse("k.ptx", []byte(findingsHead+body+"ret; }"), true); err == nil || !strings.Contains(err.Error(), says) {
