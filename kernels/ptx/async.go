@@ -129,6 +129,18 @@ func (w *warp) asyncShort(in *instr, mask uint32) error {
 	return nil
 }
 
+// unlessIgnored computes the bytes that cp.async copies, 0 in the lanes of a predicate.
+func unlessIgnored(p unsafe.Pointer, w *warp, in *instr) {
+	ignored := w.preds[in.d2]
+	if in.notC {
+		ignored = ^ignored
+	}
+	d := (*[warpSize]uint32)(p)
+	for i := range d {
+		d[i] = uint32(in.imm) * (1 - ignored>>i&1)
+	}
+}
+
 // asyncSource records the sources of the lanes of a target.
 func asyncSource(w *warp, in *instr, t *target) { w.pend(in, t, false) }
 

@@ -52,9 +52,8 @@ func asyncBulk(w *warp, in *instr, mask uint32) error {
 		switch {
 		case !whole || c.size == 0 && op.group:
 		case op.group:
-			w.block.stores = append(w.block.stores, bulkStore{bulkCopy: c, group: w.bulkCommits[lane]})
-			if checks := w.block.launch.checks; checks != nil && checks.races != nil {
-				checks.flight.lanes++
+			if err := w.block.addStore(bulkStore{bulkCopy: c, group: w.bulkCommits[lane]}); err != nil {
+				return err
 			}
 		default:
 			w.block.bulk = append(w.block.bulk, c)

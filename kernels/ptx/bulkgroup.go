@@ -19,6 +19,37 @@ type bulkStore struct {
 	marks    *initMap
 }
 
+// Limits of what a block's pending copies to global memory are. Beyond them the first ones are performed, as hardware
+// may do at any time; what does not wait for these is not found.
+const (
+	maxStores     = 1024
+	maxStoreBytes = 4 << 20
+)
+
+// addStore issues a copy.
+func (b *block) addStore(s bulkStore) error {
+	b.stores = append(b.stores, s)
+	if c := b.launch.checks; c != nil && c.races != nil {
+		c.flight.lanes++
+	}
+	bytes := uint64(0)
+	for i := range b.stores {
+		bytes += b.stores[i].size
+	}
+	for len(b.stores) > maxStores || bytes > maxStoreBytes {
+		first := &b.stores[0]
+		bytes -= first.size
+		if err := first.read(); err != nil {
+			return err
+		}
+		if err := first.write(); err != nil {
+			return err
+		}
+		b.stores = b.stores[1:]
+	}
+	return nil
+}
+
 // bulkGroupCommit makes each thread's bulk copies since its last group into a new group.
 func bulkGroupCommit(w *warp, in *instr, mask uint32) error {
 	for ; mask != 0; mask &= mask - 1 {

@@ -198,10 +198,32 @@ func decodeFence(d *decoder) error {
 	return d.push()
 }
 
+// unlessIgnored decodes ignore-src of cp.async: an extra instruction before it for the number of bytes, 0 where the
+// predicate is true.
+func (d *decoder) unlessIgnored(o operand, size uint64) (uint32, error) {
+	amount := reg{typ: b32, off: d.newRow(4), id: uint32(len(d.e.regNames))}
+	d.number(o.name+" of ignore-src", amount)
+	whole, itsFlow := d.in, d.flow
+	d.in.uses, d.in.defs, d.flow = nil, []uint32{amount.id}, flow{spread: spreadAll}
+	ignored, not, err := d.pred(o)
+	if err != nil {
+		return 0, err
+	}
+	d.in.d2, d.in.notC = int32(ignored), not
+	d.in.kind, d.in.alu, d.in.d, d.in.dbytes, d.in.imm, d.in.counted = kindALU, unlessIgnored, amount.off, 4, size, false
+	err = d.push()
+	d.in, d.flow = whole, itsFlow
+	d.in.uses = append(d.in.uses, amount.id)
+	return amount.off, err
+}
+
 // decodeCp decodes cp.async and the instructions that wait for it.
 func decodeCp(d *decoder) error {
 	if !d.take("async") {
 		return d.unsupported()
+	}
+	if d.take("reduce") {
+		return d.errorf("%s: asynchronous reductions are not supported", d.in.op)
 	}
 	if d.take("mbarrier") {
 		return d.asyncArrive()
@@ -264,7 +286,12 @@ func decodeCp(d *decoder) error {
 	if len(ops) == 4 {
 		var err error
 		first := len(d.in.uses)
-		if c.amount, err = d.src(ops[3], b32); err != nil {
+		if r, ok := d.find(ops[3].name, d.s.scope); ok && r.typ == pred {
+			c.amount, err = d.unlessIgnored(ops[3], size.bits)
+		} else {
+			c.amount, err = d.src(ops[3], b32)
+		}
+		if err != nil {
 			return err
 		}
 		d.need(first, "how much is copied")

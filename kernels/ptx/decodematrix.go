@@ -60,7 +60,7 @@ func decodeMMA(d *decoder) error {
 		}
 	}
 	out, a, b := types[0], types[1], types[2]
-	m := &mmaOp{saturate: saturate, half: out == f16, signedA: a.signed(), signedB: b.signed()}
+	m := &mmaOp{mmaRows: mmaRows{half: out == f16}, saturate: saturate, signedA: a.signed(), signedB: b.signed()}
 	whole := a.integer() && a.bits == b.bits && b.integer() && out == s32
 	switch {
 	case types[3] != out || saturate && !whole || small && whole:
@@ -132,7 +132,7 @@ func (d *decoder) mmaRegisters(t typ, m *mmaRows, a, b, c int, run runFunc) erro
 	if m.d, err = d.registersOf(ops[0], c, t, d.dst); err != nil {
 		return err
 	}
-	d.flow.spread = spreadWarp
+	d.flow.spread = m.spread
 	return d.warpWide(run)
 }
 
@@ -165,7 +165,7 @@ func decodeLdmatrix(d *decoder) error {
 		return d.unsupported()
 	}
 	n := 1 << max(d.takeOne("x1", "x2", "x4"), 0)
-	m := &ldmatrixOp{transpose: d.take("trans"), mem: memOp{space: spaceGeneric, kind: accessLoad, elem: 8, n: 2, size: 16}}
+	m := &matrixOp{transpose: d.take("trans"), mem: memOp{space: spaceGeneric, kind: accessLoad, elem: 8, n: 2, size: 16}}
 	if d.take("shared") || d.take("shared::cta") {
 		m.mem.space = spaceShared
 	}
@@ -173,14 +173,14 @@ func decodeLdmatrix(d *decoder) error {
 	if err != nil {
 		return err
 	}
-	if m.d, err = d.registersOf(ops[0], n, b32, d.dst); err != nil {
+	if m.regs, err = d.registersOf(ops[0], n, b32, d.dst); err != nil {
 		return err
 	}
 	if err := d.address(ops[1], &m.mem); err != nil {
 		return err
 	}
-	m.imm, d.in.matrix = d.in.imm, &m.mem
-	return d.warpWide(m.run)
+	m.imm, d.in.matrix, d.in.rows = d.in.imm, &m.mem, m
+	return d.warpWide(m.load)
 }
 
 // decodeStmatrix decodes stmatrix.sync.aligned.m8n8.xN[.trans][.shared].b16.
@@ -189,7 +189,7 @@ func decodeStmatrix(d *decoder) error {
 		return d.unsupported()
 	}
 	n := 1 << max(d.takeOne("x1", "x2", "x4"), 0)
-	m := &stmatrixOp{transpose: d.take("trans"), mem: memOp{space: spaceGeneric, kind: accessStore, elem: 8, n: 2, size: 16}}
+	m := &matrixOp{transpose: d.take("trans"), mem: memOp{space: spaceGeneric, kind: accessStore, elem: 8, n: 2, size: 16}}
 	if d.take("shared") || d.take("shared::cta") {
 		m.mem.space = spaceShared
 	}
@@ -200,13 +200,11 @@ func decodeStmatrix(d *decoder) error {
 	if err := d.address(ops[0], &m.mem); err != nil {
 		return err
 	}
-	m.imm, d.in.matrix = d.in.imm, &m.mem
-	first := len(d.in.uses)
-	if m.a, err = d.registersOf(ops[1], n, b32, d.src); err != nil {
+	m.imm, d.in.matrix, d.in.rows = d.in.imm, &m.mem, m
+	if m.regs, err = d.registersOf(ops[1], n, b32, d.src); err != nil {
 		return err
 	}
-	d.need(first, "what is stored")
-	return d.warpWide(m.run)
+	return d.warpWide(m.store)
 }
 
 // decodeMovmatrix decodes movmatrix.sync.aligned.m8n8.trans.b16.
@@ -224,7 +222,7 @@ func decodeMovmatrix(d *decoder) error {
 	if d.in.a, err = d.src(ops[1], b32); err != nil {
 		return err
 	}
-	d.flow.spread = spreadWarp
+	d.flow.spread = spreadTransposed
 	return d.warpWide(movmatrix)
 }
 

@@ -53,7 +53,8 @@ type instr struct {
 	cvt      *cvtOp
 	copy     *copyOp
 	mbarrier *mbarrierOp
-	matrix   *memOp // of ldmatrix, stmatrix, wmma.load and wmma.store
+	matrix   *memOp    // of ldmatrix, stmatrix, wmma.load and wmma.store
+	rows     *matrixOp // of ldmatrix and stmatrix
 
 	uses []uint32 // numbers of the registers read, and of those written
 	defs []uint32

@@ -20,13 +20,14 @@ import (
 //
 // An element of D is C's plus the products, added in ascending order of k. Each product is exact, and each
 // sum is rounded to nearest even in f32, also if C and D are f16, which is rounded to at the end. The manual
-// leaves order and rounding open; hardware adds several products at a time and truncates, so results may
-// differ. In f64 each product and sum is one fma. Integer sums are exact, and wrap or, with .satfinite,
+// leaves order and rounding open; hardware adds several products at a time and truncates, for floats of 8 bits
+// to fewer bits than f32 has, so results may differ. In f64 each product and sum is one fma. Integer sums are exact, and wrap or, with .satfinite,
 // saturate.
 
 // mmaRows are the registers of an mma.
 type mmaRows struct {
 	a, b, c, d []uint32
+	half       bool // C and D are f16
 }
 
 // mmaOp is mma.sync with registers of 4 bytes.
@@ -36,7 +37,6 @@ type mmaOp struct {
 	kind     mmaKind
 	valuesA  *[256]float32 // of the bytes of A, if kind is mmaBytes
 	valuesB  *[256]float32
-	half     bool // C and D are f16
 	saturate bool
 	signedA  bool // of integers
 	signedB  bool
@@ -275,18 +275,21 @@ func (w *warp) lanesMissing(in *instr, mask uint32) error {
 	return w.block.launch.found(r)
 }
 
-// ldmatrixOp is ldmatrix, which loads n matrices of 8 rows of 16 bytes. Lane 8·i + j has the address of row j
-// of matrix i. Every lane gets 4 bytes of row lane/4, from byte 4·(lane%4); or, transposed, the 2-byte
+// matrixOp is ldmatrix, which loads n matrices of 8 rows of 16 bytes, or stmatrix, which stores them. Lane 8·i + j has
+// the address of row j of matrix i. Every lane has 4 bytes of row lane/4, from byte 4·(lane%4); or, transposed, the 2-byte
 // elements of column lane/4 in rows 2·(lane%4) and the next.
-type ldmatrixOp struct {
+type matrixOp struct {
 	mem       memOp
 	imm       uint64
-	d         []uint32 // rows of 4 bytes
+	regs      []uint32 // rows of 4 bytes
 	transpose bool
 }
 
-// run executes an ldmatrix.
-func (m *ldmatrixOp) run(w *warp, in *instr, mask uint32) error {
+// rows returns the lanes that have an address.
+func (m *matrixOp) rows() uint32 { return uint32(1<<(8*len(m.regs)) - 1) }
+
+// load executes an ldmatrix.
+func (m *matrixOp) load(w *warp, in *instr, mask uint32) error {
 	if mask != allLanes {
 		return w.lanesMissing(in, mask)
 	}
@@ -299,14 +302,10 @@ func (m *ldmatrixOp) run(w *warp, in *instr, mask uint32) error {
 			}
 		}
 	}
-	readers := uint32(1)<<(8*len(m.d)) - 1
-	if len(m.d) == 4 {
-		readers = allLanes
-	}
-	if err := w.resolve(in, &mem, m.imm, readers); err != nil {
+	if err := w.resolve(in, &mem, m.imm, m.rows()); err != nil {
 		return err
 	}
-	for i, off := range m.d {
+	for i, off := range m.regs {
 		d := row[uint32](w.regs, off)
 		for lane := range d {
 			g, t := lane/4, lane%4
@@ -322,21 +321,13 @@ func (m *ldmatrixOp) run(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
-// stmatrixOp is stmatrix, which stores n matrices of 8 rows of 16 bytes: the reverse of ldmatrixOp.
-type stmatrixOp struct {
-	mem       memOp
-	imm       uint64
-	a         []uint32 // rows of 4 bytes
-	transpose bool
-}
-
-// run executes a stmatrix.
-func (m *stmatrixOp) run(w *warp, in *instr, mask uint32) error {
+// store executes a stmatrix.
+func (m *matrixOp) store(w *warp, in *instr, mask uint32) error {
 	if mask != allLanes {
 		return w.lanesMissing(in, mask)
 	}
 	var rows [warpSize][16]byte
-	for i, off := range m.a {
+	for i, off := range m.regs {
 		for lane, v := range row[uint32](w.regs, off) {
 			g, t := lane/4, lane%4
 			if m.transpose {
@@ -354,10 +345,10 @@ func (m *stmatrixOp) run(w *warp, in *instr, mask uint32) error {
 			*(*[16]byte)(unsafe.Add(t.mem, t.addr[lane]-t.base)) = rows[lane]
 		}
 	}
-	return w.resolve(in, &mem, m.imm, uint32(1<<(8*len(m.a))-1))
+	return w.resolve(in, &mem, m.imm, m.rows())
 }
 
-// movmatrix transposes a matrix of 8 by 8 elements of 16 bits, whose layout is that of ldmatrixOp.
+// movmatrix transposes a matrix of 8 by 8 elements of 16 bits, whose layout is that of matrixOp.
 func movmatrix(w *warp, in *instr, mask uint32) error {
 	if mask != allLanes {
 		return w.lanesMissing(in, mask)

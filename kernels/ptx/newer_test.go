@@ -179,7 +179,7 @@ stmatrix.sync.aligned.m8n8.x4.shared.b16 [%r6], {%r12, %r13, %r14, %r15};`, turn
 	for _, c := range []struct{ body, says string }{
 		{"mov.u32 %r12, 0; stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r5+1024], {%r12};", `past the end of "tile"`},
 		{"ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r12}, [%r5+1024];", `past the end of "tile"`},
-		{"stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r6], {%r19};", "what is stored depends on %r19"},
+		{"stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r6], {%r19}; bar.warp.sync -1; setp.lt.u32 %p1, %r20, 8; mov.u32 %r7, 0; @%p1 ld.shared.u32 %r7, [%r6]; setp.eq.u32 %p1, %r7, 0; @%p1 ret;", "what is stored depends on %r19"},
 		{"stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r19], {%r8};", "the address depends on %r19"},
 		{"wmma.store.d.sync.aligned.row.m16n16k16.shared.f16 [tile], {%r8, %r9, %r10, %r19};", "what is stored depends on %r19"},
 		{"wmma.store.d.sync.aligned.row.m16n16k16.shared.f16 [tile], {%r8, %r9, %r10, %r11}, %r19;", "the stride depends on %r19"},
@@ -227,12 +227,12 @@ cp.async.bulk.prefetch.L2.global [%rd1], 16; ld.mmio.relaxed.sys.global.u32 %r4,
 	}
 	for body, says := range map[string]string{
 		"setmaxnreg.inc.sync.aligned.u32 20;": "multiple of 8",
-		"barrier.cluster.arrive.aligned;":     "clusters are not supported",
-		"red.async.relaxed.cluster.shared::cluster.mbarrier::complete_tx::bytes.add.u32 [tile], %r4, [tile];": "clusters are not supported",
+		"mov.pred %p1, %is_explicit_cluster;": "%is_explicit_cluster",
+		"red.async.relaxed.cluster.shared::cluster.mbarrier::complete_tx::bytes.add.u32 [tile], %r4, [tile];": "asynchronous reductions are not supported",
 		"st.bulk.weak.shared::cta [tile], 64, 0;":                                                             "asynchronous stores are not supported",
 		"prefetch.tensormap [%rd1];":                                                                          "tensor maps are not supported",
 		"fence.proxy.tensormap::generic.acquire.gpu [%rd1], 128;":                                             "tensor maps are not supported",
-		"clusterlaunchcontrol.query_cancel.is_canceled.pred.b128 %p1, %rd1;":                                  "clusters are not supported",
+		"clusterlaunchcontrol.query_cancel.is_canceled.pred.b128 %p1, %rd1;":                                  "launches of clusters by a kernel are not supported",
 		"add.rn.f32x4 %rd4, %rd4, %rd4;":                                                                      ".f32x4 is not supported",
 	} {
 		if _, err := Parse("k.ptx", []byte(findingsHead+body+"ret; }"), true); err == nil || !strings.Contains(err.Error(), says) {

@@ -180,7 +180,7 @@ func TestRefusals(t *testing.T) {
 		{programOf("suld.b.1d.b32.trap {%r3}, [%rd1, {%r1}];"), "surfaces are not supported"},
 		{programOf("cp.async.bulk.tensor.1d.shared::cluster.global.mbarrier::complete_tx::bytes [tile], [%rd1, {%r1}], [tile];"), "tensor copies are not supported"},
 		{programOf("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [tile], [%rd1], 16, [tile], %r1;"), "copies to several blocks of a cluster are not supported"},
-		{programOf("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.u32 [%rd1], [tile], 16;"), "not supported"},
+		{programOf("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.u32 [%rd1], [tile], 16;"), "asynchronous reductions are not supported"},
 		{programOf("stmatrix.sync.aligned.m16n8.x1.trans.shared.b8 [tile], {%r3};"), "is not supported"},
 		{programOf("mov.u32 %r2, %envreg3;"), "%envreg3, which only a driver knows, is not supported"},
 		{programOf("mov.u64 %rd1, early;"), "the address of early: function pointers are not supported"},

@@ -46,7 +46,8 @@ func (w *warp) followUndefined(in *instr, mask, bad uint32) error {
 		}
 		return nil
 	}
-	if in.mem == nil {
+	stores := in.mem != nil || in.rows != nil && in.rows.mem.kind == accessStore
+	if !stores {
 		w.spread(in, mask, bad)
 		return nil
 	}
@@ -62,7 +63,9 @@ func (w *warp) followUndefined(in *instr, mask, bad uint32) error {
 		return nil
 	}
 	w.startUndefined()
-	w.undefStored = bad
+	if w.undefStored = bad; in.rows != nil { // the lanes of the addresses
+		w.undefStored = in.rows.rows()
+	}
 	return nil
 }
 
