@@ -68,19 +68,19 @@ func nearTies(n int, seed uint64, format dtype.DType, d, shallow int, by merge.S
 }
 
 // edgeOfTies returns the i-th pipeline of a method that merges, of vectors of nearTies with the most elements: four
-// consecutive i that are not nil cover every method and f16 and bf16. It is nil for three of four i, if the method is not among
+// consecutive i that are not nil cover every method and f16 and bf16. It is nil for seven of eight i, if the method is not among
 // methods, and if none was found.
 func edgeOfTies(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
-	if i%4 != 3 {
+	if i%8 != 7 {
 		return nil, nil
 	}
-	i /= 4
+	i /= 8
 	name, format := edgeMerging[i%2].name, edgeFormats[1+i/2%2]
 	k := slices.IndexFunc(methods, func(m *draw.Method) bool { return m.Name == name })
 	if k < 0 {
 		return nil, nil
 	}
-	const tokens = 40
+	const tokens = 24
 	for range maxEdgeDraws {
 		p := &Pipeline{
 			Shape:  kv.Shape{Layers: 2, KVHeads: 1, HeadSize: kv.MaxHeadSize, Group: 1},

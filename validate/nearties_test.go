@@ -55,15 +55,15 @@ func TestNearTies(t *testing.T) {
 func TestEdgesOfTies(t *testing.T) {
 	methods := withOwnPages.of(allMethods(t))
 	for i := range 4 {
-		p, err := edgeOfTies(rand.New(rand.NewPCG(1, uint64(i))), 4*i+3, methods)
+		p, err := edgeOfTies(rand.New(rand.NewPCG(1, uint64(i))), 8*i+7, methods)
 		if err != nil || p == nil {
 			t.Fatalf("pipeline %d: %v, %v", i, p, err)
 		}
-		if err := p.check(); err != nil || len(p.Inputs.Vectors) < 40 {
+		if err := p.check(); err != nil || len(p.Inputs.Vectors) < 24 {
 			t.Errorf("%s: %v, %d vectors", p, err, len(p.Inputs.Vectors))
 		}
 	}
-	if p, err := edgeOfTies(rand.New(rand.NewPCG(1, 0)), 3, only(t, "kivi")); p != nil || err != nil {
+	if p, err := edgeOfTies(rand.New(rand.NewPCG(1, 0)), 7, only(t, "kivi")); p != nil || err != nil {
 		t.Errorf("a pipeline of another method: %v, %v", p, err)
 	}
 }
