@@ -58,7 +58,7 @@ func (f *Fit) Unlike(d *Deployment) string {
 	if d.Weights.Bits() < 16 && !slices.Contains(formats, string(d.Weights)) {
 		list = append(list, fmt.Sprintf("weights in %s", d.Weights))
 	}
-	if d.KV.Size() == 1 && !slices.Contains(f.Fitted, "kv8") {
+	if d.KV.Size() == 1 && !f.KVOneFactor && !slices.Contains(f.Fitted, "kv8") {
 		list = append(list, "a cache in 8 bits")
 	}
 	if d.TP > 1 && !slices.Contains(f.Fitted, allReduce) {
