@@ -2,6 +2,7 @@
 """Make files for kvc sim --cases from published measurements of serving, to compare projections with runs that no fit had.
 
     scripts/measured-runs.py silicon_sample.csv -o DIR   # of ai-dynamo/aiconfigurator, aic-core/src/aiconfigurator_core/systems
+    scripts/measured-runs.py All_results.csv -o DIR      # of argonne-lcf/LLM-Inference-Bench, Plots
     scripts/measured-runs.py requests.jsonl -o DIR       # of casys-kaist/LLMServingSim, bench/examples/CARD/MODEL/vllm
 
 The first gives a file of closed loops for each server, model, card and format of the weights. It leaves out runs with
@@ -9,7 +10,10 @@ separate servers for prefill and decode, and with data-parallel attention, neith
 rows that repeat another. Runs of InferenceMAX (SemiAnalysisAI/InferenceX) get the settings that its scripts state. With
 --half fit or --half held, the files have only the rows of one half: a bit of the CRC-32 of a row's settings says which.
 
-The second gives the log of requests, by the clock of the server, as open-loop-CARD_MODEL-vllm.csv, or as log.csv where
+The second gives files of batches, of vLLM and TensorRT-LLM on A100 and H100, for each server, model and card, and halves
+likewise. They were measured until September 2024: vLLM was V0 then.
+
+The third gives the log of requests, by the clock of the server, as open-loop-CARD_MODEL-vllm.csv, or as log.csv where
 the path does not have the repository's folders.
 """
 
@@ -24,6 +28,7 @@ import zlib
 COLUMNS = (
     "backend,version,model,card,tp,weights,kv_dtype,max_num_batched_tokens,isl,osl,concurrency,num_requests,ttft_ms,tpot_ms"
 ).split(",")
+BATCH_COLUMNS = "backend,card,tp,model,isl,osl,batch,latency_s".split(",")
 WEIGHTS = {"": "bf16", "fp8": "fp8", "fp8_block": "fp8", "nvfp4": "nvfp4", "int4_wo": "int4"}
 # Names of models in this project. Any other name is the published model's in lower case.
 MODELS = {
@@ -33,6 +38,20 @@ MODELS = {
     "qwen3-235b-a22b-fp8": "qwen3-235b-a22b",
     "qwen3-32b-nvfp4": "qwen3-32b",
 }
+
+# Names of LLM-Inference-Bench. Llama-3 and Qwen2 have the layers of later models.
+BATCH_MODELS = {
+    "meta-llama/Llama-2-7b-hf": "llama-2-7b",
+    "meta-llama/Llama-2-70b-hf": "llama-2-70b",
+    "meta-llama/Meta-Llama-3-8B": "llama-3.1-8b",
+    "meta-llama/Meta-Llama-3-70B": "llama-3.1-70b",
+    "mistralai/Mistral-7B-v0.1": "mistral-7b",
+    "mistralai/Mixtral-8x7B-v0.1": "mixtral-8x7b",
+    "Qwen/Qwen2-7B": "qwen2.5-7b",
+    "Qwen/Qwen2-72B": "qwen2.5-72b",
+}
+BATCH_CARDS = {"Nvidia A100 GPU": "a100-40gb", "Nvidia H100 GPU": "h100"}
+BATCH_SERVERS = {"vLLM": "vllm-v0", "TensorRT-LLM": "trtllm"}
 
 
 def inferencemax(model, card, row):
@@ -75,13 +94,34 @@ def closed_loops(path, half):
                 isl, osl, kv, tokens, cards = inferencemax(model, card, row)
                 requests = 10 * clients
             settings = [row["backend"], row["backend_version"], model, card, cards, weights, kv, tokens, isl, osl, clients, requests]
-            if half and ("fit", "held")[zlib.crc32(",".join(map(str, settings)).encode()) & 1] != half:
+            if half and half_of(settings) != half:
                 continue
             ttft, tpot = row["silicon_ttft_ms"], row["silicon_tpot_ms"]
             # The dumps repeat runs, some in another precision.
             key = (*settings, f"{float(ttft):.6g}", f"{float(tpot):.6g}")
             files[row["backend"], model, card, weights or "own"].setdefault(key, [*settings, ttft, tpot])
     return {name: rows.values() for name, rows in files.items()}
+
+
+def half_of(settings):
+    """Return the half to which a row with these settings belongs."""
+    return ("fit", "held")[zlib.crc32(",".join(map(str, settings)).encode()) & 1]
+
+
+def batches(path, half):
+    """Return the rows of All_results.csv, by server, model and card."""
+    files = collections.defaultdict(list)
+    with open(path, newline="") as f:
+        for row in csv.DictReader(f):
+            server, card = BATCH_SERVERS.get(row["Framework"]), BATCH_CARDS.get(row["Hardware"])
+            model = BATCH_MODELS.get(row["Model"])
+            if not (server and card and model):
+                continue
+            length = int(row["Input Output Length"])
+            settings = [server, card, row["Num of Hardware"], model, length, length, int(row["Batch Size"])]
+            if not half or half_of(settings) == half:
+                files["batch", server, model, card].append([*settings, row["Latency"]])
+    return files
 
 
 def log(path):
@@ -118,8 +158,12 @@ def main():
             name = f"open-loop-{model.parent.name}_{model.name}-vllm.csv"
         write(args.folder / name, columns.split(","), log(args.file))
         return
-    for name, rows in closed_loops(args.file, args.half).items():
-        write(args.folder / ("-".join(name) + ".csv"), COLUMNS, rows)
+    of, columns = closed_loops, COLUMNS
+    with open(args.file, newline="") as f:
+        if "Input Output Length" in next(csv.reader(f)):
+            of, columns = batches, BATCH_COLUMNS
+    for name, rows in of(args.file, args.half).items():
+        write(args.folder / ("-".join(name) + ".csv"), columns, rows)
 
 
 if __name__ == "__main__":

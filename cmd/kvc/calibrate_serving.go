@@ -34,6 +34,7 @@ type servingSetup struct {
 	engine      sim.Scheduler
 	server      sim.Scheduler // of runs that do not say theirs
 	profile     *cost.Profile // for cards of which a file does not say the memory: see [cost.Profile.TakeCards]; nil for none
+	choose      bool          // of rows that do not name their server, by the profile: see [cost.Profile.ChooseServers]
 }
 
 // servingKeys are the keys that may follow a file's name in --measurements.
@@ -162,8 +163,14 @@ func servingSource(ctx context.Context, text []byte, name string, s servingSetup
 	if s.profile != nil {
 		s.profile.TakeCards(list)
 	}
+	var chosen []cost.ServerChoice
+	if s.choose {
+		if chosen, err = s.profile.ChooseServers(ctx, list); err != nil {
+			return nil, err
+		}
+	}
 	cases, err := cost.NewServingCases(ctx, list)
-	return &cost.Source{Name: name, Serving: cases, Server: s.engine}, err
+	return &cost.Source{Name: name, Serving: cases, Server: s.engine, Chosen: chosen}, err
 }
 
 // onCard puts a run on the card of --gpu. If that is the name of cards of several sizes, the row's own card
@@ -239,14 +246,14 @@ func logCase(text []byte, name string, s servingSetup) (*cost.LogCase, error) {
 	return c, nil
 }
 
-// serving fits to serving runs. It calls served when they have been simulated. Rows that cannot be
-// projected are left out, and notes says which and why; a file of which no row can be projected is an
-// error.
+// serving fits to serving runs. It calls served when the fit is done. Rows that cannot be projected are
+// left out, and notes says after that which and why; a file of which no row can be projected is an error.
 func (f *calibrateFlags) serving(ctx context.Context, out, notes io.Writer, texts [][]byte, names []string, setups []servingSetup, served func()) error {
 	if f.gpu != "" {
 		return usagef("--gpu chooses rows of throughputs: with serving runs each card is fitted by itself, and gpu=… after the name of a file names its card")
 	}
 	var sources []*cost.Source
+	var left bytes.Buffer // printed when the bar of progress is gone
 	for i, text := range texts {
 		source, err := servingSource(ctx, text, names[i], setups[i])
 		if err != nil {
@@ -257,14 +264,17 @@ func (f *calibrateFlags) serving(ctx context.Context, out, notes io.Writer, text
 			return interrupted(cost.Refused(source.Serving, names[i]), "nothing is written")
 		}
 		if n := len(source.Serving) - len(kept); n > 0 {
-			fmt.Fprintf(notes, "%s: the fit is to the %d of %s that can be projected.\n", names[i], len(kept), words.Count(len(source.Serving), "row"))
-			printRefused(notes, source.Serving)
+			fmt.Fprintf(&left, "%s: the fit is to the %d of %s that can be projected.\n", printableLine(names[i]), len(kept), words.Count(len(source.Serving), "row"))
+			printRefused(&left, source.Serving)
 		}
 		source.Serving = kept
 		sources = append(sources, source)
 	}
 	profile, err := cost.CalibrateServing(ctx, sources)
 	served()
+	if _, e := left.WriteTo(notes); err == nil {
+		err = e
+	}
 	if err != nil {
 		return interrupted(err, "nothing is written")
 	}
@@ -297,18 +307,20 @@ func printServingQuality(w io.Writer, f *cost.Fit) {
 	if len(off) > 0 {
 		fmt.Fprintf(w, "  off on average: %s\n", strings.Join(off, ", "))
 	}
-	if q.CrossTPOTMAPE != nil {
-		fmt.Fprintf(w, "  each half of the rows by a fit to the other: TPOT %s, throughput %s\n", known(q.CrossTPOTMAPE), known(q.CrossThroughput))
-	} else if q.CrossThroughput != nil {
-		fmt.Fprintf(w, "  each half of the rows by a fit to the other: throughput %s\n", known(q.CrossThroughput))
+	both := func(tpot, throughput *float64) string {
+		if tpot == nil {
+			return "throughput " + known(throughput)
+		}
+		return "TPOT " + known(tpot) + ", throughput " + known(throughput)
 	}
-	if q.SourceTPOTMAPE != nil {
-		fmt.Fprintf(w, "  each source by a fit to the others, on average: TPOT %s, throughput %s; at most: TPOT %s, throughput %s\n",
-			known(q.SourceTPOTMAPE), known(q.SourceThroughput), known(q.WorstSourceTPOT), known(q.WorstSourceRate))
+	if q.CrossThroughput != nil || q.CrossTPOTMAPE != nil {
+		fmt.Fprintf(w, "  each half of the rows by a fit to the other: %s\n", both(q.CrossTPOTMAPE, q.CrossThroughput))
 	}
-	if q.OtherTPOTMAPE != nil {
-		fmt.Fprintf(w, "  each card by a fit to the others, on average: TPOT %s, throughput %s; at most: TPOT %s, throughput %s\n",
-			known(q.OtherTPOTMAPE), known(q.OtherThroughput), known(q.WorstTPOTMAPE), known(q.WorstThroughput))
+	if q.SourceThroughput != nil || q.SourceTPOTMAPE != nil {
+		fmt.Fprintf(w, "  each source by a fit to the others, on average: %s; at most: %s\n", both(q.SourceTPOTMAPE, q.SourceThroughput), both(q.WorstSourceTPOT, q.WorstSourceRate))
+	}
+	if q.OtherThroughput != nil || q.OtherTPOTMAPE != nil {
+		fmt.Fprintf(w, "  each card by a fit to the others, on average: %s; at most: %s\n", both(q.OtherTPOTMAPE, q.OtherThroughput), both(q.WorstTPOTMAPE, q.WorstThroughput))
 	}
 	if len(f.AtBound) > 0 {
 		fmt.Fprintf(w, "  at the bound of physics, the card's peak or no time at all: %s\n", strings.Join(f.AtBound, ", "))
@@ -327,7 +339,7 @@ func (f *simFlags) runServingCases(cmd *cobra.Command, text []byte, name string)
 	if err != nil {
 		return err
 	}
-	setup := servingSetup{gpu: f.gpu, profile: profile}
+	setup := servingSetup{gpu: f.gpu, profile: profile, choose: f.profile == ""}
 	if server := sim.Scheduler(f.profile); slices.Contains(cost.Servers(), server) {
 		setup.server = server
 	}
@@ -354,9 +366,9 @@ func (f *simFlags) runServingCases(cmd *cobra.Command, text []byte, name string)
 			Cases   []*cost.ServingCase `json:"cases"`
 			Summary cost.ServingSummary `json:"summary"`
 			Notes   []string            `json:"notes"` // assumptions about the rows, the source of the times, and the error to expect
-		}{source.Serving, summary, servingNotes(source.Serving)})
+		}{source.Serving, summary, servingNotes(source)})
 	} else {
-		printServingCases(w, source.Serving, &summary)
+		printServingCases(w, source, &summary)
 	}
 	if err == nil && summary.Refused > 0 {
 		err = fmt.Errorf("%s of %s cannot be projected", words.Count(summary.Refused, "row"), name)
@@ -365,7 +377,8 @@ func (f *simFlags) runServingCases(cmd *cobra.Command, text []byte, name string)
 }
 
 // printServingCases prints projected and measured times side by side.
-func printServingCases(w io.Writer, cases []*cost.ServingCase, summary *cost.ServingSummary) {
+func printServingCases(w io.Writer, source *cost.Source, summary *cost.ServingSummary) {
+	cases := source.Serving
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "line\tmodel\tcards\tisl\tosl\tat once\tTTFT ms\tmeasured\toff\tTPOT ms\tmeasured\toff\ttokens/s\toff\t")
 	for _, c := range cases {
@@ -390,7 +403,7 @@ func printServingCases(w io.Writer, cases []*cost.ServingCase, summary *cost.Ser
 	table.Flush()
 	fmt.Fprintln(w)
 	printRefused(w, cases)
-	for _, sentence := range servingNotes(cases) {
+	for _, sentence := range servingNotes(source) {
 		fmt.Fprintln(w, printableLine(sentence))
 	}
 	printServingSummary(w, summary)
@@ -420,17 +433,20 @@ func printRefused(w io.Writer, cases []*cost.ServingCase) {
 
 // servingNotes returns the assumptions about the rows of a file, the source of their times and the
 // error to expect, each once.
-func servingNotes(cases []*cost.ServingCase) (said []string) {
+func servingNotes(source *cost.Source) (said []string) {
 	say := func(sentence string) {
 		if !slices.Contains(said, sentence) {
 			said = append(said, sentence)
 		}
 	}
-	for _, c := range cases {
+	for i := range source.Chosen {
+		say(source.Chosen[i].Note())
+	}
+	for _, c := range source.Serving {
 		if c.Error != "" {
 			continue
 		}
-		say(c.Rules.Note(c.Backend))
+		say(c.Rules.Note(cmp.Or(string(c.Chosen), c.Backend)))
 		if c.TakenFor != "" {
 			say(c.GPU + " is taken for " + c.TakenFor + ": --gpu or a column card_gib says which it is.")
 		}

@@ -100,7 +100,7 @@ func TestServingCases(t *testing.T) {
 		{"", "a100 is taken for a100-40gb: --gpu or a column card_gib says which it is."},
 		{"--gpu a100-40gb", "Error to expect on a100-40gb"},
 		{"--profile trtllm", "Backend trtllm served by the rules of vLLM V1"},
-		{"--profile vllm-v0 --gpu a100-40gb", "static-batch-a100-vllm.csv (a100-40gb, llama-2-7b, llama-3.1-8b, mistral-7b, llama-2-70b), on vllm-v0."},
+		{"--profile vllm-v0 --gpu a100-40gb", "Time by 209 rows of 3 files (a100-40gb, llama-2-7b, llama-3.1-8b, mistral-7b, llama-2-70b, mixtral-8x7b, qwen2.5-7b), on vllm-v0."},
 	} {
 		code, out, errs := kvc(append([]string{"sim", "--cases", unstated}, strings.Fields(c.args)...)...)
 		if code != 0 || !strings.Contains(out, c.want) {
@@ -138,6 +138,14 @@ func TestServingCases(t *testing.T) {
 		if code != 0 || !strings.Contains(out, "Fitted to 1 row of some.csv") || !strings.Contains(errs, want) {
 			t.Errorf("calibrate: %d: %s%s: want %q", code, out, errs, want)
 		}
+	}
+	text, err := os.ReadFile(some)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hostile := written(t, "so\x1b[31mme.csv", string(text))
+	if code, out, errs := kvc("calibrate", "--measurements", hostile, "-o", fitted); code != 0 || strings.Contains(out+errs, "\x1b") || !strings.Contains(errs, "the fit is to the 1 of 4 rows") {
+		t.Errorf("a name with control characters: %d: %q%q", code, out, errs)
 	}
 	none := written(t, "none.csv", "model,card,isl,osl,batch,latency_s\nmagic,l4,100,10,4,0.2\n")
 	if code, out, errs := kvc("calibrate", "--measurements", rows, "--measurements", none, "-o", fitted); code != 2 || out != "" || !strings.Contains(errs, "none.csv:2: unknown model") {

@@ -79,6 +79,8 @@ KVs to the others, which decode.
 With --cases each row of a CSV is projected and, if it was measured, compared. The form is
 known by the columns. Serving runs, a log of measured requests (with --model, --gpu and
 other settings of its server) and runs of a throughput benchmark are as for kvc calibrate.
+Serving runs that do not name their server are taken for vLLM V1, or for another server
+if its fit is less than half as far off; the output says how far off each is.
 Sizes of KV caches have model, card, card_gib, tp, utilization, max_num_batched_tokens,
 max_num_seqs and vllm, and if measured weights_gib, activation_gib, kv_gib and
 gpu_blocks_of_16.

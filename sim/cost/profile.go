@@ -45,6 +45,8 @@ type Fit struct {
 	// together they take the root of the sum of their squares, a soft maximum. Otherwise their times
 	// add up.
 	Overlap bool `json:"overlap,omitempty"`
+
+	KVOneFactor bool `json:"-"` // read from a profile of before there was a factor kv8: whether its runs had caches in 8 bits is not known
 }
 
 // Quality is how far a fit is off the measurements, as parts; nil where that was not measured.
@@ -117,7 +119,7 @@ func DefaultProfile() *Profile {
 	} {
 		hopper[id] = factor
 	}
-	hopper.share(func(id string) bool { return id == "gemm" || id == "kv" })
+	hopper.share(func(id string) bool { return id == "weights" || id == "gemm" || id == "kv" })
 	l4 := Fit{Card: "l4", Server: sim.KVCompressServer, Of: fmt.Sprintf(source, "", "L4"), Factors: DefaultFactors(), Quality: publishedL4()}
 	h100 := Fit{Card: "h100-nvl", Server: sim.KVCompressServer, Of: fmt.Sprintf(source, " of Hopper", "H100"), Factors: hopper, Quality: publishedH100()}
 	others := l4
@@ -238,6 +240,7 @@ func (f *Fit) Suits(card *catalog.Card, server sim.Scheduler) string {
 // Expected returns, in words, the error to expect of a projection by this fit on a card and a server.
 func (f *Fit) Expected(card *catalog.Card, server sim.Scheduler) string {
 	q, near := &f.Quality, f.near(card)
+	knownOthers := q.OtherTPOTMAPE != nil || q.OtherThroughput != nil
 	part := func(v *float64) string { return fmt.Sprintf("%.1f %%", 100**v) }
 	others := listErrors(q.OtherTPOTMAPE, nil, q.OtherThroughput) + " on average"
 	if worst := listErrors(q.WorstTPOTMAPE, nil, q.WorstThroughput); worst != "" {
@@ -248,22 +251,18 @@ func (f *Fit) Expected(card *catalog.Card, server sim.Scheduler) string {
 	switch {
 	case f.Server != "" && !alike(f.Server, server):
 		return "not known: it is a fit to another server"
-	case q.OtherTPOTMAPE != nil && (near != sameCard || q.TPOTMAPE == nil):
+	case knownOthers && (near != sameCard || q.TPOTMAPE == nil && q.ThroughputMAPE == nil):
 		return others
-	case q.TPOTMAPE != nil:
+	case q.TPOTMAPE != nil || q.ThroughputMAPE != nil:
 		text = listErrors(q.TPOTMAPE, q.TTFTMAPE, q.ThroughputMAPE) + " on average over its rows"
-		if q.CrossTPOTMAPE != nil {
-			text += ", " + listErrors(q.CrossTPOTMAPE, nil, q.CrossThroughput) + " over rows left out of a fit"
+		cross := listErrors(q.CrossTPOTMAPE, nil, q.CrossThroughput)
+		if cross != "" {
+			text += ", " + cross + " over rows left out of a fit"
 		}
-		if q.SourceTPOTMAPE != nil {
-			text += "; on runs unlike them " + listErrors(q.SourceTPOTMAPE, nil, q.SourceThroughput) + ", at worst " + listErrors(q.WorstSourceTPOT, nil, q.WorstSourceRate) + ", as on each source by a fit to the others"
-		} else if q.CrossTPOTMAPE == nil && q.OtherTPOTMAPE != nil {
+		if unlike := listErrors(q.SourceTPOTMAPE, nil, q.SourceThroughput); unlike != "" {
+			text += "; on runs unlike them " + unlike + ", at worst " + listErrors(q.WorstSourceTPOT, nil, q.WorstSourceRate) + ", as on each source by a fit to the others"
+		} else if cross == "" && knownOthers {
 			text += ", which are too few runs to leave some out: of other runs expect " + others
-		}
-	case q.ThroughputMAPE != nil:
-		text = fmt.Sprintf("throughput %s on average over its rows", part(q.ThroughputMAPE))
-		if q.CrossThroughput != nil {
-			text += fmt.Sprintf(", %s over rows left out of a fit", part(q.CrossThroughput))
 		}
 	case q.MAPE != nil:
 		text = part(q.MAPE) + " on average over its rows"
@@ -282,7 +281,7 @@ func (f *Fit) Expected(card *catalog.Card, server sim.Scheduler) string {
 	return text
 }
 
-// Write writes the profile as JSON. Equal profiles give equal bytes.
+// listErrors returns the errors that are known in words.
 func listErrors(tpot, ttft, throughput *float64) string {
 	var list []string
 	for _, e := range []struct {
@@ -326,16 +325,23 @@ func ReadProfile(r io.Reader) (*Profile, error) {
 		return nil, errors.New("profile: no fits")
 	}
 	for i := range p.Fits {
-		if err := p.Fits[i].Factors.complete(); err != nil {
+		if err := p.Fits[i].complete(); err != nil {
 			return nil, fmt.Errorf("profile: fit of %s: %w", p.Fits[i].Card, err)
 		}
 	}
 	if p.All != nil {
-		if err := p.All.Factors.complete(); err != nil {
+		if err := p.All.complete(); err != nil {
 			return nil, fmt.Errorf("profile: all: %w", err)
 		}
 	}
 	return p, nil
+}
+
+// complete checks and completes the factors of a fit that was read.
+func (f *Fit) complete() error {
+	_, kv8 := f.Factors["kv8"]
+	f.KVOneFactor = !kv8
+	return f.Factors.complete()
 }
 
 // maxFactor bounds a factor: a millionth of the peak's speed, or a second.

@@ -100,7 +100,7 @@ func TestExpected(t *testing.T) {
 		{"l4", serving, sim.VLLMV1, rows + "; on this card it is not known, and larger"},
 		{"h100", serving, sim.KVCompressServer, "not known: it is a fit to another server"},
 		{"h100", Quality{ThroughputMAPE: new(0.03)}, sim.VLLMV1, "throughput 3.0 % on average over its rows"},
-		{"h100", Quality{ThroughputMAPE: new(0.03), CrossThroughput: new(0.05)}, sim.VLLMV1, "throughput 3.0 % on average over its rows, 5.0 % over rows left out of a fit"},
+		{"h100", Quality{ThroughputMAPE: new(0.03), CrossThroughput: new(0.05)}, sim.VLLMV1, "throughput 3.0 % on average over its rows, throughput 5.0 % over rows left out of a fit"},
 		{"h100", Quality{MAPE: new(0.02), MaxError: new(0.07)}, sim.VLLMV1, "throughput 2.0 % on average over its rows, at most 7.0 %"},
 		{"h100", Quality{MAPE: new(0.02), MaxError: new(0.07)}, "", "2.0 % on average over its rows, at most 7.0 %"},
 		{"h100", Quality{}, sim.VLLMV1, "not known"},

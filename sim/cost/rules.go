@@ -50,7 +50,8 @@ const jitter = 0.1
 
 // RulesOf returns the rules of a backend, by its name in the column backend. SGLang's scheduler
 // prefers prefills, so that equal requests stay in step, and it divides a fixed fraction of the
-// memory. All others have the rules of vLLM V1; an unknown backend also has vLLM V1's fits.
+// memory. vLLM's V0 prefers prefills too. All others have the rules of vLLM V1; an unknown backend also
+// has vLLM V1's fits.
 func RulesOf(backend string) Rules {
 	r := Rules{Server: sim.VLLMV1, Jitter: jitter, Utilization: 0.9, Known: true}
 	switch strings.ToLower(backend) {
@@ -60,7 +61,7 @@ func RulesOf(backend string) Rules {
 	case "trtllm", "tensorrt-llm", "tensorrt_llm":
 		r.Server = TensorRTLLM
 	case "vllm-v0":
-		r.Server = VLLMV0
+		r.Server, r.PrefillFirst = VLLMV0, true
 	case "", "vllm", "vllm-v1":
 	default:
 		r.Known = false
@@ -68,8 +69,12 @@ func RulesOf(backend string) Rules {
 	return r
 }
 
-// rules returns the rules of a run, by its backend and, for vLLM, its version if it is stated.
+// rules returns the rules of a run, by its backend and, for vLLM, its version if it is stated, or by the
+// server that was chosen for it.
 func (s *Serving) rules() Rules {
+	if s.Chosen != "" {
+		return RulesOf(string(s.Chosen))
+	}
 	r := RulesOf(s.Backend)
 	if e, err := EngineOf(s.Version); r.Server == sim.VLLMV1 && r.Known && err == nil && e.Scheduler() != sim.VLLMV1 {
 		return RulesOf(string(VLLMV0))
@@ -89,7 +94,7 @@ func (r Rules) Note(backend string) string {
 	}
 	switch {
 	case backend == "" && r.Server == sim.VLLMV1:
-		return fmt.Sprintf("The rows do not name their server: served %s, %s. Use --profile vllm-v0, sglang or trtllm if it is another server; otherwise the error is larger than stated.", how, lengths)
+		return fmt.Sprintf("The rows do not name their server: served %s, %s. If it is another server, the error is larger than stated: --profile vllm-v0, sglang or trtllm names it.", how, lengths)
 	case !r.Known:
 		return fmt.Sprintf("Backend %s is not modelled: its rows are served %s, %s.", backend, how, lengths)
 	case backend == "":

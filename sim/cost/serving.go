@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"kvcompress/dtype"
+	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 )
 
@@ -20,8 +21,9 @@ type Serving struct {
 	Overruled   string          `json:"gpu_overruled,omitempty"` // the card of the file, if the run is projected on another that was asked for
 	CardGiB     float64         `json:"card_gib,omitempty"`      // memory of the card; 0 if the file does not state it
 	Model       string          `json:"model"`
-	Backend     string          `json:"backend,omitempty"` // see [RulesOf]
-	Version     string          `json:"version,omitempty"` // of the backend
+	Backend     string          `json:"backend,omitempty"`       // see [RulesOf]
+	Version     string          `json:"version,omitempty"`       // of the backend
+	Chosen      sim.Scheduler   `json:"server_chosen,omitempty"` // the server, if the file does not name it: see [Profile.ChooseServers]
 	TP          int             `json:"tensor_parallel"`
 	Weights     catalog.Weights `json:"weights,omitempty"` // "" is the model's
 	KV          dtype.DType     `json:"kv_dtype"`

@@ -83,7 +83,7 @@ func FuzzReadServing(f *testing.F) {
 	})
 }
 
-// TestRulesOf: only sglang is served otherwise than vLLM V1, three servers have fits of their own,
+// TestRulesOf: sglang and V0 are served otherwise than vLLM V1, three servers have fits of their own,
 // and of others the output says that they are not modelled.
 func TestRulesOf(t *testing.T) {
 	for backend, want := range map[string]struct {
@@ -93,7 +93,7 @@ func TestRulesOf(t *testing.T) {
 		"":             {Rules{Server: sim.VLLMV1, Jitter: 0.1, Utilization: 0.9, Known: true}, "The rows do not name their server: served by the rules of vLLM V1, lengths of a closed loop spread by ±10 %."},
 		"vllm":         {Rules{Server: sim.VLLMV1, Jitter: 0.1, Utilization: 0.9, Known: true}, "Backend vllm served by the rules of vLLM V1"},
 		"vLLM":         {Rules{Server: sim.VLLMV1, Jitter: 0.1, Utilization: 0.9, Known: true}, "served by the rules of vLLM V1"},
-		"vllm-v0":      {Rules{Server: VLLMV0, Jitter: 0.1, Utilization: 0.9, Known: true}, "Backend vllm-v0 served by the rules of vLLM V1"},
+		"vllm-v0":      {Rules{Server: VLLMV0, PrefillFirst: true, Jitter: 0.1, Utilization: 0.9, Known: true}, "Backend vllm-v0 served prefill-first: waiting prompts before the next decode step, lengths of a closed loop spread by ±10 %."},
 		"SGLang":       {Rules{Server: SGLang, PrefillFirst: true, Utilization: 0.79, Static: true, Known: true}, "prefill-first"},
 		"TensorRT-LLM": {Rules{Server: TensorRTLLM, Jitter: 0.1, Utilization: 0.9, Known: true}, "Backend TensorRT-LLM served by the rules of vLLM V1"},
 		"tgi":          {Rules{Server: sim.VLLMV1, Jitter: 0.1, Utilization: 0.9}, "Backend tgi is not modelled: its rows are served by the rules of vLLM V1"},

@@ -20,6 +20,9 @@ type Source struct {
 	// Server is the server of the file, if it is not the rows' own. If it is neither "" nor vLLM V1,
 	// only the card's factors are taken from the file, for vLLM V1, and not the host's.
 	Server sim.Scheduler
+
+	// Chosen says as which servers rows that do not name theirs are projected.
+	Chosen []ServerChoice
 }
 
 func (s *Source) old() bool { return s.Server != "" && s.Server != sim.VLLMV1 }

@@ -8,6 +8,12 @@ import (
 	"kvcompress/sim/catalog"
 )
 
+// Ran reports whether runs of the fit had the deployment's model, with weights in its format.
+func (f *Fit) Ran(d *Deployment) bool {
+	name := strings.TrimSuffix(d.Model.Name, "-"+string(d.Weights))
+	return slices.Contains(f.Models, name) && (len(f.Formats) == 0 || slices.Contains(f.Formats, string(d.Weights)))
+}
+
 // Unlike returns a sentence that names the features of a deployment that no run of the fit had, so that
 // the fit's error does not apply; "" if there is none. It compares the layers of the models that ran,
 // the formats of their weights, and whether they ran on several cards.
@@ -52,7 +58,7 @@ func (f *Fit) Unlike(d *Deployment) string {
 	if d.Weights.Bits() < 16 && !slices.Contains(formats, string(d.Weights)) {
 		list = append(list, fmt.Sprintf("weights in %s", d.Weights))
 	}
-	if d.KV.Size() == 1 && !slices.Contains(f.Fitted, "kv8") {
+	if d.KV.Size() == 1 && !f.KVOneFactor && !slices.Contains(f.Fitted, "kv8") {
 		list = append(list, "a cache in 8 bits")
 	}
 	if d.TP > 1 && !slices.Contains(f.Fitted, allReduce) {

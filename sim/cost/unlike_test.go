@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/dtype"
 	"kvcompress/sim/catalog"
 )
 
@@ -47,6 +48,20 @@ func TestUnlike(t *testing.T) {
 		got := c.fit.Unlike(&d)
 		if c.want == "" && got != "" || c.want != "" && !strings.HasSuffix(got, "none of which had "+c.want+".") {
 			t.Errorf("%s %s: %q, want %q", c.model, c.weights, got, c.want)
+		}
+	}
+}
+
+// TestUnlikeOfOldProfile: a profile of before there was a factor for KVs of 8 bits may be of such runs.
+func TestUnlikeOfOldProfile(t *testing.T) {
+	d := onRoundCard(t, "llama-3.1-8b", func(d *Deployment) { d.KV = dtype.E4M3 })
+	for factors, want := range map[string]bool{`"kv":2`: false, `"kv":2,"kv8":2`: true} {
+		p, err := ReadProfile(strings.NewReader(`{"version":1,"file":"f","fits":[{"card":"l4","models":["llama-3.1-8b"],"of":"f","rows":1,"factors":{` + factors + `},"fitted":["kv"],"quality":{}}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(p.Fits[0].Unlike(d), "a cache in 8 bits"); got != want {
+			t.Errorf("%s: %v, want %v", factors, got, want)
 		}
 	}
 }

@@ -1,0 +1,168 @@
+package cost
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+
+	"kvcompress/internal/words"
+	"kvcompress/sim"
+)
+
+// ServerChoice says as which server rows that do not name theirs are projected, and what the errors are
+// as each.
+type ServerChoice struct {
+	Server sim.Scheduler
+	Tried  []ServerTried
+	Rows   int
+}
+
+// ServerTried is a server as which rows were projected.
+type ServerTried struct {
+	Server sim.Scheduler
+	Off    float64 // mean absolute error of the rows' throughputs, as a part; NaN if it cannot serve all of them
+}
+
+// nearer is the factor by which a server's mean error must be below that of vLLM V1 to be chosen. As vLLM
+// V1 rows of vLLM V0 are off by two to eight times as much as with the fit to V0, for all models of
+// docs/cost-model.md's table but one.
+const nearer = 2
+
+// fewRows is the number of rows below which no server is chosen by them.
+const fewRows = 4
+
+// unnamed returns the servers that may have measured a run, vLLM V1 first; nil if the file names its
+// server. vLLM without a version is V0 or V1.
+func (s *Serving) unnamed() []sim.Scheduler {
+	switch {
+	case s.Version != "":
+	case s.Backend == "":
+		return Servers()
+	case strings.EqualFold(s.Backend, "vllm"):
+		return []sim.Scheduler{sim.VLLMV1, VLLMV0}
+	}
+	return nil
+}
+
+// ChooseServers projects the rows that do not name their server as each server that it may be, and sets
+// [Serving.Chosen] where another than vLLM V1 suits them: where its mean error, on the rows with even and
+// on those with odd indices, is less than half of that as vLLM V1 and the least of all. There must be at
+// least four such rows.
+func (p *Profile) ChooseServers(ctx context.Context, list []Serving) ([]ServerChoice, error) {
+	var choices []ServerChoice
+	for _, n := range []int{len(Servers()), 2} { // rows with no backend, and those of vLLM
+		var rows []int
+		for i := range list {
+			if len(list[i].unnamed()) == n {
+				rows = append(rows, i)
+			}
+		}
+		if len(rows) < fewRows {
+			continue
+		}
+		servers := list[rows[0]].unnamed()
+		errs := make([][]float64, len(servers))
+		for k, server := range servers {
+			as := make([]Serving, len(rows))
+			for j, i := range rows {
+				as[j] = list[i]
+				as[j].Chosen = server
+			}
+			var err error
+			if errs[k], err = p.errorsOf(ctx, as); err != nil {
+				return nil, err
+			}
+		}
+		c := ServerChoice{Server: servers[0], Rows: len(rows)}
+		if k := nearest(errs); k > 0 {
+			c.Server = servers[k]
+			for _, i := range rows {
+				list[i].Chosen = c.Server
+			}
+		}
+		for k, server := range servers {
+			c.Tried = append(c.Tried, ServerTried{server, meanOf(errs[k], errs[0], 0, 1)})
+		}
+		choices = append(choices, c)
+	}
+	return choices, nil
+}
+
+// errorsOf returns the absolute error of each run's throughput, or of its TPOT or TTFT if that is all
+// that was measured; NaN for a run that cannot be projected.
+func (p *Profile) errorsOf(ctx context.Context, list []Serving) ([]float64, error) {
+	cases, err := NewServingCases(ctx, list)
+	if err != nil {
+		return nil, err
+	}
+	errs := make([]float64, len(cases))
+	for i, c := range cases {
+		errs[i] = math.NaN()
+		if c.Error != "" {
+			continue
+		}
+		fit := p.For(&c.Deployment.Card, c.Rules.Server)
+		if err := c.Predict(&fit); err != nil {
+			continue
+		}
+		for _, off := range []*float64{c.TTFTOff, c.TPOTOff, c.TokensOff} {
+			if off != nil {
+				errs[i] = math.Abs(*off)
+			}
+		}
+	}
+	return errs, nil
+}
+
+// meanOf returns the mean of the errors with the indices first, first + step and so on, of the rows that
+// the first server can serve; NaN if that of one of them is not known.
+func meanOf(errs, first []float64, from, step int) float64 {
+	sum, n := 0.0, 0
+	for i := from; i < len(errs); i += step {
+		if !math.IsNaN(first[i]) {
+			sum += errs[i]
+			n++
+		}
+	}
+	return sum / float64(n)
+}
+
+// nearest returns the index of the server that suits the rows, by the errors [server][row]; 0 is the one
+// to which the others are compared.
+func nearest(errs [][]float64) int {
+	chosen := [2]int{}
+	for half := range chosen {
+		first := meanOf(errs[0], errs[0], half, 2)
+		least := first / nearer
+		for k := 1; k < len(errs); k++ {
+			if m := meanOf(errs[k], errs[0], half, 2); m < least {
+				chosen[half], least = k, m
+			}
+		}
+	}
+	if chosen[0] != chosen[1] {
+		return 0
+	}
+	return chosen[0]
+}
+
+// Note returns the choice in words.
+func (c *ServerChoice) Note() string {
+	var off, cannot []string
+	for _, t := range c.Tried {
+		if math.IsNaN(t.Off) {
+			cannot = append(cannot, string(t.Server))
+		} else {
+			off = append(off, fmt.Sprintf("%.1f %% as %s", 100*t.Off, t.Server))
+		}
+	}
+	text := fmt.Sprintf("%s do not say which server measured them. They are off on average by %s", words.Count(c.Rows, "row"), strings.Join(off, ", "))
+	if len(cannot) > 0 {
+		text += fmt.Sprintf("; not all of them can be served as %s", strings.Join(cannot, " or "))
+	}
+	if c.Server == sim.VLLMV1 {
+		return text + ". They are taken for vllm-v1, since no other is less than half as far off. --profile SERVER names the server."
+	}
+	return text + fmt.Sprintf(". They are taken for %s, which is less than half as far off as vllm-v1 on each half of the rows. --profile SERVER names the server.", c.Server)
+}
