@@ -732,7 +732,7 @@ func All() []Mutant {
 			Old: "for (int i = 8 * thread_x(); i < 2 * d; i += 8 * threads_x()) {", New: "for (int i = 8 * thread_x(); i < min(2 * d, 384); i += 8 * threads_x()) {",
 		},
 		{
-			Name: "pages-of-256", File: "merged.cu", Method: "minicache",
+			Name: "pages-of-256", File: "merged.cu",
 			Bug: "of a list that grows by more pages than a block of threads has threads, the rest is not given",
 			Old: "for (int i = thread_x(); i < pages; i += threads_x()) {", New: "if (const int i = thread_x(); i < pages) {",
 		},
@@ -750,6 +750,64 @@ func All() []Mutant {
 			Name: "unpaired-unbounded", File: "scores.cu", Method: "expected-attention",
 			Bug: "elements that are not turned are not bounded",
 			Old: "x[pairs + j] = within(x[pairs + j]);", New: "x[pairs + j] = x[pairs + j];",
+		},
+
+		// Digits, pitches and numbers that few inputs reach.
+		{
+			Name: "third-digit", File: "decide.cu",
+			Bug: "the search for the third digit counts KVs of which only the second digit is the bound's",
+			Old: "if (k[e] >> open == prefix) next_digits", New: "if (level == 2 ? (k[e] >> open) % digit_values == prefix % digit_values : k[e] >> open == prefix) next_digits",
+		},
+		{
+			Name: "third-digit-of-a-head", File: "decide.cu",
+			Bug: "the same, where a head's own bound is searched for",
+			Old: "if (k[e] >> open == b.prefix) next_digits", New: "if (b.known == 2 ? (k[e] >> open) % digit_values == b.prefix % digit_values : k[e] >> open == b.prefix) next_digits",
+		},
+		{
+			Name: "pitch-of-outputs", File: "attention.cu",
+			Bug: "a head's partitions lie as far apart as it has partitions itself, not as the longest head has",
+			Old: "const int64 at = int64(row) * partitions;\n  float4 sum", New: "const int64 at = int64(row) * (count + 0 * partitions);\n  float4 sum",
+		},
+		{
+			Name: "pitch-of-weights", File: "attention.cu",
+			Bug: "the same of the weights that are recorded",
+			Old: "const int64 row = int64(head) * group * partitions + p;", New: "const int64 row = int64(head) * group * ((lengths[place] + partition - 1) / partition) + p;",
+		},
+		{
+			Name: "pitch-of-turns", File: "adjusted.cu",
+			Bug: "the same of the positions by which keys are turned",
+			Old: "int* to = turns + int64(head) * partitions * partition;", New: "int* to = turns + int64(head) * ((length + partition - 1) / partition + 0 * partitions) * partition;",
+		},
+		{
+			Name: "table-in-32-bits", File: "attend.cuh", Module: "attention.cu",
+			Bug: "where a head's block table begins is computed in 32 bits, for attention",
+			Old: "slot_of(tables + place * stride, p * partition", New: "slot_of(tables + int(place * stride), p * partition",
+		},
+		{
+			Name: "table-of-costs-in-32-bits", File: "decide.cu",
+			Bug: "the same for costs",
+			Old: "costs_of(score, cost, first_digits, tables + place * stride, lengths[place], positions,\n             keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last);\n  };",
+			New: "costs_of(score, cost, first_digits, tables + int(place * stride), lengths[place], positions,\n             keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last);\n  };",
+		},
+		{
+			Name: "norm-of-zero", File: "merge.cuh", Module: "merged.cu",
+			Bug: "a vector that is 0 is divided by its norm",
+			Old: "max(square_root(dot(v, v, d)), by.eps);\n  each_element(d, [&](int j) { v[j] = v[j] / norm; });", New: "max(square_root(dot(v, v, d)), 0 * by.eps);\n  each_element(d, [&](int j) { v[j] = v[j] / norm; });",
+		},
+		{
+			Name: "stand-in-of-4096", File: "edits.cu",
+			Bug: "the weight of a stand-in is at most 4,096",
+			Old: "weights[slot] = float(count == 0 ? n + 1 : count + n);", New: "weights[slot] = float(min(4096, count == 0 ? n + 1 : count + n));",
+		},
+		{
+			Name: "twelve-numbers", File: "decide.cu",
+			Bug: "the cost of a KV is the sum of its first twelve numbers",
+			Old: "for (int i = 0; i < width; i++) sum = sum + own[i];", New: "for (int i = 0; i < min(width, 12); i++) sum = sum + own[i];",
+		},
+		{
+			Name: "not-mirrored", File: "scores.cu",
+			Bug: "of two elements of a covariance that mirror each other only one is written",
+			Old: "if (row != column) to[q * d + p] = v;", New: "\n",
 		},
 	}
 }
