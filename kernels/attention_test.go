@@ -9,6 +9,7 @@ import (
 
 	"kvcompress/dtype"
 	"kvcompress/internal/ceil"
+	"kvcompress/internal/testsize"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
 	"kvcompress/kv"
@@ -209,7 +210,7 @@ func TestPrefill(t *testing.T) {
 	lengths := []int{1, 2, 31, 33, 127, 128, 129, 257}
 	for i, shape := range shapes {
 		for j, n := range lengths {
-			if testing.Short() && (i+j)%4 != 0 {
+			if (i+j)%testsize.Of(4, 2, 1) != 0 {
 				continue
 			}
 			t.Run(fmt.Sprintf("%+v/%d", shape, n), func(t *testing.T) {
@@ -252,7 +253,7 @@ func TestPrefillWindow(t *testing.T) {
 func TestDecode(t *testing.T) {
 	for i, shape := range shapes {
 		for j := range dtype.E5M2 + 1 {
-			if testing.Short() && (i+int(j))%5 != 0 {
+			if (i+int(j))%testsize.Of(5, 2, 1) != 0 {
 				continue
 			}
 			t.Run(fmt.Sprintf("%+v/%v", shape, j), func(t *testing.T) {
@@ -285,10 +286,7 @@ func TestDecodeScales(t *testing.T) {
 	anyMagnitude := func(rng *rand.Rand) float32 {
 		return float32(math.Ldexp(rng.NormFloat64(), rng.IntN(149+50)-149))
 	}
-	for seed := range uint64(60) {
-		if testing.Short() && seed%4 != 0 {
-			continue
-		}
+	for seed := range testsize.Of[uint64](15, 30, 60) {
 		rng := rand.New(rand.NewPCG(seed, 8))
 		shape := shapes[rng.IntN(len(shapes))]
 		scales := func() []float32 {

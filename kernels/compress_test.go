@@ -140,7 +140,7 @@ func TestCompressSizes(t *testing.T) {
 		{"many heads", 45, 8, 30, 2},
 		{"many heads in large blocks", 20, 16, 100, 32},
 	} {
-		for seed := range uint64(len(metricsOf)) {
+		for seed := range uint64(min(len(metricsOf), testsize.Of(1, 3, len(metricsOf)))) {
 			t.Run(fmt.Sprintf("%s/%d", tt.name, seed), func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(seed, 37))
 				cfg := ref.Default()
@@ -497,7 +497,7 @@ func checked(t *testing.T, shuffle uint64) *ptx.Device {
 
 // TestCompress compares compressions of random caches with the reference.
 func TestCompress(t *testing.T) {
-	cases := testsize.Of(30, 80, 150)
+	cases := testsize.Of(15, 40, 150)
 	for seed := range uint64(cases) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 31))

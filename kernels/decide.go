@@ -187,7 +187,7 @@ func (s *state) settle(row int, id kv.SeqID, length int, d *decision, r *change)
 				return p, err
 			}
 		}
-		if err := s.launch("decide.ptx", "sum_fallen", sums, device.Dim{X: 32 * warps, Y: 1, Z: 1}, 0,
+		if err := s.launch("decide.ptx", "sum_evicted", sums, device.Dim{X: 32 * warps, Y: 1, Z: 1}, 0,
 			device.Pointer(s.lengthsOf(row)), device.Pointer(p.quotas), device.Pointer(p.buckets),
 			device.Pointer(p.counts), device.Pointer(p.sums), l, all, unit); err != nil {
 			return p, err

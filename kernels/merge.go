@@ -40,19 +40,26 @@ type retained struct {
 	list    device.Ptr // [pairs, 2, n] logical indices, ascending; counts has their numbers
 	counts  device.Ptr // [pairs, 2]
 	kept    [][]int32  // [pairs·2] list on the host
-	limits  []float32  // [L·H·2] set only if there is an observer
+
+	// Set only if there is an observer.
+	limits    []float32 // [L·H·2]
+	distances []float32 // [pairs, 2, n]; nil if no distance decides what is retained
 }
 
 // planMerger returns the plan of a Merger for a sequence's heads. r has the tokens that the device chose to retain.
 func (e *Engine) planMerger(heads []kv.Head, m ref.Merger, r *retained) ref.Plan {
 	by, of := m.Merging(), e.cfg.Shape.KVHeads
-	return ref.PlanMerger(&e.cfg.Config, heads, m, func(pair int, part kv.Part, _, _ int) (kept []int32, limit float32) {
+	return ref.PlanMerger(&e.cfg.Config, heads, m, func(pair int, part kv.Part, _, n int) ref.Retained {
 		i := int(part - kv.Keys)
+		kept := ref.Retained{KVs: r.kept[2*pair+i]}
 		if r.limits != nil {
 			shallow := (by.First+pair/of*2)*of + pair%of
-			limit = r.limits[2*shallow+i]
+			kept.Limit = r.limits[2*shallow+i]
 		}
-		return r.kept[2*pair+i], limit
+		if r.distances != nil {
+			kept.Distances = r.distances[(2*pair+i)*n:][:n]
+		}
+		return kept
 	})
 }
 
@@ -82,13 +89,19 @@ func (e *Engine) retain(seq *sequence, m ref.Merger) (*retained, error) {
 		return r, nil
 	}
 	var err error
+	var distances device.Ptr
 	if r.from > 0 && !rule.Later {
 		r.counts, err = upload(s, "tokens retained", make([]int32, rows))
 	} else {
-		err = s.listRetained(seq.row, by, rule, r)
+		distances, err = s.listRetained(seq.row, by, rule, r)
 	}
 	if err != nil || e.observe == nil {
 		return r, err
+	}
+	if distances != 0 {
+		if r.distances, err = download[float32](s, distances, rows*r.n); err != nil {
+			return r, err
+		}
 	}
 	r.limits, err = download[float32](s, s.limitsOf(seq.row), 2*s.heads())
 	return r, err
@@ -102,19 +115,18 @@ const (
 )
 
 // listRetained lists the tokens that a rule retains, on the device and on the host. It sets the sequence's
-// limits for later tokens.
-func (s *state) listRetained(row int, by ref.Merging, rule ref.Retention, r *retained) error {
+// limits for later tokens, and returns the tokens' distances, on the device.
+func (s *state) listRetained(row int, by ref.Merging, rule ref.Retention, r *retained) (distances device.Ptr, err error) {
 	pairs := by.Pairs * s.cfg.Shape.KVHeads
 	rows := 2 * pairs
-	distances, err := s.buffer("distances", 4*rows*r.n)
-	if err != nil {
-		return err
+	if distances, err = s.buffer("distances", 4*rows*r.n); err != nil {
+		return 0, err
 	}
 	if r.list, err = s.buffer("list of retained tokens", 4*rows*r.n); err != nil {
-		return err
+		return 0, err
 	}
 	if r.counts, err = s.buffer("tokens retained", 4*rows); err != nil {
-		return err
+		return 0, err
 	}
 	layers := []device.Arg{number(by.First), number(s.cfg.Shape.KVHeads), number(r.from), number(r.n)}
 	block := threads(r.n*warpSize, 256)
@@ -123,7 +135,7 @@ func (s *state) listRetained(row int, by ref.Merging, rule ref.Retention, r *ret
 	if err := s.launch("merged.ptx", s.typed("measure_pairs"), grid, block, 0, slices.Concat([]device.Arg{
 		device.Pointer(s.keys), device.Pointer(s.values), device.Pointer(s.tablesOf(row)), device.Pointer(distances),
 	}, layers, []device.Arg{number(s.cfg.Shape.HeadSize), s.shift(), number(s.maxBlocks)}, slerpArgs(by.Slerp))...); err != nil {
-		return err
+		return 0, err
 	}
 	how, most := byRatio, merge.RatioCount(r.n, rule.Gamma)
 	switch {
@@ -135,24 +147,24 @@ func (s *state) listRetained(row int, by ref.Merging, rule ref.Retention, r *ret
 	if err := s.launch("merged.ptx", "list_retained", device.Dim{X: pairs, Y: 2, Z: 1}, threads(r.n, 256), 0, slices.Concat([]device.Arg{
 		device.Pointer(distances), device.Pointer(r.list), device.Pointer(r.counts), device.Pointer(s.limitsOf(row)),
 	}, layers, []device.Arg{number(how), number(most), device.F32(float32(rule.Gamma))})...); err != nil {
-		return err
+		return 0, err
 	}
 	counts, err := download[int32](s, r.counts, rows)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for i, n := range counts {
 		if n < 0 || int(n) > r.n {
-			return fmt.Errorf("kernels: compress: %d tokens, of which %d are retained", r.n, n)
+			return 0, fmt.Errorf("kernels: compress: %d tokens, of which %d are retained", r.n, n)
 		}
 		if n == 0 {
 			continue
 		}
 		if r.kept[i], err = download[int32](s, r.list+device.Ptr(4*i*r.n), int(n)); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return distances, nil
 }
 
 // slerpArgs returns a Slerp as arguments of kernels.

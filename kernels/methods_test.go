@@ -427,7 +427,7 @@ func (c *methodCase) run(rng *rand.Rand) (edited int, err error) {
 // TestMethods runs random methods on both engines: rankings and observations of all
 // kinds, in all formats and block sizes, at awkward lengths.
 func TestMethods(t *testing.T) {
-	cases := testsize.Of(50, 150, 400)
+	cases := testsize.Of(20, 60, 400)
 	dropped := 0
 	for seed := range uint64(cases) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -461,7 +461,7 @@ func TestTable(t *testing.T) {
 		ref.KVCompress, "ada-snapkv", "expected-attention", "h2o-mask", "h2o-prefill", "h2o-real-drop", "keydiff", "knorm", "lagkv",
 		"observed-attention", "pyramidkv", "random", "razor", "snapkv", "snapkv-kvpress", "streaming-llm", "streaming-llm-kvpress", "tova",
 	}
-	cases := testsize.Of(3, 6, 12)
+	cases := testsize.Of(2, 3, 12)
 	for _, entry := range ref.Methods() {
 		t.Run(entry.Name, func(t *testing.T) {
 			evicted := 0

@@ -1,6 +1,9 @@
 package kv
 
-import "math"
+import (
+	"bytes"
+	"math"
+)
 
 // Held returns for each slot whether one of the sequences has a KV there, or has the slot's block in a
 // segment that is not plain. It ignores blocks that do not exist and KVs beyond a block table, since the
@@ -55,6 +58,7 @@ func (c *Cache) Poison() {
 			}
 		}
 	}
+	rows := bytes.Repeat([]byte{0xff}, c.cfg.BlockSize*c.cfg.RowBytes())
 	held := c.cfg.Held(seqs)
 	for slot := 0; slot < len(held); slot++ {
 		n := 0 // consecutive slots of a block that no head holds
@@ -64,8 +68,8 @@ func (c *Cache) Poison() {
 		if n == 0 {
 			continue
 		}
-		fill(c.KeyRows(slot, n), 0xff)
-		fill(c.ValueRows(slot, n), 0xff)
+		copy(c.KeyRows(slot, n), rows)
+		copy(c.ValueRows(slot, n), rows)
 		for i, data := range c.Data {
 			width := c.columns[i].Width
 			fill(data[slot*width:][:n*width], math.Float32frombits(0xffffffff))

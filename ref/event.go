@@ -84,12 +84,18 @@ func MovesPart(moves []kv.Move) Part {
 
 // Parts returns the plan as parts: the amount asked for, the blocks needed, and for each head the KVs whose
 // slots become free. Heads with such edits have further parts: hidden KVs, KVs folded into a stand-in and its
-// index, quantized keys and values, merged keys and values and which of them are retained.
+// index, quantized keys and values, merged keys and values, which of them are retained, and their distances.
 func (p *Plan) Parts(heads int) []Part {
 	one := func(name, value string, n int) Part {
 		return Part{Name: name, Value: value, Head: -1, Ints: []int32{int32(n)}}
 	}
 	parts := []Part{one("asked", "amount asked for", p.Asked), one("needs", "blocks needed first", p.Needs)}
+	var far []Part
+	distances := func(name, value string, e *Edit) { // the edits of a pair have the same
+		if e.Head < e.With && len(e.Distances) > 0 {
+			far = append(far, Part{Name: name, Value: value, Head: e.Head, Floats: e.Distances, Dims: []Dim{{AxisIndex, len(e.Distances)}}})
+		}
+	}
 	list := func(name, value string, head int, kvs []int32) Part {
 		return Part{Name: name, Value: value, Head: head, Ints: kvs, Dims: []Dim{{AxisIndex, len(kvs)}}}
 	}
@@ -97,7 +103,8 @@ func (p *Plan) Parts(heads int) []Part {
 		parts = append(parts, list("evicted", "evicted KV", i, gone))
 	}
 	var hidden, folded, into, keys, values, retained, retainedValues []Part
-	for _, e := range p.Edits {
+	for i := range p.Edits {
+		e := &p.Edits[i]
 		switch e.Op {
 		case Mask:
 			hidden = append(hidden, list("hidden", "hidden KV", e.Head, e.KVs))
@@ -114,11 +121,13 @@ func (p *Plan) Parts(heads int) []Part {
 			if e.Part == kv.Keys {
 				keys = append(keys, list("merged_keys", "merged key", e.Head, e.KVs))
 				retained = append(retained, list("retained_keys", "retained key", e.Head, e.Retained))
+				distances("distances_keys", "distance of keys", e)
 			} else {
 				values = append(values, list("merged_values", "merged value", e.Head, e.KVs))
 				retainedValues = append(retainedValues, list("retained_values", "retained value", e.Head, e.Retained))
+				distances("distances_values", "distance of values", e)
 			}
 		}
 	}
-	return slices.Concat(parts, hidden, folded, into, keys, values, retained, retainedValues)
+	return slices.Concat(parts, hidden, folded, into, keys, values, retained, retainedValues, far)
 }

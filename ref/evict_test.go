@@ -107,7 +107,7 @@ func randomProblem(rng *rand.Rand) *Problem {
 
 // TestDecideIsWalk compares Decide with its specification.
 func TestDecideIsWalk(t *testing.T) {
-	rounds := testsize.Of(4000, 10_000, 20_000)
+	rounds := testsize.Of(1500, 4000, 20_000)
 	for seed := range rounds {
 		p := randomProblem(rand.New(rand.NewPCG(uint64(seed), 1)))
 		want, got := Walk(p), Decide(p)

@@ -199,9 +199,8 @@ func (o *ExpectedAttention) Pairs() (n, step, partner int) {
 func (o *ExpectedAttention) back(x, cos, sin []float32) {
 	_, step, partner := o.Pairs()
 	for i := range cos {
-		a, b := x[i*step], x[i*step+partner]
-		x[i*step] = float32(a*cos[i]) + float32(b*sin[i])
-		x[i*step+partner] = float32(b*cos[i]) - float32(a*sin[i])
+		a, b := &x[i*step], &x[i*step+partner]
+		*a, *b = trace.RotatePair(*a, *b, cos[i], -sin[i])
 	}
 }
 

@@ -210,8 +210,9 @@ type Edit struct {
 	KVs  []int32 // logical indices, ascending
 	Into int32   // StandIn: logical index of the stand-in that the KVs are folded into, or None for a new one
 
-	Retained []int32 // Merge: which of KVs are retained, so stored unmerged too
-	Limit    float32 // Merge: a token merged later is retained if its distance is above this
+	Retained  []int32   // Merge: which of KVs are retained, so stored unmerged too
+	Limit     float32   // Merge: a token merged later is retained if its distance is above this
+	Distances []float32 // Merge: of each of KVs between the two layers, where that decides which are retained; an engine without an observer may leave it out
 }
 
 // None is an index that means none: no KV, no column.

@@ -156,8 +156,9 @@ func (m miniCache) Plan(v View) Plan {
 	cfg, reader, heads := v.Cache.Config(), kv.Reader{Cache: v.Cache}, v.Sequence.Heads
 	d, pairs := cfg.Shape.HeadSize, m.merging.pairs(cfg.Shape.KVHeads)
 	var deep, shallow []float32
-	return PlanMerger(&cfg, heads, m, func(pair int, part kv.Part, from, n int) (kept []int32, limit float32) {
+	return PlanMerger(&cfg, heads, m, func(pair int, part kv.Part, from, n int) Retained {
 		h := [2]*kv.Head{&heads[pairs[pair][0]], &heads[pairs[pair][1]]}
+		limit := float32(0)
 		if list := h[0].List(part); len(list) > 0 {
 			limit = list[0].Limit
 		}
@@ -166,13 +167,17 @@ func (m miniCache) Plan(v View) Plan {
 		reader.Read(deep, h[1], part, from)
 		merged, err := m.merging.Slerp.Merge(deep, shallow, d)
 		if err != nil { // carrying out the plan returns the same error
-			return nil, 0
+			return Retained{}
 		}
-		kept, limit = m.retain(merged.Distances, from == 0, limit)
-		for i := range kept {
-			kept[i] += int32(from)
+		var r Retained
+		if from == 0 || m.retention.Later {
+			r.Distances = merged.Distances
 		}
-		return kept, limit
+		r.KVs, r.Limit = m.retain(merged.Distances, from == 0, limit)
+		for i := range r.KVs {
+			r.KVs[i] += int32(from)
+		}
+		return r
 	})
 }
 
@@ -253,6 +258,9 @@ func (m miniCache) Spec(v View) Plan {
 				e.Retained = append(e.Retained, int32(before)+i)
 			}
 			e.Limit = limit
+			if first || m.retention.Later {
+				e.Distances = distances
+			}
 			p.Asked += len(e.KVs)
 			if !deep {
 				taken[head] += pages(m.format, before, len(e.KVs))

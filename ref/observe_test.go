@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kv"
 )
 
@@ -121,11 +122,7 @@ func matrix(x []float32, d int) [][]float32 {
 
 // TestObservationFollowsSpec compares an observation's scores with NUMERICS.md, to the bit, in all variants.
 func TestObservationFollowsSpec(t *testing.T) {
-	seeds := 400
-	if testing.Short() {
-		seeds = 100
-	}
-	for seed := range seeds {
+	for seed := range testsize.Of(50, 150, 400) {
 		rng := rand.New(rand.NewPCG(uint64(seed), 12))
 		d, group := 8*(1+rng.IntN(20)), 1+rng.IntN(4)
 		n := []int{1, 2, 5, 31, 33, 40, 128, 129, 140}[rng.IntN(9)]

@@ -10,10 +10,17 @@ type Retention struct {
 	Later     bool // a token merged later is retained if its distance is above the first merge's limit
 }
 
+// Retained are the keys or values of a pair of heads that are retained, and why: see [Edit].
+type Retained struct {
+	KVs       []int32
+	Limit     float32
+	Distances []float32
+}
+
 // PlanMerger returns the plan of a Merger: for every pair of heads everything that is not merged yet, keys
-// before values. retain is called for n keys or values of a pair, from logical index from on; it returns
-// those that are retained, and the limit for tokens merged later. PlanMerger reads only the heads' lengths.
-func PlanMerger(cfg *kv.Config, heads []kv.Head, m Merger, retain func(pair int, part kv.Part, from, n int) (kept []int32, limit float32)) Plan {
+// before values. retain is called for n keys or values of a pair, from logical index from on. PlanMerger reads only the heads'
+// lengths.
+func PlanMerger(cfg *kv.Config, heads []kv.Head, m Merger, retain func(pair int, part kv.Part, from, n int) Retained) Plan {
 	var p Plan
 	edits := make([][]Edit, len(heads))
 	for i, pair := range m.Merging().pairs(cfg.Shape.KVHeads) {
@@ -24,9 +31,9 @@ func PlanMerger(cfg *kv.Config, heads []kv.Head, m Merger, retain func(pair int,
 			if n <= 0 {
 				continue
 			}
-			kept, limit := retain(i, part, from, n)
-			if len(kept) == 0 {
-				kept = nil
+			kept := retain(i, part, from, n)
+			if len(kept.KVs) == 0 {
+				kept.KVs = nil
 			}
 			kvs := make([]int32, n)
 			for k := range kvs {
@@ -34,7 +41,10 @@ func PlanMerger(cfg *kv.Config, heads []kv.Head, m Merger, retain func(pair int,
 			}
 			p.Asked += 2 * n
 			for side, head := range pair {
-				edits[head] = append(edits[head], Edit{Op: Merge, Part: part, Head: head, With: pair[1-side], KVs: kvs, Retained: kept, Limit: limit})
+				edits[head] = append(edits[head], Edit{
+					Op: Merge, Part: part, Head: head, With: pair[1-side], KVs: kvs,
+					Retained: kept.KVs, Limit: kept.Limit, Distances: kept.Distances,
+				})
 			}
 		}
 	}
@@ -49,13 +59,13 @@ func PlanMerger(cfg *kv.Config, heads []kv.Head, m Merger, retain func(pair int,
 // depends on keys and values.
 func plannedMerge(cfg *kv.Config, s *kv.Sequence, m Merger) (p Plan, known bool) {
 	known = true
-	p = PlanMerger(cfg, s.Heads, m, func(_ int, _ kv.Part, from, n int) (kept []int32, limit float32) {
+	p = PlanMerger(cfg, s.Heads, m, func(_ int, _ kv.Part, from, n int) Retained {
 		kvs, ok := m.Retains(n)
 		known = known && ok
 		if from > 0 { // no token merged later is retained
 			kvs = 0
 		}
-		return make([]int32, kvs), 0
+		return Retained{KVs: make([]int32, kvs)}
 	})
 	if q, ok := m.(Quantizer); ok {
 		first := PlanQuantizer(cfg, s, q)

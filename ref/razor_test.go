@@ -14,6 +14,7 @@ import (
 
 	"kvcompress/dtype"
 	"kvcompress/internal/ceil"
+	"kvcompress/internal/testsize"
 	"kvcompress/kv"
 )
 
@@ -505,10 +506,7 @@ func (s *razorScenario) run(operations int) error {
 // TestRazor compares the engine with lists without pages, to the bit: entries, weights, means and attention
 // outputs over random operations.
 func TestRazor(t *testing.T) {
-	seeds := 120
-	if testing.Short() {
-		seeds = 40
-	}
+	seeds := testsize.Of(40, 40, 120)
 	made, rolled, weighed := 0, 0, 0
 	for seed := range seeds {
 		s := randomRazor(rand.New(rand.NewPCG(uint64(seed), 31)))

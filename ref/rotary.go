@@ -35,11 +35,8 @@ func newRotary(r *trace.Rope) *rotary {
 func (r *rotary) turn(key []float32, positions int32) {
 	for i, f := range r.inverse {
 		s, c := trace.Sincos(float64(positions) * float64(f))
-		sin, cos := float32(s), float32(c)
 		x, y := &key[i*r.step], &key[i*r.step+r.partner]
-		a, b := *x, *y
-		*x = float32(a*cos) - float32(b*sin)
-		*y = float32(a*sin) + float32(b*cos)
+		*x, *y = trace.RotatePair(*x, *y, float32(c), float32(s))
 	}
 }
 

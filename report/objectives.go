@@ -33,11 +33,11 @@ func shortObjective(name string) string {
 // ObjectiveText compares a run with an objective: it has the objective's percentile, and how far
 // that is above or below the limit.
 func ObjectiveText(o *stats.Objective, slo stats.SLO) string {
-	met := fmt.Sprintf("met by %s", attained(o.Share))
+	met := fmt.Sprintf("met by %s", Attained(o.Share))
 	if o.At == 0 && o.Share < slo.Required() {
-		return fmt.Sprintf("≤ %s: %s; fewer than %s finish", duration(o.Limit), met, attained(slo.Required()))
+		return fmt.Sprintf("≤ %s: %s; fewer than %s finish", duration(o.Limit), met, Attained(slo.Required()))
 	}
-	at := fmt.Sprintf("≤ %s: %s of the requests take at most %s", duration(o.Limit), attained(slo.Required()), timeOrNone(o.At))
+	at := fmt.Sprintf("≤ %s: %s of the requests take at most %s", duration(o.Limit), Attained(slo.Required()), timeOrNone(o.At))
 	switch {
 	case o.At > o.Limit:
 		return fmt.Sprintf("%s, %s too long; %s", at, excess(o.At, o.Limit), met)
@@ -62,9 +62,9 @@ func timeOrNone(s float64) string {
 	return duration(s)
 }
 
-// attained formats a fraction of the requests in percent, rounded down, so that 98.96 % does not
+// Attained formats a fraction of the requests in percent, rounded down, so that 98.96 % does not
 // read as the required 99 %.
-func attained(part float64) string {
+func Attained(part float64) string {
 	tenths := math.Floor(float64(1000*part) + 1e-6)
 	switch {
 	case part == 1:

@@ -111,7 +111,7 @@ func inDollars(values []float64) (string, func(float64) string) {
 }
 func wholly([]float64) (string, func(float64) string)      { return "", whole }
 func whollyOrDot([]float64) (string, func(float64) string) { return "", wholeOrDot }
-func inPercent([]float64) (string, func(float64) string)   { return "", attained }
+func inPercent([]float64) (string, func(float64) string)   { return "", Attained }
 func asFactor([]float64) (string, func(float64) string)    { return "", times }
 
 func sweepColumns(s *Sweep) []sweepColumn {
@@ -213,7 +213,7 @@ func sweepColumns(s *Sweep) []sweepColumn {
 	})
 }
 
-// SweepCSV writes a row for each outcome.
+// SweepCSV writes a row for each outcome. Figures of a point that could not be projected are empty.
 func SweepCSV(w io.Writer, s *Sweep) error {
 	columns := sweepColumns(s)
 	out := csv.NewWriter(w)
@@ -229,7 +229,11 @@ func SweepCSV(w io.Writer, s *Sweep) error {
 		o := &s.Outcomes[i]
 		row = append(row[:0], strconv.Itoa(o.Index))
 		for _, c := range columns {
-			row = append(row, c.value(o))
+			value := ""
+			if c.input || o.Error == "" {
+				value = c.value(o)
+			}
+			row = append(row, value)
 		}
 		row = append(row, o.Error)
 		if err := out.Write(row); err != nil {
@@ -481,14 +485,14 @@ func sweepReading(s *Sweep) []string {
 	switch {
 	case s.SLO.Set() && meeting > 0:
 		of = " of those within the objectives"
-		text = append(text, fmt.Sprintf("%s of %s within %s for %s of the requests.", words.Number(meeting), words.Count(len(s.Outcomes), "projection"), sloText(s.SLO), attained(s.SLO.Required())))
+		text = append(text, fmt.Sprintf("%s of %s within %s for %s of the requests.", words.Number(meeting), words.Count(len(s.Outcomes), "projection"), sloText(s.SLO), Attained(s.SLO.Required())))
 	case nearest != nil:
 		why := ""
 		if w := nearest.Metrics.Worst(); w != nil {
 			why = fmt.Sprintf(" %s %s.", shortObjective(w.Name), ObjectiveText(w, s.SLO))
 		}
 		text = append(text, fmt.Sprintf("No projection is within %s for %s of the requests, so none is recommended. Nearest, for %s: %s.%s",
-			sloText(s.SLO), attained(s.SLO.Required()), attained(nearest.Metrics.GoodShare), nearest.Point.String(), why))
+			sloText(s.SLO), Attained(s.SLO.Required()), Attained(nearest.Metrics.GoodShare), nearest.Point.String(), why))
 	}
 	if best != nil {
 		text = append(text, fmt.Sprintf("Most throughput for a card%s: %s tokens/s, with %s. %s", of, whole(best.ThroughputPerCard), best.Point.String(), best.Reading))

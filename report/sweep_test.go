@@ -140,7 +140,7 @@ func TestUnits(t *testing.T) {
 		t.Error(got)
 	}
 	for part, want := range map[float64]string{1: "100 %", 0: "0.0 %", 0.0001: "< 0.1 %", 0.98999: "98.9 %", 0.99: "99.0 %", 0.9999: "99.9 %", 0.07: "7.0 %"} {
-		if got := attained(part); got != want {
+		if got := Attained(part); got != want {
 			t.Errorf("%v: %s, want %s", part, got, want)
 		}
 	}
@@ -154,6 +154,11 @@ func TestSweepCSVAndJSON(t *testing.T) {
 	rows, err := csv.NewReader(&out).ReadAll()
 	if err != nil || len(rows) != 9 || rows[0][0] != "index" || rows[4][len(rows[4])-1] != "it does not fit" {
 		t.Errorf("%v, %v", rows, err)
+	}
+	// A point without a projection has no figures, not zeros.
+	throughput := slices.Index(rows[0], "total_token_throughput")
+	if got := rows[4][throughput]; got != "" || rows[1][throughput] == "" {
+		t.Errorf("throughputs %q and %q, want the second only", got, rows[1][throughput])
 	}
 	if err := SweepJSON(&out, sampleSweep()); err != nil {
 		t.Fatal(err)

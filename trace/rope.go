@@ -164,6 +164,12 @@ func Angles(cos, sin, freqs []float32, position int) {
 	}
 }
 
+// RotatePair returns (a·cos − b·sin, a·sin + b·cos): a pair of elements rotated by the angle with that cosine
+// and sine. Every product is rounded to binary32 before it is used.
+func RotatePair(a, b, cos, sin float32) (float32, float32) {
+	return float32(a*cos) - float32(b*sin), float32(a*sin) + float32(b*cos)
+}
+
 // Strides returns where the pairs are: pair i is elements i·step and i·step + partner of a head.
 func (r Rope) Strides() (step, partner int) {
 	if r.Pairing == Interleaved {

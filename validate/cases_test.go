@@ -1,10 +1,13 @@
 package validate
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"kvcompress/internal/testsize"
 )
 
 // shared opens a file of ../shared/data, or skips the test if it does not exist.
@@ -76,7 +79,7 @@ func TestCasesRefused(t *testing.T) {
 		{"metrics magnitude", metrics("1", "L1", "[1,0,0,0,0,0,0,3e38]"), "q[7] = 3e+38"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if testing.Short() && len(c.in) > 1<<20 {
+			if len(c.in) > testsize.Of(1<<20, 1<<20, math.MaxInt) {
 				t.Skip("it reads millions of numbers")
 			}
 			_, err := Cases(t.Context(), strings.NewReader(c.in))

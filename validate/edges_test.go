@@ -17,8 +17,10 @@ func TestEdgePipelines(t *testing.T) {
 		if err != nil || len(all) < 2 {
 			t.Fatalf("seed %d: %d, %v", seed, len(all), err)
 		}
-		if again, err := EdgePipelines(seed, methods); seed < 3 && (err != nil || !reflect.DeepEqual(all, again)) {
-			t.Errorf("seed %d gives two lists", seed)
+		if seed < 3 {
+			if again, err := EdgePipelines(seed, methods); err != nil || !reflect.DeepEqual(all, again) {
+				t.Errorf("seed %d gives two lists", seed)
+			}
 		}
 		for _, p := range all {
 			if err := p.check(); err != nil {

@@ -63,10 +63,13 @@ func scoring(x, scale float32) float32 {
 }
 
 // edgeOfExponents returns the i-th pipeline whose attention weights are e^x of exponents: of methods that observe attention,
-// and every third of methods with pages of their own, whose KVs stay plain. It is nil for every second i, and if none was
-// found.
+// and every third of methods with pages of their own, whose KVs stay plain. Every eighth i is one of edgeOfDeviations. It is
+// nil for other odd i, and if none was found.
 func edgeOfExponents(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
-	if i%2 == 1 {
+	switch {
+	case i%8 == 1:
+		return edgeOfDeviations(r, i/8, methods)
+	case i%2 == 1:
 		return nil, nil
 	}
 	i /= 2
@@ -91,7 +94,7 @@ func edgeOfExponents(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, er
 		}
 		p.fillEdges(r, 3, pick(r, 130, 300, 1100, 1100))
 		p.Operations = slices.DeleteFunc(p.Operations, func(op Operation) bool { return op.Kind == OpCompress })
-		if found && p.work() <= maxRuleWork {
+		if cfg := p.config(); found && cfg.Validate() == nil && p.work() <= maxRuleWork {
 			return p, nil
 		}
 	}

@@ -2,6 +2,7 @@ package validate
 
 import (
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -61,5 +62,23 @@ func TestHardScores(t *testing.T) {
 		if same < 400 || near < 20 {
 			t.Errorf("%s: of 1260 costs %d are the same and %d an ulp apart", reduction, same, near)
 		}
+	}
+}
+
+// TestSparseScores: most scores of a long head are equal, and a few are larger.
+func TestSparseScores(t *testing.T) {
+	r, larger := rand.New(rand.NewPCG(1, 2)), 0
+	const n = 1<<16 + 100
+	for range n {
+		v := sparseScore(r.Uint64(), n, 3)
+		if v < 3*0x1p-40 || math.IsInf(float64(v), 0) {
+			t.Fatal(v)
+		}
+		if v > 3*0x1p-40 {
+			larger++
+		}
+	}
+	if larger < 16 || larger > 64 {
+		t.Errorf("%d of %d", larger, n)
 	}
 }

@@ -22,7 +22,7 @@ import (
 var (
 	deviceName = flag.String("device", devices.PTX, "`device` that the CUDA engine runs on: auto, ptx or cuda")
 	shuffle    = flag.Uint64("shuffle", 0, "seed of the order in which the PTX machine runs blocks and warps")
-	pipelines  = flag.Int("pipelines", 0, "random pipelines that TestRandom runs, instead of 5 with -short, 15 else and 30 with KVC_TESTS=full")
+	pipelines  = flag.Int("pipelines", 0, "random pipelines that TestRandom runs, instead of 2 with -short, 4 else and 30 with KVC_TESTS=full")
 	firstSeed  = flag.Uint64("seed", 1, "seed of the first of them")
 )
 
@@ -55,7 +55,7 @@ func TestRandom(t *testing.T) {
 	t.Parallel()
 	n := *pipelines
 	if n == 0 {
-		n = testsize.Of(5, 10, 30)
+		n = testsize.Of(2, 4, 30)
 	}
 	methods, _, err := draw.Methods()
 	if err != nil {
@@ -74,10 +74,7 @@ func TestRandom(t *testing.T) {
 // TestEngine replays the smaller of the bundled traces on the CUDA engine.
 func TestEngine(t *testing.T) {
 	names := []string{"block-size-1", "story", "random-fp8", "uniform-fp8", "mha"}
-	if testing.Short() {
-		names = names[:2]
-	}
-	for _, name := range names {
+	for _, name := range names[:testsize.Of(1, 3, len(names))] {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b, err := traces.Open(name)

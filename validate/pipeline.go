@@ -59,8 +59,12 @@ type Inputs struct {
 	Zeros    bool   `json:"zeros,omitempty"`    // a quarter of the vectors of K and V are 0
 	Digits   bool   `json:"digits,omitempty"`   // costs of an OpScores are at the ends of the digits by which kernels search
 	// Exponents makes differences of scores at which faults in the computation of e^x show: see exponents.
-	Exponents bool    `json:"exponents,omitempty"`
-	Scale     float32 `json:"scale,omitempty"`
+	Exponents bool `json:"exponents,omitempty"`
+	// Deviations is the length of LagKV's segments, if their scores are to be such numbers: see readDeviations.
+	Deviations int `json:"deviations,omitempty"`
+	// Vectors are numbers of the vectors of K and V, token by token and again from the first one: see nearTies.
+	Vectors []uint16 `json:"vectors,omitempty"`
+	Scale   float32  `json:"scale,omitempty"`
 }
 
 // config returns the configuration for the engines.
@@ -102,6 +106,9 @@ func (p Pipeline) check() error {
 	}
 	if s := p.Inputs.Scale; !(s >= 0 && s <= trace.MaxMagnitude) {
 		return fmt.Errorf("inputs: scale %v is not from 0 to 2⁵⁶", s)
+	}
+	if n := p.Inputs.Deviations; n < 0 {
+		return fmt.Errorf("inputs: deviations %d: want a length", n)
 	}
 	for i, n := range p.Inputs.Tokens {
 		if n < 0 || n > trace.MaxTokens {
@@ -315,6 +322,13 @@ func (m *madeUp) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 		}
 		if m.inputs.Exponents {
 			m.readExponents(dst[i*row:][:row], own, t, token)
+			continue
+		}
+		if m.inputs.Deviations > 0 {
+			m.readDeviations(dst[i*row:][:row], layer, t, token)
+			continue
+		}
+		if m.readVectors(dst[i*row:][:row], layer, t, token) {
 			continue
 		}
 		for j := range row {

@@ -100,6 +100,9 @@ func edgeOfRule(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) 
 		if err != nil || !found {
 			return nil, err
 		}
+		if cfg := p.config(); rankingOf(&cfg, p.newMethod()).Width > 1 && p.Inputs.Seed>>6&1 == 0 && !grow {
+			p.Shape.Group = wideGroups[p.Inputs.Seed>>7%4] // a KV has more numbers than in other pipelines
+		}
 		prompts := []int{pick(r, 31, 33, 65, 127, 129, 131, 160, 257), pick(r, edgePrompts...)}
 		if o := p.observation(); o != nil && o.Scorer != nil && !grow {
 			p.hardScorer(i/len(edgeRules), o.Scorer, prompts)

@@ -7,14 +7,15 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/testsize"
 )
 
 // TestEdgesOfRules: each rule has pipelines, which can be run and whose method follows the rule. Some have the cache
 // behind 2²⁹ slots.
 func TestEdgesOfRules(t *testing.T) {
 	methods := withPlain.of(allMethods(t))
-	far := 0
-	for i := range 4 * len(edgeRules) {
+	far, n := 0, testsize.Of(2, 2, 4)*len(edgeRules)
+	for i := range n {
 		p, err := edgeOfRule(rand.New(rand.NewPCG(1, uint64(i))), i, methods)
 		if err != nil {
 			t.Fatal(err)
@@ -34,7 +35,7 @@ func TestEdgesOfRules(t *testing.T) {
 		}
 	}
 	if far < 3 {
-		t.Errorf("%d of %d pipelines have the cache behind 2²⁹ slots", far, 4*len(edgeRules))
+		t.Errorf("%d of %d pipelines have the cache behind 2²⁹ slots", far, n)
 	}
 	if p, err := edgeOfRule(rand.New(rand.NewPCG(1, 0)), 0, only(t, "random")); p != nil || err != nil {
 		t.Errorf("a pipeline of a method that does not follow the rule: %v, %v", p, err)

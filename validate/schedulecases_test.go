@@ -92,6 +92,9 @@ func TestSchedules(t *testing.T) {
 
 // TestRecordedSchedules compares all recorded schedules, if they are available.
 func TestRecordedSchedules(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it replays thousands of steps")
+	}
 	dir := filepath.Join("..", "..", "shared", "data", "oracle", "schedule")
 	if _, err := os.Stat(dir); err != nil {
 		t.Skipf("needs ../shared/data beside the repository: %v", err)

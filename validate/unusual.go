@@ -135,13 +135,18 @@ func (p *Pipeline) placeSlotsFar() {
 	}
 }
 
-// placeRowsFar gives the sequences such rows of the block tables that their offsets do not fit in 31 bits.
+// placeRowsFar gives the sequences such rows of the block tables that their offsets do not fit in 31 bits, and the numbers of
+// their entries do not either, unless a head has fewer than four blocks, or also lists of pages of its own.
 func (p *Pipeline) placeRowsFar() {
-	blocks := ceil.Div(slices.Max(p.Inputs.Tokens), p.Config.BlockSize)
-	if m := p.newMethod(); m != nil && !ref.KeepsAll(m) { // a head's table has at most all blocks
+	blocks, entries := max(1, ceil.Div(slices.Max(p.Inputs.Tokens), p.Config.BlockSize)), farBytes
+	switch m := p.newMethod(); {
+	case m == nil:
+	case ref.KeepsAll(m):
+		entries /= 4
+	default: // a head's table has at most all blocks
 		blocks = min(blocks, p.Config.Blocks)
 	}
-	p.BeforeRows = farBytes/(4*p.Shape.Layers*p.Shape.KVHeads*max(1, blocks)) + 1
+	p.BeforeRows = min(entries/blocks, farBytes/4)/p.Shape.Heads() + 1
 }
 
 // edge turns random bits into a value at an edge of a cache format: halfway between two of its numbers, next

@@ -91,9 +91,13 @@ func edgeOfBatch(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error)
 			return nil, err
 		}
 		p.fillBatch(r, sequences)
-		if cfg := p.config(); cfg.Validate() == nil && p.work() <= maxWork {
-			return p, nil
+		if cfg := p.config(); cfg.Validate() != nil || p.work() > maxWork {
+			continue
 		}
+		if rule.methods == withPlain {
+			p.placeRowsFar()
+		}
+		return p, nil
 	}
 	return nil, nil
 }
@@ -106,7 +110,10 @@ func (p *Pipeline) fillBatch(r *rand.Rand, sequences int) {
 	var all []kv.SeqID
 	for i := range sequences {
 		n := 1 + r.IntN(8)
-		if i >= sequences-2 { // two that have something to lose
+		switch i { // two that have something to lose, one of them often in a second partition
+		case sequences - 1:
+			n += pick(r, 20, 130)
+		case sequences - 2:
 			n += 20
 		}
 		all = append(all, kv.SeqID(i))

@@ -143,7 +143,7 @@ func (a *Attention) turn(position int) func(x []float32) {
 	return func(head []float32) {
 		for i := range cos {
 			x, y := &head[i*step], &head[i*step+partner]
-			*x, *y = float32(*x*cos[i])-float32(*y*sin[i]), float32(*x*sin[i])+float32(*y*cos[i])
+			*x, *y = trace.RotatePair(*x, *y, cos[i], sin[i])
 		}
 	}
 }

@@ -255,8 +255,7 @@ func turn(x, cos, sin []float32) {
 	n := len(cos)
 	for ; len(x) > 0; x = x[2*n:] {
 		for i := range n {
-			a, b := x[i], x[n+i]
-			x[i], x[n+i] = float32(a*cos[i])-float32(b*sin[i]), float32(b*cos[i])+float32(a*sin[i])
+			x[i], x[n+i] = trace.RotatePair(x[i], x[n+i], cos[i], sin[i])
 		}
 	}
 }

@@ -9,13 +9,14 @@ import (
 	"testing"
 
 	"kvcompress/bench"
+	"kvcompress/internal/testsize"
 )
 
 // benched runs kvc bench with a short plan, and returns what it prints.
 func benched(t *testing.T, args ...string) (stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	short := []string{"bench", "--models", "recall-0", "--length", "256", "--prompts", "2", "--methods", "snapkv,random", "--budgets", "1/4", "--categories", "single-doc,needle"}
+	short := []string{"bench", "--models", "recall-0", "--length", testsize.Of("128", "256", "256"), "--prompts", "2", "--methods", "snapkv,random", "--budgets", "1/4", "--categories", "single-doc,needle"}
 	if code := run(append(short, args...), &out, &errs); code != 0 {
 		t.Fatalf("%v: exit code %d: %s", args, code, errs.String())
 	}

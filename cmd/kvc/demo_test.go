@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"kvcompress/internal/testsize"
 )
 
 // The demonstration prints what its help describes, and leaves its files.
@@ -45,7 +47,8 @@ func TestDemo(t *testing.T) {
 // TestDemoFolder checks that the commands of the demo work in a folder of any name.
 func TestDemoFolder(t *testing.T) {
 	t.Chdir(t.TempDir())
-	for _, dir := range []string{"-Inf", "a b", "a,b", "a=b", "a:b", "a#b", "a'b"} {
+	together := []string{"-Inf", "a b,c=d:e#f'g"}
+	for _, dir := range testsize.Of(together, together, []string{"-Inf", "a b", "a,b", "a=b", "a:b", "a#b", "a'b"}) {
 		if code, _, stderr := kvc("demo", "-o="+dir); code != exitDone {
 			t.Errorf("%q: exit code %d: %s", dir, code, stderr)
 		}

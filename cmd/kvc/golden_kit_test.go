@@ -40,7 +40,7 @@ func TestGoldenKit(t *testing.T) {
 		{"golden export story --dry-run --json", exitDone, `"total": {`, ""},
 		{"golden export story -o a --steps -1", exitUsage, "", "--steps -1"},
 		{"golden export story -o a --steps 9 --stages nope", exitUsage, "", `"nope" is none of prefill, decode`},
-		{"golden export story -o a --rate 2", exitUsage, "", "rate 2 is not in"},
+		{"golden export story -o a --rate 2", exitUsage, "", "--rate 2: want a fraction"},
 		{"golden export nowhere -o a", exitUsage, "", "nowhere"},
 		{"golden export story -o a --steps 9", exitDone, "Written to a.", ""},
 		{"golden export story -o a --steps 9", exitUsage, "", "the folder is not empty"},

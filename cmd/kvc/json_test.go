@@ -26,7 +26,7 @@ var absentZeros = map[string][]string{
 		"sim/sweep max_model_len", "sim/sweep pipeline_parallel", "sim/sweep blocks", "sim/sweep prefix_block_tokens", "sim/sweep kv_link_latency_ns",
 		"sim/sweep window", "sim/sweep new_token_limit", "cmd/kvc concurrency",
 		"ref chunk", "ref max_cache_tokens", "ref rate", "ref seed", "ref bias_weight",
-		"bench each", "bench max_tokens", "bench digits", "bench distractors", "validate before", "validate before_rows", "validate scale", "validate tokens",
+		"bench each", "bench max_tokens", "bench digits", "bench distractors", "validate before", "validate before_rows", "validate scale", "validate tokens", "validate deviations",
 	},
 	"of a file that was read, in which 0 is not known": {
 		"sim/cost card_gib", "sim/cost max_num_seqs", "sim/cost max_num_batched_tokens", "sim/cost gpu_memory_utilization", "sim/cost concurrency", "sim/cost num_requests",

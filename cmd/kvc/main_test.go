@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kernels/ptx"
 )
 
@@ -56,7 +57,7 @@ func TestCommandLines(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, m := range methods {
-		if m.Name() != "razor" && m.Name() != "random" {
+		if m.Name() != "random" {
 			if err := os.RemoveAll("few/methods/" + m.Name()); err != nil {
 				t.Fatal(err)
 			}
@@ -78,11 +79,12 @@ func TestCommandLines(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, c := range []struct {
+	type commandLine struct {
 		line           string
 		code           int
 		stdout, stderr string
-	}{
+	}
+	lines := []commandLine{
 		{"", exitDone, "Available Commands", ""},
 		{"--version", exitDone, "kvc version", ""},
 		{"nope", exitUsage, "", `unknown command "nope"`},
@@ -99,13 +101,10 @@ func TestCommandLines(t *testing.T) {
 		{"golden update ./copy/knorm", exitDone, "methods/knorm/golden.json: written, 41 steps", ""},
 		{"golden check ./copy/knorm gqa/knorm", exitDone, "gqa/knorm  41", ""},
 		{"golden check gqa/nothing", exitUsage, "", `no replay "nothing" among its methods: ada-snapkv`},
-		{"golden check gqa/razor --device ptx", exitDone, "same", ""},
 		{"run gqa/razor", exitDone, "razor", ""},
 		{"run gqa/razor --block-size 8 --json", exitDone, `"block_size": 8`, ""},
-		{"validate gqa/tova", exitDone, "agree in all", ""},
-		{"validate gqa/razor", exitDone, "agree in all", ""},
-		{"validate ./few/...", exitDone, "gqa/razor ", ""},
-		{"validate ./few/... --json", exitDone, `"not_run": []`, ""},
+		{"validate gqa/tova --json", exitDone, `"not_run": []`, ""},
+		{"validate ./few/...", exitDone, "gqa/random ", ""},
 		{"golden check ./few/... --device ptx", exitDone, "gqa/random", ""},
 		{"golden update ./bare", exitDone, "bare/golden.json: written, 61 steps", ""},
 		{"golden update ./bare", exitDone, "bare/golden.json: as before", ""},
@@ -113,7 +112,6 @@ func TestCommandLines(t *testing.T) {
 		{"validate block-size-1", exitDone, "agree in all", ""},
 		{"validate block-size-1 --device ptx --checks races --shuffle 3", exitDone, "(PTX on the CPU, checks: races) agree in all", ""},
 		{"validate ./bad", exitUsage, "", "block_size 3"},
-		{"validate --random 2", exitDone, "of 2 random pipelines", ""},
 		{"validate --random 0", exitUsage, "", "--random 0"},
 		{"validate --random 2 story", exitUsage, "", "--random and traces exclude each other"},
 		{"validate --replay nowhere", exitUsage, "", "not a folder"},
@@ -141,7 +139,16 @@ func TestCommandLines(t *testing.T) {
 		{"run ./bad", exitUsage, "", "options.json: config: block_size 3"},
 		{"run ./bad --blocks 9", exitUsage, "", "block_size 3"},
 		{"run --options=", exitUsage, "", "--options"},
-	} {
+	}
+	lines = append(lines, testsize.Of(nil, []commandLine{
+		{"validate gqa/razor", exitDone, "agree in all", ""},
+	}, []commandLine{
+		{"validate gqa/razor", exitDone, "agree in all", ""},
+		{"validate gqa/razor gqa/random --json", exitDone, `"not_run": []`, ""},
+		{"validate --random 2", exitDone, "of 2 random pipelines", ""},
+		{"golden check gqa/razor --device ptx", exitDone, "same", ""},
+	})...)
+	for _, c := range lines {
 		var stdout, stderr bytes.Buffer
 		code := run(strings.Fields(c.line), &stdout, &stderr)
 		if code != c.code || !strings.Contains(stdout.String(), c.stdout) || !strings.Contains(stderr.String(), c.stderr) {
@@ -161,15 +168,21 @@ func replace(file, old, with string) error {
 // TestValidateJSON checks the names that scripts read.
 func TestValidateJSON(t *testing.T) {
 	t.Chdir(t.TempDir())
+	type replay struct {
+		name  string
+		steps float64
+	}
+	small, fp8 := replay{"gqa/tova", 41}, replay{"random-fp8", 32}
+	other := testsize.Of(small, fp8, fp8)
 	var stdout, stderr bytes.Buffer
-	if code := run([]string{"validate", "random-fp8", "block-size-1", "--json"}, &stdout, &stderr); code != exitDone {
+	if code := run([]string{"validate", other.name, "block-size-1", "--json"}, &stdout, &stderr); code != exitDone {
 		t.Fatalf("exit code %d: %s", code, &stderr)
 	}
 	var got map[string]any
 	if err := json.Unmarshal(stdout.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	if got["traces"] != 2.0 || got["steps"] != 93.0 || got["mismatches"] != 0.0 || got["values_compared"] == nil {
+	if got["traces"] != 2.0 || got["steps"] != 61+other.steps || got["mismatches"] != 0.0 || got["values_compared"] == nil {
 		t.Errorf("%v", got)
 	}
 }

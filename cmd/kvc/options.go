@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -62,9 +64,18 @@ func (b *binder) apply(o *sim.Options) error {
 			return usageError{fmt.Errorf("--%s and --%s exclude each other", pair[0], pair[1])}
 		}
 	}
-	for _, name := range []string{"rate", "max-cache-tokens"} {
-		if fs.Changed(name) && fs.Lookup(name).Value.String() == "0" {
-			return usageError{fmt.Errorf("--%s 0: to compress nothing, leave it out or give --no-compression", name)}
+	for _, f := range []struct {
+		name, want  string
+		least, most float64
+	}{
+		{"rate", "a fraction in (0, 1]", math.SmallestNonzeroFloat64, 1}, {"max-cache-tokens", "at least 1", 1, math.Inf(1)},
+	} {
+		if !fs.Changed(f.name) {
+			continue
+		}
+		text := fs.Lookup(f.name).Value.String()
+		if value, err := strconv.ParseFloat(text, 64); err != nil || !(value >= f.least && value <= f.most) {
+			return usageError{fmt.Errorf("--%s %s: want %s; to compress nothing, leave it out or give --no-compression", f.name, text, f.want)}
 		}
 	}
 	if b.method != nil {

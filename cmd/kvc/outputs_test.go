@@ -16,6 +16,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"kvcompress/internal/testsize"
 )
 
 // everyCommand calls f for all commands.
@@ -147,12 +149,13 @@ func (w *brokenWriter) Write(p []byte) (int, error) {
 
 func TestStandardOutputFails(t *testing.T) {
 	t.Chdir(t.TempDir())
-	for _, line := range []string{
+	for i, line := range []string{
 		"", "--help", "--version", "help run", "methods", "methods snapkv", "run block-size-1", "run block-size-1 --json", "validate block-size-1", "validate block-size-1 --json",
 		"golden check block-size-1", "trace info story", "trace info story --json", "trace check story", "trace generate --requests 3 -o made", "completion bash", "completion fish",
 		"golden export block-size-1 --dry-run",
 	} {
-		for _, left := range []int{0, 20} {
+		both := []int{0, 20}
+		for _, left := range testsize.Of(both[i%2:][:1], both, both) {
 			if line == "trace check story" && left > 0 {
 				continue // it prints less
 			}
@@ -211,7 +214,7 @@ func TestInterrupted(t *testing.T) {
 		"calibrate --measurements log.csv,model=llama-3.1-8b,gpu=h100 -o new.json",
 		"sim --cases runs.csv", "sim --cases serving.csv", "sim --cases log.csv --model llama-3.1-8b --gpu h100",
 	} {
-		after := 50 * time.Millisecond
+		after := testsize.Of[time.Duration](15, 25, 50) * time.Millisecond
 		for !endsEarly(t, line, after) {
 			if after /= 2; after < time.Millisecond {
 				t.Fatalf("kvc %s: it cannot be interrupted", line)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -349,8 +350,12 @@ func (f *planFlags) projectors(points []sweep.Point, own bool, base *sweep.Proje
 // candidate's projection.
 func (f *planFlags) facts(j *sweep.Projector, p *sweep.Point, profile *cost.Profile) plan.Facts {
 	facts := plan.Facts{Scheduler: j.Scheduler, Cards: p.TP * max(1, j.PP), Context: j.MaxModelLen}
-	if card, err := catalog.FindCard(p.Card); err == nil {
-		facts.Expected = plan.Expect(profile, &card, j.Scheduler)
+	model, err := catalog.FindModel(p.Model)
+	card, other := catalog.FindCard(p.Card)
+	if err == nil && other == nil {
+		d := cost.New(model, card)
+		d.Weights = cmp.Or(catalog.Weights(j.Weights), d.Weights)
+		facts.Expected = plan.Expect(profile, &d, j.Scheduler)
 	}
 	return facts
 }

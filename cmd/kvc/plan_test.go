@@ -202,6 +202,9 @@ func TestPlanUsage(t *testing.T) {
 		"--compression exclude":                {"--rate", "0.5", "--compression", "none"},
 		"ways to serve one load":               {"--load", "1,2"},
 		"kvc sweep takes several":              {"--model", "llama-3.1-70b"},
+		"--weights \"fp4\": want bf16":         {"--weights", "fp4"},
+		"KV format f32: want f16":              {"--kv-dtype", "f32"},
+		"tokens 0: want at least 1":            {"--max-num-batched-tokens", "0"},
 		"as many":                              {"--tensor-parallel", "0"},
 	} {
 		if want == "as many" {

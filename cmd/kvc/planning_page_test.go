@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"kvcompress/internal/testsize"
 )
 
 // pages returns the pages of documentation, whose commands are held to the program.
@@ -166,6 +168,8 @@ func TestPlanningPage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it runs the commands of a page, seconds of a sweep")
 	}
+	// The sweep of the table of methods takes several times as long as everything else.
+	methods := testsize.Of(false, false, true) || *update
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
@@ -223,7 +227,7 @@ func TestPlanningPage(t *testing.T) {
 		}
 	}
 	table("kvc sweep --requests chat --model llama-3.1-8b --gpu l4 --memory", "a batch limit of 128:", 3, false)
-	if !testing.Short() {
+	if methods {
 		table("kvc sweep --requests chat --model llama-3.1-8b --gpu l4 --max-num-seqs 128", "### Methods at equal memory", 7, true)
 	}
 	if updated != page {
@@ -295,7 +299,7 @@ func TestErrorsOfServingRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []struct {
+	rows := []struct {
 		file, more string
 		row        string // of the page, up to its errors
 		columns    []string
@@ -305,7 +309,8 @@ func TestErrorsOfServingRuns(t *testing.T) {
 		{"closed-loop-llama-3.1-8b-h100-trtllm.csv", "", "| TensorRT-LLM 1.0, Llama-3.1-8B on 1 to 8 H100: 177 runs |", []string{"tpot_mape", "ttft_mape", "throughput_mape"}},
 		{"static-batch-a100-vllm.csv", "--profile vllm-v0", "| vLLM V0, 184 batches on 1 to 4 A100 of 40 GB | | |", []string{"throughput_mape"}},
 		{"static-batch-a100-vllm.csv", "", "| these without `--profile`: taken for vLLM V0, since as vLLM V1 they are off by 16.5 % | | |", []string{"throughput_mape"}},
-	} {
+	}
+	for _, c := range testsize.Of(rows[1:2], rows, rows) {
 		args := append([]string{"sim", "--cases", sharedData(t, "serving/"+c.file), "--json"}, strings.Fields(c.more)...)
 		code, out, errs := kvc(args...)
 		var got struct{ Summary map[string]float64 }

@@ -38,6 +38,7 @@ func newPTXScriptCmd(parsed *ptx.Cache) *cobra.Command {
   expect NAME FILE [mask=FILE] [ulp=N] [rtol=R] [atol=A]
                                               what a buffer or variable has to hold now
   save NAME FILE                              a buffer into a file of the script's folder
+  save VARIABLE[+BYTES] TYPE[SHAPE]:FILE      … or a variable, as an array
 
 Arguments are the numbers and structs of kvc ptx run, and buf=NAME or buf=NAME+BYTES. Words
 with spaces stand in double quotes; # begins a comment. Names of files are relative to the

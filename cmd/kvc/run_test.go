@@ -211,7 +211,7 @@ func TestRun(t *testing.T) {
 
 		{name: "no trace", args: []string{"no-such-trace"}, code: exitUsage, stderr: []string{"no-such-trace"}},
 		{name: "two traces", args: []string{dir, dir}, code: exitUsage},
-		{name: "bad value", args: []string{dir, "--rate", "2"}, code: exitUsage, stderr: []string{"rate 2 is not in (0, 1]"}},
+		{name: "bad value", args: []string{dir, "--rate", "2"}, code: exitUsage, stderr: []string{"--rate 2: want a fraction in (0, 1]"}},
 		{name: "bad block size", args: []string{dir, "--block-size", "3"}, code: exitUsage, stderr: []string{"block_size 3"}},
 		{name: "both", args: []string{dir, "--rate", "0.5", "--max-cache-tokens", "9"}, code: exitUsage, stderr: []string{"exclude each other"}},
 		{name: "bad plot", args: []string{dir, "--plot", "kept.gif"}, code: exitUsage, stderr: []string{".png or a .svg"}},

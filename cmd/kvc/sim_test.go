@@ -103,6 +103,19 @@ func TestSimSaysOptions(t *testing.T) {
 	}
 }
 
+// TestSimObjectives checks that the requests within one objective and within all read the same if
+// they are the same: 2 of 3 are 66.6 %, rounded down as everywhere, so that 98.96 % is not 99 %.
+func TestSimObjectives(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log.csv")
+	if err := os.WriteFile(log, []byte("arrival_s,input_tokens,output_tokens\n0,100,2\n60,100,2\n120,20000,2\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs := kvc("sim", "--requests", log, "--model", "llama-3.1-8b", "--gpu", "l4", "--slo-ttft", "1s")
+	if code != 0 || strings.Count(out, "met by 66.6 %") != 2 {
+		t.Errorf("%d: %s%s", code, errs, out)
+	}
+}
+
 func TestSimWrongUse(t *testing.T) {
 	dir := t.TempDir()
 	empty := filepath.Join(dir, "empty")
@@ -134,7 +147,10 @@ func TestSimWrongUse(t *testing.T) {
 		{"sim --requests nowhere --model llama-3.1-8b --gpu l4", "nowhere", exitUsage},
 		{serve + "--rate 0.5 --max-cache-tokens 5", "exclude each other", exitUsage},
 		{serve + "--rate 0", "leave it out", exitUsage},
-		{serve + "--rate 7", "rate", exitUsage},
+		{serve + "--rate 7", "--rate 7: want a fraction in (0, 1]", exitUsage},
+		{serve + "--rate -1", "--rate -1: want a fraction in (0, 1]", exitUsage},
+		{serve + "--rate NaN", "--rate NaN: want a fraction in (0, 1]", exitUsage},
+		{serve + "--method snapkv --max-cache-tokens -1", "--max-cache-tokens -1: want at least 1", exitUsage},
 		{serve + "--method zip", "there is no method", exitUsage},
 		{serve + "--method snapkv", "compresses nothing without max_cache_tokens or rate", exitUsage},
 		{serve + "--method snapkv --rate 0.5 --sinks 4", "--sinks is an option of kv-compress", exitUsage},

@@ -177,7 +177,7 @@ func (f *sweepFlags) addSettings(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	f.options = newBinder(fs, planOptions())
 	f.options.addBatch()
-	fs.StringVar(&f.settings.Weights, "weights", f.settings.Weights, "`format` of the weights: "+weightNames()+" (default: the model's)")
+	enumVar(fs, weights()...)(&f.settings.Weights, "weights", "", "format of the weights: "+weightNames()+" (default: the model's)")
 	f.options.addPages()
 	f.options.addBlocks()
 	f.options.addEviction()
@@ -242,8 +242,11 @@ func (f *sweepFlags) applySettings() error {
 		}
 		v1.WholePrompts = f.engine.fs.Changed("enable-chunked-prefill") && !f.chunked
 		s.V1, s.Usage, s.Watermark = &v1, usage, 0
-		if !f.engine.fs.Changed("max-num-batched-tokens") {
-			s.MaxNumBatchedTokens = 0
+		switch {
+		case !f.engine.fs.Changed("max-num-batched-tokens"):
+			s.MaxNumBatchedTokens = 0 // V1's own for each card
+		case s.MaxNumBatchedTokens < 1:
+			return usagef("--max-num-batched-tokens %d: want at least 1", s.MaxNumBatchedTokens)
 		}
 	}
 	s.Set, err = f.method.setOptions(f.set)

@@ -13,6 +13,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"kvcompress/internal/testgc"
 	"kvcompress/journal"
 )
 
@@ -23,7 +24,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	}
-	os.Exit(m.Run())
+	testgc.Main(m)
 }
 
 // process returns a process that runs a command line, with more in its environment.
@@ -314,9 +315,18 @@ func TestSweepOfSomeModels(t *testing.T) {
 	if code, out, errs := kvc(append(args, "mamba-2.8b,rwkv-5-world-7b")...); code != exitUsage || out != "" || !strings.Contains(errs, "method snapkv on mamba-2.8b") {
 		t.Errorf("%d: %s%s", code, errs, out)
 	}
-	for _, model := range []string{"llama-3.1-8b", "gpt-oss-20b"} {
-		if _, out, _ := kvc(append(args, model)...); strings.Contains(out, "Prompts with a common prefix") {
-			t.Errorf("%s: prefixes are shared here: %s", model, out)
+	// Without a method prefixes are shared; with one they are not, and the output says so.
+	const note = "Prompts with a common prefix"
+	for _, c := range []struct{ model, compression, want string }{
+		{"llama-3.1-8b", "none", ""},
+		{"gpt-oss-20b", "none", ""},
+		{"llama-3.1-8b", "none,snapkv:tokens:64", note + " are all computed and held: a method leaves each of them other KVs."},
+		{"llama-3.1-8b", "none,llmlingua2:rate:0.5", note + " are all computed and held: which tokens of a prefix are kept"},
+	} {
+		args[8] = c.compression
+		_, out, _ := kvc(append(args, c.model)...)
+		if out = strings.ReplaceAll(out, "\n", " "); strings.Contains(out, note) != (c.want != "") || !strings.Contains(out, c.want) {
+			t.Errorf("%s, %s: want %q: %s", c.model, c.compression, c.want, out)
 		}
 	}
 }

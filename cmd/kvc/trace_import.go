@@ -129,6 +129,21 @@ type imported struct {
 	Notes []string `json:"notes,omitempty"`
 }
 
+// whyNone says which requests of a source there were, if none is left.
+func whyNone(source *requestSource, selected *trace.Selected) string {
+	var why []string
+	if source.log != nil && source.log.Stats.Empty+source.log.Stats.Failed > 0 {
+		why = append(why, leftOut(&source.log.Stats))
+	}
+	if selected.Seen > 0 {
+		why = append(why, words.Count(selected.Seen, "request")+" not selected by --from, --to or --sample")
+	}
+	if len(why) == 0 {
+		return "; it has no rows"
+	}
+	return "; " + strings.Join(why, ", ")
+}
+
 func (f *importFlags) run(cmd *cobra.Command, path string) error {
 	o, err := f.options(cmd)
 	if err != nil {
@@ -163,7 +178,7 @@ func (f *importFlags) run(cmd *cobra.Command, path string) error {
 	written, err := writeRequests(cmd.Context(), f.out, meta, f.sel.Apply(source.requests, &selected))
 	bar.clear()
 	if errors.Is(err, errNoRequests) {
-		return fmt.Errorf("%s: %w", source.name, err)
+		return fmt.Errorf("%s: %w%s", source.name, err, whyNone(source, &selected))
 	}
 	if err != nil {
 		return err

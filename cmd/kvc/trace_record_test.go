@@ -205,6 +205,9 @@ func TestTraceRecordStory(t *testing.T) {
 // TestTraceRecordRecall records the prompt of the bundled trace recall, and checks that the model
 // finds the record in it and that the trace equals the bundled one.
 func TestTraceRecordRecall(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it records a prompt of hundreds of tokens")
+	}
 	model := filepath.Join("..", "..", "..", "shared", "data", "model", "recall")
 	if _, err := os.Stat(model); err != nil {
 		t.Skip("no shared/data/model/recall beside the repository")

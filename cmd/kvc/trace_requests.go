@@ -142,7 +142,7 @@ type writtenRequests struct {
 	PerSecond    float64 `json:"per_second,omitempty"` // 0 if all arrive at once
 }
 
-// writeRequests writes a trace without tensors. It calls meta after the first request.
+// errNoRequests is the error of writeRequests if there is no request.
 var errNoRequests = errors.New("no request is left: nothing is written")
 
 // writeRequests writes a trace without tensors. meta is asked when the first request

@@ -2,15 +2,17 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kernels/mutate"
 )
 
 // TestValidateCoverage checks the coverage of a trace and of a random pipeline.
 func TestValidateCoverage(t *testing.T) {
-	stdout, _ := exits(t, exitDone, "validate block-size-1 --coverage --random 1 --checks none --json")
+	stdout, _ := exits(t, exitDone, "validate block-size-1 --coverage --random 1 --checks none --json"+testsize.Of(" --method tova", "", ""))
 	var r struct {
 		Instructions int                                              `json:"instructions"`
 		Executed     int                                              `json:"executed"`
@@ -42,9 +44,10 @@ func TestValidateMutate(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it runs the pipelines of eight seeds")
 	}
-	stdout, _ := exits(t, exitDone, "validate --mutate 2 --seed 2 --json")
+	planted := testsize.Of(1, 1, 2)
+	stdout, _ := exits(t, exitDone, fmt.Sprintf("validate --mutate %d --seed 2 --json", planted))
 	var r mutate.Result
-	if err := json.Unmarshal([]byte(stdout), &r); err != nil || r.Mutants != 2 || r.Noticed+len(r.Survivors) != 2 {
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil || r.Mutants != planted || r.Noticed+len(r.Survivors) != planted {
 		t.Errorf("%v in %s", err, stdout)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kernels"
 	"kvcompress/ref"
 	"kvcompress/validate"
@@ -109,7 +110,7 @@ func TestValidateKernel(t *testing.T) {
 		t.Error(stderr)
 	}
 
-	stdout, stderr = exits(t, exitFailed, "validate --random 9 --dump found2 --checks none "+wrong)
+	stdout, stderr = exits(t, exitFailed, "validate --random "+testsize.Of("1", "1", "9")+" --dump found2 --checks none "+wrong)
 	if !strings.Contains(stdout, "fails; shrunk, it is\n{\"shape\":{\"layers\":1,\"kv_heads\":1,\"group\":1") || !strings.Contains(stderr, "--replay found2") {
 		t.Errorf("%s%s", stdout, stderr)
 	}
@@ -144,7 +145,7 @@ func TestValidateEndless(t *testing.T) {
 	if err := os.WriteFile("endless.ptx", []byte(endless), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if stdout, _ := exits(t, exitFailed, "validate --random 1 --seed 2 --checks none --kernel attend_combine=endless.ptx:spin"); !strings.Contains(stdout, "an endless loop?") {
+	if stdout, _ := exits(t, exitFailed, "validate --random 1 --seed "+testsize.Of("5", "5", "2")+" --checks none --kernel attend_combine=endless.ptx:spin"); !strings.Contains(stdout, "an endless loop?") {
 		t.Error(stdout)
 	}
 }

@@ -99,7 +99,7 @@ struct adjusted {
     for (uint32 i = lane(); i < rows * quads; i += warp_size) {
       const int row = i / quads, column = i % quads * 4;
       float k[4];
-      codec.decode(keys + (int64(wide.places[first + row]) * d + column) * format::size, k);
+      codec.decode(keys + (int64(wide.row_index[first + row]) * d + column) * format::size, k);
       for (int j = 0; j < 4; j++) k[j] = k[j] * format::lift;
       *reinterpret_cast<float4*>(wide.tile + row * wide.stride + column * 4) = {
           {k[0], k[1], k[2], k[3]}};
@@ -133,7 +133,7 @@ struct adjusted {
       warp_barrier();
       bring_all_queries<f32>(wide, q, queries, d);
       for (int first = 0; first < n; first += warp_size) {
-        const int rows = smaller(warp_size, n - first);
+        const int rows = min(warp_size, n - first);
         load(wide, codec, keys, by, first, rows, d);
         score_all(wide, f32{}, queries, first, rows, d, scale);
       }
@@ -141,7 +141,7 @@ struct adjusted {
       scores(s, codec, q, keys, queries, n, d, scale);
     }
     for (int i = lane(); i < n; i += warp_size) {
-      const int slot = s.places[i];
+      const int slot = s.row_index[i];
       const bool is_hidden = is_there(hidden) && hidden[slot] != 0;
       const float stands_for = is_there(stands) ? stands[slot] : 1;
       if (!is_hidden && stands_for == 1) continue;
@@ -166,7 +166,7 @@ struct adjusted {
       const int64 to = int64(s.rows[g]) * partitions + p;
       float* own = s.weights + g * partition;
       float top = lowest();
-      for (int i = lane(); i < n; i += warp_size) top = larger(top, own[i]);
+      for (int i = lane(); i < n; i += warp_size) top = max(top, own[i]);
       top = butterfly_max(top);
       float sum = 0;
       for (int i = lane(); i < n; i += warp_size) {

@@ -59,9 +59,9 @@ __device__ __forceinline__ void values(const share& s, format codec,
                                        const char* __restrict__ from, float* __restrict__ o,
                                        int queries, int n, int d, int p, int partitions) {
   for (int first = 0; first < n; first += warp_size) {
-    const int rows = smaller(warp_size, n - first);
+    const int rows = min(warp_size, n - first);
     load<format>(s, from, first, rows, d);
-    if (d / 4 * larger(1, queries / 4) < 20) {
+    if (d / 4 * max(1, queries / 4) < 20) {
       accumulate<format, 2, 1>(s, codec, 0, queries, first, rows, d);
     } else {
       const int fours = queries / 4, g = fours * 4;
@@ -91,10 +91,10 @@ __device__ __forceinline__ void values_of_few(const share& s, format codec,
   const bool adds = lane() < d * queries;
   float sum = 0;
   for (int first = 0; first < n; first += warp_size) {
-    const int rows = smaller(warp_size, n - first);
+    const int rows = min(warp_size, n - first);
     warp_barrier();  // all lanes have done with the tile
     if (lane() < rows) {
-      const char* value = from + int64(s.places[first + lane()]) * (d * format::size);
+      const char* value = from + int64(s.row_index[first + lane()]) * (d * format::size);
       const float* weights = s.weights + first + lane();
       for (int column = 0; column < d; column += 4) {
         float v[4];
@@ -149,9 +149,9 @@ __device__ __forceinline__ void attend_partitions(
   const int head = block_x() / tiles, g = block_x() % tiles * most_queries;
   const int p = block_y();
   const int64 place = place_of(sequences, head, heads, all);
-  const int n = smaller(partition, lengths[place] - p * partition);
+  const int n = min(partition, lengths[place] - p * partition);
   if (n <= 0) return;
-  const int queries = smaller(most_queries, group - g);
+  const int queries = min(most_queries, group - g);
 
   const share s = read.template layout<format>(queries, d);
   if (lane() < queries) {
@@ -159,7 +159,7 @@ __device__ __forceinline__ void attend_partitions(
     s.counts[lane()] = n;
   }
   for (int i = lane(); i < n; i += warp_size) {
-    s.places[i] = slot_of(tables + place * stride, p * partition + i, shift);
+    s.row_index[i] = slot_of(tables + place * stride, p * partition + i, shift);
   }
   read.weigh(s, k_codec, q, keys, queries, n, d, scale, weights, maxima, sums, head, p,
              partitions);

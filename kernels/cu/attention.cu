@@ -108,7 +108,7 @@ extern "C" __global__ void attend_factors(const int* __restrict__ sequences,
                                           float* __restrict__ f, int rows, int heads, int all,
                                           int group, int partitions, int width) {
   const int i = (block_x() * threads_x() + thread_x()) / width;
-  const int row = smaller(i, rows - 1);
+  const int row = min(i, rows - 1);
   const int length = lengths[place_of(sequences, row / group, heads, all)];
   const int count = (length + partition - 1) / partition;
   factors(maxima, sums, f, row, count, partitions, width, i < rows);
@@ -160,7 +160,7 @@ __device__ __forceinline__ void record(
     int group, int shift, int stride, int partitions, int buffer, int squared) {
   const int head = block_x(), p = block_y();
   const int64 place = place_of(sequences, head, heads, all);
-  const int n = smaller(partition, lengths[place] - p * partition);
+  const int n = min(partition, lengths[place] - p * partition);
   const int* table = tables + place * stride;
   const int last = times[head / heads] - buffer;
   const int64 row = int64(head) * group * partitions + p;

@@ -94,8 +94,8 @@ __word__ int count_bits(uint32 v) { return __builtin_popcount(v); }
 // lowest_bit returns the index of the lowest bit that is set; there is one.
 __word__ int lowest_bit(uint32 v) { return __builtin_ctz(v); }
 
-__word__ int smaller(int a, int b) { return a < b ? a : b; }
-__word__ int larger(int a, int b) { return a > b ? a : b; }
+__word__ int min(int a, int b) { return a < b ? a : b; }
+__word__ int max(int a, int b) { return a > b ? a : b; }
 
 // copy_later begins a copy of 16 or 8 bytes from global to shared memory, past the
 // registers; copies_done waits for those that the thread has begun.

@@ -2,25 +2,25 @@
 // blocks (ref.Walk, ref/NUMERICS.md §6). Nothing is sorted.
 //
 // A block, where blocks are counted, is the ranking's unit: B KVs, or 1 for a method
-// that counts KVs. sum_fallen and settle are told log2 of it as `shift`; for the costs,
+// that counts KVs. sum_evicted and settle are told log2 of it as `shift`; for the costs,
 // which find slots, shift is log2(B).
 //
 // A KV's key is its cost as an integer of the same order. A head of which `upto`
 // candidates have keys up to a bound loses
 //
-//   fallen(upto) = ⌊(upto + empty) / B⌋
+//   evicted_blocks(upto) = ⌊(upto + empty) / B⌋
 //
 // blocks when all of those may be evicted, where `empty` is the number of slots in its
 // last block that no KV fills.
 // So the E-th cheapest block of a quota has the smallest key for which the sum of
-// fallen over the quota's heads reaches E. That key is found digit by digit, 8 bits
-// at a time from the top, as in a radix sort that looks for one element
-// only:
+// evicted_blocks over the quota's heads reaches E. A radix select finds that key digit
+// by digit, 8 bits at a time from the top, and looks only into the bucket that holds
+// it:
 //
 //   1. costs          keys, and each head's counts of candidates by their first digit
-//      sum_fallen     from a quota's counts: how many blocks are evicted up to each digit
+//      sum_evicted    from a quota's counts: how many blocks are evicted up to each digit
 //   2. count_digits   picks the digit; counts by the next one in the picked bucket
-//      sum_fallen     ... and again, for 3 more digits
+//      sum_evicted    ... and again, for 3 more digits
 //   3. settle         how many blocks and KVs each head loses; ties go by head
 //   4. list_evicted   the cheapest KVs of each head, that many, in logical order
 //
@@ -73,7 +73,7 @@ struct alignas(16) quota {
   int keep;  // KVs that each head keeps at least
 };
 
-// counts_of is a head's counts by one digit. After sum_fallen they are sums: how
+// counts_of is a head's counts by one digit. After sum_evicted they are sums: how
 // many of the head's candidates have keys up to the end of each bucket.
 __word__ int* counts_of(int* counts, int level, int heads, int head) {
   return counts + (int64(level) * heads + head) * digit_values;
@@ -92,14 +92,14 @@ __device__ __forceinline__ int under(int* counts, int heads, int head, uint32 pr
 // empty_slots returns how many slots of a head's last block no KV fills.
 __word__ int empty_slots(int length, int shift) { return -length & ((1 << shift) - 1); }
 
-// fallen returns how many blocks a head loses that has `candidates` KVs up to the
+// evicted_blocks returns how many blocks a head loses that has `candidates` KVs up to the
 // bound, of which at most `most` may be evicted.
-__word__ int fallen(int candidates, int most, int empty, int shift) {
-  return (smaller(candidates, most) + empty) >> shift;
+__word__ int evicted_blocks(int candidates, int most, int empty, int shift) {
+  return (min(candidates, most) + empty) >> shift;
 }
 
-// most_to_lose returns how many KVs a head of a quota may lose.
-__word__ int most_to_lose(int length, const quota& q) { return larger(0, length - q.keep); }
+// max_evicted returns how many KVs may be evicted from a head of a quota.
+__word__ int max_evicted(int length, const quota& q) { return max(0, length - q.keep); }
 
 // A warp holds the counts of all digits: 8 in each lane.
 struct digit_counts {
@@ -162,12 +162,12 @@ __device__ __forceinline__ bucket narrower(bucket b, const digit_counts& sums, i
     const bool is_less = sums.at[i] < wanted;
     less += is_less;
     most_less = is_less ? sums.at[i] : most_less;  // they ascend
-    least_not = is_less ? least_not : smaller(least_not, sums.at[i]);
+    least_not = is_less ? least_not : min(least_not, sums.at[i]);
   }
   const int digit = sum_of_lanes(less);
   const int before = most_of_lanes(most_less);
   const int upto = least_of_lanes(least_not);
-  return {b.prefix << digit_bits | smaller(digit, digit_values - 1), b.known + 1,
+  return {b.prefix << digit_bits | min(digit, digit_values - 1), b.known + 1,
           digit > 0 ? before : b.before, digit == digit_values || upto == wanted};
 }
 
@@ -501,7 +501,7 @@ costs_position(const int* tables, const int* lengths, int row, const int* positi
            counts, stride, shift, sinks, last);
 }
 
-// sum_fallen makes sums of the counts of a level, and adds up how many blocks of a
+// sum_evicted makes sums of the counts of a level, and adds up how many blocks of a
 // quota are evicted up to each digit.
 //
 //   lengths  int32 [heads]
@@ -517,9 +517,9 @@ costs_position(const int* tables, const int* lengths, int row, const int* positi
 // Grid: quotas × ⌈heads of the largest quota/warps⌉ blocks of at most 8 warps, a
 // warp for a head. Bytes: 2048 for each head, and 1024 for each block.
 extern "C" __global__ void __launch_bounds__(256)
-sum_fallen(const int* __restrict__ lengths, const quota* __restrict__ quotas,
-           const bucket* __restrict__ buckets, int* __restrict__ counts,
-           int* __restrict__ sums, int level, int heads, int shift) {
+sum_evicted(const int* __restrict__ lengths, const quota* __restrict__ quotas,
+            const bucket* __restrict__ buckets, int* __restrict__ counts,
+            int* __restrict__ sums, int level, int heads, int shift) {
   alignas(16) __shared__ int rows[8][digit_values];
   const int64 at = int64(level) * blocks_x() + block_x();
   const bucket b = buckets[at];
@@ -528,18 +528,18 @@ sum_fallen(const int* __restrict__ lengths, const quota* __restrict__ quotas,
   const int warps = threads_x() / warp_size;
   const int first = block_y() * warps;
   if (first >= q.heads) return;
-  const int rows_used = smaller(warps, q.heads - first);
+  const int rows_used = min(warps, q.heads - first);
   if (warp() < rows_used) {
     const int head = q.first + first + warp();
     int* mine = counts_of(counts, level, heads, head);
     const int empty = empty_slots(lengths[head], shift);
-    const int most = most_to_lose(lengths[head], q);
+    const int most = max_evicted(lengths[head], q);
     digit_counts n;
     n.read(mine);
     n.sum(under(counts, heads, head, b.prefix, level));
     n.write(mine);
 #pragma unroll
-    for (int i = 0; i < 8; i++) n.at[i] = fallen(n.at[i], most, empty, shift);
+    for (int i = 0; i < 8; i++) n.at[i] = evicted_blocks(n.at[i], most, empty, shift);
     n.write(rows[warp()]);
   }
   block_barrier();
@@ -685,16 +685,16 @@ settle(const int* __restrict__ lengths, const quota* __restrict__ quotas,
     int sure = 0, equal = 0, empty = 0;
     if (i < q.heads) {
       empty = empty_slots(lengths[head], shift);
-      const int most = most_to_lose(lengths[head], q);
+      const int most = max_evicted(lengths[head], q);
       const int* last = counts_of(counts, b.known - 1, heads, head);
-      const int upto = fallen(last[b.prefix % digit_values], most, empty, shift);
+      const int upto = evicted_blocks(last[b.prefix % digit_values], most, empty, shift);
       const int before = under(counts, heads, head, b.prefix, b.known);
-      sure = b.whole ? upto : fallen(before, most, empty, shift);
+      sure = b.whole ? upto : evicted_blocks(before, most, empty, shift);
       equal = upto - sure;
     }
     const place ties = block_scan(scans[turn], equal);
     if (i < q.heads) {
-      const int lost = sure + larger(0, smaller(equal, wanted - ties.before));
+      const int lost = sure + max(0, min(equal, wanted - ties.before));
       const int n = lost > 0 ? (lost << shift) - empty : 0;
       blocks[head] = lost;
       kvs[head] = n;
@@ -781,7 +781,7 @@ list_evicted(const int* __restrict__ offsets, const uint32* __restrict__ keys,
     }
     const place p = block_scan(scans[turn], count_bits(fall) | count_bits(equal) << 16);
     const int equal_here = equal_before + (p.before >> 16);
-    int at = less_before + (p.before & 0xffff) + smaller(equal_here, equals);
+    int at = less_before + (p.before & 0xffff) + min(equal_here, equals);
     for (int left = equals - equal_here; equal != 0 && left > 0; left--, equal &= equal - 1)
       fall |= equal & -equal;
     const uint32 before_length = (1u << length % 8) - 1;

@@ -41,7 +41,7 @@ __device__ __forceinline__ void mean(format codec, char* rows, float* means, con
   if (is_there(means)) {
     for (int j = 0; j < 8; j++) exact[j] = m[j];
   }
-  for (int j = 0; j < 8 && format::size > 1; j++) m[j] = smaller(larger(m[j], -limit), limit);
+  for (int j = 0; j < 8 && format::size > 1; j++) m[j] = min(max(m[j], -limit), limit);
   char* to = rows + (int64(slot) * d + column) * format::size;
   *reinterpret_cast<typename format::eight*>(to) =
       codec.encode({{m[0], m[1], m[2], m[3]}}, {{m[4], m[5], m[6], m[7]}});

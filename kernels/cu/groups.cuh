@@ -87,8 +87,8 @@ __device__ __forceinline__ void make_codes(int size, int bits, char* scale_at, c
   float low = read(0), high = low;
   for (int i = 1; i < size; i++) {
     const float x = read(i);
-    low = smaller(low, x);
-    high = larger(high, x);
+    low = min(low, x);
+    high = max(high, x);
   }
   low = low + 0;
   const float scale = store_one<format>(scale_at, ((high - low) + 0) / top);
@@ -96,7 +96,7 @@ __device__ __forceinline__ void make_codes(int size, int bits, char* scale_at, c
   for (int i = 0; i < size; i++) {
     uint32 code = 0;
     if (scale != 0) {
-      const float quotient = smaller((read(i) - low) / scale, top);
+      const float quotient = min((read(i) - low) / scale, top);
       code = bits_of(quotient + 0x1.8p+23f) & 0xff;
     }
     put(code);

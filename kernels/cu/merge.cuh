@@ -71,7 +71,7 @@ __device__ __forceinline__ float unit(const char* row, int d, const slerp& by, v
     const int i = lane() + j * warp_size;
     v[j] = i < d ? one<format>(row + i * format::size) : 0;
   });
-  const float norm = larger(square_root(dot(v, v, d)), by.eps);
+  const float norm = max(square_root(dot(v, v, d)), by.eps);
   each_element(d, [&](int j) { v[j] = v[j] / norm; });
   return norm;
 }
@@ -125,7 +125,7 @@ struct token {
     vectors v;
     v.deep = unit<format>(rows + deep * d * format::size, d, by, v.x);
     v.shallow = unit<format>(rows + shallow * d * format::size, d, by, v.y);
-    v.angle = arccos_of(smaller(larger(dot(v.x, v.y, d), by.low), by.high));
+    v.angle = arccos_of(min(max(dot(v.x, v.y, d), by.low), by.high));
     return v;
   }
 };
@@ -150,7 +150,7 @@ __device__ __forceinline__ void merge_pairs(const char* keys, const char* values
   const float more = deep - shallow;
   vector e;
   each_element(d, [&](int j) { e[j] = shallow * (v.y[j] + v.x[j]) + more * v.x[j]; });
-  const float length = larger(square_root(dot(e, e, d)), by.eps);
+  const float length = max(square_root(dot(e, e, d)), by.eps);
   const auto to = directions_of(own.head, own.part);
   const int u = from + own.i;
   to.write(u, e, length, d);
@@ -176,7 +176,7 @@ struct merged {
   // find notes the slots of KVs in plain blocks, of retained ones which they are, and of others −1.
   __device__ __forceinline__ void find(const share& s, int start, int n) const {
     for (int i = lane(); i < n; i += warp_size) {
-      s.places[i] = start + i < count ? -1 : slot_of(table, start + i, shift);
+      s.row_index[i] = start + i < count ? -1 : slot_of(table, start + i, shift);
     }
     warp_barrier();
     int low = 0, high = held;  // the first that is not before the partition
@@ -191,7 +191,7 @@ struct merged {
     for (int k = low + lane(); k < held; k += warp_size) {
       const int i = index(k) - start;
       if (i >= n) break;
-      s.places[i] = k;
+      s.row_index[i] = k;
     }
   }
 

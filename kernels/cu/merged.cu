@@ -48,7 +48,7 @@ __word__ int block_most(block_sums& sums, int v) {
   v = most_of_lanes(v);
   if (lane() == 0) sums.warps[warp()] = v;
   block_barrier();
-  return most_of_lanes(sums.warps[smaller(lane(), (threads_x() - 1) / warp_size)]);
+  return most_of_lanes(sums.warps[min(lane(), (threads_x() - 1) / warp_size)]);
 }
 
 // Rules by which tokens are retained.
@@ -95,8 +95,8 @@ list_retained(const int* __restrict__ distances, int* __restrict__ list, int* __
   } else if (rule == by_threshold) {
     int top = 0, bottom = -0x7fffffff;  // of distances, and of their opposites
     for (int i = thread_x(); i < n; i += threads_x()) {
-      top = larger(top, own[i]);
-      bottom = larger(bottom, -own[i]);
+      top = max(top, own[i]);
+      bottom = max(bottom, -own[i]);
     }
     const float high = float_of(block_most(sums[0], top));
     const float low = float_of(-block_most(sums[1], bottom));
@@ -115,7 +115,7 @@ list_retained(const int* __restrict__ distances, int* __restrict__ list, int* __
     if (keep) {
       list[int64(row) * n + kept + before.before] = from + i;
     } else {
-      rest = larger(rest, x);
+      rest = max(rest, x);
     }
     kept += before.total;
     equal += tie.total;

@@ -89,35 +89,35 @@ template <class piece>
 __device__ __forceinline__ void move_kvs(const pair* __restrict__ moves, piece* keys, piece* values,
                                          uint32* metrics, uint32* positions, int n, int pieces,
                                          int shift) {
-  constexpr int together = 4;
+  constexpr int per_group = 4;
   const int64 i = int64(block_x()) * threads_x() + thread_x();
   const int lanes = 1 << shift, lane = i & (lanes - 1);
-  const int64 first = (i >> shift) * together;
+  const int64 first = (i >> shift) * per_group;
   if (first >= n) return;
-  const int last = smaller(together, n - first) - 1;
-  pair at[together];  // the last group repeats its last move
+  const int last = min(per_group, n - first) - 1;
+  pair at[per_group];  // the last group repeats its last move
 #pragma unroll
-  for (int m = 0; m < together; m++) at[m] = moves[first + smaller(m, last)];
+  for (int m = 0; m < per_group; m++) at[m] = moves[first + min(m, last)];
 
   const int row = pieces * int(sizeof(piece));
   for (int p = lane; p < 2 * pieces; p += lanes) {
     char* rows = reinterpret_cast<char*>(p < pieces ? keys + p : values + (p - pieces));
-    piece held[together];
+    piece held[per_group];
 #pragma unroll
-    for (int m = 0; m < together; m++)
+    for (int m = 0; m < per_group; m++)
       held[m] = *reinterpret_cast<piece*>(rows + int64(at[m].source) * row);
 #pragma unroll
-    for (int m = 0; m < together; m++)
+    for (int m = 0; m < per_group; m++)
       *reinterpret_cast<piece*>(rows + int64(at[m].destination) * row) = held[m];
   }
   if (lane < 2) {
     uint32* scalars = lane == 0 ? metrics : positions;
     if (!is_there(scalars)) return;
-    uint32 held[together];
+    uint32 held[per_group];
 #pragma unroll
-    for (int m = 0; m < together; m++) held[m] = scalars[at[m].source];
+    for (int m = 0; m < per_group; m++) held[m] = scalars[at[m].source];
 #pragma unroll
-    for (int m = 0; m < together; m++) scalars[at[m].destination] = held[m];
+    for (int m = 0; m < per_group; m++) scalars[at[m].destination] = held[m];
   }
 }
 

@@ -5,8 +5,8 @@
 __word__ uint32 bits_of(float v) { return __builtin_bit_cast(uint32, v); }
 __word__ float float_of(uint32 bits) { return __builtin_bit_cast(float, bits); }
 
-__word__ float larger(float a, float b) { return __nvvm_fmax_f(a, b); }
-__word__ float smaller(float a, float b) { return __nvvm_fmin_f(a, b); }
+__word__ float max(float a, float b) { return __nvvm_fmax_f(a, b); }
+__word__ float min(float a, float b) { return __nvvm_fmin_f(a, b); }
 
 // Below every float: what a maximum starts from.
 __word__ float lowest() { return float_of(0xff800000); }
@@ -19,7 +19,7 @@ __word__ float butterfly_sum(float v) {
 
 // butterfly_max returns the largest of the lanes' values.
 __word__ float butterfly_max(float v) {
-  for (int distance = 16; distance > 0; distance /= 2) v = larger(v, from_lane_xor(v, distance));
+  for (int distance = 16; distance > 0; distance /= 2) v = max(v, from_lane_xor(v, distance));
   return v;
 }
 

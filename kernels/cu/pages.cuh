@@ -97,8 +97,8 @@ struct warp_share {
     const int tiles = (group + most_queries - 1) / most_queries;
     const int head = block_x() / tiles, g = block_x() % tiles * most_queries, p = block_y();
     const int64 place = place_of(sequences, head, heads, all);
-    const int n = smaller(partition, lengths[place] - p * partition);
-    return {head / heads, head, g, smaller(most_queries, group - g), p, n, place};
+    const int n = min(partition, lengths[place] - p * partition);
+    return {head / heads, head, g, min(most_queries, group - g), p, n, place};
   }
 };
 
@@ -112,12 +112,12 @@ __device__ __forceinline__ void load_read(const share& s, const reading& from, i
   for (uint32 i = lane(); i < n * quads; i += warp_size) {
     const int row = i / quads, column = i % quads * 4;
     *reinterpret_cast<float4*>(s.tile + row * s.stride + column * 4) =
-        from.four(start + first + row, s.places[first + row], column, d);
+        from.four(start + first + row, s.row_index[first + row], column, d);
   }
   warp_barrier();
 }
 
-// attend_read is attend_partitions with keys and values read by k and v: `find` notes places of a
+// attend_read is attend_partitions with keys and values read by k and v: `find` sets row_index of a
 // partition's KVs, and `four` reads four elements of one. There are KVs.
 template <class reading>
 __device__ __forceinline__ void attend_read(const warp_share& own, const reading& k, const reading& v,
@@ -135,16 +135,16 @@ __device__ __forceinline__ void attend_read(const warp_share& own, const reading
   warp_barrier();
   bring_all_queries<f32>(s, q, queries, d);
   for (int first = 0; first < n; first += warp_size) {
-    const int rows = smaller(warp_size, n - first);
+    const int rows = min(warp_size, n - first);
     load_read(s, k, start, first, rows, d);
     score_all(s, f32{}, queries, first, rows, d, scale);
   }
   exponentials<f32>(s, queries, weights, maxima, sums, own.p, partitions);
   v.find(s, start, n);
   for (int first = 0; first < n; first += warp_size) {
-    const int rows = smaller(warp_size, n - first);
+    const int rows = min(warp_size, n - first);
     load_read(s, v, start, first, rows, d);
-    if (d / 4 * larger(1, queries / 4) < 20) {
+    if (d / 4 * max(1, queries / 4) < 20) {
       accumulate<f32, 2, 1>(s, f32{}, 0, queries, first, rows, d);
     } else {
       const int fours = queries / 4, rest = fours * 4;

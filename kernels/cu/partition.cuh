@@ -13,7 +13,7 @@ constexpr int most_queries = 8;  // that a warp has at a time
 
 // The shared memory of a warp, in this order.
 struct share {
-  int* places;     // [partition] each KV's row in the arrays of keys and values
+  int* row_index;  // [partition] each KV's row in the arrays of keys and values
   int* rows;       // [most_queries] each query's row in the arrays of global memory
   int* counts;     // [most_queries] the partition's KVs that it attends to
   float* weights;  // [queries, partition] s_i, then e_i
@@ -23,7 +23,7 @@ struct share {
   int stride;  // bytes from row to row of the tile
 
   // How the lanes share the copies of a tile.
-  int together;     // rows at once
+  int tile_rows;    // rows copied at once
   int row, column;  // a lane's own first row, and piece of it
 };
 
@@ -33,10 +33,10 @@ extern __shared__ words4 shared_memory[];
 template <class format>
 constexpr int piece = format::size == 1 ? 8 : 16;
 
-// lanes_on_row is how many lanes copy a row together.
+// lanes_on_row is how many lanes copy a row.
 template <class format>
 __word__ int lanes_on_row(int d) {
-  return smaller(d * format::size / piece<format>, warp_size);
+  return min(d * format::size / piece<format>, warp_size);
 }
 
 // few_pitch is from one element's products to the next one's, where attention.cu keeps
@@ -51,18 +51,18 @@ constexpr int few_pitch = warp_size + 4;
 template <class format>
 __device__ __forceinline__ share share_of(int queries, int d) {
   share s;
-  s.places = reinterpret_cast<int*>(shared_memory);
-  s.rows = s.places + partition;
+  s.row_index = reinterpret_cast<int*>(shared_memory);
+  s.rows = s.row_index + partition;
   s.counts = s.rows + most_queries;
   s.weights = reinterpret_cast<float*>(s.counts + most_queries);
   s.tile = reinterpret_cast<char*>(s.weights + queries * partition);
   s.stride = (d * format::size / piece<format> | 1) * piece<format>;
   int tile = warp_size * s.stride;
-  if (queries * d <= warp_size) tile = larger(tile, queries * d * few_pitch * 4);
+  if (queries * d <= warp_size) tile = max(tile, queries * d * few_pitch * 4);
   s.q = reinterpret_cast<float*>(s.tile + tile);
 
   const uint32 width = lanes_on_row<format>(d);
-  s.together = warp_size / width;
+  s.tile_rows = warp_size / width;
   s.row = lane() / width;
   s.column = lane() % width;
   return s;
@@ -74,16 +74,16 @@ __device__ __forceinline__ void load(const share& s, const char* __restrict__ fr
                                      int rows, int d) {
   warp_barrier();  // all lanes have done with the tile
   // Lanes that are left over, where a row's do not divide the warp, have no row.
-  if (s.row < s.together) {
+  if (s.row < s.tile_rows) {
     const int pieces = d * format::size / piece<format>;
     for (int i = s.column; i < pieces; i += lanes_on_row<format>(d)) {
       char* to = s.tile + s.row * s.stride + i * piece<format>;
       const char* at = from + i * piece<format>;
-      const int* place = s.places + first + s.row;
-      for (int row = s.row; row < rows; row += s.together) {
+      const int* place = s.row_index + first + s.row;
+      for (int row = s.row; row < rows; row += s.tile_rows) {
         copy_later<piece<format>>(to, at + int64(*place) * (d * format::size));
-        to += s.together * s.stride;
-        place += s.together;
+        to += s.tile_rows * s.stride;
+        place += s.tile_rows;
       }
     }
   }
@@ -149,7 +149,7 @@ __device__ __forceinline__ void partial_sums(format codec, const char* key, cons
 template <class format, int n>
 __device__ __forceinline__ void score(const share& s, format codec, int g, int first, int rows,
                                       int d, float scale) {
-  const char* key = s.tile + smaller(lane(), rows - 1) * s.stride;
+  const char* key = s.tile + min(lane(), rows - 1) * s.stride;
   float sum[n][4];
   const float4* q = reinterpret_cast<const float4*>(s.q + g * d);
   partial_sums<format, n, 0, 1>(codec, key, q, d / 4, sum);
@@ -189,7 +189,7 @@ __device__ __forceinline__ void scores(const share& s, format codec, const float
   warp_barrier();
   bring_all_queries<format>(s, q, queries, d);
   for (int first = 0; first < n; first += warp_size) {
-    const int rows = smaller(warp_size, n - first);
+    const int rows = min(warp_size, n - first);
     load<format>(s, keys, first, rows, d);
     score_all(s, codec, queries, first, rows, d, scale);
   }
@@ -210,7 +210,7 @@ __device__ __forceinline__ void exponentials(const share& s, int queries,
     const int64 to = int64(s.rows[g]) * partitions + p;
     float* own = s.weights + g * partition;
     float top = lowest();
-    for (int i = lane(); i < n; i += warp_size) top = larger(top, own[i]);
+    for (int i = lane(); i < n; i += warp_size) top = max(top, own[i]);
     top = butterfly_max(top);
     float sum = 0;
     for (int i = lane(); i < n; i += warp_size) {
@@ -238,9 +238,9 @@ __device__ __forceinline__ void factors(const float* __restrict__ maxima,
   const int own = lane() % width, first = lane() - own;
   const int64 at = row * partitions;
   float top = lowest();
-  for (int p = own; p < count; p += width) top = larger(top, maxima[at + p]);
+  for (int p = own; p < count; p += width) top = max(top, maxima[at + p]);
   for (int distance = width / 2; distance > 0; distance /= 2) {
-    top = larger(top, from_lane_xor(top, distance));
+    top = max(top, from_lane_xor(top, distance));
   }
   float total = 0;
   for (int base = 0; base < partitions; base += width) {

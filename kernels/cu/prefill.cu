@@ -47,20 +47,20 @@ extern "C" __global__ void __launch_bounds__(warp_size, 12) prefill_partitions(
   const int all = queries * group;  // of a head
   const int tiles = (all + most_queries - 1) / most_queries;
   const int head = block_x() / tiles, from = block_x() % tiles * most_queries;
-  const int mine = smaller(most_queries, all - from);
+  const int mine = min(most_queries, all - from);
   const int start = block_y() * partition;
   // The last query sees the most.
-  const int n = smaller(partition, first + (from + mine - 1) / group + 1 - start);
+  const int n = min(partition, first + (from + mine - 1) / group + 1 - start);
   if (n <= 0) return;
 
-  const share s = share_of<f32>(smaller(most_queries, all), d);
+  const share s = share_of<f32>(min(most_queries, all), d);
   if (lane() < mine) {
     const int place = (from + lane()) / group;
     s.rows[lane()] = (place * heads + head) * group + (from + lane()) % group;
-    s.counts[lane()] = smaller(partition, first + place + 1 - start);
+    s.counts[lane()] = min(partition, first + place + 1 - start);
   }
   for (int i = lane(); i < n; i += warp_size) {
-    s.places[i] = (start + i) * heads + head;
+    s.row_index[i] = (start + i) * heads + head;
   }
   scores(s, f32{}, q, k, mine, n, d, scale);
   exponentials<f32>(s, mine, weights, maxima, sums, block_y(), partitions);
@@ -85,7 +85,7 @@ extern "C" __global__ void prefill_factors(const float* __restrict__ maxima,
                                            float* __restrict__ f, int first, int rows,
                                            int heads, int partitions, int width) {
   const int i = (block_x() * threads_x() + thread_x()) / width;
-  const int row = smaller(i, rows - 1);
+  const int row = min(i, rows - 1);
   const int count = (first + row / heads) / partition + 1;
   factors(maxima, sums, f, row, count, partitions, width, i < rows);
 }
@@ -115,7 +115,7 @@ extern "C" __global__ void prefill_gains(const float* __restrict__ weights,
   if (i >= n) return;
   const int64 own = (int64(block_x()) * partitions + p) * partition + thread_x();
   float sum = go_on ? gains[own] : 0;
-  for (int t = larger(0, i + buffer - first); t < queries; t++) {
+  for (int t = max(0, i + buffer - first); t < queries; t++) {
     const int64 at = (int64(t) * blocks_x() + block_x()) * partitions + p;
     sum = sum + gain(weights[at * partition + thread_x()] * f[at], squared);
   }
@@ -155,14 +155,14 @@ struct reduction {
   template <class of_key>
   __word__ float pooled(int i, const of_key& of) const {
     if (pool == 0) return of(i);
-    const int from = larger(0, i - reach), to = smaller(scored - 1, i + reach);
+    const int from = max(0, i - reach), to = min(scored - 1, i + reach);
     float top = lowest(), sum = 0;
     for (int j = from; j <= to; j++) {
       const float v = of(j);
       if (pool == avg_pool)
         sum = sum + v;
       else
-        top = larger(top, v);
+        top = max(top, v);
     }
     return pool == avg_pool ? sum / float(width) : top;
   }
@@ -173,7 +173,7 @@ struct reduction {
     float all = 0;
     for (int g = 0; g < group; g++) {
       const float v = of(g);
-      all = over_group == group_max && g > 0 ? larger(all, v) : all + v;
+      all = over_group == group_max && g > 0 ? max(all, v) : all + v;
     }
     return over_group == group_mean ? all / float(group) : all;
   }

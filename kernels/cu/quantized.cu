@@ -139,7 +139,7 @@ struct quantized {
   // find notes the slots of those of the partition's KVs that are in plain blocks.
   __device__ __forceinline__ void find(const share& s, int start, int n) const {
     for (int i = lane(); i < n; i += warp_size) {
-      s.places[i] = start + i < count ? 0 : slot_of(table, start + i, shift);
+      s.row_index[i] = start + i < count ? 0 : slot_of(table, start + i, shift);
     }
   }
 

@@ -22,7 +22,7 @@ __word__ int first_token() { return block_y() * partition + warp() * warp_size; 
 // lanes together, one token after another. A lane gets its own token's.
 template <class of_token>
 __word__ float by_token(int first, int n, const of_token& of) {
-  const int count = smaller(warp_size, n - first);
+  const int count = min(warp_size, n - first);
   float own = 0;
 #pragma unroll 1
   for (int t = 0; t < count; t++) {
@@ -91,13 +91,13 @@ extern "C" __global__ void sum_tokens(const float* __restrict__ rows,
                                       int n, int heads, int d) {
   const int width = heads * d, e = block_x() * threads_x() + thread_x();
   if (e >= width) return;
-  const int first = block_y() * partition, last = smaller(n, first + partition);
+  const int first = block_y() * partition, last = min(n, first + partition);
   const int64 head = e / d;
   float sum = 0;
 #pragma unroll 1
   for (int i = first; i < last; i++) {
     float x = rows[int64(i) * width + e];
-    if (is_there(norms)) x = x / larger(norms[head * n + i], 1e-12f);
+    if (is_there(norms)) x = x / max(norms[head * n + i], 1e-12f);
     sum = sum + x;
   }
   sums[int64(block_y()) * width + e] = sum;
@@ -148,12 +148,12 @@ extern "C" __global__ void score_cosines(const float* __restrict__ k,
                                          int shift, int stride) {
   const int head = block_x(), first = first_token(), i = first + lane();
   const float* a = means + head * d;
-  const float length = larger(square_root(warp_dot(a, a, d)), 1e-8f);
+  const float length = max(square_root(warp_dot(a, a, d)), 1e-8f);
   const float dot = by_token(first, n, [&](int t) {
     return warp_dot(k + (int64(t) * heads + head) * d, a, d);
   });
   if (i >= n) return;
-  const float norm = larger(norms[int64(head) * n + i], 1e-8f);
+  const float norm = max(norms[int64(head) * n + i], 1e-8f);
   numbers[slot_of(tables + int64(head) * stride, i, shift)] = 0 - dot / (norm * length);
 }
 
@@ -186,8 +186,8 @@ extern "C" __global__ void lag_ranges(const float* __restrict__ k, const float* 
 #pragma unroll 1
   for (int t = 1; t < lag; t++) {
     at += step;
-    low = smaller(low, *at);
-    high = larger(high, *at);
+    low = min(low, *at);
+    high = max(high, *at);
   }
   lows[int64(block_x()) * d + j] = low;
   ranges[int64(block_x()) * d + j] = high - low;
@@ -232,7 +232,7 @@ extern "C" __global__ void lag_deviations(const float* __restrict__ k,
       const float r = ranges[range + j];
       if (r > 0) {
         const float in_ranges = (row[j] - lows[range + j]) / r;
-        y[e] = larger(-most_variation, smaller(most_variation, in_ranges));
+        y[e] = max(-most_variation, min(most_variation, in_ranges));
       }
       sum = sum + y[e];
     }
@@ -268,11 +268,11 @@ extern "C" __global__ void softmax_partitions(float* __restrict__ scores,
                                               float* __restrict__ sums, int count,
                                               int partitions) {
   const int64 row = block_x();
-  const int first = block_y() * partition, n = smaller(partition, count - first);
+  const int first = block_y() * partition, n = min(partition, count - first);
   float* own = scores + row * count + first;
   float top = lowest();
 #pragma unroll 1
-  for (int i = lane(); i < n; i += warp_size) top = larger(top, own[i]);
+  for (int i = lane(); i < n; i += warp_size) top = max(top, own[i]);
   top = butterfly_max(top);
   float sum = 0;
 #pragma unroll 1
@@ -357,7 +357,7 @@ extern "C" __global__ void score_lag_rest(const int* __restrict__ tables,
 }
 
 // within bounds what expected attention counts of an element of a query or a key.
-__word__ float within(float v) { return larger(-0x1p24f, smaller(0x1p24f, v)); }
+__word__ float within(float v) { return max(-0x1p24f, min(0x1p24f, v)); }
 
 // turn_back multiplies rows by the transpose of a rotation: (a·cos + b·sin, b·cos − a·sin).
 // Elements, those that no pair has included, count as at most 2²⁴ in magnitude.
@@ -416,7 +416,7 @@ extern "C" __global__ void covariances(const float* __restrict__ rows,
   float sum[each][each] = {}, total[each][each] = {};
 #pragma unroll 1
   for (int first = 0; first < n; first += stage) {
-    const int tokens = smaller(stage, n - first);
+    const int tokens = min(stage, n - first);
     block_barrier();  // all have done with the rows before
 #pragma unroll 1
     for (int t = warp(); t < tokens; t += threads_x() / warp_size) {
@@ -470,21 +470,21 @@ __word__ float sums_across(float (&v)[warp_size]) {
 // quadratic_form is x·(C x), C being [d, d]: 32 elements of C x at a time, of which a lane
 // gets one.
 __word__ float quadratic_form(const float* x, const float* c, int d) {
-  constexpr int together = 8;  // d is a multiple of it
+  constexpr int tile = 8;  // d is a multiple of it
   float sum = 0;
 #pragma unroll 1
   for (int first = 0; first < d; first += warp_size) {
-    const int rows = smaller(warp_size, d - first);
+    const int rows = min(warp_size, d - first);
     float y[warp_size] = {};
 #pragma unroll 1
     for (int i = lane(); i < d; i += warp_size) {
       const float own = x[i];
       const float* at = c + first * d + i;
 #pragma unroll
-      for (int r = 0; r < warp_size; r += together) {
+      for (int r = 0; r < warp_size; r += tile) {
         if (r >= rows) continue;
 #pragma unroll
-        for (int j = 0; j < together; j++) y[r + j] = y[r + j] + own * at[(r + j) * d];
+        for (int j = 0; j < tile; j++) y[r + j] = y[r + j] + own * at[(r + j) * d];
       }
     }
     const float own = sums_across(y);

@@ -189,7 +189,7 @@ func (r *running) run(ctx context.Context, kernel device.Kernel, l Launch) (Resu
 		if b.to == "" {
 			continue
 		}
-		numbers, err := r.save(ctx, b, l.Args[b.arg].text)
+		numbers, err := r.save(ctx, b, pointerTo(r.dev, b.ptr), l.Args[b.arg].text)
 		if err != nil {
 			err = fmt.Errorf("argument %q: %w", l.Args[b.arg].text, err)
 			if errors.As(err, new(*ptx.Report)) {
@@ -432,8 +432,9 @@ func (r *running) read(ctx context.Context, size int64, from *source, do func(pa
 	})
 }
 
-// save copies a buffer from the device to a file, which publish renames to its name.
-func (r *running) save(ctx context.Context, b allocated, arg string) (n numbers, err error) {
+// save copies a buffer or a variable, of which read reads the bytes, to the file b.to, which publish renames to its
+// name.
+func (r *running) save(ctx context.Context, b allocated, read reader, arg string) (n numbers, err error) {
 	path, header, err := fileHeader(b.to, b.typ, b.shape)
 	if err != nil {
 		return n, err
@@ -447,7 +448,7 @@ func (r *running) save(ctx context.Context, b allocated, arg string) (n numbers,
 		return n, err
 	}
 	err = inChunks(ctx, b.size, func(part []byte, off int64) error {
-		if err := r.dev.Read(part, b.ptr+device.Ptr(off)); err != nil {
+		if err := read(part, off); err != nil {
 			return err
 		}
 		n.add(b.typ, part)

@@ -34,6 +34,7 @@ const (
 //	expect NAME FILE [mask=FILE] [ulp=N] [rtol=R] [atol=A]
 //	expect VARIABLE[+BYTES] FILE …              compares a buffer, or a variable, with a file
 //	save NAME FILE                              writes a buffer to a file, if there was no error
+//	save VARIABLE[+BYTES] TYPE[SHAPE]:FILE      … or a variable, as an array
 //
 // Arguments are ParseArg's numbers and structs, and buf=NAME. Words with spaces are in double quotes; # at
 // the start of a word begins a comment. File names are relative to the script's folder; save cannot write
@@ -72,7 +73,11 @@ type (
 		file, mask string
 		tolerance  Tolerance
 	}
-	saveStep struct{ name, file string }
+	saveStep struct {
+		name named
+		file string
+		as   *buffer // of a variable: the type and shape of the array; nil for a buffer
+	}
 )
 
 // ParseScript parses a script. name is that of its file, for errors, which also have the line.
@@ -403,12 +408,25 @@ func parseTolerance(text string) (float64, error) {
 
 func (p *scriptParser) save(words []string) (action, error) {
 	if len(words) != 2 {
-		return nil, errors.New("want save NAME FILE")
+		return nil, errors.New("want save NAME FILE or save VARIABLE TYPE[SHAPE]:FILE")
 	}
-	if err := p.known(words[0]); err != nil {
-		return nil, err
+	s := saveStep{name: named{name: words[0]}, file: words[1]}
+	if !p.buffers[words[0]] {
+		if p.modules == 0 {
+			return nil, fmt.Errorf("no buffer %q so far, and no module with variables", words[0])
+		}
+		var err error
+		if s.name, err = parsePlace(words[0]); err != nil {
+			return nil, err
+		}
+		if s.as, err = parseNew(words[1]); err != nil {
+			return nil, fmt.Errorf("no buffer %q so far, and for a variable: %w", words[0], err)
+		}
+		if s.file = s.as.to; s.file == "" {
+			return nil, fmt.Errorf("want save %s %s:FILE", words[0], words[1])
+		}
 	}
-	path, _, err := splitFile(words[1])
+	path, _, err := splitFile(s.file)
 	if err != nil {
 		return nil, err
 	}
@@ -419,7 +437,7 @@ func (p *scriptParser) save(words []string) (action, error) {
 		return nil, fmt.Errorf("%q is already written by another statement", path)
 	}
 	p.files[path] = true
-	return saveStep{words[0], words[1]}, nil
+	return s, nil
 }
 
 // ParseDim parses the size of a grid or block: X, X,Y or X,Y,Z, each from 1 to 2147483647.

@@ -92,7 +92,13 @@ launch _Z5scalePfi grid=1,1 block=1,1,1 shared=64 buf=x b32=0
 expect calls three.npy
 write x x.npy
 expect x x.npy
-save x "out file.npy"`, false, ""},
+save x "out file.npy"
+save calls u32[1]:calls.npy
+save factor f32[]:all.safetensors#factor
+save factor+2 u16[1]:half.npy`, false, ""},
+		{"more than a variable", head + "save factor f32[2]:y.npy", false, "f32[2] from byte 0 has 8 bytes, and the variable 4"},
+		{"past a variable's end", head + "save factor+4 u8[1]:y.npy", false, "u8[1] from byte 4 has 1 bytes, and the variable 4"},
+		{"save of no variable", head + "save nope f32[2]:y.npy", false, `no variable "nope"`},
 		{"set by file", head + "set factor in=two.npy\nlaunch scale grid=1 block=32 buf=x s32=3\nexpect x twice.npy", false, ""},
 		{"a tolerance", head + "set factor f32=2\nlaunch scale grid=1 block=32 buf=x s32=3\nexpect x off.npy ulp=1\nexpect x off.npy rtol=1e-6\nexpect x off.npy atol=1e-6", false, ""},
 		{"not near enough", head + "set factor f32=2\nlaunch scale grid=1 block=32 buf=x s32=3\nexpect x off.npy rtol=1e-9", true, ""},
@@ -131,6 +137,11 @@ save x "out file.npy"`, false, ""},
 	}
 	if _, err := os.Stat("out file.npy"); err != nil {
 		t.Error(err)
+	}
+	for file, end := range map[string]string{"calls.npy": "\x03\x00\x00\x00", "all.safetensors": "\x00\x00\x00\x40", "half.npy": "\x00\x40"} { // 3 calls, 2 and its upper half
+		if got, err := os.ReadFile(file); err != nil || !strings.HasSuffix(string(got), end) {
+			t.Errorf("%s ends in %q, want %q; %v", file, got[max(len(got)-4, 0):], end, err)
+		}
 	}
 	if _, err := os.Stat("y.npy"); err == nil {
 		t.Error("a script with an error has written a file")
@@ -216,6 +227,12 @@ func TestParseScriptErrors(t *testing.T) {
 		{module + "expect x y.npy rtol=nan", "from 0 on"},
 		{module + "expect x y.npy rtol=inf", "from 0 on"},
 		{module + "expect x y.npy frob=1", "want mask=FILE"},
+		{"save x y.npy", `no buffer "x" so far, and no module with variables`},
+		{module + "save x y.npy", `no buffer "x" so far, and for a variable: want TYPE[SHAPE]`},
+		{module + "save x u32[1]", "want save x u32[1]:FILE"},
+		{module + "save x u32[1]:../y.npy", "not in the script's folder"},
+		{module + "save x+y u32[1]:y.npy", "not a number of bytes"},
+		{module + "save x bf16[1]:y.npy", "NumPy has no type"},
 		{"buffer x in=x.npy\nsave x ../y.npy", "not in the script's folder"},
 		{"buffer x in=x.npy\nsave x /y.npy", "not in the script's folder"},
 		{"buffer x in=x.npy\nsave x y.npy\nsave x ./y.npy", "already written"},

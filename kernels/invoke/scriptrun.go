@@ -386,9 +386,24 @@ func (s expectStep) run(r *scriptRun) error {
 }
 
 func (s saveStep) run(r *scriptRun) error {
-	b := r.buffers[s.name]
+	b := r.buffers[s.name.name]
+	read := pointerTo(r.dev, b.ptr)
+	if s.as != nil {
+		of, size, err := r.variable(s.name.name)
+		if err != nil {
+			return err
+		}
+		b = allocated{typ: s.as.typ, shape: s.as.shape}
+		if b.size, err = byteSize(b.typ, b.shape); err != nil {
+			return err
+		}
+		if b.size > size-s.name.add {
+			return fmt.Errorf("%s from byte %d has %d bytes, and the variable %d", typeText(b.typ, b.shape), s.name.add, b.size, size)
+		}
+		read = func(to []byte, off int64) error { return of.ReadVariable(s.name.name, s.name.add+off, to) }
+	}
 	b.to = r.path(s.file)
-	n, err := r.running.save(r.ctx, b, s.name)
+	n, err := r.running.save(r.ctx, b, read, s.name.name)
 	if err != nil {
 		return err
 	}

@@ -121,7 +121,7 @@ func All() []Mutant {
 		{
 			Name: "ties-between-heads", File: "decide.cu",
 			Bug: "every head may lose all the blocks that are still wanted of those with the bound as key",
-			Old: "smaller(equal, wanted - ties.before)", New: "smaller(equal, wanted)",
+			Old: "min(equal, wanted - ties.before)", New: "min(equal, wanted)",
 		},
 		{
 			Name: "ties-in-a-head", File: "decide.cu",
@@ -178,7 +178,7 @@ func All() []Mutant {
 		{
 			Name: "past-the-moves", File: "moves.cu",
 			Bug: "the last group of lanes reads moves that are not there",
-			Old: "moves[first + smaller(m, last)]", New: "moves[first + m + 0 * last]",
+			Old: "moves[first + min(m, last)]", New: "moves[first + m + 0 * last]",
 		},
 		{
 			Name: "lost-piece", File: "moves.cu",
@@ -195,7 +195,7 @@ func All() []Mutant {
 		{
 			Name: "eight-partitions", File: "attention.cu",
 			Bug: "the output leaves out what lies beyond 1,024 KVs",
-			Old: "const int count = (length + partition - 1) / partition;\n  const int64 at = int64(row) * partitions;", New: "const int count = smaller(8, (length + partition - 1) / partition);\n  const int64 at = int64(row) * partitions;",
+			Old: "const int count = (length + partition - 1) / partition;\n  const int64 at = int64(row) * partitions;", New: "const int count = min(8, (length + partition - 1) / partition);\n  const int64 at = int64(row) * partitions;",
 		},
 		{
 			Name: "wrong-query-head", File: "attend.cuh", Module: "attention.cu",
@@ -336,7 +336,7 @@ func All() []Mutant {
 		{
 			Name: "limit-of-all", File: "merged.cu", Method: "minicache",
 			Bug: "the limit for later tokens is the largest distance of all, not of those that are not retained",
-			Old: "    } else {\n      rest = larger(rest, x);\n", New: "    }\n    {\n      rest = larger(rest, x);\n",
+			Old: "    } else {\n      rest = max(rest, x);\n", New: "    }\n    {\n      rest = max(rest, x);\n",
 		},
 		{
 			Name: "one-table-for-both", File: "merged.cu", Method: "minicache",
@@ -404,7 +404,7 @@ func All() []Mutant {
 		{
 			Name: "cut-too-early", File: "format.cuh", Module: "append.cu", Format: "e4m3", Method: "kv-compress",
 			Bug: "a key or value is cut at the format's largest number before it is divided by the scale",
-			Old: "one(v.at[0] / scale)", New: "one(smaller(larger(v.at[0], -448.0f), 448.0f) / scale)",
+			Old: "one(v.at[0] / scale)", New: "one(min(max(v.at[0], -448.0f), 448.0f) / scale)",
 		},
 		{
 			Name: "scale-of-k-for-v", File: "append.cu", Format: "e4m3",
@@ -431,17 +431,17 @@ func All() []Mutant {
 		{
 			Name: "not-causal", File: "prefill.cu",
 			Bug: "a query does not see its own key",
-			Old: "s.counts[lane()] = smaller(partition, first + place + 1 - start);", New: "s.counts[lane()] = smaller(partition, first + place - start);",
+			Old: "s.counts[lane()] = min(partition, first + place + 1 - start);", New: "s.counts[lane()] = min(partition, first + place - start);",
 		},
 		{
 			Name: "pool-edge", File: "prefill.cu",
 			Bug: "the max-pool of the last keys reaches past the prompt",
-			Old: "to = smaller(scored - 1, i + reach);", New: "to = smaller(scored, i + reach);",
+			Old: "to = min(scored - 1, i + reach);", New: "to = min(scored, i + reach);",
 		},
 		{
 			Name: "prefill-buffer-edge", File: "prefill.cu",
 			Bug: "the query at the buffer's edge does not count",
-			Old: "larger(0, i + buffer - first)", New: "larger(0, i + buffer + 1 - first)",
+			Old: "max(0, i + buffer - first)", New: "max(0, i + buffer + 1 - first)",
 		},
 		{
 			Name: "exp-ends-early", File: "numerics.cuh", Module: "prefill.cu",
@@ -544,7 +544,7 @@ func All() []Mutant {
 		},
 		{
 			Name: "stale-quota", File: "decide.cu",
-			Bug: "sum_fallen ignores quotas beyond the 64th",
+			Bug: "sum_evicted ignores quotas beyond the 64th",
 			Old: "  if (b.whole) return;\n  const quota q = quotas[block_x()];", New: "  if (b.whole || block_x() > 63) return;\n  const quota q = quotas[block_x()];",
 		},
 
@@ -669,7 +669,7 @@ func All() []Mutant {
 		{
 			Name: "sixteen-query-heads", File: "prefill.cu",
 			Bug: "of a group, 16 query heads give to a KV",
-			Old: "for (int g = 0; g < group; g++) {\n      const float v = of(g);", New: "for (int g = 0; g < smaller(group, 16); g++) {\n      const float v = of(g);",
+			Old: "for (int g = 0; g < group; g++) {\n      const float v = of(g);", New: "for (int g = 0; g < min(group, 16); g++) {\n      const float v = of(g);",
 		},
 		{
 			Name: "times-of-8", File: "adjusted.cu", Format: "bf16", Method: "streaming-llm",
@@ -704,7 +704,7 @@ func All() []Mutant {
 		{
 			Name: "ranks-of-256", File: "scores.cu", Method: "lagkv",
 			Bug: "beyond 256 tokens, a segment's weights get no rank",
-			Old: "  block_barrier();\n#pragma unroll 1\n  for (int i = thread_x(); i < lag; i += threads_x()) {", New: "  block_barrier();\n#pragma unroll 1\n  for (int i = thread_x(); i < smaller(lag, 256); i += threads_x()) {",
+			Old: "  block_barrier();\n#pragma unroll 1\n  for (int i = thread_x(); i < lag; i += threads_x()) {", New: "  block_barrier();\n#pragma unroll 1\n  for (int i = thread_x(); i < min(lag, 256); i += threads_x()) {",
 		},
 		{
 			Name: "sinks-of-128", File: "scores.cu", Method: "lagkv",
@@ -714,12 +714,12 @@ func All() []Mutant {
 		{
 			Name: "mean-of-8-heads", File: "prefill.cu", Method: "tova",
 			Bug: "a layer's mean is that of 8 heads",
-			Old: "for (int head = 0; head < heads; head++) sum = sum + *of_head(head);", New: "for (int head = 0; head < smaller(8, heads); head++) sum = sum + *of_head(head);",
+			Old: "for (int head = 0; head < heads; head++) sum = sum + *of_head(head);", New: "for (int head = 0; head < min(8, heads); head++) sum = sum + *of_head(head);",
 		},
 		{
 			Name: "minimum-of-64", File: "groups.cuh", Module: "quantized.cu", Method: "flexgen",
 			Bug: "the minimum and the maximum of a group are those of its first 64 elements",
-			Old: "for (int i = 1; i < size; i++) {", New: "for (int i = 1; i < smaller(size, 64); i++) {",
+			Old: "for (int i = 1; i < size; i++) {", New: "for (int i = 1; i < min(size, 64); i++) {",
 		},
 		{
 			Name: "folded-as-the-first", File: "edits.cu", Method: "razor",
@@ -729,7 +729,7 @@ func All() []Mutant {
 		{
 			Name: "folded-to-384", File: "edits.cu", Format: "f32", Method: "razor",
 			Bug: "of values of 256 elements, half is folded",
-			Old: "for (int i = 8 * thread_x(); i < 2 * d; i += 8 * threads_x()) {", New: "for (int i = 8 * thread_x(); i < smaller(2 * d, 384); i += 8 * threads_x()) {",
+			Old: "for (int i = 8 * thread_x(); i < 2 * d; i += 8 * threads_x()) {", New: "for (int i = 8 * thread_x(); i < min(2 * d, 384); i += 8 * threads_x()) {",
 		},
 		{
 			Name: "pages-of-256", File: "merged.cu", Method: "minicache",

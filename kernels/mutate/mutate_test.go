@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
 	"kvcompress/ref/draw"
@@ -141,13 +142,13 @@ func TestCheck(t *testing.T) {
 	modules = slices.DeleteFunc(modules, func(m *Module) bool {
 		return strings.HasPrefix(m.Name, "quantized") || strings.HasPrefix(m.Name, "merged")
 	})
-	mutants := Sample(t.Context(), modules, 8, 3, EngineGroup)
-	check := Check{Methods: methods, Seeds: 12, Runs: 6}
+	mutants := Sample(t.Context(), modules, testsize.Of(0, 4, 8), 3, EngineGroup)
+	check := Check{Methods: methods, Seeds: testsize.Of(0, 5, 12), Runs: testsize.Of(0, 3, 6)}
 	survivors, err := check.Run(context.Background(), mutants)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(survivors) > 3 {
+	if len(survivors) > 3*len(mutants)/8 {
 		t.Errorf("%d of %d survive: %+v", len(survivors), len(mutants), survivors)
 	}
 	for _, s := range survivors {

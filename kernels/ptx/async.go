@@ -19,11 +19,6 @@ type copyOp struct {
 	bulk           *bulkOp // of cp.async.bulk; nil of cp.async
 }
 
-// addressed reports whether a register is an address of the copy.
-func (c *copyOp) addressed(e *entry, id int32) bool {
-	return e.regOf(c.to.addr) == id || e.regOf(c.from.addr) == id || c.bulk != nil && e.regOf(c.bulk.bar.addr) == id
-}
-
 // pendingCopy is a cp.async by lanes with the same number of committed groups, from one allocation. It has
 // not arrived in the lanes of mask.
 type pendingCopy struct {
@@ -134,6 +129,18 @@ func (w *warp) asyncShort(in *instr, mask uint32) error {
 	return nil
 }
 
+// unlessIgnored computes the bytes that cp.async copies, 0 in the lanes of a predicate.
+func unlessIgnored(p unsafe.Pointer, w *warp, in *instr) {
+	ignored := w.preds[in.d2]
+	if in.notC {
+		ignored = ^ignored
+	}
+	d := (*[warpSize]uint32)(p)
+	for i := range d {
+		d[i] = uint32(in.imm) * (1 - ignored>>i&1)
+	}
+}
+
 // asyncSource records the sources of the lanes of a target.
 func asyncSource(w *warp, in *instr, t *target) { w.pend(in, t, false) }
 
@@ -236,7 +243,7 @@ func (w *warp) newCopy() *pendingCopy {
 func (w *warp) forgetCopies() {
 	w.spare = append(w.spare, w.pending...)
 	w.pending, w.issued, w.ownCommits = w.pending[:0], nil, false
-	w.commits, w.issues = [warpSize]uint32{}, 0
+	w.commits, w.issues, w.bulkCommits = [warpSize]uint32{}, 0, [warpSize]uint32{}
 }
 
 // asyncWaitAll commits and performs all copies.

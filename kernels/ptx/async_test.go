@@ -226,3 +226,31 @@ func TestNonCoherent(t *testing.T) {
 		}
 	}
 }
+
+// TestIgnoreSource copies by cp.async with a predicate, in the lanes of which zeros are written and no source is read.
+func TestIgnoreSource(t *testing.T) {
+	for _, not := range []bool{false, true} {
+		p := map[bool]string{false: "%p1", true: "!%p1"}[not]
+		body := `
+st.global.u32 [%rd3], 7; shl.b32 %r4, %r20, 2; mov.u32 %r5, tile; add.u32 %r4, %r5, %r4; and.b32 %r6, %r20, 1; setp.ne.u32 %p1, %r6, 0;
+mov.u64 %rd4, %rd3; @` + p + ` add.u64 %rd4, %rd4, 1000000;
+cp.async.ca.shared.global [%r4], [%rd4], 4, ` + p + `; cp.async.wait_all; ld.shared.u32 %r7, [%r4]; st.global.u32 [%rd3+128], %r7;`
+		out, err := launchBody(t, Options{Checks: AllChecks()}, 1, 32, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 32 {
+			want := byte(7)
+			if (i%2 != 0) != not {
+				want = 0
+			}
+			if got := out[128+4*i]; got != want {
+				t.Errorf("%s, lane %d: %d, want %d", p, i, got, want)
+			}
+		}
+	}
+	_, err := launchBody(t, Options{Checks: AllChecks()}, 1, 1, "cp.async.ca.shared.global [tile], [%rd1], 4, %p1; cp.async.wait_all;")
+	if err == nil || !strings.Contains(err.Error(), "how much is copied depends on %p1") {
+		t.Errorf("an undefined predicate: %v", err)
+	}
+}

@@ -31,6 +31,16 @@ func atom(w *warp, in *instr, t *target) {
 	atomAscending(w, in, t)
 }
 
+// atomGlobal executes an atomic at generic addresses, which have to be in global memory.
+func atomGlobal(w *warp, in *instr, mask uint32) error {
+	for i, at := range w.addresses(in.mem) {
+		if s := spaceOfAddress(at + in.imm); mask>>i&1 != 0 && s != spaceGlobal {
+			return w.errorf(in, 1<<i, "a vector atomic in %v memory: it has to be in global memory", s)
+		}
+	}
+	return accessStrong(w, in, mask)
+}
+
 func atomAscending(w *warp, in *instr, t *target) {
 	m := in.mem
 	op := m.atomic
@@ -149,6 +159,16 @@ var atomics = map[atomKey]atomFunc{
 	{"add", f16x2}:  func(old, b, _ uint64) uint64 { return addHalves(fmtF16, old, b) },
 	{"add", bf16x2}: func(old, b, _ uint64) uint64 { return addHalves(fmtBF16, old, b) },
 
+	// A NaN is smaller and larger than no number, as for min and max.
+	{"min", f16}:    func(old, b, _ uint64) uint64 { return uint64(halfMinMax(fmtF16, 0, uint16(old), uint16(b))) },
+	{"max", f16}:    func(old, b, _ uint64) uint64 { return uint64(halfMinMax(fmtF16, minMaxMax, uint16(old), uint16(b))) },
+	{"min", bf16}:   func(old, b, _ uint64) uint64 { return uint64(halfMinMax(fmtBF16, 0, uint16(old), uint16(b))) },
+	{"max", bf16}:   func(old, b, _ uint64) uint64 { return uint64(halfMinMax(fmtBF16, minMaxMax, uint16(old), uint16(b))) },
+	{"min", f16x2}:  func(old, b, _ uint64) uint64 { return minMaxHalves(fmtF16, 0, old, b) },
+	{"max", f16x2}:  func(old, b, _ uint64) uint64 { return minMaxHalves(fmtF16, minMaxMax, old, b) },
+	{"min", bf16x2}: func(old, b, _ uint64) uint64 { return minMaxHalves(fmtBF16, 0, old, b) },
+	{"max", bf16x2}: func(old, b, _ uint64) uint64 { return minMaxHalves(fmtBF16, minMaxMax, old, b) },
+
 	{"inc", u32}: func(old, b, _ uint64) uint64 {
 		if old >= b {
 			return 0
@@ -181,6 +201,10 @@ func compareAndSwap(old, b, c uint64) uint64 {
 
 func addHalves(f *format, a, b uint64) uint64 {
 	return softHalf(f, softAdd, a>>16&0xffff, b>>16&0xffff, 0)<<16 | softHalf(f, softAdd, a&0xffff, b&0xffff, 0)
+}
+
+func minMaxHalves(f *format, flags, a, b uint64) uint64 {
+	return uint64(halfMinMax(f, flags, uint16(a>>16), uint16(b>>16)))<<16 | uint64(halfMinMax(f, flags, uint16(a), uint16(b)))
 }
 
 // addFlushed is add.f32 on global memory, which flushes subnormal operands and results to zero (PTX ISA

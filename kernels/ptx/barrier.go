@@ -11,6 +11,8 @@ const (
 	barSync barKind = iota
 	barArrive
 	barRed
+	barClusterArrive
+	barClusterWait
 )
 
 // The reductions of bar.red.
@@ -34,10 +36,11 @@ type barrierState struct {
 // lanes (PTX ISA §9.7.12.1).
 func (w *warp) barrier(in *instr, mask uint32) (bool, error) {
 	b, op := w.block, in.bar
-	lane := bits.TrailingZeros32(mask)
-	id := row[uint32](w.regs, op.id.off)[lane]
-	if id >= maxBarriers {
-		return false, w.errorf(in, mask, "barrier %d of %d", id, maxBarriers)
+	lane, id := bits.TrailingZeros32(mask), uint32(atCluster)
+	if op.kind < barClusterArrive {
+		if id = row[uint32](w.regs, op.id.off)[lane]; id >= maxBarriers {
+			return false, w.errorf(in, mask, "barrier %d of %d", id, maxBarriers)
+		}
 	}
 	if w.block.launch.checkSync && mask != w.live {
 		r := w.report(BarrierDiverged, in, mask)
@@ -45,6 +48,9 @@ func (w *warp) barrier(in *instr, mask uint32) (bool, error) {
 		if err := w.block.launch.found(r); err != nil {
 			return false, err
 		}
+	}
+	if id == atCluster {
+		return w.clusterBarrier(in, mask)
 	}
 	expected, whole := len(b.warps)*warpSize, op.count.sink
 	if !whole {
@@ -83,6 +89,7 @@ func (w *warp) barrier(in *instr, mask uint32) (bool, error) {
 
 // release resumes the warps at every barrier at which all threads have arrived.
 func (b *block) release() error {
+	b.releaseCluster()
 	exited := 0
 	for i := range b.warps {
 		if b.warps[i].live == 0 {
@@ -151,8 +158,12 @@ func (w *warp) reduced(in *instr, s *barrierState) {
 // stuck reports a block in which every remaining warp waits at a barrier.
 func (b *block) stuck(w *warp) *Report {
 	in := &b.launch.entry.code[w.pc-1]
-	s := &b.barriers[w.waiting]
 	r := w.report(BarrierDiverged, in, w.active)
+	if w.waiting == atCluster {
+		r.Detail = b.stuckInCluster()
+		return r
+	}
+	s := &b.barriers[w.waiting]
 	gone := 0
 	for i := range b.warps {
 		if b.warps[i].live == 0 {

@@ -71,6 +71,26 @@ func (l *launch) findBounds() []bound {
 	return list
 }
 
+// meantFor returns the variable of another space that an address in global memory, but in no allocation of its
+// own, was meant for; or nil. If the address may as well be derived from an allocation, the nearer one is meant.
+func (l *launch) meantFor(m *memOp, at uint64) *bound {
+	b := &l.bounds[m.bound]
+	switch {
+	case b.hi == 0:
+		return nil
+	case !l.points[m.origin]:
+		return b
+	}
+	base := windowOf(b.space)
+	far := distance(at, base+b.lo, base+b.hi)
+	if own := l.origin[m.origin]; own != nil && distance(at, own.base, own.base+own.size) <= far {
+		return nil
+	} else if own == nil && l.device.mem.within(at, far) {
+		return nil
+	}
+	return b
+}
+
 // windowSize returns the number of bytes of shared, local or constant memory.
 func (l *launch) windowSize(s space) uint64 {
 	switch s {

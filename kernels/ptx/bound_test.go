@@ -78,6 +78,119 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// TestBoundsOfMatrices loads and stores matrices by the address of one variable, with rows in the next one. The
+// variables have 512 bytes: a matrix of 16 by 16 elements of 16 bits.
+func TestBoundsOfMatrices(t *testing.T) {
+	const (
+		registers = "{%r4, %r5, %r6, %r7, %r8, %r9, %r10, %r11}"
+		words     = "{%r4, %r5, %r6, %r7}"
+		head      = `.version 7.8
+.target sm_90
+.address_size 64
+.const .align 16 .b8 c1[512]={1}; .const .align 16 .b8 c2[512]={2};
+.visible .entry k()
+{
+	.reg .b32 %r<20>; .reg .b64 %rd<20>;
+	.shared .align 16 .b8 s1[512]; .shared .align 16 .b8 s2[512];
+	mov.u32 %r1, %tid.x; shl.b32 %r2, %r1, 4; mov.u32 %r3, s1; add.u32 %r12, %r3, %r2; mov.u32 %r13, s2; add.u32 %r14, %r13, %r2;
+	mov.u64 %rd1, s1; cvta.shared.u64 %rd1, %rd1; mov.u64 %rd2, c1; cvta.const.u64 %rd2, %rd2;
+	st.shared.v4.u32 [%r12], {%r1, %r1, %r1, %r1}; st.shared.v4.u32 [%r14], {%r1, %r1, %r1, %r1}; bar.sync 0;
+	mov.u32 %r4, 0; mov.u32 %r5, 0; mov.u32 %r6, 0; mov.u32 %r7, 0; mov.u32 %r8, 0; mov.u32 %r9, 0; mov.u32 %r10, 0; mov.u32 %r11, 0;
+`
+	)
+	for _, c := range []struct{ body, blames string }{ // no report if blames is empty
+		{"ldmatrix.sync.aligned.m8n8.x4.shared.b16 " + words + ", [%r12];", ""},
+		{"ldmatrix.sync.aligned.m8n8.x4.shared.b16 " + words + ", [%r12+16];", "s1"},
+		{"ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%r4, %r5}, [%r12+256];", ""},
+		{"stmatrix.sync.aligned.m8n8.x4.shared.b16 [%r14], " + words + ";", ""},
+		{"stmatrix.sync.aligned.m8n8.x4.shared.b16 [%r14+-16], " + words + ";", "s2"},
+		{"wmma.load.a.sync.aligned.row.m16n16k16.shared.f16 " + registers + ", [%r3], 16;", ""},
+		{"wmma.load.a.sync.aligned.row.m16n16k16.shared.f16 " + registers + ", [%r3], 24;", "s1"},
+		{"wmma.load.b.sync.aligned.col.m16n16k16.shared.f16 " + registers + ", [s2+-32];", "s2"},
+		{"wmma.load.a.sync.aligned.row.m16n16k16.f16 " + registers + ", [%rd1+32];", "s1"},
+		{"wmma.load.a.sync.aligned.row.m16n16k16.f16 " + registers + ", [%rd2];", ""},
+		{"wmma.load.a.sync.aligned.row.m16n16k16.f16 " + registers + ", [%rd2+16];", "c1"},
+		{"wmma.store.d.sync.aligned.row.m16n16k16.shared.f16 [%r3], " + words + ";", ""},
+		{"wmma.store.d.sync.aligned.col.m16n16k16.shared.f16 [%r3+32], " + words + ";", "s1"},
+		{"wmma.store.d.sync.aligned.row.m16n16k16.f16 [%rd1], " + words + ", 24;", "s1"},
+	} {
+		dev := New(Options{Checks: AllChecks()})
+		m, err := dev.Load("k.ptx", []byte(head+c.body+"\nret;\n}\n"))
+		if err != nil {
+			t.Fatal(c.body, err)
+		}
+		k, err := m.Kernel("k")
+		if err != nil {
+			t.Fatal(c.body, err)
+		}
+		err = k.Launch(t.Context(), extent(1), extent(32), 0)
+		var r *Report
+		switch {
+		case c.blames == "":
+			if err != nil {
+				t.Errorf("%s: %v", c.body, err)
+			}
+		case !errors.As(err, &r) || r.Kind != OutOfBounds || r.Allocation != c.blames:
+			t.Errorf("%s: %v, want one outside %q", c.body, err, c.blames)
+		}
+	}
+}
+
+// TestBoundOfSeveral checks that a report about an address which may be derived from a variable or from buffers names
+// the one that is near.
+func TestBoundOfSeveral(t *testing.T) {
+	const head = `.version 7.8
+.target sm_80
+.address_size 64
+.visible .entry k(.param .u64 a, .param .u64 b, .param .u64 which, .param .u64 add)
+{
+	.reg .pred %p<4>; .reg .b32 %r<20>; .reg .b64 %rd<20>;
+	.local .align 4 .b8 l1[32]; .local .align 4 .b8 l2[32];
+	ld.param.u64 %rd1, [a]; ld.param.u64 %rd2, [b]; ld.param.u64 %rd3, [which]; ld.param.u64 %rd4, [add];
+	st.local.u32 [l2], 2; mov.u64 %rd5, l1; cvta.local.u64 %rd5, %rd5; setp.eq.u64 %p1, %rd3, 0; setp.eq.u64 %p2, %rd3, 1; setp.eq.u64 %p3, %rd3, 2;
+`
+	const (
+		twoOr = "mov.u64 %rd6, %rd5; @%p2 mov.u64 %rd6, %rd1; @%p3 mov.u64 %rd6, %rd2;" // l1, a or b
+		oneOr = "mov.u64 %rd6, %rd5; @%p2 mov.u64 %rd6, %rd1;"                          // l1 or a
+	)
+	for _, c := range []struct {
+		body       string
+		which, add int64
+		says       string
+	}{
+		{twoOr, 1, 64, `4 bytes past the end of "a" (64 bytes)`},
+		{twoOr, 2, 68, `8 bytes past the end of "b" (64 bytes)`},
+		{twoOr, 2, -4, `4 bytes before "b" (64 bytes)`},
+		{twoOr, 0, -4, `4 bytes before "l1" in local memory`},
+		{oneOr, 1, 64, `4 bytes past the end of "a" (64 bytes)`},
+		{oneOr, 0, -8, `8 bytes before "l1" in local memory`},
+		{oneOr, 0, 32, `4 bytes past the end of "l1" in local memory (32 bytes)`},
+		{"mov.u64 %rd6, %rd5;", 0, -4, `4 bytes before "l1" in local memory`},
+		{"mov.u64 %rd6, %rd5;", 0, -1 << 40, `1099511627776 bytes before "l1" in local memory`},
+	} {
+		dev := New(Options{})
+		m, err := dev.Load("k.ptx", []byte(head+c.body+"add.s64 %rd6, %rd6, %rd4; ld.u32 %r1, [%rd6];\nret;\n}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := m.Kernel("k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p [2]device.Ptr
+		for i, name := range []string{"a", "b"} {
+			if p[i], err = dev.Alloc(name, 64); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err = k.Launch(t.Context(), extent(1), extent(1), 0, device.Pointer(p[0]), device.Pointer(p[1]), device.Arg(c.which), device.Arg(c.add))
+		var r *Report
+		if !errors.As(err, &r) || r.Kind != OutOfBounds || r.Detail != c.says {
+			t.Errorf("%s %d %d: %v, want %q", c.body, c.which, c.add, err, c.says)
+		}
+	}
+}
+
 // TestBoundsOfVariables runs kernels that clang compiled, without optimization and with it, on the variables that
 // they are meant for, and on those beside.
 func TestBoundsOfVariables(t *testing.T) {

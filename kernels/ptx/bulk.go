@@ -3,6 +3,7 @@ package ptx
 import (
 	"math/bits"
 	"slices"
+	"strings"
 	"unsafe"
 )
 
@@ -17,6 +18,7 @@ const bulkUnit = 16
 // bulkOp has the operands of cp.async.bulk other than the two addresses.
 type bulkOp struct {
 	size   uint32 // offset of a 4-byte register
+	group  bool   // from shared to global memory, without a barrier
 	bar    memOp
 	barImm uint64
 }
@@ -47,7 +49,13 @@ func asyncBulk(w *warp, in *instr, mask uint32) error {
 		if err != nil {
 			return err
 		}
-		if whole {
+		switch {
+		case !whole || c.size == 0 && op.group:
+		case op.group:
+			if err := w.block.addStore(bulkStore{bulkCopy: c, group: w.bulkCommits[lane]}); err != nil {
+				return err
+			}
+		default:
 			w.block.bulk = append(w.block.bulk, c)
 		}
 	}
@@ -72,8 +80,10 @@ func (c *bulkCopy) look() (whole bool, err error) {
 		}
 		return w.resolve(c.in, &m, imm, 1<<lane)
 	}
-	if err := at(op.bar, op.barImm, &c.bar); err != nil || !reached {
-		return false, err
+	if !op.group {
+		if err := at(op.bar, op.barImm, &c.bar); err != nil || !reached {
+			return false, err
+		}
 	}
 	for off := uint64(0); off < c.size; off += bulkUnit {
 		ends := [2]*uint64{&c.from, &c.to}
@@ -184,24 +194,48 @@ func (d *decoder) decodeBulk() error {
 	if d.take("tensor") {
 		return d.errorf("%s: tensor copies are not supported", d.in.op)
 	}
+	if found, err := d.decodeBulkGroup(); found {
+		return err
+	}
 	if d.take("prefetch") {
 		if !d.take("L2") || !d.take("global") {
 			return d.unsupported()
 		}
-		d.mod = d.mod[:0]
+		if err := d.dropPolicy(); err != nil {
+			return err
+		}
+		ops, err := d.operands(2)
+		if err != nil {
+			return err
+		}
+		if err := d.address(ops[0], &memOp{space: spaceGlobal}); err != nil {
+			return err
+		}
+		if _, err := d.src(ops[1], b32); err != nil {
+			return err
+		}
+		d.in.imm, d.in.effect = 0, own
 		d.in.kind, d.in.run = kindRun, nothing
 		return d.push()
 	}
-	if d.takeOne("shared::cluster", "shared::cta") < 0 || !d.take("global") || !d.take("mbarrier::complete_tx::bytes") {
-		return d.errorf("%s: of bulk copies only those from global to shared memory with an mbarrier are supported", d.in.op)
+	group := strings.HasPrefix(d.in.op, "cp.async.bulk.global.shared::cta.") && d.take("bulk_group")
+	if group {
+		d.takeOne("global")
+		d.takeOne("shared::cta")
+	} else if !strings.HasPrefix(d.in.op, "cp.async.bulk.shared::") || d.takeOne("shared::cluster", "shared::cta") < 0 || !d.take("global") || !d.take("mbarrier::complete_tx::bytes") {
+		return d.errorf("%s: of bulk copies only those from global to shared memory with an mbarrier, and from shared to global memory with a bulk_group are supported", d.in.op)
 	}
 	if d.take("multicast::cluster") {
-		return d.errorf("%s: clusters are not supported", d.in.op)
+		return d.errorf("%s: copies to several blocks of a cluster are not supported", d.in.op)
 	}
 	if err := d.dropPolicy(); err != nil {
 		return err
 	}
-	ops, err := d.operands(4)
+	want := 4
+	if group {
+		want = 3
+	}
+	ops, err := d.operands(want)
 	if err != nil {
 		return err
 	}
@@ -210,13 +244,18 @@ func (d *decoder) decodeBulk() error {
 		from: memOp{space: spaceGlobal, kind: accessLoad, n: 1, size: bulkUnit},
 		bulk: &bulkOp{bar: memOp{space: spaceShared, kind: accessAtomic, sem: semRelaxed, n: 1, size: 8, arrival: true}},
 	}
-	for _, end := range []struct {
-		o   operand
+	if c.bulk.group = group; group {
+		c.to.space, c.from.space = spaceGlobal, spaceShared
+	}
+	for i, end := range []struct {
 		m   *memOp
 		imm *uint64
-	}{{ops[0], &c.to, &c.toImm}, {ops[1], &c.from, &c.fromImm}, {ops[3], &c.bulk.bar, &c.bulk.barImm}} {
+	}{{&c.to, &c.toImm}, {&c.from, &c.fromImm}, {}, {&c.bulk.bar, &c.bulk.barImm}} {
+		if i == 2 || i >= want {
+			continue
+		}
 		d.in.imm = 0
-		if err := d.address(end.o, end.m); err != nil {
+		if err := d.address(ops[i], end.m); err != nil {
 			return err
 		}
 		*end.imm = d.in.imm
@@ -225,7 +264,7 @@ func (d *decoder) decodeBulk() error {
 	if c.bulk.size, err = d.src(ops[2], b32); err != nil {
 		return err
 	}
-	d.need(first)
+	d.need(first, "how much is copied")
 	d.in.copy, d.in.kind, d.in.run = c, kindRun, asyncBulk
 	return d.push()
 }

@@ -2,6 +2,7 @@ package ptx
 
 import (
 	"encoding/binary"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -113,6 +114,106 @@ func TestBulkUndefined(t *testing.T) {
 		err = dev.Read(make([]byte, 256), p+256)
 		if says := "byte 256 is not defined: what is stored depends on bytes 268 to 271 of shared memory"; (err != nil) != (written < 256) || err != nil && !strings.Contains(err.Error(), says) {
 			t.Errorf("of %d bytes: %v", written, err)
+		}
+	}
+}
+
+// bulkStoreKernel fills 256 bytes of shared memory with thread indices, and copies them to the array's bytes from 256
+// on in two groups; then thread 0 reads one of them.
+const bulkStoreKernel = `
+setp.ne.u32 %p1, %r20, 0; shl.b32 %r4, %r20, 2; mov.u32 %r5, tile; add.u32 %r4, %r4, %r5; mov.u32 %r7, 128;
+st.shared.u32 [%r4], %r20;
+fence.proxy.async.shared::cta;
+bar.sync 0;
+@%p1 bra DONE;
+cp.async.bulk.global.shared::cta.bulk_group [%rd1+256], [tile], 128;
+cp.async.bulk.commit_group;
+cp.async.bulk.global.shared::cta.bulk_group [%rd1+384], [tile+128], %r7;
+cp.async.bulk.commit_group;
+cp.async.bulk.wait_group 1; ld.global.u32 %r6, [%rd1+268]; st.global.u32 [%rd1], %r6;
+cp.async.bulk.wait_group.read 0; st.shared.u32 [tile+128], %r7;
+DONE:
+`
+
+// TestBulkStore copies from shared to global memory, rightly and with faults.
+func TestBulkStore(t *testing.T) {
+	for seed := range uint64(3) {
+		for _, checks := range []Checks{{}, AllChecks(), {Races: true}, {Uninit: true}} {
+			out, err := launchBody(t, Options{Checks: checks, Shuffle: seed}, 1, 64, bulkStoreKernel)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range uint32(64) {
+				if got := binary.LittleEndian.Uint32(out[256+4*i:]); got != i {
+					t.Errorf("seed %d, word %d: %d", seed, i, got)
+				}
+			}
+			if got := binary.LittleEndian.Uint32(out); got != 3 {
+				t.Errorf("seed %d: read %d after the wait", seed, got)
+			}
+		}
+	}
+	const waitAll, waitRead = "cp.async.bulk.wait_group 1;", "cp.async.bulk.wait_group.read 0;"
+	for _, c := range []struct{ name, old, new, want string }{
+		{"no wait before the read", waitAll, "", "copy not awaited: ld.global.u32"},
+		{"a wait for too few groups", waitAll, "cp.async.bulk.wait_group 2;", "copy not awaited: ld.global.u32"},
+		{"a wait for the source only", waitAll, "cp.async.bulk.wait_group.read 0;", "copy not awaited: ld.global.u32"},
+		{"a destination that is written", waitAll, "st.global.u32 [%rd1+272], %r7;", "the destination of an asynchronous copy"},
+		{"no wait before the source is written", waitRead, "", "copy not awaited: st.shared.u32"},
+		{"a group that is not committed", "cp.async.bulk.commit_group;\ncp.async.bulk.wait_group 1;", "cp.async.bulk.wait_group 0;", "copy not awaited: st.shared.u32"},
+		{"the end without a wait", waitRead + " st.shared.u32 [tile+128], %r7;", "", "the block ends, and its thread has not waited until the copy has read bytes 128 to 255 of shared memory"},
+		{"a source that another thread writes without a barrier", "DONE:", "DONE: setp.eq.u32 %p2, %r20, 32; @%p2 st.shared.u32 [tile+128], %r7;", ""},
+		{"the source is not ready", "bar.sync 0;", "", "race: "},
+		{"two copies to one place", "[%rd1+384]", "[%rd1+368]", "the destination of an asynchronous copy"},
+		{"past the end", "[%rd1+384]", "[%rd1+912]", "past the end of"},
+		{"past the end of the source", "[tile+128], %r7;\ncp", "[tile+1024], %r7;\ncp", `past the end of "tile"`},
+		{"an odd size", "%r7, 128;", "%r7, 100;", "no multiple of 16"},
+		{"a misaligned source", "[tile+128], %r7;\ncp", "[tile+136], %r7;\ncp", "misaligned"},
+	} {
+		text := strings.Replace(bulkStoreKernel, c.old, c.new, 1)
+		if text == bulkStoreKernel {
+			t.Fatal(c.name)
+		}
+		_, err := launchBody(t, Options{Checks: AllChecks()}, 1, 64, text)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+	// More copies than are kept, without a wait but for their sources, arrive all the same.
+	many := strings.ReplaceAll("mov.u32 %r4, 0; LOOP: cp.async.bulk.global.shared::cta.bulk_group [%rd1], [tile], 16; cp.async.bulk.commit_group; cp.async.bulk.wait_group.read 0; add.u32 %r4, %r4, 1; setp.lt.u32 %p1, %r4, N; @%p1 bra LOOP;", "N", fmt.Sprint(3*maxStores))
+	if out, err := launchBody(t, Options{}, 1, 1, "st.shared.v4.u32 [tile], {5, 5, 5, 5};"+many); err != nil || out[0] != 5 {
+		t.Errorf("%d pending copies: %d, %v", 3*maxStores, out[0], err)
+	}
+	// Undefined bytes stay undefined.
+	dev := New(Options{Checks: AllChecks()})
+	m, err := dev.Load("k.ptx", []byte(findingsHead+strings.Replace(bulkStoreKernel, "st.shared.u32 [%r4], %r20;", "setp.ne.u32 %p2, %r20, 5; @%p2 st.shared.u32 [%r4], %r20;", 1)+"ret;\n}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := m.Kernel("kernel")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := dev.Alloc("out", 1024)
+	if err == nil {
+		err = k.Launch(t.Context(), extent(1), extent(64), 0, device.Pointer(p))
+	}
+	if err == nil {
+		err = dev.Read(make([]byte, 20), p+256)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err = dev.Read(make([]byte, 256), p+256); err == nil || !strings.Contains(err.Error(), "nothing has written byte 276") {
+		t.Errorf("undefined bytes: %v", err)
+	}
+	for _, body := range []string{
+		"cp.async.bulk.global.shared::cta [%rd1], [tile], 128;", "cp.async.bulk.global.shared::cluster.bulk_group [%rd1], [tile], 128;", "cp.async.bulk.shared::cta.global.bulk_group [tile], [%rd1], 128;",
+		"cp.async.bulk.wait_group %r1;", "cp.async.bulk.wait_group -1;", "cp.async.bulk.commit_group 1;", "cp.async.bulk.prefetch.L2.global [%rd1];",
+		"cp.reduce.async.bulk.global.shared::cta.bulk_group.add.u32 [%rd1], [tile], 128;",
+	} {
+		if _, err := Parse("k.ptx", []byte(findingsHead+body+"ret; }"), false); err == nil || !strings.Contains(err.Error(), "cp.") {
+			t.Errorf("%s: %v, want it refused", body, err)
 		}
 	}
 }

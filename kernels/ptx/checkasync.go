@@ -70,6 +70,14 @@ func (f *inFlight) markLanes(to *[warpSize]uint64, mask, size uint32, row, on bo
 func (c *checks) awaited(a *access, mask uint32, al *allocation) error {
 	f := &c.flight
 	issue := a.in.copy != nil && a.copy == nil && a.kind != accessAtomic // of a bulk copy's barrier
+	if issue && a.in.copy.bulk != nil && a.in.copy.bulk.group {
+		issue = false // its pending copy is looked at
+	}
+	if len(a.w.block.stores) > 0 {
+		if err := c.awaitedStores(a, mask, al); err != nil {
+			return err
+		}
+	}
 	if f.lanes > 0 {
 		switch {
 		case al == nil:
@@ -83,7 +91,7 @@ func (c *checks) awaited(a *access, mask uint32, al *allocation) error {
 			for ; rest != 0; rest &= rest - 1 {
 				if l := bits.TrailingZeros32(rest); f.overlaps(a.at(l), uint64(a.size)) {
 					if other := c.copyOf(a.w.block, a, a.at(l), false); other != nil {
-						if err := a.w.block.launch.found(c.notAwaited(a, l, al, other)); err != nil {
+						if err := a.w.block.launch.found(c.notAwaited(a, l, al, other, "destination")); err != nil {
 							return err
 						}
 					}
@@ -122,7 +130,7 @@ func (c *checks) awaitedSource(b *block, f *inFlight, a *access, mask uint32, al
 		l := bits.TrailingZeros32(rest)
 		if at := a.at(l); at+uint64(a.size) > f.from && at < f.to {
 			if other := c.copyOf(b, a, at, true); other != nil {
-				if err := a.w.block.launch.found(c.notAwaited(a, l, al, other)); err != nil {
+				if err := a.w.block.launch.found(c.notAwaited(a, l, al, other, "source")); err != nil {
 					return err
 				}
 			}
@@ -160,13 +168,10 @@ func (c *checks) copyOf(b *block, a *access, at uint64, source bool) *Access {
 	return nil
 }
 
-func (c *checks) notAwaited(a *access, lane int, al *allocation, other *Access) error {
+// notAwaited returns the report about an access to the source or destination, end, of a pending copy.
+func (c *checks) notAwaited(a *access, lane int, al *allocation, other *Access, end string) error {
 	r := c.report(NotAwaited, a, lane, al)
 	r.Other = other
-	end := "destination"
-	if al != nil {
-		end = "source"
-	}
 	r.Detail = fmt.Sprintf("%s, the %s of an asynchronous copy that its thread has not waited for", r.bytesOf(), end)
 	return r
 }

@@ -9,14 +9,16 @@ type blockChecks struct {
 	shared   *allocShadow
 	local    []*initMap // of each of its warps; nil until the warp uses its local memory
 	flight   inFlight
-	arrivals [maxBarriers][]arrival
+	arrivals [maxBarriers + 1][]arrival // the last ones are of barrier.cluster
+	released []arrival                  // of the last phase of barrier.cluster
+	fenced   []*arrival                 // the clock of each warp at its last fence, if the kernel has barrier.cluster
 }
 
 // newBlock allocates the state of a block.
 func (c *checks) newBlock(warps int) {
 	c.blockChecks = blockChecks{
 		shared: c.newShadow(int64(c.sharedBytes)), local: make([]*initMap, warps),
-		flight: inFlight{words: make([]uint64, (c.sharedBytes+255)/256)},
+		flight: inFlight{words: make([]uint64, (c.sharedBytes+255)/256)}, fenced: make([]*arrival, warps),
 	}
 }
 
@@ -56,5 +58,7 @@ func (c *checks) beginBlock(b *block) {
 		for i := range c.arrivals {
 			c.arrivals[i] = nil
 		}
+		c.released = nil
+		clear(c.fenced)
 	}
 }

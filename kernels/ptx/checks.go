@@ -204,6 +204,9 @@ func (c *checks) fence(w *warp, mask uint32, s scope) {
 	if c.races != nil {
 		c.races.catchUp(c.shared.races)
 		c.races.fence(c.races, w.index, mask, reachOf(s))
+		if w.block.launch.entry.clusters {
+			c.clusterFence(w)
+		}
 	}
 }
 
@@ -254,7 +257,9 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 			if a.to > 0 && a.to-a.from <= nearBytes && s.init.unwritten(int64(a.from), int64(a.to-a.from)) < 0 {
 				// The whole range is written, whichever bytes each lane reads.
 			} else if lane := s.init.loaded(a.addr, base, mask, a.size, a.row, a.same); lane >= 0 {
-				if a.kind == accessAtomic || a.in.mem == nil { // ldmatrix passes the values to other lanes
+				if a.in.rows != nil {
+					c.loadRowsUndefined(a, mask, al, s, base)
+				} else if a.kind == accessAtomic || a.in.mem == nil { // wmma.load has more than one place for a value
 					off := int64(a.addr[lane] - base)
 					if err := a.w.block.launch.found(c.uninitialized(a, lane, al, s.init.unwritten(off, int64(a.size))-off)); err != nil {
 						return err
@@ -267,7 +272,11 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 		if a.kind != accessLoad {
 			s.init.stored(a.addr, base, mask, a.size, a.row)
 			if undef := a.w.undefStored & mask; undef != 0 {
-				c.storeUndefined(a, undef, al, s, a.addr, base)
+				if a.in.rows != nil {
+					c.storeRowsUndefined(a, undef, s, base)
+				} else {
+					c.storeUndefined(a, undef, al, s, a.addr, base)
+				}
 				a.w.undefStored &^= mask
 			}
 		}

@@ -77,6 +77,7 @@ func bugArgs(t testing.TB, dev *Device, words string) []device.Arg {
 // runBug runs a kernel of bugs.ptx, or cooperatively one of grid.ptx (grid/NAME), and
 // returns its report, or nil.
 func runBug(t testing.TB, opt Options, entry string, grid, block int, words string) *Report {
+	opt.Cache = &parsed
 	dev := New(opt)
 	file, text := "bugs.ptx", bugsFile(t, "bugs.ptx")
 	name, cooperative := strings.CutPrefix(entry, "grid/")

@@ -4,28 +4,35 @@ import (
 	"encoding/binary"
 	"testing"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kernels/conform"
 	"kvcompress/kernels/ptx"
 )
 
-// TestConformance compares the machine with the manual, for every form of every instruction, with and without
-// checkers, and in shuffled orders.
+// TestConformance compares the machine with the manual, with and without checkers, and in shuffled orders: for
+// every form of every instruction in the full size, and else for every form with the checkers, or with -short for
+// a part of the forms in each run.
 func TestConformance(t *testing.T) {
+	var programs ptx.Cache
 	for _, c := range []struct {
-		name string
-		opt  ptx.Options
+		name  string
+		opt   ptx.Options
+		every int // runs every so many forms
 	}{
-		{"plain", ptx.Options{}},
-		{"checked", ptx.Options{Checks: ptx.AllChecks()}},
-		{"shuffled", ptx.Options{Shuffle: 12345}},
+		{"plain", ptx.Options{Cache: &programs}, testsize.Of(8, 4, 1)},
+		{"checked", ptx.Options{Cache: &programs, Checks: ptx.AllChecks()}, testsize.Of(4, 1, 1)},
+		{"shuffled", ptx.Options{Cache: &programs, Shuffle: 12345}, testsize.Of(8, 4, 1)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if testing.Short() && c.name != "checked" {
-				t.Skip("one of three runs of all forms is enough")
-			}
 			t.Parallel()
+			var ops []*conform.Op
+			for i, o := range conform.Ops() {
+				if i%c.every == 0 {
+					ops = append(ops, o)
+				}
+			}
 			dev := ptx.New(c.opt)
-			res, err := conform.Run(dev, conform.Ops())
+			res, err := conform.Run(dev, ops)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kernels/device"
 )
 
@@ -122,7 +123,7 @@ func TestCooperative(t *testing.T) {
 		t.Run(fmt.Sprintf("%s/%v×%d", c.entry, c.grid, c.block), func(t *testing.T) {
 			on := AllChecks()
 			on.Uninit = c.kind != Race // in a race, a thread may read memory that is not written yet
-			for _, seed := range []uint64{0, 1, 2, 3} {
+			for seed := range testsize.Of[uint64](2, 2, 4) {
 				err := c.run(Options{Checks: on, Shuffle: seed, Budget: 1 << 24})
 				if c.kind == noReport {
 					if err != nil {

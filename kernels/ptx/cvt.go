@@ -2,6 +2,7 @@ package ptx
 
 import (
 	"math"
+	"math/bits"
 	"unsafe"
 )
 
@@ -25,6 +26,7 @@ type cvtOp struct {
 	sat        bool
 	relu       bool
 	ftz        bool
+	satfinite  bool // beyond the largest finite number, the result is that number
 	fromF, toF *format
 }
 
@@ -76,12 +78,18 @@ func (c *cvtOp) convert(v uint64) uint64 {
 	if c.ftz && c.from == f32 {
 		v = c.fromF.flush(v & 0xffffffff)
 	}
+	if c.fromF == fmtUE8M0 {
+		return c.toF.pack(unpackScale(v), c.mode, false)
+	}
 	n := c.fromF.unpack(v & (1<<(c.fromF.bits-1)<<1 - 1))
+	if c.toF == fmtUE8M0 {
+		return packScale(n, c.mode == roundUp, c.satfinite)
+	}
 	var r uint64
 	if c.integral {
 		r = c.toF.pack(integral(n, c.mode), roundNearest, false)
 	} else {
-		r = c.toF.pack(n, c.mode, c.toF.bits == 8)
+		r = c.toF.pack(n, c.mode, c.satfinite)
 	}
 	if c.ftz && c.to == f32 {
 		r = c.toF.flush(r)
@@ -300,7 +308,7 @@ func cvtTruncS32F32(p unsafe.Pointer, w *warp, in *instr) {
 func cvtPack(p unsafe.Pointer, w *warp, in *instr) {
 	op := in.cvt
 	a, b := row[uint32](w.regs, in.a), row[uint32](w.regs, in.b)
-	half := op.toF.bits
+	half := uint(op.to.bits / 2)
 	for i := range warpSize {
 		storeLane(p, op.dstBytes, i, op.convert(uint64(a[i]))<<half|op.convert(uint64(b[i])))
 	}
@@ -309,10 +317,35 @@ func cvtPack(p unsafe.Pointer, w *warp, in *instr) {
 // cvtUnpack converts both halves of packed numbers to packed numbers.
 func cvtUnpack(p unsafe.Pointer, w *warp, in *instr) {
 	op := in.cvt
-	from, to := op.fromF.bits, op.toF.bits
+	from, to := uint(op.from.bits), uint(op.to.bits/2)
 	low := uint64(1)<<from - 1
 	for i := range warpSize {
 		v := w.lane(in.a, op.srcBytes, i)
 		storeLane(p, op.dstBytes, i, op.convert(v>>from&low)<<to|op.convert(v&low))
 	}
+}
+
+// packScale converts the magnitude of a number to ue8m0: the exponent of the power of two at or below it or, with up,
+// at or above it.
+func packScale(n number, up, satfinite bool) uint64 {
+	const nan, bias = 0xff, 127
+	e := 0
+	switch top := bits.Len64(n.mant) - 1 + n.exp; {
+	case n.nan:
+		return nan
+	case n.inf:
+		e = nan
+	case n.mant == 0 || top < -bias: // the smallest power
+	default:
+		e = top + bias + int(bit(up && n.mant&(n.mant-1) != 0))
+	}
+	if e >= nan {
+		return nan - uint64(bit(satfinite))
+	}
+	return uint64(e)
+}
+
+// unpackScale returns the number of a ue8m0.
+func unpackScale(v uint64) number {
+	return number{nan: v == 0xff, mant: 1, exp: int(v) - 127}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"math/bits"
 	"slices"
-	"strings"
 	"unsafe"
 )
 
@@ -172,20 +171,15 @@ func (p *probe) watch(w *warp, in *instr, mask uint32) *instr {
 // onlyReads reports whether an instruction that is executed by run certainly changes nothing but its own warp,
 // and depends on nothing but that and memory.
 func (in *instr) onlyReads() bool {
-	op, rest, _ := strings.Cut(in.op, ".")
-	switch op {
-	case "ld", "ldu", "ldmatrix", "prefetch", "prefetchu", "fence", "membar", "nanosleep",
-		"shfl", "vote", "match", "redux", "elect", "activemask", "mma",
-		"set", "setp", "add", "addc", "sub", "subc", "mad", "madc":
-		return true
-	case "bar", "barrier":
-		return strings.HasPrefix(rest, "warp.")
-	case "mbarrier":
+	if in.mbarrier != nil {
 		return in.mbarrier.waits()
-	case "call":
-		return !in.counted // it copies an argument or a result; else it is printf
 	}
-	return false
+	for _, m := range in.memory() {
+		if m.kind != accessLoad {
+			return false
+		}
+	}
+	return in.effect == own
 }
 
 // writes performs a store or atomic lane by lane. If no lane changes memory, none does in another order.

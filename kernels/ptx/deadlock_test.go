@@ -86,6 +86,12 @@ WAIT: ld.volatile.global.v2.u32 {%r5, %r6}, [%rd1]; setp.ne.u32 %p1, %r5, %r6; @
 		{"blocks", 3, 32, true, `
 atom.global.add.u32 %r5, [%rd1], 1; WAIT: ld.volatile.global.u32 %r5, [%rd1]; setp.ne.u32 %p1, %r5, 97; @%p1 bra WAIT;`,
 			[]string{"of warp 0 of block (0,0,0) wait", "of warp 0 of block (2,0,0) wait", "than 0x00000060"}},
+		{"hints and matrices", 1, 32, false, `
+shl.b32 %r6, %r20, 4; mov.u32 %r7, tile; add.u32 %r6, %r6, %r7; st.shared.v4.u32 [%r6], {0, 0, 0, 0}; bar.warp.sync -1;
+WAIT: griddepcontrol.wait; griddepcontrol.launch_dependents; setmaxnreg.dec.sync.aligned.u32 40; prefetch.global.L2 [%rd1]; applypriority.global.L2::evict_normal [%rd1], 128;
+createpolicy.fractional.L2::evict_last.b64 %rd6, 1.0; ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r8}, [%r7]; movmatrix.sync.aligned.m8n8.trans.b16 %r8, %r8;
+wmma.load.a.sync.aligned.row.m16n16k16.shared.f16 {%r10, %r11, %r12, %r13, %r14, %r15, %r16, %r17}, [tile];
+ld.volatile.global.u32 %r5, [%rd1]; setp.eq.u32 %p1, %r5, 0; @%p1 bra WAIT;`, []string{`another value of "out"+0`}},
 		{"no memory", 1, 32, false, "L: add.u32 %r4, %r20, 1; setp.gt.u32 %p1, %r4, 2; @%p1 bra L;", []string{"lanes 0xfffffffc of warp 0 repeat a loop that reads no memory"}},
 	} {
 		for _, seed := range []uint64{0, 1, 2} {

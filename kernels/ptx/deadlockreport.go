@@ -103,7 +103,7 @@ func (w *warp) reasons() ([]reason, error) {
 	b, code := w.block, w.block.launch.entry.code
 	if w.waiting >= 0 {
 		r := w.report(Deadlock, &code[w.pc-1], w.active)
-		return []reason{{block: b, lanes: w.active, report: r, barrier: true, text: fmt.Sprintf("wait at barrier %d at %s", w.waiting, r.place())}}, nil
+		return []reason{{block: b, lanes: w.active, report: r, barrier: true, text: fmt.Sprintf("wait at %s at %s", w.barrierName(), r.place())}}, nil
 	}
 	waits, err := w.waits()
 	if err != nil {

@@ -124,7 +124,7 @@ func decodeEntry(p *Program, f *function, approx bool, left *limits) (*entry, er
 	}
 	if f.entry {
 		leaveAtOnce(e.code[:d.fns[f].end])
-		findOrigins(e)
+		left.origins = findOrigins(e, left.origins)
 	}
 	return e, nil
 }
@@ -337,7 +337,7 @@ func (d *decoder) statement(s *statement) error {
 		}
 		return d.errorf("unknown opcode %q", short(s.op))
 	}
-	d.in, d.flow = instr{guard: -1, d2: -1, counted: true, line: int32(s.line), loc: s.loc, op: s.op}, flow{}
+	d.in, d.flow = instr{guard: -1, d2: -1, counted: true, effect: op.effect, line: int32(s.line), loc: s.loc, op: s.op}, flow{}
 	if len(s.mods) > 0 {
 		d.in.op += "." + strings.Join(s.mods, ".")
 	}
@@ -355,7 +355,7 @@ func (d *decoder) statement(s *statement) error {
 			d.in.guardNot = allLanes
 		}
 	}
-	if err := op(d); err != nil {
+	if err := op.decode(d); err != nil {
 		return err
 	}
 	if len(d.mod) > 0 {
@@ -389,9 +389,11 @@ func (d *decoder) push() error {
 	return nil
 }
 
-// need marks the sources decoded from the n-th on as those that must be defined.
-func (d *decoder) need(n int) {
-	d.flow.needs = append(d.flow.needs, d.in.uses[n:]...)
+// need marks the sources decoded from the n-th on as those that must be defined. what names their role in reports.
+func (d *decoder) need(n int, what string) {
+	for _, r := range d.in.uses[n:] {
+		d.flow.needs = append(d.flow.needs, need{r, what})
+	}
 }
 
 // take removes a modifier and reports whether it was present.

@@ -3,7 +3,6 @@ package ptx
 import (
 	"math"
 	"slices"
-	"strings"
 )
 
 // Atomics, fences, prefetches and asynchronous copies (PTX ISA §9.7.9, §9.7.13).
@@ -13,15 +12,17 @@ func decodeAtom(d *decoder) error {
 	d.in.mem = m
 	m.space, _ = d.takeSpace()
 	d.takeOrder(m)
-	d.takeHints()
+	if m.sem == semWeak || m.sem == semVolatile || d.s.op == "red" && m.sem != semRelaxed && m.sem != semRelease {
+		return d.unsupported()
+	}
 	if err := d.dropPolicy(); err != nil {
 		return err
 	}
 	if d.take("async") {
-		return d.errorf("%s: clusters are not supported", d.in.op)
+		return d.errorf("%s: asynchronous reductions are not supported", d.in.op)
 	}
 	vector := map[int]int{0: 2, 1: 4, 2: 8}[d.takeOne("v2", "v4", "v8")]
-	d.take("noftz")
+	noFlush := d.take("noftz")
 	opNames := []string{"and", "or", "xor", "exch", "cas", "add", "inc", "dec", "min", "max"}
 	i := d.takeOne(opNames...)
 	t, err := d.takeType()
@@ -36,7 +37,16 @@ func decodeAtom(d *decoder) error {
 		return d.unsupported()
 	}
 	m.quick = quickAtomics[atomKey{name, t}]
-	m.flush = name == "add" && t == f32
+	half := t.float() && (t.bits == 16 || t.lanes == 2)
+	switch {
+	case half && !noFlush:
+		return d.errorf("%s: the modifier .noftz is needed", d.in.op)
+	case noFlush && !half && t != f32:
+		return d.unsupported()
+	case half && name != "add" && vector == 0:
+		return d.errorf("%s: only vectors of %v have a minimum and a maximum", d.in.op, t)
+	}
+	m.flush = name == "add" && t == f32 && !noFlush
 	m.elem = uint8(t.bytes())
 	m.size = uint32(m.elem)
 	rt := typ{classBits, t.bits, 1}
@@ -44,6 +54,9 @@ func decodeAtom(d *decoder) error {
 		rt = t
 	}
 	if vector > 0 {
+		if !half && (name != "add" || t != f32) || m.size*uint32(vector) > maxVector/2 || m.space == spaceShared {
+			return d.errorf("%s: a vector atomic is .add, .min or .max of 4 to 16 bytes of f16, bf16, f16x2 or bf16x2, or .add of 2 or 4 f32, in global memory", d.in.op)
+		}
 		return d.vectorAtom(m, rt, vector)
 	}
 	ops := d.s.operands
@@ -85,18 +98,18 @@ func decodeAtom(d *decoder) error {
 			return err
 		}
 	}
-	d.need(first)
+	d.need(first, "what the atomic does")
 	d.in.kind, d.in.run = kindRun, m.run()
 	m.do = atom
 	return d.push()
 }
 
-// vectorAtom decodes an addition to the elements of a vector, of n registers, as one for each.
+// vectorAtom decodes an atomic on the n elements of a vector as one on each: only those are atomic.
 func (d *decoder) vectorAtom(m *memOp, rt typ, n int) error {
 	ops, red := d.s.operands, d.s.op == "red"
 	m.whole = m.size * uint32(n)
-	if len(ops) != 3-int(bit(red)) || m.space != spaceGlobal || !strings.Contains(d.in.op, ".add.") || m.whole > 16 {
-		return d.unsupported()
+	if len(ops) != 3-int(bit(red)) {
+		return d.errorf("%s: wrong number of operands", d.in.op)
 	}
 	value, address := ops[len(ops)-1], ops[len(ops)-2]
 	if value.kind != opVector || len(value.list) != n || !red && (ops[0].kind != opVector || len(ops[0].list) != n) {
@@ -129,8 +142,10 @@ func (d *decoder) vectorAtom(m *memOp, rt typ, n int) error {
 		if d.in.b, err = d.src(v, rt); err != nil {
 			return err
 		}
-		d.need(first)
-		d.in.kind, d.in.run = kindRun, one.run()
+		d.need(first, "what the atomic does")
+		if d.in.kind, d.in.run = kindRun, one.run(); one.space == spaceGeneric {
+			d.in.run = atomGlobal
+		}
 		one.do = atom
 		if err := d.push(); err != nil {
 			return err
@@ -183,10 +198,32 @@ func decodeFence(d *decoder) error {
 	return d.push()
 }
 
+// unlessIgnored decodes ignore-src of cp.async: an extra instruction before it for the number of bytes, 0 where the
+// predicate is true.
+func (d *decoder) unlessIgnored(o operand, size uint64) (uint32, error) {
+	amount := reg{typ: b32, off: d.newRow(4), id: uint32(len(d.e.regNames))}
+	d.number(o.name+" of ignore-src", amount)
+	whole, itsFlow := d.in, d.flow
+	d.in.uses, d.in.defs, d.flow = nil, []uint32{amount.id}, flow{spread: spreadAll}
+	ignored, not, err := d.pred(o)
+	if err != nil {
+		return 0, err
+	}
+	d.in.d2, d.in.notC = int32(ignored), not
+	d.in.kind, d.in.alu, d.in.d, d.in.dbytes, d.in.imm, d.in.counted = kindALU, unlessIgnored, amount.off, 4, size, false
+	err = d.push()
+	d.in, d.flow = whole, itsFlow
+	d.in.uses = append(d.in.uses, amount.id)
+	return amount.off, err
+}
+
 // decodeCp decodes cp.async and the instructions that wait for it.
 func decodeCp(d *decoder) error {
 	if !d.take("async") {
 		return d.unsupported()
+	}
+	if d.take("reduce") {
+		return d.errorf("%s: asynchronous reductions are not supported", d.in.op)
 	}
 	if d.take("mbarrier") {
 		return d.asyncArrive()
@@ -249,10 +286,15 @@ func decodeCp(d *decoder) error {
 	if len(ops) == 4 {
 		var err error
 		first := len(d.in.uses)
-		if c.amount, err = d.src(ops[3], b32); err != nil {
+		if r, ok := d.find(ops[3].name, d.s.scope); ok && r.typ == pred {
+			c.amount, err = d.unlessIgnored(ops[3], size.bits)
+		} else {
+			c.amount, err = d.src(ops[3], b32)
+		}
+		if err != nil {
 			return err
 		}
-		d.need(first)
+		d.need(first, "how much is copied")
 		c.hasAmount = true
 	}
 	d.in.copy, d.in.run = c, asyncCopy

@@ -28,7 +28,7 @@ func decodeBrx(d *decoder) error {
 	if d.in.a, err = d.src(ops[0], u32); err != nil {
 		return err
 	}
-	d.need(0)
+	d.need(0, "where it goes")
 	list, ok := d.fn.tables[ops[1].name]
 	if !ok {
 		return d.errorf("brx: no .branchtargets %q", short(ops[1].name))
@@ -217,7 +217,7 @@ func (d *decoder) passed(o operand, formal *variable, in bool) error {
 	if !in {
 		from, to = to, from
 	}
-	d.in.kind, d.in.counted = kindRun, false
+	d.in.kind, d.in.counted, d.in.effect = kindRun, false, own
 	d.in.imm = uint64(v.size)<<(2*passedBits) | from<<passedBits | to
 	d.in.run = func(w *warp, in *instr, mask uint32) error {
 		from, to, size := in.passed()

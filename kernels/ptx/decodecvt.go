@@ -2,13 +2,9 @@ package ptx
 
 import (
 	"slices"
-	"strings"
 )
 
 // Conversions (PTX ISA §9.7.9.21).
-
-// newFormats are the floating-point formats of sm_100 and above.
-var newFormats = map[string]bool{"e2m1": true, "e2m3": true, "e3m2": true, "ue8m0": true}
 
 func decodeCvt(d *decoder) error {
 	if d.take("pack") {
@@ -17,16 +13,14 @@ func decodeCvt(d *decoder) error {
 	if slices.Contains(d.mod, "tf32") {
 		return d.decodeCvtTF32()
 	}
-	for _, m := range d.mod {
-		if name, _, _ := strings.Cut(m, "x"); newFormats[name] {
-			return d.errorf("%s: the format %s is not supported", d.in.op, m)
-		}
+	if d.take("rs") {
+		return d.errorf("%s: stochastic rounding is not supported", d.in.op)
 	}
 	op := &cvtOp{}
 	d.in.cvt = op
 	given := d.takeOne("rn", "rz", "rm", "rp")
 	whole := d.takeOne("rni", "rzi", "rmi", "rpi")
-	satfinite := d.take("satfinite")
+	op.satfinite = d.take("satfinite")
 	op.relu = d.take("relu")
 	op.ftz = d.take("ftz")
 	op.sat = d.take("sat")
@@ -51,9 +45,9 @@ func decodeCvt(d *decoder) error {
 		}
 	}
 	if op.to.lanes == 2 || op.from.lanes == 2 {
-		return d.cvtPacked(op, given, satfinite)
+		return d.cvtPacked(op, given)
 	}
-	if err := d.checkCvt(op, given >= 0, whole >= 0, satfinite); err != nil {
+	if err := d.checkCvt(op, given >= 0, whole >= 0); err != nil {
 		return err
 	}
 	ops, err := d.operands(2)
@@ -83,15 +77,12 @@ func decodeCvt(d *decoder) error {
 
 // checkCvt refuses what PTX does not allow (§9.7.9.21): a conversion that can round needs a rounding
 // modifier, and one that cannot must not have one.
-func (d *decoder) checkCvt(op *cvtOp, rounds, integral, satfinite bool) error {
-	if satfinite {
-		return d.unsupported()
-	}
+func (d *decoder) checkCvt(op *cvtOp, rounds, integral bool) error {
 	fromInt, toInt := op.fromF == nil, op.toF == nil
 	if op.from.class > classBF || op.to.class > classBF || op.from.class == classBits || op.to.class == classBits {
 		return d.unsupported()
 	}
-	if op.relu && (op.from != f32 || op.to != f16 && op.to != bf16) {
+	if (op.relu || op.satfinite) && (op.from != f32 || op.to != f16 && op.to != bf16) {
 		return d.unsupported()
 	}
 	switch {
@@ -125,7 +116,7 @@ func (d *decoder) checkCvt(op *cvtOp, rounds, integral, satfinite bool) error {
 
 // fastCvt returns the function of a conversion: its own, if it has one, or cvt.
 func fastCvt(op *cvtOp) aluFunc {
-	plain := !op.sat && !op.relu && !op.ftz
+	plain := !op.sat && !op.relu && !op.ftz && !op.satfinite
 	if !plain {
 		return cvt
 	}
@@ -212,30 +203,36 @@ func cutOrExtend(op *cvtOp) aluFunc {
 }
 
 // cvtPacked decodes conversions to and from packed pairs.
-func (d *decoder) cvtPacked(op *cvtOp, given int, satfinite bool) error {
-	if op.sat || op.ftz || op.integral || given > 1 || given < 0 {
-		return d.unsupported()
-	}
-	half := uint8(op.to.bits / 2)
+func (d *decoder) cvtPacked(op *cvtOp, given int) error {
+	nearest, half := given == int(roundNearest), op.from == f16x2 || op.from == bf16x2
 	op.dstBytes = uint8(op.to.bytes())
-	eight := op.to.class == classE4M3 || op.to.class == classE5M2
-	if eight != satfinite || eight && given != 0 {
+	op.srcBytes = uint8(op.from.bytes())
+	var good bool
+	switch op.to {
+	case f16x2:
+		good = op.from == f32 && (nearest || given == int(roundZero)) || op.fromF != nil && op.fromF.bits <= 8 && op.from != scales && nearest && !op.satfinite
+	case bf16x2:
+		good = op.from == f32 && (nearest || given == int(roundZero)) || op.from == scales && nearest && !op.satfinite && !op.relu
+	case e4m3x2, e5m2x2, e2m3x2, e3m2x2, e2m1x2:
+		good = nearest && op.satfinite && (op.from == f32 || half)
+	case scales:
+		good = (given == int(roundZero) || given == int(roundUp)) && !op.relu && (op.from == f32 || op.from == bf16x2)
+	}
+	if !good || op.sat || op.ftz || op.integral {
 		return d.unsupported()
 	}
-	from := op.from
-	switch {
-	case from == f32 && (op.to == f16x2 || op.to == bf16x2 || eight): // cvt.rn.f16x2.f32 d, a, b
-		f := cvtPack
-		if plain := op.mode == roundNearest && !op.relu; plain && op.to == f16x2 {
-			f = quick("cvt.f16x2", f32, packF16)
-		} else if plain && op.to == bf16x2 {
-			f = quick("cvt.bf16x2", f32, packBF16)
-		}
-		return d.alu(f, typ{classBits, op.to.bits, 1}, f32, f32)
-	case from == f16x2 && eight, (from == e4m3x2 || from == e5m2x2) && op.to == f16x2 && given == 0:
+	to := typ{classBits, op.to.bits, 1}
+	if op.from != f32 {
+		from := typ{classBits, op.from.bits, 1}
 		op.from.bits /= 2
-		op.srcBytes = uint8(from.bytes())
-		return d.alu(cvtUnpack, typ{classBits, half * 2, 1}, typ{classBits, from.bits, 1})
+		return d.alu(cvtUnpack, to, from)
 	}
-	return d.unsupported()
+	// cvt.rn.f16x2.f32 d, a, b
+	f, plain := cvtPack, nearest && !op.relu && !op.satfinite
+	if plain && op.to == f16x2 {
+		f = quick("cvt.f16x2", f32, packF16)
+	} else if plain && op.to == bf16x2 {
+		f = quick("cvt.bf16x2", f32, packBF16)
+	}
+	return d.alu(f, to, f32, f32)
 }

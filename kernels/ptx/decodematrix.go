@@ -15,7 +15,11 @@ var (
 	s4   = typ{classSigned, 4, 1}
 	u4   = typ{classUnsigned, 4, 1}
 
-	matrixTypes = map[string]typ{"tf32": tf32, "s4": s4, "u4": u4}
+	// matrixTypes are their names. An element of less than 8 bits of a float has a byte.
+	matrixTypes = map[string]typ{
+		"tf32": tf32, "s4": s4, "u4": u4,
+		"e4m3": {classE4M3, 8, 1}, "e5m2": {classE5M2, 8, 1}, "e2m3": {classE2M3, 8, 1}, "e3m2": {classE3M2, 8, 1}, "e2m1": {classE2M1, 8, 1},
+	}
 )
 
 // matrixType removes the first modifier that is the type of a matrix's elements.
@@ -37,6 +41,10 @@ func decodeMMA(d *decoder) error {
 	if !d.take("sync") || !d.take("aligned") || !d.take("row") || !d.take("col") {
 		return d.unsupported()
 	}
+	if d.take("block_scale") {
+		return d.errorf("%s: block scaling is not supported", d.in.op)
+	}
+	small := d.take("kind::f8f6f4") // elements of 4 and 6 bits too
 	rows, k := 0, 0
 	for _, s := range mmaShapes {
 		if d.take(s.name) {
@@ -52,10 +60,10 @@ func decodeMMA(d *decoder) error {
 		}
 	}
 	out, a, b := types[0], types[1], types[2]
-	m := &mmaOp{saturate: saturate, half: out == f16, signedA: a.signed(), signedB: b.signed()}
+	m := &mmaOp{mmaRows: mmaRows{half: out == f16}, saturate: saturate, signedA: a.signed(), signedB: b.signed()}
 	whole := a.integer() && a.bits == b.bits && b.integer() && out == s32
 	switch {
-	case types[3] != out || saturate && !whole:
+	case types[3] != out || saturate && !whole || small && whole:
 		return d.unsupported()
 	case a == f64 && b == f64 && out == f64:
 		return d.mmaDouble(rows, k)
@@ -63,6 +71,11 @@ func decodeMMA(d *decoder) error {
 		m.kind = mmaInt8
 	case whole && a.bits == 4:
 		m.kind = mmaInt4
+	case byteValues[a.class] != nil && byteValues[b.class] != nil && (out == f32 || out == f16) && rows == 16 &&
+		(small && k == 32 || !small && max(a.class, b.class) <= classE5M2):
+		m.kind, m.valuesA, m.valuesB = mmaBytes, byteValues[a.class], byteValues[b.class]
+	case small:
+		return d.unsupported()
 	case a == tf32 && b == tf32 && out == f32:
 		m.kind = mmaTF32
 	case a == f16 && b == f16 && (out == f32 || out == f16):
@@ -119,7 +132,7 @@ func (d *decoder) mmaRegisters(t typ, m *mmaRows, a, b, c int, run runFunc) erro
 	if m.d, err = d.registersOf(ops[0], c, t, d.dst); err != nil {
 		return err
 	}
-	d.flow.spread = spreadWarp
+	d.flow.spread = m.spread
 	return d.warpWide(run)
 }
 
@@ -152,7 +165,7 @@ func decodeLdmatrix(d *decoder) error {
 		return d.unsupported()
 	}
 	n := 1 << max(d.takeOne("x1", "x2", "x4"), 0)
-	m := &ldmatrixOp{transpose: d.take("trans"), mem: memOp{space: spaceGeneric, kind: accessLoad, elem: 8, n: 2, size: 16}}
+	m := &matrixOp{transpose: d.take("trans"), mem: memOp{space: spaceGeneric, kind: accessLoad, elem: 8, n: 2, size: 16}}
 	if d.take("shared") || d.take("shared::cta") {
 		m.mem.space = spaceShared
 	}
@@ -160,14 +173,14 @@ func decodeLdmatrix(d *decoder) error {
 	if err != nil {
 		return err
 	}
-	if m.d, err = d.registersOf(ops[0], n, b32, d.dst); err != nil {
+	if m.regs, err = d.registersOf(ops[0], n, b32, d.dst); err != nil {
 		return err
 	}
 	if err := d.address(ops[1], &m.mem); err != nil {
 		return err
 	}
-	m.imm, d.in.matrix = d.in.imm, &m.mem
-	return d.warpWide(m.run)
+	m.imm, d.in.matrix, d.in.rows = d.in.imm, &m.mem, m
+	return d.warpWide(m.load)
 }
 
 // decodeStmatrix decodes stmatrix.sync.aligned.m8n8.xN[.trans][.shared].b16.
@@ -176,7 +189,7 @@ func decodeStmatrix(d *decoder) error {
 		return d.unsupported()
 	}
 	n := 1 << max(d.takeOne("x1", "x2", "x4"), 0)
-	m := &stmatrixOp{transpose: d.take("trans"), mem: memOp{space: spaceGeneric, kind: accessStore, elem: 8, n: 2, size: 16}}
+	m := &matrixOp{transpose: d.take("trans"), mem: memOp{space: spaceGeneric, kind: accessStore, elem: 8, n: 2, size: 16}}
 	if d.take("shared") || d.take("shared::cta") {
 		m.mem.space = spaceShared
 	}
@@ -187,13 +200,11 @@ func decodeStmatrix(d *decoder) error {
 	if err := d.address(ops[0], &m.mem); err != nil {
 		return err
 	}
-	m.imm, d.in.matrix = d.in.imm, &m.mem
-	first := len(d.in.uses)
-	if m.a, err = d.registersOf(ops[1], n, b32, d.src); err != nil {
+	m.imm, d.in.matrix, d.in.rows = d.in.imm, &m.mem, m
+	if m.regs, err = d.registersOf(ops[1], n, b32, d.src); err != nil {
 		return err
 	}
-	d.need(first)
-	return d.warpWide(m.run)
+	return d.warpWide(m.store)
 }
 
 // decodeMovmatrix decodes movmatrix.sync.aligned.m8n8.trans.b16.
@@ -211,7 +222,7 @@ func decodeMovmatrix(d *decoder) error {
 	if d.in.a, err = d.src(ops[1], b32); err != nil {
 		return err
 	}
-	d.flow.spread = spreadWarp
+	d.flow.spread = spreadTransposed
 	return d.warpWide(movmatrix)
 }
 

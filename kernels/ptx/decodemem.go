@@ -78,7 +78,7 @@ func (d *decoder) address(o operand, m *memOp) error {
 		}
 		m.addr = r.off
 		d.in.uses = append(d.in.uses, r.id)
-		d.need(len(d.in.uses) - 1)
+		d.need(len(d.in.uses)-1, "the address")
 		return nil
 	}
 	v, ok := d.variable(o.name)

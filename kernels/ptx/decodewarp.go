@@ -10,7 +10,7 @@ import (
 func decodeBarrier(d *decoder) error {
 	d.take("cta")
 	if d.take("cluster") {
-		return d.errorf("%s: clusters are not supported", d.in.op)
+		return d.decodeClusterBarrier()
 	}
 	if d.s.op == "bar" && d.take("warp") {
 		if !d.take("sync") {
@@ -23,7 +23,7 @@ func decodeBarrier(d *decoder) error {
 		if d.in.e, err = d.src(ops[0], b32); err != nil {
 			return err
 		}
-		d.need(0)
+		d.need(0, "the mask")
 		d.in.kind, d.in.run = kindWarpWide, warpBarrier
 		return d.push()
 	}
@@ -73,7 +73,7 @@ func decodeBarrier(d *decoder) error {
 			return err
 		}
 	}
-	d.need(0)
+	d.need(0, "the barrier")
 	return d.push()
 }
 
@@ -133,7 +133,7 @@ func (d *decoder) unsynced(sync bool) error {
 func (d *decoder) memberMask(o operand) (err error) {
 	first := len(d.in.uses)
 	d.in.e, err = d.src(o, b32)
-	d.need(first)
+	d.need(first, "the mask")
 	return err
 }
 

@@ -84,7 +84,7 @@ func decodeWMMA(d *decoder) error {
 		if move.stride.off, err = d.src(ops[2], b32); err != nil {
 			return err
 		}
-		d.need(first)
+		d.need(first, "the stride")
 		ops = ops[:2]
 	}
 	if len(ops) != 2 {
@@ -100,15 +100,14 @@ func decodeWMMA(d *decoder) error {
 	if move.mem.call {
 		return d.unsupported()
 	}
-	move.base, move.base32, move.imm, d.in.imm = move.mem.addr, move.mem.addr32, d.in.imm, 0
-	move.addresses = d.newRow(8)
-	move.mem.addr, move.mem.addr32 = move.addresses, false
+	move.imm, d.in.imm = d.in.imm, 0
+	move.addresses, d.in.matrix = d.newRow(8), &move.mem
 	if what == 0 {
 		move.regs, err = d.registersOf(registers, regs, f.register(), d.dst)
 	} else {
 		first := len(d.in.uses)
 		move.regs, err = d.registersOf(registers, regs, f.register(), d.src)
-		d.need(first)
+		d.need(first, "what is stored")
 	}
 	if err != nil {
 		return err

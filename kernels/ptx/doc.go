@@ -32,6 +32,7 @@
 //   - if several lanes store to one place, the highest lane's value stays;
 //   - atomics of a warp take effect in ascending order of lanes, or with
 //     [Options].Shuffle in an order determined by the seed;
+//   - an atomic minimum or maximum of a vector ignores a NaN, as min and max do;
 //   - clocks count instructions, and the only multiprocessor has number 0;
 //   - memory that nothing has written is zero.
 //
@@ -61,9 +62,10 @@
 //
 //   - These are refused when a kernel that has them is requested: textures, surfaces,
 //     matrix instructions other than those of matrix.go and wmma.go (so
-//     wgmma, tcgen05, sparse ones, mma.sync m8n8k4 of f16, and elements of 1 bit, or
-//     in wmma of 4), scalar video instructions, clusters, tensor copies, bulk copies (cp.async.bulk) other
-//     than from global to shared memory with an mbarrier, an address size of 32,
+//     wgmma, tcgen05, sparse ones, block scaling, mma.sync m8n8k4 of f16, and elements of 1 bit, or
+//     in wmma of 4), scalar video instructions, clusters of several blocks, tensor copies, bulk copies
+//     (cp.async.bulk) other than from global to shared memory with an mbarrier and from shared to global memory in
+//     bulk groups, asynchronous stores and reductions, stochastic rounding (.rs), an address size of 32,
 //     function pointers, recursion, and, for PTX 6.4 and above and sm_70 and above,
 //     shuffles and votes without .sync.
 //   - Lanes of one warp do not run independently. If a lane waits in a loop for
@@ -75,6 +77,7 @@
 //     not run before it, is a deadlock; and a kernel that reads
 //     the address of its grid's workspace (%envreg1 and %envreg2, which cooperative groups
 //     read to synchronize a whole grid) is refused.
+//   - A launch has clusters of one block (cluster.go).
 //   - One wrong access ends its launch, unless [Options].MaxFindings lets it continue
 //     without that access.
 //
@@ -104,7 +107,9 @@
 //	barrier, mbarrier            bar and barrier, mbarrier
 //	memory, memop, memknown,     memory
 //	gather, memvec, atom, async,
-//	asyncarrive, bulk, bound
+//	asyncarrive, bulk, bulkgroup,
+//	bound
+//	cluster                      clusters of one block
 //	device, module, params,      the interfaces of package device
 //	variables, snapshot
 //	runtime                      printf and assert
@@ -112,7 +117,7 @@
 //	hook                         what the checkers see
 //	coverage                     which instructions have run
 //	check*, race*, published,    the checkers
-//	shadow*, undefined, used,
+//	shadow*, undef*, used,
 //	sure, origin, frame, report,
 //	findings
 package ptx

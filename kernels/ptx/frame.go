@@ -14,28 +14,36 @@ const maxCopied = 256
 
 // frame is what an originPass knows of local memory.
 type frame struct {
-	at      map[uint32]uint64    // the place that a row is the address of
-	holds   map[uint64]originSet // of the values stored to a place, by its number of units
-	unknown originSet            // of those stored to places that are not known
-	all     bool                 // all rows have origins by now that get any
+	at      []uint64    // the place that a row is the address of, by its offset in units of 64 bytes; or noPlace
+	holds   []originSet // of the values stored to a place, by its number of units; empty if there is none
+	unknown originSet   // of those stored to places that are not known
+	all     bool        // all rows have origins by now that get any
 }
+
+const noPlace = ^uint64(0)
 
 // findPlaces finds the rows that always hold the address of one place in local memory.
 func (p *originPass) findPlaces() {
-	f := &p.frame
-	f.at, f.holds = map[uint32]uint64{}, map[uint64]originSet{}
-	for _, c := range p.e.consts {
-		if c.of != nil && c.of.space == spaceLocal {
-			f.at[c.off] = c.value
-			if c.gen {
-				f.at[c.off] -= localBase
-			}
-		}
-	}
-	if len(f.at) == 0 {
+	if p.e.local == 0 {
 		return
 	}
-	writers := map[uint32]int{} // by a register's number
+	f := &p.frame
+	units := p.e.local/localUnit + 1
+	p.left -= units + len(p.rows)
+	f.at, f.holds = make([]uint64, len(p.rows)), make([]originSet, units)
+	for i := range f.at {
+		f.at[i] = noPlace
+	}
+	for _, c := range p.e.consts {
+		if c.of != nil && c.of.space == spaceLocal {
+			at := c.value
+			if c.gen {
+				at -= localBase
+			}
+			f.at[c.off/64] = at
+		}
+	}
+	writers := make([]int, len(p.e.regs)) // by a register's number
 	for i := range p.e.code {
 		for _, r := range p.e.code[i].defs {
 			writers[r]++
@@ -47,20 +55,22 @@ func (p *originPass) findPlaces() {
 			continue
 		}
 		op, _, _ := strings.Cut(in.op, ".")
-		at, known := f.at[in.a]
+		at := f.at[in.a/64]
 		n, constant := p.fixed[in.b]
 		switch {
-		case !known:
+		case at == noPlace:
+			continue
 		case op == "mov" || op == "cvta":
-			f.at[in.d] = at
 		case op == "add" && constant:
-			f.at[in.d] = at + n
-			if in.dbytes == 4 {
-				f.at[in.d] = uint64(uint32(at + n))
+			if at += n; in.dbytes == 4 {
+				at = uint64(uint32(at))
 			}
 		case op == "or" && constant: // the window begins at a multiple of a power of two
-			f.at[in.d] = at | n
+			at |= n
+		default:
+			continue
 		}
+		f.at[in.d/64] = at
 	}
 }
 
@@ -69,8 +79,9 @@ func (p *originPass) place(m *memOp, imm uint64) (at uint64, known bool) {
 	switch {
 	case m.call:
 		at, known = p.fixed[m.addr]
-	case m.space == spaceLocal || m.space == spaceGeneric:
-		at, known = p.frame.at[m.addr]
+	case (m.space == spaceLocal || m.space == spaceGeneric) && len(p.frame.at) > 0:
+		at = p.frame.at[m.addr/64]
+		known = at != noPlace
 	}
 	return at + imm, known
 }
@@ -110,22 +121,24 @@ func (p *originPass) mayBeLocal(m *memOp) bool {
 	if s == 0 {
 		return p.frame.all
 	}
-	if s&unknownOrigin != 0 {
-		return true
+	return s&(unknownOrigin|p.locals) != 0
+}
+
+// units returns the units of some bytes, as far as they are in local memory.
+func (p *originPass) units(at, n uint64) []originSet {
+	p.left -= int(n / localUnit)
+	first, end := at/localUnit, (at+n+localUnit-1)/localUnit
+	if end = min(end, uint64(len(p.frame.holds))); first >= end {
+		return nil
 	}
-	for i, o := range p.e.origins {
-		if s>>i&1 != 0 && o.variable != nil && o.variable.space == spaceLocal {
-			return true
-		}
-	}
-	return false
+	return p.frame.holds[first:end]
 }
 
 // hold adds origins to some bytes.
 func (p *originPass) hold(at, n uint64, s originSet) (changed bool) {
-	for unit := at / localUnit; unit*localUnit < at+n; unit++ {
-		old := p.frame.holds[unit]
-		p.frame.holds[unit] = old | s
+	units := p.units(at, n)
+	for i, old := range units {
+		units[i] = old | s
 		changed = changed || old|s != old
 	}
 	return changed
@@ -134,8 +147,8 @@ func (p *originPass) hold(at, n uint64, s originSet) (changed bool) {
 // held returns the origins of what some bytes may hold.
 func (p *originPass) held(at, n uint64) originSet {
 	s := p.frame.unknown
-	for unit := at / localUnit; unit*localUnit < at+n; unit++ {
-		s |= p.frame.holds[unit]
+	for _, o := range p.units(at, n) {
+		s |= o
 	}
 	return s
 }

@@ -26,8 +26,9 @@ const (
 // all 32 lanes, or a constant or special register. A row is identified by its offset in bytes.
 type instr struct {
 	kind     kind
-	sure     bool   // need not be tracked while no register is undefined (sure.go)
-	counted  bool   // false for further parts of one PTX instruction
+	sure     bool // need not be tracked while no register is undefined (sure.go)
+	counted  bool // false for further parts of one PTX instruction
+	effect   effect
 	dbytes   uint8  // of an element of d
 	equality uint8  // setp: bytes of the integers that eq or ne compares; 0 for others
 	notC     bool   // setp: predicate c is negated
@@ -52,7 +53,8 @@ type instr struct {
 	cvt      *cvtOp
 	copy     *copyOp
 	mbarrier *mbarrierOp
-	matrix   *memOp // of ldmatrix and stmatrix
+	matrix   *memOp    // of ldmatrix, stmatrix, wmma.load and wmma.store
+	rows     *matrixOp // of ldmatrix and stmatrix
 
 	uses []uint32 // numbers of the registers read, and of those written
 	defs []uint32
@@ -65,10 +67,16 @@ type instr struct {
 
 // flow says how undefined registers affect an instruction.
 type flow struct {
-	// needs are the numbers of the registers that must be defined: addresses, masks. For the other registers,
-	// spread says what becomes undefined with them; nil is spreadAll.
-	needs  []uint32
+	// needs are the registers that must be defined: addresses, masks. For the other registers, spread says what
+	// becomes undefined with them; nil is spreadAll.
+	needs  []need
 	spread spreadFunc
+}
+
+// need is a register that must be defined, by its number, and its role, such as "the address".
+type need struct {
+	reg  uint32
+	what string
 }
 
 // An aluFunc computes all 32 lanes of a row, active or not; the loop keeps those of the active lanes. It
@@ -166,4 +174,5 @@ type barOp struct {
 	src     int32
 	srcNot  bool
 	aligned bool
+	relaxed bool // of barrier.cluster.arrive
 }

@@ -52,7 +52,7 @@ func (c *kernelCase) test(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := New(Options{}).Load(c.file, text)
+	m, err := New(Options{Cache: &parsed}).Load(c.file, text)
 	if err == nil {
 		_, err = m.Kernel(c.entry)
 	}
@@ -136,6 +136,7 @@ func (l *loadedCase) launch() error {
 
 // run launches the kernel once and compares.
 func (c *kernelCase) run(opt Options) error {
+	opt.Cache = &parsed
 	l, err := c.load(New(opt))
 	if err != nil {
 		return err

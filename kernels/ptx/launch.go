@@ -43,6 +43,7 @@ type launch struct {
 	shared int // dynamic bytes
 	params []byte
 	origin []*allocation // indexed by memOp.origin
+	points []bool        // by memOp.origin: an origin points to global memory, or none is known
 	bounds []bound       // by memOp.bound
 	budget int64
 	done   <-chan struct{} // of the launch's context
@@ -73,10 +74,12 @@ type block struct {
 	warps    []warp
 	shared   []byte
 	barriers [maxBarriers]barrierState
+	cluster  clusterBarrier
 	threads  int
 	order    [maxThreads / warpSize]int // order of the warps' turns
 
 	bulk     []bulkCopy     // pending bulk copies
+	stores   []bulkStore    // pending bulk copies to global memory, in order
 	trailing []asyncArrival // pending cp.async.mbarrier.arrive, in order
 
 	begun  bool        // in a cooperative launch
@@ -123,7 +126,8 @@ func (k *kernel) launch(ctx context.Context, grid, block device.Dim, shared int,
 		return fmt.Errorf("ptx: %s: %w", e.fn.name, err)
 	}
 	defer free()
-	l.origin, l.bounds = l.findOrigins(), l.findBounds()
+	l.findOrigins()
+	l.bounds = l.findBounds()
 	if c := k.device.opt.Coverage; c != nil {
 		l.covered = make([]hits, len(e.code))
 		defer func() { c.add(e, l.covered) }()
@@ -296,7 +300,7 @@ func (b *block) begin() {
 		b.barriers[i] = barrierState{}
 	}
 	clear(b.shared)
-	b.bulk, b.trailing = nil, nil
+	b.bulk, b.stores, b.trailing, b.cluster = nil, nil, nil, clusterBarrier{}
 	for i := range b.warps {
 		b.warps[i].begin(b)
 		b.order[i] = i
@@ -363,14 +367,14 @@ func (b *block) end() error {
 			return b.launch.foundFatal(b.stuck(w))
 		}
 	}
-	return nil
+	return b.endStores()
 }
 
 // begin prepares the warp for a block.
 func (w *warp) begin(b *block) {
 	w.block = b
 	l := b.launch
-	w.pc, w.rpc, w.stack, w.calls, w.waiting, w.cc = 0, -1, w.stack[:0], 0, -1, 0
+	w.pc, w.rpc, w.stack, w.calls, w.waiting, w.cc, w.clusterPhase = 0, -1, w.stack[:0], 0, -1, 0, 0
 	w.live = allLanes
 	if rest := b.threads - w.index*warpSize; rest < warpSize {
 		w.live = 1<<rest - 1

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kernels/device"
 )
 
@@ -466,11 +467,7 @@ func TestStopped(t *testing.T) {
 // TestRandomFlow runs random control-flow graphs, structured or not, and compares with a model that runs one
 // thread at a time.
 func TestRandomFlow(t *testing.T) {
-	rounds := 300
-	if testing.Short() {
-		rounds = 40
-	}
-	for seed := range uint64(rounds) {
+	for seed := range testsize.Of[uint64](40, 100, 300) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		g := randomGraph(rng)
 		const threads = 50

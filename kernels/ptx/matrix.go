@@ -20,13 +20,14 @@ import (
 //
 // An element of D is C's plus the products, added in ascending order of k. Each product is exact, and each
 // sum is rounded to nearest even in f32, also if C and D are f16, which is rounded to at the end. The manual
-// leaves order and rounding open; hardware adds several products at a time and truncates, so results may
-// differ. In f64 each product and sum is one fma. Integer sums are exact, and wrap or, with .satfinite,
+// leaves order and rounding open; hardware adds several products at a time and truncates, for floats of 8 bits
+// to fewer bits than f32 has, so results may differ. In f64 each product and sum is one fma. Integer sums are exact, and wrap or, with .satfinite,
 // saturate.
 
 // mmaRows are the registers of an mma.
 type mmaRows struct {
 	a, b, c, d []uint32
+	half       bool // C and D are f16
 }
 
 // mmaOp is mma.sync with registers of 4 bytes.
@@ -34,7 +35,8 @@ type mmaOp struct {
 	mmaRows
 	bytes    int // of a row of A
 	kind     mmaKind
-	half     bool // C and D are f16
+	valuesA  *[256]float32 // of the bytes of A, if kind is mmaBytes
+	valuesB  *[256]float32
 	saturate bool
 	signedA  bool // of integers
 	signedB  bool
@@ -46,6 +48,7 @@ const (
 	mmaF16 mmaKind = iota
 	mmaBF16
 	mmaTF32
+	mmaBytes // floats of 8 bits or less, one in a byte
 	mmaInt8
 	mmaInt4
 )
@@ -89,17 +92,20 @@ func (m *mmaOp) run(w *warp, in *instr, mask uint32) error {
 	} else {
 		var a [16]tileRow
 		var b [16][8]float32
-		for i := range x.a {
-			m.widen(a[i][:], x.a[i][:m.bytes])
-		}
-		for j := range x.b {
-			var column tileRow
-			for k, v := range column[:m.widen(column[:], x.b[j][:m.bytes])] {
-				b[k][j] = v
+		step := min(m.bytes, len(a[0])*m.elementBytes())
+		t := tile{rows: len(x.c), k: step / m.elementBytes(), strideB: 8, strideC: 8}
+		for from := 0; from < m.bytes; from += step {
+			for i := range x.a {
+				m.widen(a[i][:], x.a[i][from:from+step], m.valuesA)
 			}
+			for j := range x.b {
+				var column tileRow
+				for k, v := range column[:m.widen(column[:], x.b[j][from:from+step], m.valuesB)] {
+					b[k][j] = v
+				}
+			}
+			t.multiply((*float32)(unsafe.Pointer(&x.c)), &a[0], &b[0][0])
 		}
-		t := tile{rows: len(x.c), k: m.bytes / m.elementBytes(), strideB: 8, strideC: 8}
-		t.multiply((*float32)(unsafe.Pointer(&x.c)), &a[0], &b[0][0])
 	}
 	for lane := range warpSize {
 		g, t := lane/4, lane%4
@@ -117,17 +123,38 @@ func (m *mmaOp) run(w *warp, in *instr, mask uint32) error {
 
 // elementBytes returns the bytes of an element of A and B.
 func (m *mmaOp) elementBytes() int {
-	if m.kind == mmaTF32 {
+	switch m.kind {
+	case mmaTF32:
 		return 4
+	case mmaBytes:
+		return 1
 	}
 	return 2
 }
 
-// widen converts floats to f32, exactly, and returns their number. The lower 13 bits of a tf32 are ignored.
-func (m *mmaOp) widen(to []float32, from []byte) int {
+// byteValues are the numbers in a byte by their class. Of .kind::f8f6f4, which has them too, an e2m1 is in bits 2 to 5.
+var byteValues = map[class]*[256]float32{
+	classE4M3: valuesOf(fmtE4M3, 0), classE5M2: valuesOf(fmtE5M2, 0),
+	classE2M3: valuesOf(fmtE2M3, 0), classE3M2: valuesOf(fmtE3M2, 0), classE2M1: valuesOf(fmtE2M1, 2),
+}
+
+// valuesOf returns the numbers of a format, in f32, by the byte that has them from a bit on.
+func valuesOf(f *format, from int) *[256]float32 {
+	var v [256]float32
+	for b := range v {
+		v[b] = math.Float32frombits(uint32(fmtF32.pack(f.unpack(uint64(b)>>from&(1<<f.bits-1)), roundNearest, false)))
+	}
+	return &v
+}
+
+// widen converts floats to f32, exactly, and returns their number. The lower 13 bits of a tf32 are ignored. values are
+// those of bytes.
+func (m *mmaOp) widen(to []float32, from []byte, values *[256]float32) int {
 	n := len(from) / m.elementBytes()
 	for i := range n {
 		switch m.kind {
+		case mmaBytes:
+			to[i] = values[from[i]]
 		case mmaF16:
 			to[i] = singleOfHalf(binary.LittleEndian.Uint16(from[2*i:]))
 		case mmaBF16:
@@ -248,18 +275,21 @@ func (w *warp) lanesMissing(in *instr, mask uint32) error {
 	return w.block.launch.found(r)
 }
 
-// ldmatrixOp is ldmatrix, which loads n matrices of 8 rows of 16 bytes. Lane 8·i + j has the address of row j
-// of matrix i. Every lane gets 4 bytes of row lane/4, from byte 4·(lane%4); or, transposed, the 2-byte
+// matrixOp is ldmatrix, which loads n matrices of 8 rows of 16 bytes, or stmatrix, which stores them. Lane 8·i + j has
+// the address of row j of matrix i. Every lane has 4 bytes of row lane/4, from byte 4·(lane%4); or, transposed, the 2-byte
 // elements of column lane/4 in rows 2·(lane%4) and the next.
-type ldmatrixOp struct {
+type matrixOp struct {
 	mem       memOp
 	imm       uint64
-	d         []uint32 // rows of 4 bytes
+	regs      []uint32 // rows of 4 bytes
 	transpose bool
 }
 
-// run executes an ldmatrix.
-func (m *ldmatrixOp) run(w *warp, in *instr, mask uint32) error {
+// rows returns the lanes that have an address.
+func (m *matrixOp) rows() uint32 { return uint32(1<<(8*len(m.regs)) - 1) }
+
+// load executes an ldmatrix.
+func (m *matrixOp) load(w *warp, in *instr, mask uint32) error {
 	if mask != allLanes {
 		return w.lanesMissing(in, mask)
 	}
@@ -272,14 +302,10 @@ func (m *ldmatrixOp) run(w *warp, in *instr, mask uint32) error {
 			}
 		}
 	}
-	readers := uint32(1)<<(8*len(m.d)) - 1
-	if len(m.d) == 4 {
-		readers = allLanes
-	}
-	if err := w.resolve(in, &mem, m.imm, readers); err != nil {
+	if err := w.resolve(in, &mem, m.imm, m.rows()); err != nil {
 		return err
 	}
-	for i, off := range m.d {
+	for i, off := range m.regs {
 		d := row[uint32](w.regs, off)
 		for lane := range d {
 			g, t := lane/4, lane%4
@@ -295,21 +321,13 @@ func (m *ldmatrixOp) run(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
-// stmatrixOp is stmatrix, which stores n matrices of 8 rows of 16 bytes: the reverse of ldmatrixOp.
-type stmatrixOp struct {
-	mem       memOp
-	imm       uint64
-	a         []uint32 // rows of 4 bytes
-	transpose bool
-}
-
-// run executes a stmatrix.
-func (m *stmatrixOp) run(w *warp, in *instr, mask uint32) error {
+// store executes a stmatrix.
+func (m *matrixOp) store(w *warp, in *instr, mask uint32) error {
 	if mask != allLanes {
 		return w.lanesMissing(in, mask)
 	}
 	var rows [warpSize][16]byte
-	for i, off := range m.a {
+	for i, off := range m.regs {
 		for lane, v := range row[uint32](w.regs, off) {
 			g, t := lane/4, lane%4
 			if m.transpose {
@@ -327,10 +345,10 @@ func (m *stmatrixOp) run(w *warp, in *instr, mask uint32) error {
 			*(*[16]byte)(unsafe.Add(t.mem, t.addr[lane]-t.base)) = rows[lane]
 		}
 	}
-	return w.resolve(in, &mem, m.imm, uint32(1<<(8*len(m.a))-1))
+	return w.resolve(in, &mem, m.imm, m.rows())
 }
 
-// movmatrix transposes a matrix of 8 by 8 elements of 16 bits, whose layout is that of ldmatrixOp.
+// movmatrix transposes a matrix of 8 by 8 elements of 16 bits, whose layout is that of matrixOp.
 func movmatrix(w *warp, in *instr, mask uint32) error {
 	if mask != allLanes {
 		return w.lanesMissing(in, mask)

@@ -239,13 +239,13 @@ func TestMatrixChecks(t *testing.T) {
 		block      int
 		want       Kind
 	}{
-		{"undefined", address + load + "[%r5];", 32, Uninitialized},
+		{"undefined", address + load + "[%r5]; setp.eq.u32 %p1, %r6, 0; @%p1 ret;", 32, Uninitialized},
 		{"race", fill + address + load + "[%r5];", 32, Race},
 		{"out of bounds", fill + address + load + "[%r5+1024];", 32, OutOfBounds},
 		{"misaligned", fill + address + load + "[%r5+4];", 32, Misaligned},
 		{"diverged", "setp.lt.u32 %p1, %r20, 8;\n@!%p1 bra A;\nmma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%r10, %r11, %r12, %r13}, {%r20, %r20}, {%r20}, {%r20, %r20, %r20, %r20};\nA:", 32, MaskMismatch},
 		{"half a warp", "mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%r10, %r11, %r12, %r13}, {%r20, %r20}, {%r20}, {%r20, %r20, %r20, %r20};", 16, MaskMismatch},
-		{"undefined product", "mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%r10, %r11, %r12, %r13}, {%r20, %r21}, {%r20}, {%r20, %r20, %r20, %r20};\nsetp.eq.u32 %p1, %r10, 0; @%p1 ret;", 32, UninitRegister},
+		{"undefined product", "mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%r10, %r11, %r12, %r13}, {%r20, %r21}, {%r20}, {%r20, %r20, %r20, %r20};\nsetp.eq.u32 %p1, %r12, 0; @%p1 ret;", 32, UninitRegister},
 	} {
 		_, err := launchBody(t, Options{Checks: AllChecks()}, 1, c.block, c.body)
 		var r *Report

@@ -60,13 +60,14 @@ const (
 
 // mbarrierOp is an operation on a barrier in memory.
 type mbarrierOp struct {
-	kind  mbarrierKind
-	mem   memOp
-	state memReg // of 8 bytes: the state that arrivals return and waits take; of 4 for a wait on a parity
-	count uint32 // a row of 4 bytes
-	noInc bool   // of cp.async.mbarrier.arrive
-	hasTx bool   // an arrival that expects bytes first
-	tx    uint32 // a row of 4 bytes: the number of bytes, of arrivals, expect_tx and complete_tx
+	kind   mbarrierKind
+	mem    memOp
+	state  memReg // of 8 bytes: the state that arrivals return and waits take; of 4 for a wait on a parity
+	count  uint32 // a row of 4 bytes
+	noInc  bool   // of cp.async.mbarrier.arrive
+	remote bool   // in .shared::cluster, where an arrival returns no state
+	hasTx  bool   // an arrival that expects bytes first
+	tx     uint32 // a row of 4 bytes: the number of bytes, of arrivals, expect_tx and complete_tx
 }
 
 // waits reports whether the operation is test_wait or try_wait.
@@ -256,7 +257,7 @@ func decodeMbarrier(d *decoder) error {
 	default:
 		d.takeOne("release", "acquire")
 	}
-	if s, ok := d.takeScope(); ok && s != scopeCTA {
+	if s, ok := d.takeScope(); ok && s > scopeCluster {
 		return d.unsupported()
 	}
 	d.take("noComplete")
@@ -266,6 +267,9 @@ func decodeMbarrier(d *decoder) error {
 	ops := d.s.operands
 	d.in.d = noPred
 	var err error
+	if m.remote && (waits || what < 2 || arrives && len(ops) > 0 && ops[0].kind != opSink) {
+		return d.errorf("%s: of barriers in .shared::cluster only arrivals without a state and numbers of bytes are supported", d.in.op)
+	}
 	switch {
 	case waits:
 		if len(ops) < 3 || len(ops) > 4 || len(ops) == 4 && what != 5 { // the fourth is the suspend time hint
@@ -284,7 +288,7 @@ func decodeMbarrier(d *decoder) error {
 		if m.state.off, err = d.src(ops[2], t); err != nil {
 			return err
 		}
-		d.need(0)
+		d.need(0, "what it waits for")
 		return d.mbarrierAt(m, ops[1])
 	case arrives:
 		if len(ops) == 0 {
@@ -310,7 +314,7 @@ func decodeMbarrier(d *decoder) error {
 		if *into, err = d.src(ops[1], b32); err != nil {
 			return err
 		}
-		d.need(0)
+		d.need(0, "what the barrier counts")
 	}
 	return d.mbarrierAt(m, ops[0])
 }
@@ -328,7 +332,8 @@ func (d *decoder) mbarrierMemory(m *mbarrierOp) error {
 	default:
 		m.mem.arrival = true
 	}
-	if d.take("shared") || d.take("shared::cta") {
+	if space := d.takeOne("shared", "shared::cta", "shared::cluster"); space >= 0 {
+		m.remote = space == 2
 		m.mem.space = spaceShared
 	}
 	if !d.take("b64") {

@@ -91,7 +91,7 @@ setp.ne.u32 %p1, %r20, 0; @%p1 bra END; mbarrier.inval.shared.b64 [bar]; END:`)
 	}
 	for _, body := range []string{
 		"mbarrier.arrive.expect_tx.shared.b64 %rd4, [tile];", "mbarrier.complete_tx.shared.b64 [tile];", "mbarrier.init.shared.b64 [tile];",
-		"mbarrier.init.global.b64 [%rd1], 1;", "mbarrier.test_wait.shared.b64 %r1, [tile], %rd1;", "mbarrier.arrive.shared::cluster.b64 _, [tile];",
+		"mbarrier.init.global.b64 [%rd1], 1;", "mbarrier.test_wait.shared.b64 %r1, [tile], %rd1;", "mbarrier.arrive.shared::cluster.b64 %rd4, [tile];", "mbarrier.init.shared::cluster.b64 [tile], 1;",
 	} {
 		if _, err := Parse("k.ptx", []byte(findingsHead+body+"ret; }"), false); err == nil {
 			t.Errorf("%s is not refused", body)

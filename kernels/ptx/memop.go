@@ -300,7 +300,7 @@ func (w *warp) resolveGlobal(in *instr, m *memOp, mask uint32) error {
 			r.Kind = Misaligned
 			r.Allocation, r.Extent, r.Offset = a.name, int64(a.size), int64(at-a.base)
 			r.Detail = misaligned(max(m.size, m.whole))
-		} else if b := &w.block.launch.bounds[m.bound]; own == nil && b.hi != 0 { // meant for a variable of another space
+		} else if b := w.block.launch.meantFor(m, at); b != nil {
 			at -= windowOf(b.space)
 			r.Space, r.Address = b.space.String(), at
 			b.outsideOf(r, at, m.size)

@@ -235,6 +235,30 @@ func (m *memory) describe(r *Report, own *allocation) {
 	}
 }
 
+// distance returns how far an address is from a range.
+func distance(at, from, to uint64) uint64 {
+	switch {
+	case at < from:
+		return from - at
+	case at < to:
+		return 0
+	}
+	return at - to + 1
+}
+
+// within reports whether a live or freed allocation is at most that far from an address.
+func (m *memory) within(at, far uint64) bool {
+	for _, list := range [][]*allocation{m.live, m.freed} {
+		i := sort.Search(len(list), func(i int) bool { return list[i].base > at })
+		for _, a := range list[max(i-1, 0):min(i+1, len(list))] {
+			if distance(at, a.base, a.base+a.size) <= far {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func pointer(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b)) }
 
 // boundsDetail describes how far an access is outside a window.

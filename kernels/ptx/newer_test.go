@@ -96,7 +96,48 @@ st.global.u32 [%rd3+128], %r6;`
 			t.Errorf("seed %d: %d different old values of 32", seed, len(seen))
 		}
 	}
-	_, err := launchBody(t, Options{}, 1, 1, ".reg .f32 %f<9>; mov.f32 %f1, 0f00000000; red.global.add.v2.f32 [%rd1+4], {%f1, %f1};")
+	// Minima and maxima of 1, 2, …, 32 and -1, -2, …, -32, with the words of the manual's examples in their order.
+	out, err := launchBody(t, Options{Checks: AllChecks()}, 1, 32, `.reg .b16 %x<9>;
+add.u32 %r4, %r20, 1; cvt.rn.f16.u32 %x1, %r4; neg.f16 %x2, %x1; mov.b32 %r5, {%x1, %x2}; mov.b16 %x3, 0x7e00;
+red.global.v8.f16.max.noftz [%rd1], {%x1, %x2, %x1, %x2, %x1, %x2, %x3, %x2};
+atom.v4.f16.min.noftz {_, _, _, _}, [%rd1+16], {%x1, %x2, %x1, %x3};
+red.release.gpu.global.v2.f16x2.min.noftz [%rd1+24], {%r5, %r5};
+red.global.max.noftz.v4.bf16x2 [%rd1+32], {%r5, %r5, %r5, %r5};`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	halves := []uint16{
+		0x5000, 0, 0x5000, 0, 0x5000, 0, 0, 0, // 32, and 0 of 0 and negative numbers or NaN
+		0, 0xd000, 0, 0, // 0 of 0 and positive numbers or NaN, and -32
+		0, 0xd000, 0, 0xd000,
+		0x5000, 0, 0x5000, 0, 0x5000, 0, 0x5000, 0, // ordered as their bits, in either format
+	}
+	for i, want := range halves {
+		if got := binary.LittleEndian.Uint16(out[2*i:]); got != want {
+			t.Errorf("half %d: %#x, want %#x", i, got, want)
+		}
+	}
+	// In global memory subnormal numbers are flushed, except with .noftz.
+	out, err = launchBody(t, Options{}, 1, 1, ".reg .f32 %f<9>; mov.b32 %f1, 0x00000001; red.global.add.v2.f32 [%rd1], {%f1, %f1}; red.global.add.noftz.v2.f32 [%rd1+8], {%f1, %f1}; red.global.add.noftz.f32 [%rd1+16], %f1;")
+	for i, want := range []byte{0, 0, 1, 1, 1} {
+		if err != nil || out[4*i] != want {
+			t.Errorf("subnormal sum %d: %d, want %d; %v", i, out[4*i], want, err)
+		}
+	}
+	for _, op := range []string{
+		"red.global.add.v2.u64 [%rd1], {%rd1, %rd1}", "red.global.add.v2.u32 [%rd1], {%r1, %r1}", "red.global.add.v2.f64 [%rd1], {%rd1, %rd1}", "red.global.min.v2.f32 [%rd1], {%r1, %r1}",
+		"red.global.add.v8.f32 [%rd1], {%r1, %r1, %r1, %r1, %r1, %r1, %r1, %r1}", "red.global.add.noftz.v8.f16x2 [%rd1], {%r1, %r1, %r1, %r1, %r1, %r1, %r1, %r1}",
+		"red.global.add.v2.f16x2 [%rd1], {%r1, %r1}", "red.shared.add.noftz.v2.f16x2 [tile], {%r1, %r1}", "red.global.exch.v2.b32 [%rd1], {%r1, %r1}", "atom.global.and.v2.b32 {%r1, %r2}, [%rd1], {%r1, %r1}",
+		"red.global.add.f16x2 [%rd1], %r1", "red.global.max.noftz.f16x2 [%rd1], %r1", "red.global.add.noftz.u32 [%rd1], %r1", "red.acquire.gpu.global.add.u32 [%rd1], %r1", "red.volatile.global.add.u32 [%rd1], %r1",
+	} {
+		if _, err := Parse("k.ptx", []byte(findingsHead+op+"; ret; }"), false); err == nil || !strings.Contains(err.Error(), strings.Fields(op)[0]) {
+			t.Errorf("%s: %v, want an error with its name", op, err)
+		}
+	}
+	if _, err := launchBody(t, Options{}, 1, 1, "mov.u64 %rd4, tile; cvta.shared.u64 %rd4, %rd4; red.add.noftz.v2.f16x2 [%rd4], {%r1, %r1};"); err == nil || !strings.Contains(err.Error(), "a vector atomic in shared memory") {
+		t.Errorf("a vector in shared memory: %v", err)
+	}
+	_, err = launchBody(t, Options{}, 1, 1, ".reg .f32 %f<9>; mov.f32 %f1, 0f00000000; red.global.add.v2.f32 [%rd1+4], {%f1, %f1};")
 	var r *Report
 	if !errors.As(err, &r) || r.Kind != Misaligned {
 		t.Errorf("a vector at 4: %v", err)
@@ -138,7 +179,13 @@ stmatrix.sync.aligned.m8n8.x4.shared.b16 [%r6], {%r12, %r13, %r14, %r15};`, turn
 	for _, c := range []struct{ body, says string }{
 		{"mov.u32 %r12, 0; stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r5+1024], {%r12};", `past the end of "tile"`},
 		{"ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r12}, [%r5+1024];", `past the end of "tile"`},
-		{"stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r6], {%r19};", "has not been written"},
+		{"stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r6], {%r19}; bar.warp.sync -1; setp.lt.u32 %p1, %r20, 8; mov.u32 %r7, 0; @%p1 ld.shared.u32 %r7, [%r6]; setp.eq.u32 %p1, %r7, 0; @%p1 ret;", "what is stored depends on %r19"},
+		{"stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r19], {%r8};", "the address depends on %r19"},
+		{"wmma.store.d.sync.aligned.row.m16n16k16.shared.f16 [tile], {%r8, %r9, %r10, %r19};", "what is stored depends on %r19"},
+		{"wmma.store.d.sync.aligned.row.m16n16k16.shared.f16 [tile], {%r8, %r9, %r10, %r11}, %r19;", "the stride depends on %r19"},
+		{"wmma.load.c.sync.aligned.row.m16n16k16.shared.f16 {%r12, %r13, %r14, %r15}, [%r19];", "the address depends on %r19"},
+		{"mbarrier.init.shared.b64 [tile], %r19;", "what the barrier counts depends on %r19"},
+		{"setp.eq.u32 %p1, %r20, 0; @%p1 mbarrier.init.shared.b64 [tile], 1; bar.warp.sync -1; mbarrier.test_wait.parity.shared.b64 %p1, [tile], %r19;", "what it waits for depends on %r19"},
 		{"mov.u32 %r12, 0; stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r5], {%r12}; xor.b32 %r6, %r5, 64; ld.shared.u32 %r7, [%r6];", "race"},
 	} {
 		if _, err := launchBody(t, Options{Checks: AllChecks()}, 1, 32, head+c.body); err == nil || !strings.Contains(err.Error(), c.says) {
@@ -180,12 +227,12 @@ cp.async.bulk.prefetch.L2.global [%rd1], 16; ld.mmio.relaxed.sys.global.u32 %r4,
 	}
 	for body, says := range map[string]string{
 		"setmaxnreg.inc.sync.aligned.u32 20;": "multiple of 8",
-		"barrier.cluster.arrive.aligned;":     "clusters are not supported",
-		"red.async.relaxed.cluster.shared::cluster.mbarrier::complete_tx::bytes.add.u32 [tile], %r4, [tile];": "clusters are not supported",
+		"mov.pred %p1, %is_explicit_cluster;": "%is_explicit_cluster",
+		"red.async.relaxed.cluster.shared::cluster.mbarrier::complete_tx::bytes.add.u32 [tile], %r4, [tile];": "asynchronous reductions are not supported",
 		"st.bulk.weak.shared::cta [tile], 64, 0;":                                                             "asynchronous stores are not supported",
 		"prefetch.tensormap [%rd1];":                                                                          "tensor maps are not supported",
 		"fence.proxy.tensormap::generic.acquire.gpu [%rd1], 128;":                                             "tensor maps are not supported",
-		"clusterlaunchcontrol.query_cancel.is_canceled.pred.b128 %p1, %rd1;":                                  "clusters are not supported",
+		"clusterlaunchcontrol.query_cancel.is_canceled.pred.b128 %p1, %rd1;":                                  "launches of clusters by a kernel are not supported",
 		"add.rn.f32x4 %rd4, %rd4, %rd4;":                                                                      ".f32x4 is not supported",
 	} {
 		if _, err := Parse("k.ptx", []byte(findingsHead+body+"ret; }"), true); err == nil || !strings.Contains(err.Error(), says) {

@@ -1,47 +1,62 @@
 package ptx
 
-// opcodes decodes an instruction by its first word (PTX ISA §9.7).
-var opcodes = map[string]func(d *decoder) error{
-	"add": decodeAddSub, "sub": decodeAddSub,
-	"mul": decodeMul, "mad": decodeMad, "fma": decodeFma,
-	"mul24": decodeMul24, "mad24": decodeMul24,
-	"sad": func(d *decoder) error { return d.same3(sadOps) },
-	"div": decodeDiv, "rem": func(d *decoder) error { return d.same2(remOps) },
-	"abs": decodeAbsNeg, "neg": decodeAbsNeg,
-	"min": decodeMinMax, "max": decodeMinMax,
-	"popc": decodeCount, "clz": decodeCount, "bfind": decodeBfind,
-	"brev": func(d *decoder) error { return d.same1(brevOps) },
-	"bfe":  decodeBfe, "bfi": decodeBfi, "fns": decodeFns,
-	"dp4a": decodeDp4a, "dp2a": decodeDp2a, "szext": decodeSzext, "bmsk": decodeBmsk,
-	"vadd2": decodeSIMD, "vsub2": decodeSIMD, "vavrg2": decodeSIMD, "vabsdiff2": decodeSIMD, "vmin2": decodeSIMD, "vmax2": decodeSIMD,
-	"vadd4": decodeSIMD, "vsub4": decodeSIMD, "vavrg4": decodeSIMD, "vabsdiff4": decodeSIMD, "vmin4": decodeSIMD, "vmax4": decodeSIMD,
-	"addc": decodeCarry, "subc": decodeCarry, "madc": decodeCarry,
+// opcode is how an instruction is decoded, and what it does.
+type opcode struct {
+	decode func(d *decoder) error
+	effect effect
+}
 
-	"sqrt": decodeSqrtRcp, "rcp": decodeSqrtRcp, "rsqrt": decodeApprox,
-	"sin": decodeApprox, "cos": decodeApprox, "lg2": decodeApprox, "ex2": decodeApprox, "tanh": decodeApprox,
-	"copysign": decodeCopysign, "testp": decodeTestp,
+// effect says what an instruction may do apart from accesses to the memory of its operands.
+type effect uint8
 
-	"and": decodeLogic, "or": decodeLogic, "xor": decodeLogic, "not": decodeLogic,
-	"cnot": func(d *decoder) error { return d.same1(cnotOps) },
-	"lop3": decodeLop3, "shl": decodeShift, "shr": decodeShift, "shf": decodeFunnel, "prmt": decodePrmt,
+const (
+	own  effect = iota // changes nothing but its own warp, and depends on nothing else
+	acts               // changes or depends on more
+)
 
-	"setp": decodeSetp, "set": decodeSet, "selp": decodeSelp, "slct": decodeSlct,
+// opcodes are the instructions by their first word (PTX ISA §9.7).
+var opcodes = map[string]opcode{
+	"add": {decodeAddSub, own}, "sub": {decodeAddSub, own},
+	"mul": {decodeMul, own}, "mad": {decodeMad, own}, "fma": {decodeFma, own},
+	"mul24": {decodeMul24, own}, "mad24": {decodeMul24, own},
+	"sad": {func(d *decoder) error { return d.same3(sadOps) }, own},
+	"div": {decodeDiv, own}, "rem": {func(d *decoder) error { return d.same2(remOps) }, own},
+	"abs": {decodeAbsNeg, own}, "neg": {decodeAbsNeg, own},
+	"min": {decodeMinMax, own}, "max": {decodeMinMax, own},
+	"popc": {decodeCount, own}, "clz": {decodeCount, own}, "bfind": {decodeBfind, own},
+	"brev": {func(d *decoder) error { return d.same1(brevOps) }, own},
+	"bfe":  {decodeBfe, own}, "bfi": {decodeBfi, own}, "fns": {decodeFns, own},
+	"dp4a": {decodeDp4a, own}, "dp2a": {decodeDp2a, own}, "szext": {decodeSzext, own}, "bmsk": {decodeBmsk, own},
+	"vadd2": {decodeSIMD, own}, "vsub2": {decodeSIMD, own}, "vavrg2": {decodeSIMD, own}, "vabsdiff2": {decodeSIMD, own}, "vmin2": {decodeSIMD, own}, "vmax2": {decodeSIMD, own},
+	"vadd4": {decodeSIMD, own}, "vsub4": {decodeSIMD, own}, "vavrg4": {decodeSIMD, own}, "vabsdiff4": {decodeSIMD, own}, "vmin4": {decodeSIMD, own}, "vmax4": {decodeSIMD, own},
+	"addc": {decodeCarry, own}, "subc": {decodeCarry, own}, "madc": {decodeCarry, own},
 
-	"mov": decodeMov, "cvt": decodeCvt, "cvta": decodeCvta, "isspacep": decodeIsspacep,
+	"sqrt": {decodeSqrtRcp, own}, "rcp": {decodeSqrtRcp, own}, "rsqrt": {decodeApprox, own},
+	"sin": {decodeApprox, own}, "cos": {decodeApprox, own}, "lg2": {decodeApprox, own}, "ex2": {decodeApprox, own}, "tanh": {decodeApprox, own},
+	"copysign": {decodeCopysign, own}, "testp": {decodeTestp, own},
 
-	"ld": decodeLoad, "ldu": decodeLoad, "st": decodeStore, "atom": decodeAtom, "red": decodeAtom,
-	"prefetch": decodePrefetch, "prefetchu": decodePrefetch, "applypriority": decodePrefetch,
-	"membar": decodeFence, "fence": decodeFence, "cp": decodeCp,
+	"and": {decodeLogic, own}, "or": {decodeLogic, own}, "xor": {decodeLogic, own}, "not": {decodeLogic, own},
+	"cnot": {func(d *decoder) error { return d.same1(cnotOps) }, own},
+	"lop3": {decodeLop3, own}, "shl": {decodeShift, own}, "shr": {decodeShift, own}, "shf": {decodeFunnel, own}, "prmt": {decodePrmt, own},
 
-	"bar": decodeBarrier, "barrier": decodeBarrier,
-	"mma": decodeMMA, "wmma": decodeWMMA, "mbarrier": decodeMbarrier, "ldmatrix": decodeLdmatrix,
-	"stmatrix": decodeStmatrix, "movmatrix": decodeMovmatrix,
-	"shfl": decodeShfl, "vote": decodeVote, "match": decodeMatch, "redux": decodeRedux, "activemask": decodeActivemask,
-	"elect": decodeElect, "createpolicy": decodeCreatepolicy,
+	"setp": {decodeSetp, own}, "set": {decodeSet, own}, "selp": {decodeSelp, own}, "slct": {decodeSlct, own},
 
-	"bra": decodeBranch, "brx": decodeBrx, "call": decodeCall, "ret": decodeRet, "exit": decodeExit,
-	"trap": decodeTrap, "brkpt": decodeTrap, "nanosleep": decodeNanosleep, "pmevent": decodeNanosleep,
-	"griddepcontrol": decodeGriddepcontrol, "setmaxnreg": decodeSetmaxnreg,
+	"mov": {decodeMov, own}, "cvt": {decodeCvt, own}, "cvta": {decodeCvta, own}, "isspacep": {decodeIsspacep, own},
+
+	"ld": {decodeLoad, own}, "ldu": {decodeLoad, own}, "st": {decodeStore, own}, "atom": {decodeAtom, own}, "red": {decodeAtom, own},
+	"prefetch": {decodePrefetch, own}, "prefetchu": {decodePrefetch, own}, "applypriority": {decodePrefetch, own},
+	"membar": {decodeFence, own}, "fence": {decodeFence, own}, "cp": {decodeCp, acts},
+
+	"bar": {decodeBarrier, own}, "barrier": {decodeBarrier, own},
+	"mma": {decodeMMA, own}, "wmma": {decodeWMMA, own}, "mbarrier": {decodeMbarrier, own}, "ldmatrix": {decodeLdmatrix, own},
+	"stmatrix": {decodeStmatrix, own}, "movmatrix": {decodeMovmatrix, own},
+	"shfl": {decodeShfl, own}, "vote": {decodeVote, own}, "match": {decodeMatch, own}, "redux": {decodeRedux, own}, "activemask": {decodeActivemask, own},
+	"elect": {decodeElect, own}, "createpolicy": {decodeCreatepolicy, own},
+
+	"bra": {decodeBranch, own}, "brx": {decodeBrx, own}, "call": {decodeCall, acts}, "ret": {decodeRet, own}, "exit": {decodeExit, own},
+	"trap": {decodeTrap, acts}, "brkpt": {decodeTrap, acts}, "nanosleep": {decodeNanosleep, own}, "pmevent": {decodeNanosleep, own},
+	"mapa": {decodeMapa, own}, "getctarank": {decodeGetctarank, own},
+	"griddepcontrol": {decodeGriddepcontrol, own}, "setmaxnreg": {decodeSetmaxnreg, own},
 }
 
 // unsupportedOps are opcodes that the machine does not support, with what they belong to.
@@ -49,8 +64,7 @@ var unsupportedOps = map[string]string{
 	"tex": "textures", "tld4": "textures", "txq": "textures", "istypep": "textures",
 	"suld": "surfaces", "sust": "surfaces", "sured": "surfaces", "suq": "surfaces",
 	"wgmma": "matrix instructions", "tcgen05": "matrix instructions",
-	"mapa": "clusters", "getctarank": "clusters",
-	"clusterlaunchcontrol": "clusters", "discard": "discards",
+	"clusterlaunchcontrol": "launches of clusters by a kernel", "discard": "discards",
 	"tensormap": "tensor maps", "multimem": "addresses of several devices", "alloca": "allocations on the stack",
 	"stacksave": "allocations on the stack", "stackrestore": "allocations on the stack",
 	"vadd": "video instructions", "vsub": "video instructions", "vabsdiff": "video instructions", "vmin": "video instructions",

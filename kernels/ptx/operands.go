@@ -214,8 +214,7 @@ func (d *decoder) unknown(name string) error {
 // unsupportedRegs are special registers that the machine does not support, by the prefix of their name (PTX
 // ISA §10).
 var unsupportedRegs = map[string]string{
-	"%envreg": "which only a driver knows", "%pm": "a performance counter", "%clusterid": "of clusters", "%nclusterid": "of clusters",
-	"%cluster_": "of clusters", "%is_explicit_cluster": "of clusters", "%aggr_smem_size": "of clusters",
+	"%envreg": "which only a driver knows", "%pm": "a performance counter", "%is_explicit_cluster": "of clusters", "%aggr_smem_size": "of clusters",
 	"%current_graph_exec": "of CUDA graphs", "%reserved_smem_offset": "of reserved shared memory",
 }
 

@@ -29,6 +29,11 @@ const (
 	maxOrigins                = 62
 	maxOriginSets             = 1 << 12
 	maxOriginPasses           = 64
+
+	// maxOriginSteps bounds the search for the origins of a module's pointers, in instructions visited and units of
+	// local memory. Compiled code takes a few passes over its instructions. Without a budget left, the addresses of
+	// the remaining kernels are not bound to one allocation or variable.
+	maxOriginSteps = 64 << 20
 )
 
 // originPass finds the origins of all rows of an entry, independently of control flow: a row gets the origins
@@ -39,12 +44,27 @@ type originPass struct {
 	bounds map[*variable]uint16 // memOp.bound by the variable
 	rows   []originSet          // by offset of the row in units of 64 bytes
 	fixed  map[uint32]uint64
+	locals originSet // of the variables in local memory
 	frame  frame
+	left   int // steps
 }
 
-// findOrigins sets the origin of every access to global memory.
-func findOrigins(e *entry) {
-	p := &originPass{e: e, known: map[origin]originSet{}, bounds: map[*variable]uint16{}, rows: make([]originSet, e.regBytes/64+1), fixed: map[uint32]uint64{}}
+// findOrigins sets the origin of every access to global memory, in at most left steps. It returns how many are
+// left.
+func findOrigins(e *entry, left int) int {
+	if left <= 0 {
+		return 0
+	}
+	p := &originPass{e: e, known: map[origin]originSet{}, bounds: map[*variable]uint16{}, rows: make([]originSet, e.regBytes/64+1), fixed: map[uint32]uint64{}, left: left}
+	if p.find() {
+		p.assign()
+	}
+	return p.left
+}
+
+// find finds the origins of all rows. It returns false if that takes too many steps.
+func (p *originPass) find() bool {
+	e := p.e
 	for _, c := range e.consts {
 		switch {
 		case c.of != nil:
@@ -57,8 +77,8 @@ func findOrigins(e *entry) {
 	}
 	p.findPlaces()
 	for pass, changed := 0, true; changed || !p.frame.all; pass++ {
-		if pass == maxOriginPasses {
-			return
+		if p.left -= len(e.code); pass == maxOriginPasses || p.left <= 0 {
+			return false
 		}
 		p.frame.all = p.frame.all || !changed
 		changed = false
@@ -66,7 +86,12 @@ func findOrigins(e *entry) {
 			changed = p.step(&e.code[i]) || changed
 		}
 	}
-	numbers := map[originSet]uint16{}
+	return true
+}
+
+// assign sets the origin and the bound of every access.
+func (p *originPass) assign() {
+	e, numbers := p.e, map[originSet]uint16{}
 	for i := range e.code {
 		for _, m := range e.code[i].memory() {
 			s := p.rows[m.addr/64]
@@ -94,7 +119,7 @@ func (in *instr) memory() []*memOp {
 		return []*memOp{in.matrix}
 	case in.mbarrier != nil:
 		return []*memOp{&in.mbarrier.mem}
-	case in.copy != nil && in.copy.bulk != nil:
+	case in.copy != nil && in.copy.bulk != nil && !in.copy.bulk.group:
 		return []*memOp{&in.copy.from, &in.copy.to, &in.copy.bulk.bar}
 	case in.copy != nil:
 		return []*memOp{&in.copy.from, &in.copy.to}
@@ -111,6 +136,9 @@ func (p *originPass) of(o origin) originSet {
 		}
 		s = 1 << len(p.e.origins)
 		p.known[o] = s
+		if o.variable != nil && o.variable.space == spaceLocal {
+			p.locals |= s
+		}
 		p.e.origins = append(p.e.origins, o)
 	}
 	return s
@@ -144,6 +172,8 @@ func (p *originPass) step(in *instr) bool {
 	switch op {
 	case "mov", "cvta":
 		return p.add(in.d, a|b|c|e)
+	case "mapa":
+		return p.add(in.d, a)
 	case "add", "addc", "and", "or", "xor", "lop3", "min", "max", "bfi":
 		return p.add(in.d, a|b|c)
 	case "selp", "slct": // the selector is not a pointer
@@ -210,9 +240,9 @@ func (p *originPass) loaded(in *instr) bool {
 	return changed
 }
 
-// findOrigins returns, indexed by memOp.origin, the allocation that the addresses of each set of origins must
-// be in: that of the only origin in the set that points to memory, or nil.
-func (l *launch) findOrigins() []*allocation {
+// findOrigins sets, by memOp.origin, the allocation that the addresses of each set of origins must be in: that
+// of the only origin in the set that points to memory, or nil; and whether any points to memory.
+func (l *launch) findOrigins() {
 	e := l.entry
 	points := make([]*allocation, len(e.origins))
 	for i, o := range e.origins {
@@ -223,7 +253,8 @@ func (l *launch) findOrigins() []*allocation {
 			points[i] = l.device.mem.find(binary.LittleEndian.Uint64(l.params[o.param:]))
 		}
 	}
-	list := make([]*allocation, 1+len(e.originSets))
+	l.origin, l.points = make([]*allocation, 1+len(e.originSets)), make([]bool, 1+len(e.originSets))
+	l.points[0] = true // not known
 	for i, set := range e.originSets {
 		var one *allocation
 		for ; set != 0; set &= set - 1 {
@@ -233,10 +264,9 @@ func (l *launch) findOrigins() []*allocation {
 				break
 			}
 			if a != nil {
-				one = a
+				one, l.points[i+1] = a, true
 			}
 		}
-		list[i+1] = one
+		l.origin[i+1] = one
 	}
-	return list
 }

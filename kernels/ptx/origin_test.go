@@ -122,7 +122,7 @@ func TestEveryOrigin(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := Parse(filepath.Base(file), text, false)
+		p, err := parsed.program(file, text, false)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -100,6 +100,8 @@ func (p *parser) performance(f *function) error {
 		into = &f.maxntid
 	case ".reqntid":
 		into = &f.reqntid
+	case ".reqnctapercluster":
+		into = &[3]int{}
 	default:
 		return p.errorf("unknown directive %q", short(word))
 	}
@@ -116,6 +118,9 @@ func (p *parser) performance(f *function) error {
 		if err := p.advance(); err != nil {
 			return err
 		}
+	}
+	if word == ".reqnctapercluster" && *into != [3]int{1, 1, 1} {
+		return p.errorf("%s: clusters of several blocks are not supported", word)
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ func (d *decoder) dropPolicy() error {
 	if _, err := d.src(d.s.operands[n], b64); err != nil {
 		return err
 	}
-	d.need(first)
+	d.need(first, "the cache policy")
 	without := *d.s
 	without.operands = without.operands[:n]
 	d.s = &without

@@ -49,6 +49,7 @@ type entry struct {
 
 	regBytes   uint32 // of a warp's register file, including constants and special registers
 	preds      int
+	clusters   bool      // it has barrier.cluster
 	flows      []flow    // for each instruction of code
 	regs       []regInfo // by a register's number
 	rowReg     []int32   // number of the register in a row, indexed by the row's offset in units of 64 bytes; -1 for none

@@ -4,6 +4,8 @@ import (
 	"math/bits"
 	"math/rand/v2"
 	"testing"
+
+	"kvcompress/internal/testsize"
 )
 
 // raceTwin is races without shortcuts: a vector clock for each thread of the launch, and every access to
@@ -369,10 +371,7 @@ func TestRaceTwin(t *testing.T) {
 		{name: "turns with all", strong: true, narrow: true, fences: true, parts: true, turns: true, blocks: 4, places: 100},
 	} {
 		t.Run(sc.name, func(t *testing.T) {
-			runs := uint64(120)
-			if testing.Short() {
-				runs = 40
-			}
+			runs := testsize.Of[uint64](30, 60, 120)
 			races, missed, steps := 0, 0, 0
 			for seed := range runs {
 				got, want, n := sc.run(seed)

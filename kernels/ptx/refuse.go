@@ -129,7 +129,7 @@ func (m *module) checkFixup(f fixup) error {
 func decodeModule(m *module, approx bool) (*Program, error) {
 	m.refuseVariables()
 	p := &Program{module: m, entries: map[string]*entry{}}
-	left := &limits{code: maxCode, steps: maxSteps}
+	left := &limits{code: maxCode, steps: maxSteps, origins: maxOriginSteps}
 	var first error
 	usable := 0
 	for _, f := range m.entries {
@@ -166,8 +166,9 @@ func decodeModule(m *module, approx bool) (*Program, error) {
 
 // limits is the remaining budget for decoding a module.
 type limits struct {
-	code  int // instructions
-	steps int // steps of the search for post-dominators
+	code    int // instructions
+	steps   int // steps of the search for post-dominators
+	origins int // steps of the search for the origins of pointers
 }
 
 // Refused returns why a kernel cannot be run, with the line; nil if it can be.

@@ -36,6 +36,14 @@ var (
 	fmtF64  = &format{64, 52, 1023, 2046, 0x7fefffffffffffff, 0x7ff0000000000000, 0x7ff8000000000000}
 	fmtE4M3 = &format{8, 3, 7, 15, 0x7e, 0, 0x7f}
 	fmtE5M2 = &format{8, 2, 15, 30, 0x7b, 0x7c, 0x7f}
+
+	// These have no NaN: one is converted to the largest number (§9.7.9.21, .satfinite).
+	fmtE2M3 = &format{6, 3, 1, 3, 0x1f, 0, 0x1f}
+	fmtE3M2 = &format{6, 2, 3, 7, 0x1f, 0, 0x1f}
+	fmtE2M1 = &format{4, 1, 1, 3, 0x7, 0, 0x7}
+
+	// fmtUE8M0 is a power of two, from 2^-127, or NaN: see packScale.
+	fmtUE8M0 = &format{bits: 8}
 )
 
 func formatOf(t typ) *format {
@@ -52,6 +60,14 @@ func formatOf(t typ) *format {
 		return fmtE4M3
 	case e5m2x2:
 		return fmtE5M2
+	case e2m3x2:
+		return fmtE2M3
+	case e3m2x2:
+		return fmtE3M2
+	case e2m1x2:
+		return fmtE2M1
+	case scales:
+		return fmtUE8M0
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kernels/device"
 )
 
@@ -17,10 +18,7 @@ import (
 // registers (sure.go) and deferred accesses (racedeferred.go): memory, and the instructions with findings,
 // must be equal.
 func TestShortcuts(t *testing.T) {
-	rounds := 600
-	if testing.Short() {
-		rounds = 200
-	}
+	rounds := testsize.Of(100, 200, 600)
 	rng := rand.New(rand.NewPCG(11, 12))
 	clean, found, follow, noted := 0, 0, 0, 0
 	for range rounds {

@@ -33,6 +33,8 @@ const (
 	regEnvreg2
 	regDynamicShared
 	regTotalShared
+	regClusterRank // in a cluster, of one block: 0
+	regClusterSize // 1
 	regClock
 	regClockHi
 	regClock64
@@ -52,6 +54,10 @@ var specialRegs = map[string]specialReg{
 	"%lanemask_ge": regMaskGe, "%lanemask_gt": regMaskGt,
 	"%envreg1": regEnvreg1, "%envreg2": regEnvreg2,
 	"%dynamic_smem_size": regDynamicShared, "%total_smem_size": regTotalShared,
+	"%clusterid.x": regCtaidX, "%clusterid.y": regCtaidY, "%clusterid.z": regCtaidZ,
+	"%nclusterid.x": regNctaidX, "%nclusterid.y": regNctaidY, "%nclusterid.z": regNctaidZ,
+	"%cluster_ctaid.x": regClusterRank, "%cluster_ctaid.y": regClusterRank, "%cluster_ctaid.z": regClusterRank, "%cluster_ctarank": regClusterRank,
+	"%cluster_nctaid.x": regClusterSize, "%cluster_nctaid.y": regClusterSize, "%cluster_nctaid.z": regClusterSize, "%cluster_nctarank": regClusterSize,
 	"%clock": regClock, "%clock_hi": regClockHi, "%clock64": regClock64,
 	"%globaltimer": regGlobaltimer, "%globaltimer_lo": regGlobaltimerLo, "%globaltimer_hi": regGlobaltimerHi,
 }
@@ -122,7 +128,7 @@ func (r specialReg) fill(w *warp, l *launch, off uint32) {
 		v = w.index
 	case regNwarpid:
 		v = l.warpsOfBlock()
-	case regNsmid:
+	case regNsmid, regClusterSize:
 		v = 1
 	case regDynamicShared:
 		v = l.shared

@@ -13,6 +13,10 @@ const (
 	classE4M3
 	classE5M2
 	classTF32
+	classE2M3
+	classE3M2
+	classE2M1
+	classUE8M0
 )
 
 // typ is a fundamental type of PTX (PTX ISA §5.2).
@@ -60,6 +64,10 @@ var (
 	bf16x2 = typ{classBF, 32, 2}
 	e4m3x2 = typ{classE4M3, 16, 2}
 	e5m2x2 = typ{classE5M2, 16, 2}
+	e2m3x2 = typ{classE2M3, 16, 2} // 6 bits of each byte
+	e3m2x2 = typ{classE3M2, 16, 2}
+	e2m1x2 = typ{classE2M1, 8, 2}
+	scales = typ{classUE8M0, 16, 2}
 	u16x2  = typ{classUnsigned, 32, 2}
 	s16x2  = typ{classSigned, 32, 2}
 	f32x2  = typ{classFloat, 64, 2}
@@ -71,11 +79,12 @@ var typeNames = map[string]typ{
 	"s8": s8, "s16": s16, "s32": s32, "s64": s64,
 	"f16": f16, "f32": f32, "f64": f64, "bf16": bf16,
 	"f16x2": f16x2, "bf16x2": bf16x2, "e4m3x2": e4m3x2, "e5m2x2": e5m2x2,
+	"e2m3x2": e2m3x2, "e3m2x2": e3m2x2, "e2m1x2": e2m1x2, "ue8m0x2": scales,
 	"u16x2": u16x2, "s16x2": s16x2, "f32x2": f32x2,
 	"pred": pred,
 }
 
 var spaceOf = map[string]space{
-	"global": spaceGlobal, "shared": spaceShared, "shared::cta": spaceShared, "local": spaceLocal,
+	"global": spaceGlobal, "shared": spaceShared, "shared::cta": spaceShared, "shared::cluster": spaceShared, "local": spaceLocal,
 	"param": spaceParam, "param::entry": spaceParam, "param::func": spaceParam, "const": spaceConst,
 }

@@ -12,13 +12,16 @@ import (
 	"kvcompress/kernels/ptx"
 )
 
-// TestUndefined checks which results are marked as undefined: each form of every instruction runs with some
+// TestUndefined checks which results are marked as undefined: the forms of the instructions run with some
 // undefined operand bytes, and again with other values in these bytes. A result byte that differs must be
 // marked.
 func TestUndefined(t *testing.T) {
-	seeds := testsize.Of[uint64](1, 1, 4)
+	seeds, every := testsize.Of[uint64](1, 1, 4), testsize.Of(4, 2, 1)
 	all, undefined, reported := 0, 0, 0
-	for _, o := range conform.Ops() {
+	for i, o := range conform.Ops() {
+		if i%every != 0 {
+			continue
+		}
 		rows := o.Rows()
 		if n := 256; len(rows) > n && o.Alone() {
 			rows = rows[:n]

@@ -33,9 +33,9 @@ func (w *warp) follow(in *instr, mask uint32) error {
 
 // followUndefined is follow when sources are undefined in the lanes of bad.
 func (w *warp) followUndefined(in *instr, mask, bad uint32) error {
-	for _, r := range w.block.launch.entry.flows[w.pc].needs {
-		if lanes := mask &^ w.init[r]; lanes != 0 {
-			if err := w.used(in, r, lanes, w.need(in, r)); err != nil {
+	for _, n := range w.block.launch.entry.flows[w.pc].needs {
+		if lanes := mask &^ w.init[n.reg]; lanes != 0 {
+			if err := w.used(in, n.reg, lanes, n.what); err != nil {
 				return err
 			}
 		}
@@ -46,7 +46,8 @@ func (w *warp) followUndefined(in *instr, mask, bad uint32) error {
 		}
 		return nil
 	}
-	if in.mem == nil {
+	stores := in.mem != nil || in.rows != nil && in.rows.mem.kind == accessStore
+	if !stores {
 		w.spread(in, mask, bad)
 		return nil
 	}
@@ -62,29 +63,10 @@ func (w *warp) followUndefined(in *instr, mask, bad uint32) error {
 		return nil
 	}
 	w.startUndefined()
-	w.undefStored = bad
-	return nil
-}
-
-// need names the role of a register that must be defined, such as an address.
-func (w *warp) need(in *instr, reg uint32) string {
-	id := int32(reg)
-	e := w.block.launch.entry
-	switch {
-	case in.mem != nil && e.regOf(in.mem.addr) == id, in.copy != nil && in.copy.addressed(e, id):
-		return "the address"
-	case in.mem != nil:
-		return "what the atomic does"
-	case in.copy != nil:
-		return "how much is copied"
-	case in.kind == kindBarrier:
-		return "the barrier"
-	case in.kind == kindWarpWide && len(in.uses) > 0 && in.e != 0 && e.regOf(in.e) == id:
-		return "the mask"
-	case in.kind == kindWarpWide:
-		return "the address"
+	if w.undefStored = bad; in.rows != nil { // the lanes of the addresses
+		w.undefStored = in.rows.rows()
 	}
-	return "where it goes"
+	return nil
 }
 
 // undefinedOf returns the lanes in which a source of an instruction is undefined.

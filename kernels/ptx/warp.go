@@ -23,21 +23,23 @@ type warp struct {
 	stack  []split
 	calls  int
 
-	pending    []*pendingCopy   // asynchronous copies that have not been performed, in order
-	issued     []*pendingCopy   // those of them issued by the current instruction
-	spare      []*pendingCopy   // unused, for reuse
-	issues     uint64           // number of copies issued in the block
-	commits    [warpSize]uint32 // number of groups of copies that each lane has committed
-	ownCommits bool             // lanes may differ in commits
-	targeted   uint32           // lanes of the copies being issued whose destination is in memory
+	pending     []*pendingCopy   // asynchronous copies that have not been performed, in order
+	issued      []*pendingCopy   // those of them issued by the current instruction
+	spare       []*pendingCopy   // unused, for reuse
+	issues      uint64           // number of copies issued in the block
+	commits     [warpSize]uint32 // number of groups of copies that each lane has committed
+	ownCommits  bool             // lanes may differ in commits
+	bulkCommits [warpSize]uint32 // number of bulk groups that each lane has committed
+	targeted    uint32           // lanes of the copies being issued whose destination is in memory
 
 	undef          *undefined // nil while all registers are defined
 	undefinedAbout bool       // some registers, or bytes read from memory, may be undefined
 	undefStored    uint32     // lanes of the current store with undefined values, for the checkers
 
-	waiting int32  // barrier that the warp waits at; -1 for none
-	polls   int32  // number of strong accesses that end its turn; 0 if none do
-	probe   *probe // nil unless the warp is watched
+	waiting      int32  // barrier that the warp waits at; -1 for none
+	clusterPhase int    // of barrier.cluster in which it has arrived and not waited yet, from 1; 0 for none
+	polls        int32  // number of strong accesses that end its turn; 0 if none do
+	probe        *probe // nil unless the warp is watched
 
 	scratch    [warpSize]uint64 // a row for results of which only some lanes are kept
 	addr       [warpSize]uint64

@@ -40,20 +40,18 @@ func (m *fragment) slots() int { return len(m.regs) * m.regBytes() / m.size }
 // wmmaMove is wmma.load and wmma.store.
 type wmmaMove struct {
 	fragment
-	mem       memOp // of one element; each lane's address is in row at
-	base      uint32
-	base32    bool
+	mem       memOp // of one element; its address is that of the first one
 	imm       uint64
 	stride    memReg // a row of 4 bytes; sink: the matrix is contiguous
 	colMajor  bool
-	addresses uint32 // a row of 8 bytes that belongs to no register
+	addresses uint32 // a row of 8 bytes that belongs to no register: each lane's address
 }
 
 func (m *wmmaMove) run(w *warp, in *instr, mask uint32) error {
 	if mask != allLanes {
 		return w.lanesMissing(in, mask)
 	}
-	base := w.lane(m.base, 8>>bit(m.base32), 0)
+	base := w.lane(m.mem.addr, 8>>bit(m.mem.addr32), 0)
 	stride := uint64(m.cols)
 	if m.colMajor {
 		stride = uint64(m.rows)
@@ -62,7 +60,7 @@ func (m *wmmaMove) run(w *warp, in *instr, mask uint32) error {
 		stride = w.lane(m.stride.off, 4, 0)
 	}
 	for lane := range warpSize {
-		if w.lane(m.base, 8>>bit(m.base32), lane) != base || !m.stride.sink && w.lane(m.stride.off, 4, lane) != stride {
+		if w.lane(m.mem.addr, 8>>bit(m.mem.addr32), lane) != base || !m.stride.sink && w.lane(m.stride.off, 4, lane) != stride {
 			return w.errorf(in, 1<<lane, "the address or the stride is not that of lane 0: they have to be the same in all lanes")
 		}
 	}
@@ -81,11 +79,12 @@ func (m *wmmaMove) run(w *warp, in *instr, mask uint32) error {
 				i, j = j, i
 			}
 			at[lane] = base + m.imm + (i*stride+j)*uint64(m.size)
-			if m.base32 {
+			if m.mem.addr32 {
 				at[lane] = uint64(uint32(at[lane]))
 			}
 		}
 		mem := m.mem
+		mem.addr, mem.addr32 = m.addresses, false
 		off, shift := m.regs[s/per], uint(s%per*m.size*8)
 		mem.do = func(w *warp, _ *instr, t *target) {
 			for rest := t.mask; rest != 0; rest &= rest - 1 {
@@ -190,11 +189,11 @@ func (m *wmmaProduct) run(w *warp, in *instr, mask uint32) error {
 		var x [32]tileRow
 		var y [16][32]float32
 		for i := range m.d.rows {
-			m.widen(x[i][:], a[i][:bytes])
+			m.widen(x[i][:], a[i][:bytes], nil)
 		}
 		for j := range m.d.cols {
 			var column tileRow
-			for k, v := range column[:m.widen(column[:], b[j][:bytes])] {
+			for k, v := range column[:m.widen(column[:], b[j][:bytes], nil)] {
 				y[k][j] = v
 			}
 		}

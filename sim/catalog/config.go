@@ -35,6 +35,9 @@ func ParseConfig(text, quant []byte) (Model, error) {
 			maps.Copy(c.entries, text.entries)
 		}
 	}
+	if strings.HasPrefix(kind, "gemma3") && !c.has("vocab_size") {
+		c.entries["vocab_size"] = []byte("262208") // transformers' default, which published files leave out
+	}
 	b := newBuilder(c)
 	if err := errors.Join(b.c.errs...); err != nil {
 		return fail(err)
@@ -44,7 +47,7 @@ func ParseConfig(text, quant []byte) (Model, error) {
 	if err := b.err(); err != nil {
 		return fail(err)
 	}
-	if err := b.quantize(quant); err != nil {
+	if err := errors.Join(b.quantize(quant), errors.Join(c.errs...)); err != nil {
 		return fail(err)
 	}
 	if err := c.unread(); err != nil {
@@ -143,6 +146,10 @@ func (c *config) size(name string, bound int) int { return c.sizeOr(name, 0, bou
 // sizeOr returns a number from 1 to a bound, with a default.
 func (c *config) sizeOr(name string, byDefault, bound int) int {
 	n := c.num(name, byDefault)
+	if byDefault < 1 && !c.has(name) {
+		c.fail("%s%s is missing, want 1 to %d", c.at, name, bound)
+		return 1
+	}
 	if n < 1 || n > bound {
 		c.fail("%s%s is %d, want 1 to %d", c.at, name, n, bound)
 		return 1

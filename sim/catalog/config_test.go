@@ -37,17 +37,20 @@ func TestParseConfig(t *testing.T) {
 		}
 	}
 	for in, want := range map[string]string{
-		`{`:                            "config.json",
-		`[]`:                           "config.json",
-		`{"model_type":"llama4"}`:      "llama4",
-		`{"model_type":"llama"}`:       "hidden_size",
-		with(`"hidden_size":65`):       "head_dim",
-		with(`"num_hidden_layers":-2`): "num_hidden_layers",
-		with(`"vocab_size":1e30`):      "vocab_size",
-		with(`"torch_dtype":"float8"`): "float8",
-		with(`"head_dim":7`):           "head size 7",
-		with(`"index_topk":2048`):      `"index_topk": unknown, and may change`,
-		with(`"a":[1]`, `"b":{"c":1}`): `"a", "b": unknown, and may change`,
+		`{`:                                 "config.json",
+		`[]`:                                "config.json",
+		`{"model_type":"llama4"}`:           "llama4",
+		`{"model_type":"llama"}`:            "hidden_size is missing",
+		with(`"vocab_size":0`):              "vocab_size is 0, want 1 to",
+		with(`"hidden_size":65`):            "head_dim",
+		with(`"num_hidden_layers":-2`):      "num_hidden_layers",
+		with(`"vocab_size":1e30`):           "vocab_size",
+		with(`"torch_dtype":"float8"`):      "float8",
+		with(`"head_dim":7`):                "head size 7",
+		with(`"index_topk":2048`):           `"index_topk": unknown, and may change`,
+		with(`"a":[1]`, `"b":{"c":1}`):      `"a", "b": unknown, and may change`,
+		with(`"quantization_config":"fp8"`): "quantization_config: not a JSON object",
+		with(`"quantization_config":[1]`):   "quantization_config: not a JSON object",
 		with(`"model_type":"gemma3_text"`, `"layer_types":["full_attention"]`):                                      "layer_types has 1 layers",
 		with(`"model_type":"gemma3_text"`, `"layer_types":["full_attention","chunked_attention"]`):                  "chunked_attention",
 		with(`"model_type":"qwen3_moe"`, `"moe_intermediate_size":8`, `"num_experts":4`, `"num_experts_per_tok":5`): "experts of a token",
@@ -56,6 +59,22 @@ func TestParseConfig(t *testing.T) {
 		if _, err := ParseConfig([]byte(in), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want an error with %q", in, err, want)
 		}
+	}
+}
+
+// TestGemma3Defaults reads a config.json of Gemma 3 as it is published, which leaves out what is
+// transformers' default.
+func TestGemma3Defaults(t *testing.T) {
+	const published = `{"model_type":"gemma3","torch_dtype":"bfloat16","mm_tokens_per_image":256,
+		"text_config":{"hidden_size":2560,"intermediate_size":10240,"model_type":"gemma3_text","num_hidden_layers":34,"rope_scaling":{"factor":8.0,"rope_type":"linear"},"sliding_window":1024},
+		"vision_config":{"hidden_size":1152,"image_size":896,"intermediate_size":4304,"model_type":"siglip_vision_model","num_attention_heads":16,"num_hidden_layers":27,"patch_size":14,"vision_use_head":false}}`
+	m, err := ParseConfig([]byte(published), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := find(t, "gemma-3-4b")
+	if m.Params() != want.Params() || m.Shape != want.Shape || m.MaxLen != want.MaxLen || m.Window != want.Window || m.Vocab != want.Vocab {
+		t.Errorf("%+v of %v parameters, want %+v of %v", m.Shape, m.Params(), want.Shape, want.Params())
 	}
 }
 
@@ -96,6 +115,7 @@ func TestQuantization(t *testing.T) {
 	}{
 		q(`{"quant_method":"fp8","activation_scheme":"dynamic"}`):                                                            {all + 4*14 + 2*others, FP8},
 		q(`{"quant_method":"fp8","activation_scheme":"static"}`):                                                             {all + 8*14 + 2*others, FP8},
+		q(`{"quant_method":"fp8","activation_scheme":"static","kv_cache_scheme":"static"}`):                                  {all + 8*14 + 2*others, FP8},
 		q(`{"quant_method":"fp8","ignored_layers":["lm_head","self_attn"]}`):                                                 {2*mlp + 4*6 + 2*2*attn + 2*others, FP8},
 		q(`{"quant_method":"fp8","modules_to_not_convert":["model.layers.0"]}`):                                              {(attn + mlp) + 4*7 + 2*(attn+mlp) + 2*others, FP8},
 		q(`{"quant_method":"fp8","weight_block_size":[128,128]}`):                                                            {all + 4*2*(4+2+2+2) + 2*others, FP8}, // 172 is two blocks
@@ -118,6 +138,7 @@ func TestQuantization(t *testing.T) {
 		`{"quant_method":"gptq","bits":2}`:                      "bits is 2",
 		`{"quant_method":"gptq","bits":4,"dynamic":{"+:x":{}}}`: `"dynamic": unknown`,
 		`{"quant_method":"fp8","weight_block_size":[128]}`:      "weight_block_size",
+		`{"quant_method":"fp8","kv_cache_scheme":"dynamic"}`:    "kv_cache_scheme",
 		`{"quant_method":"compressed-tensors"}`:                 "config_groups",
 		`{"quant_method":"modelopt","quant_algo":"W4A8_AWQ"}`:   "W4A8_AWQ",
 		`{"quant_method":"fp8","ignored_layers":["re:("]}`:      "regular expression",
@@ -188,6 +209,10 @@ func TestSibling(t *testing.T) {
 	}
 	if err != nil || eight != 1 || four != 1 {
 		t.Errorf("%d modules in 8 bits and %d in 4, %v; want one of each", eight, four, err)
+	}
+	write("hf_quant_config.json", `{"quantization":{"quant_algo":null,"kv_cache_quant_algo":"FP8"}}`) // the KV cache only
+	if m, err := FindModel(dir); err != nil || m.Weights != F16 || m.KVFormat != "FP8" {
+		t.Errorf("%s, %q, %v; want f16 weights and a KV cache in FP8", m.Weights, m.KVFormat, err)
 	}
 	write("hf_quant_config.json", `{"quantization":{"quant_algo":"INT3"}}`)
 	if _, err := FindModel(dir); err == nil || !strings.Contains(err.Error(), "INT3") {

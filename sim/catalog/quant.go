@@ -73,7 +73,7 @@ func (s *scheme) apply() {
 		"exllama_config", "use_exllama", "disable_exllama", "max_input_length", "use_cuda_fp16", "do_fuse", "fuse_max_seq_len", "modules_to_fuse",
 		"activation_scale_ub", "fmt", "scale_fmt", "activation_scheme", "quantization_status", "global_compression_ratio", "producer", "batch_size",
 		"block_name_to_quantize", "cache_block_outputs", "dataset", "model_seqlen", "module_name_preceding_first_block", "pad_token_id", "tokenizer",
-		"meta", "checkpoint_format", "format", "bnb_4bit_compute_dtype", "bnb_4bit_quant_storage", "llm_int8_enable_fp32_cpu_offload",
+		"pack_dtype", "meta", "checkpoint_format", "format", "bnb_4bit_compute_dtype", "bnb_4bit_quant_storage", "llm_int8_enable_fp32_cpu_offload",
 		"llm_int8_has_fp16_weight", "llm_int8_threshold", "quant_type", "weight_quant_method",
 	} {
 		q.read[name] = true
@@ -130,6 +130,13 @@ func (s *scheme) fp8() {
 	}
 	if s.q.str("activation_scheme", "dynamic") == "static" {
 		f.Extra = 4
+	}
+	switch scheme := s.q.str("kv_cache_scheme", ""); scheme {
+	case "":
+	case "static":
+		s.b.m.KVFormat = "8-bit"
+	default:
+		s.q.fail("kv_cache_scheme is %.40q, want static", scheme)
 	}
 	if block := s.q.nums("weight_block_size"); block != nil {
 		if len(block) != 2 || block[0] < 1 || block[1] < 1 || block[0] > maxWidth || block[1] > maxWidth {
@@ -407,6 +414,9 @@ func (s *scheme) modelOpt() {
 	if len(groups) > 0 {
 		s.grouped(groups, skips)
 		return
+	}
+	if algorithm == "" && s.b.m.KVFormat != "" {
+		return // only the KV cache is quantized
 	}
 	if f, ok := s.algorithm(algorithm, size); ok {
 		s.set(f, f.Weights, skips)

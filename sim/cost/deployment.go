@@ -51,6 +51,14 @@ func New(m catalog.Model, c catalog.Card) Deployment {
 // maxSeqs bounds the sequences that run at a time.
 const maxSeqs = 1 << 24
 
+// CheckKV returns an error unless a server's KV cache can have the format.
+func CheckKV(format dtype.DType) error {
+	if !format.Valid() || format == dtype.F32 {
+		return fmt.Errorf("KV format %v: want f16, bf16, fp8_e4m3 or fp8_e5m2", format)
+	}
+	return nil
+}
+
 // Validate returns every error of the deployment, joined.
 func (d *Deployment) Validate() error {
 	errs := []error{d.Model.Validate(), d.Card.Validate()}
@@ -59,8 +67,8 @@ func (d *Deployment) Validate() error {
 	if !d.Weights.Valid() {
 		bad("weights %q: want one of %v", d.Weights, catalog.AllWeights())
 	}
-	if !d.KV.Valid() || d.KV == dtype.F32 {
-		bad("KV format %v: want f16, bf16, fp8_e4m3 or fp8_e5m2", d.KV)
+	if err := CheckKV(d.KV); err != nil {
+		errs = append(errs, err)
 	}
 	if !slices.Contains(kv.BlockSizes(), d.BlockSize) {
 		bad("block size %d: want 1, 2, 4, 8, 16 or 32", d.BlockSize)

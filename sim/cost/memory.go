@@ -134,8 +134,8 @@ func (d *Deployment) fits(m *Memory) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("a request of %d tokens does not fit: the cache of %s on %s holds %d, and a server refuses to start: want a max_model_len of at most that, more cards, or more of their memory",
-		d.MaxModelLen, d.Model.Name, d.Card.Name, m.Tokens)
+	return fmt.Errorf("a request of %d tokens does not fit: the cache of %s on %s holds %d, and a server refuses to start: want a max_model_len of at most that, %s",
+		d.MaxModelLen, d.Model.Name, d.Card.Name, m.Tokens, d.more(m))
 }
 
 // maxModelLen returns the tokens of the longest request: the deployment's limit, or else the model's
@@ -160,6 +160,14 @@ func fewer(part string) string {
 		return "fewer sequences at a time (max_num_seqs)"
 	}
 	return "fewer tokens in a batch (max_num_batched_tokens)"
+}
+
+// more returns in words what would make the cache larger.
+func (d *Deployment) more(m *Memory) string {
+	if d.BlocksGiven > 0 {
+		return "or more blocks"
+	}
+	return fmt.Sprintf("more cards, more of their memory, or %s, whose peak is %s", fewer(m.Peak), gb(m.Activations))
 }
 
 func gb(n int64) string { return fmt.Sprintf("%.1f GB", float64(n)/1e9) }

@@ -99,7 +99,7 @@ func (d *Deployment) plannedNotes() []string {
 		}
 	}
 	if p, ok := d.promptPlan(); ok {
-		return []string{fmt.Sprintf("Prompts and input tokens are counted after compression to %g of their tokens. The compressor runs on one card before the prompt; its matrix products take %.0f million operations per original token, and its attention is not counted.", p.Rate, 2*p.Matrices/1e6)}
+		return []string{fmt.Sprintf("Prompts are compressed to %g of their tokens; throughputs count the tokens before that. The compressor runs on one card before the prompt; its matrix products take %.0f million operations per original token, and its attention is not counted.", p.Rate, 2*p.Matrices/1e6)}
 	}
 	return nil
 }

@@ -8,6 +8,12 @@ import (
 	"kvcompress/sim/catalog"
 )
 
+// Ran reports whether runs of the fit had the deployment's model, with weights in its format.
+func (f *Fit) Ran(d *Deployment) bool {
+	name := strings.TrimSuffix(d.Model.Name, "-"+string(d.Weights))
+	return slices.Contains(f.Models, name) && (len(f.Formats) == 0 || slices.Contains(f.Formats, string(d.Weights)))
+}
+
 // Unlike returns a sentence that names the features of a deployment that no run of the fit had, so that
 // the fit's error does not apply; "" if there is none. It compares the layers of the models that ran,
 // the formats of their weights, and whether they ran on several cards.

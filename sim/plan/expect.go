@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"kvcompress/sim"
-	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
 )
 
@@ -18,20 +17,29 @@ type Expected struct {
 	Text       string   `json:"text"` // the same in words: see cost.Fit.Expected
 }
 
-// Expect returns the error to expect on a card with a scheduler. If the profile has a fit to the
-// card it is the error on runs that were held out; otherwise it is the error of fits on other cards.
-func Expect(profile *cost.Profile, card *catalog.Card, scheduler sim.Scheduler) Expected {
-	fit := profile.For(card, scheduler)
-	q, other := &fit.Quality, fit.Suits(card, scheduler)
-	e := Expected{Text: fit.Expected(card, scheduler)}
+// Expect returns the error to expect of a deployment with a scheduler. If the profile has a fit to the
+// card, and its runs had the model, it is the error on runs that were held out; for another model or
+// format of weights, and if too few runs could be held out, that on sources that were; otherwise it is
+// the error of fits on other cards.
+func Expect(profile *cost.Profile, d *cost.Deployment, scheduler sim.Scheduler) Expected {
+	fit := profile.For(&d.Card, scheduler)
+	q, other := &fit.Quality, fit.Suits(&d.Card, scheduler)
+	e := Expected{Text: fit.Expected(&d.Card, scheduler)}
 	switch {
 	case strings.HasPrefix(e.Text, "not known"):
 	case q.OtherTPOTMAPE != nil && (other != "" || q.TPOTMAPE == nil):
 		e.TPOT, e.Throughput = q.OtherTPOTMAPE, q.OtherThroughput
+	case q.TPOTMAPE != nil && fit.Ran(d):
+		e.TPOT = cmp.Or(q.CrossTPOTMAPE, q.SourceTPOTMAPE, q.OtherTPOTMAPE, q.TPOTMAPE)
+		e.Throughput = cmp.Or(q.CrossThroughput, q.SourceThroughput, q.OtherThroughput, q.ThroughputMAPE)
 	case q.TPOTMAPE != nil:
-		e.TTFT, e.TPOT, e.Throughput = q.TTFTMAPE, cmp.Or(q.CrossTPOTMAPE, q.TPOTMAPE), cmp.Or(q.CrossThroughput, q.ThroughputMAPE)
+		e.TPOT = cmp.Or(q.SourceTPOTMAPE, q.OtherTPOTMAPE, q.CrossTPOTMAPE, q.TPOTMAPE)
+		e.Throughput = cmp.Or(q.SourceThroughput, q.OtherThroughput, q.CrossThroughput, q.ThroughputMAPE)
 	default:
 		e.Throughput = cmp.Or(q.CrossThroughput, q.ThroughputMAPE, q.CrossMAPE, q.MAPE)
+	}
+	if rows := q.TTFTMAPE; other == "" && rows != nil && e.TPOT != nil {
+		e.TTFT = new(max(*rows, *e.TPOT)) // TTFTs were not held out; they are no better known than TPOTs
 	}
 	return e
 }

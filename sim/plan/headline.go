@@ -186,9 +186,22 @@ func (a *Answer) Caveats() []string {
 		list = append(list, best.Quality.caveat())
 	}
 	if best.Servers() > 1 && a.Question.Replicas == 0 {
-		list = append(list, "The number of replicas is found by doubling and bisection, which assumes that more replicas meet every objective that fewer meet.")
+		list = append(list, a.number(best))
 	}
 	return list
+}
+
+// number says how safe the number of servers is that a search has found.
+func (a *Answer) number(best *Candidate) string {
+	switch {
+	case best.Disaggregated():
+		return "The numbers of servers are found by doubling and bisection, which assumes that more servers meet every objective that fewer meet."
+	case best.OneMoreMisses:
+		return "With one replica more, too few requests meet the objectives: with this number they do by chance. Measure, or take a longer log."
+	case best.Replicas == a.Question.Most:
+		return "One replica fewer misses the objectives; that more meet them too is assumed."
+	}
+	return "One replica fewer misses the objectives, and one more meets them; that all larger numbers do is assumed."
 }
 
 // load returns caveats if the requests are too few, or come in too short a time, for an answer
@@ -198,6 +211,11 @@ func (a *Answer) load(best *Candidate) (list []string) {
 	part := a.Question.Objectives.Required()
 	if few := float64(r.Count) * (1 - part); a.Question.Objectives.Set() && part < 1 && few < 1-1e-9 {
 		list = append(list, fmt.Sprintf("The requests are too few to tell %s of them from all: want %s or more.", Percent(part), words.Whole(math.Ceil(1/(1-part)-1e-9))))
+	} else if share := best.Metrics.GoodShare; a.Question.Objectives.Set() && r.Count > 0 {
+		// The standard error of a binomial share. Requests that come together miss together, so it is a lower bound.
+		if off := math.Sqrt(share * (1 - share) / float64(r.Count)); share-part < off {
+			list = append(list, fmt.Sprintf("%s of %s is less than a standard error, %s, above the %s that are required: other requests of the same kind may miss them.", Percent(share), words.Count(r.Count, "request"), Percent(off), Percent(part)))
+		}
 	}
 	if best.Concurrency > 0 || r.Count < 2 {
 		return list

@@ -6,6 +6,7 @@ package plan
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 
 	"kvcompress/sim"
@@ -79,7 +80,7 @@ type Margin struct {
 
 // Answer is the list of candidates, the best first: those that meet the objectives, by price or
 // without prices by number of cards; then those that miss them, by the number of requests that meet
-// them; then those that cannot serve the requests.
+// them, and of equal ones by how far they miss them; then those that cannot serve the requests.
 type Answer struct {
 	Question   Question
 	Requests   Requests
@@ -143,9 +144,23 @@ func (a *Answer) compare(x, y Candidate) int {
 	}
 	kept := cmp.Compare(y.Metrics.GoodShare, x.Metrics.GoodShare)
 	if !x.Meets {
-		return cmp.Or(kept, price, cmp.Compare(x.Cards, y.Cards))
+		return cmp.Or(kept, cmp.Compare(a.excess(&x), a.excess(&y)), price, cmp.Compare(x.Cards, y.Cards))
 	}
 	return cmp.Or(price, cmp.Compare(x.Cards, y.Cards), kept)
+}
+
+// excess returns how many times its limit the time of the objective that is missed most is; infinite if
+// too few requests finish.
+func (a *Answer) excess(c *Candidate) float64 {
+	most := 0.0
+	for _, o := range c.Metrics.Objectives {
+		times := o.At / o.Limit
+		if o.At == 0 && o.Share < a.Question.Objectives.Required() {
+			times = math.Inf(1)
+		}
+		most = max(most, times)
+	}
+	return most
 }
 
 // Best returns the best candidate that meets the objectives, nil if none does.
@@ -161,8 +176,8 @@ func (a *Answer) meeting(i int) *Candidate {
 	return nil
 }
 
-// Nearest returns the candidate with which the most requests meet the objectives, nil if no
-// candidate can serve the requests.
+// Nearest returns the candidate with which the most requests meet the objectives, and of equal ones
+// that which misses them by least; nil if no candidate can serve the requests.
 func (a *Answer) Nearest() *Candidate {
 	for i := range a.Candidates {
 		if c := &a.Candidates[i]; c.rank() == 1 {

@@ -172,13 +172,27 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestNearest: of candidates with which equally many requests meet the objectives, the nearest is the
+// one that misses them by least, whatever its price; and last is one with which too few finish.
+func TestNearest(t *testing.T) {
+	unfinished := outcome("unfinished", 1, 1, 0, 0)
+	a := answer(outcome("cheap", 1, 1, 0, 50), unfinished, outcome("dear", 1, 9, 0, 2.5), outcome("more", 1, 20, 0.1, 90))
+	var got []string
+	for _, c := range a.Candidates {
+		got = append(got, c.Card)
+	}
+	if want := []string{"more", "dear", "cheap", "unfinished"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 // TestCaveats checks the warning that the margin is less than the expected error.
 func TestCaveats(t *testing.T) {
 	a := plan.NewAnswer(objectives(), []sweep.Outcome{outcome("h100", 3, 6, 1, 1.9)}, plan.Requests{}, func(*sweep.Point) plan.Facts {
 		return plan.Facts{Scheduler: sim.VLLMV1, Cards: 2, Expected: plan.Expected{Throughput: new(0.08)}}
 	})
 	text := strings.Join(a.Caveats(), " ")
-	for _, want := range []string{"1.9 s of 2 s", "5 % to spare, which is less than the error to expect, 8 % on average: measure", "doubling and bisection"} {
+	for _, want := range []string{"1.9 s of 2 s", "5 % to spare, which is less than the error to expect, 8 % on average: measure", "One replica fewer misses the objectives, and one more meets them"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in %s", want, text)
 		}
@@ -237,6 +251,23 @@ func TestCaveatsOfRequests(t *testing.T) {
 		}
 		if got := a.Candidates[0].Tightest; (got != nil) != (c.slo.TTFT > 0) {
 			t.Errorf("%s: the tightest objective is %+v", name, got)
+		}
+	}
+}
+
+// TestMetByFew checks the warning that the requests within the objectives are as many as required by
+// chance: of 1,000 requests 99.3 % are 0.26 % by √(0.993 · 0.007/1000), and 99.2 % are 0.28 %.
+func TestMetByFew(t *testing.T) {
+	requests := plan.Count(slices.Values(make([]trace.Request, 1000)))
+	for share, want := range map[float64]string{
+		0.992: "99.2 % of 1,000 requests is less than a standard error, 0.2 %, above the 99 % that are required",
+		0.993: "",
+		1:     "",
+	} {
+		a := plan.NewAnswer(plan.Question{Objectives: objectives().Objectives, Most: 8}, []sweep.Outcome{outcome("h100", 1, 3, share, 1)}, requests, func(*sweep.Point) plan.Facts { return plan.Facts{Cards: 1} })
+		text := strings.Join(a.Caveats(), " ")
+		if strings.Contains(text, "standard error") != (want != "") || !strings.Contains(text, want) {
+			t.Errorf("%v: %s", share, text)
 		}
 	}
 }
@@ -305,33 +336,50 @@ func TestSearchApart(t *testing.T) {
 	}
 }
 
-// TestExpect: the expected error is that of runs left out of a fit; if the fit is of other cards,
-// that of other cards; and unknown if it is of another server.
+// TestExpect: the expected error is that of runs left out of a fit; for a model or a format that its
+// runs did not have, or if too few were left out, that of sources left out; if the fit is of other
+// cards, that of other cards; and unknown if it is of another server.
 func TestExpect(t *testing.T) {
 	card, err := catalog.FindCard("l40s")
 	if err != nil {
 		t.Fatal(err)
 	}
-	serving := cost.Quality{TTFTMAPE: new(0.3), TPOTMAPE: new(0.02), ThroughputMAPE: new(0.03), CrossTPOTMAPE: new(0.05), CrossThroughput: new(0.06), OtherTPOTMAPE: new(0.15), OtherThroughput: new(0.2)}
-	few := serving
-	few.CrossTPOTMAPE, few.CrossThroughput = nil, nil
+	serving := cost.Quality{
+		TTFTMAPE: new(0.3), TPOTMAPE: new(0.02), ThroughputMAPE: new(0.03), CrossTPOTMAPE: new(0.05), CrossThroughput: new(0.06),
+		SourceTPOTMAPE: new(0.07), SourceThroughput: new(0.08), OtherTPOTMAPE: new(0.15), OtherThroughput: new(0.2),
+	}
+	sources := serving
+	sources.CrossTPOTMAPE, sources.CrossThroughput = nil, nil
+	few := sources
+	few.SourceTPOTMAPE, few.SourceThroughput = nil, nil
+	alone := cost.Quality{TTFTMAPE: new(0.01), TPOTMAPE: new(0.02), ThroughputMAPE: new(0.03)}
+	const ran, other = "llama-3.1-8b", "qwen3-8b"
 	for _, c := range []struct {
-		name     string
-		card     string
-		server   sim.Scheduler
-		quality  cost.Quality
-		want     plan.Expected
-		ttft, of *float64
+		name, card, model string
+		server            sim.Scheduler
+		quality           cost.Quality
+		want              plan.Expected
+		ttft, of          *float64
 	}{
-		{"this card", "l40s", sim.VLLMV1, serving, plan.Expected{TTFT: new(0.3), TPOT: new(0.05), Throughput: new(0.06)}, new(0.3), new(0.05)},
-		{"nothing left out", "l40s", sim.VLLMV1, few, plan.Expected{TTFT: new(0.3), TPOT: new(0.02), Throughput: new(0.03)}, new(0.3), new(0.02)},
-		{"another card", "h100", sim.VLLMV1, serving, plan.Expected{TPOT: new(0.15), Throughput: new(0.2)}, new(0.15), new(0.15)},
-		{"another server", "l40s", sim.KVCompressServer, serving, plan.Expected{}, nil, nil},
-		{"throughputs", "l40s", sim.VLLMV1, cost.Quality{MAPE: new(0.02), CrossMAPE: new(0.04)}, plan.Expected{Throughput: new(0.04)}, new(0.04), new(0.04)},
-		{"nothing", "l40s", sim.VLLMV1, cost.Quality{}, plan.Expected{}, nil, nil},
+		{"this card", "l40s", ran, sim.VLLMV1, serving, plan.Expected{TTFT: new(0.3), TPOT: new(0.05), Throughput: new(0.06)}, new(0.3), new(0.05)},
+		{"another model", "l40s", other, sim.VLLMV1, serving, plan.Expected{TTFT: new(0.3), TPOT: new(0.07), Throughput: new(0.08)}, new(0.3), new(0.07)},
+		{"another format", "l40s", ran + "-int4", sim.VLLMV1, serving, plan.Expected{TTFT: new(0.3), TPOT: new(0.07), Throughput: new(0.08)}, new(0.3), new(0.07)},
+		{"a format that ran", "l40s", ran + "-fp8", sim.VLLMV1, serving, plan.Expected{TTFT: new(0.3), TPOT: new(0.05), Throughput: new(0.06)}, new(0.3), new(0.05)},
+		{"only sources left out", "l40s", ran, sim.VLLMV1, sources, plan.Expected{TTFT: new(0.3), TPOT: new(0.07), Throughput: new(0.08)}, new(0.3), new(0.07)},
+		{"nothing left out", "l40s", ran, sim.VLLMV1, few, plan.Expected{TTFT: new(0.3), TPOT: new(0.15), Throughput: new(0.2)}, new(0.3), new(0.15)},
+		{"only its rows", "l40s", ran, sim.VLLMV1, alone, plan.Expected{TTFT: new(0.02), TPOT: new(0.02), Throughput: new(0.03)}, new(0.02), new(0.02)},
+		{"another card", "h100", ran, sim.VLLMV1, serving, plan.Expected{TPOT: new(0.15), Throughput: new(0.2)}, new(0.15), new(0.15)},
+		{"another server", "l40s", ran, sim.KVCompressServer, serving, plan.Expected{}, nil, nil},
+		{"throughputs", "l40s", ran, sim.VLLMV1, cost.Quality{MAPE: new(0.02), CrossMAPE: new(0.04)}, plan.Expected{Throughput: new(0.04)}, new(0.04), new(0.04)},
+		{"nothing", "l40s", ran, sim.VLLMV1, cost.Quality{}, plan.Expected{}, nil, nil},
 	} {
-		fit := cost.Fit{Card: c.card, Server: c.server, Of: "rows", Rows: 5, Factors: cost.DefaultFactors(), Quality: c.quality}
-		e := plan.Expect(&cost.Profile{Version: 1, Fits: []cost.Fit{fit}}, &card, sim.VLLMV1)
+		model, err := catalog.FindModel(c.model)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := cost.New(model, card)
+		fit := cost.Fit{Card: c.card, Server: c.server, Models: []string{ran}, Formats: []string{"bf16", "fp8"}, Of: "rows", Rows: 5, Factors: cost.DefaultFactors(), Quality: c.quality}
+		e := plan.Expect(&cost.Profile{Version: 1, Fits: []cost.Fit{fit}}, &d, sim.VLLMV1)
 		if e.Text == "" || !cmp.Equal(e.Of("ttft"), c.ttft) || !cmp.Equal(e.Of("e2e"), c.of) {
 			t.Errorf("%s: %+v", c.name, e)
 		}

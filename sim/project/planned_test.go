@@ -98,6 +98,9 @@ func TestPromptCompression(t *testing.T) {
 		near(t, model+": compressing", seconds(r, "prompt_compression"), 1000*2*301.99e6/989e12)
 		near(t, model+": the prompt", seconds(r, "gemm"), seconds(plain, "gemm"))
 		near(t, model+": reading", seconds(r, "kv"), seconds(plain, "kv"))
+		if r.Metrics.PromptTokens != 999 || plain.Metrics.PromptTokens != 500 {
+			t.Errorf("%s: %d and %d input tokens, want those before compression", model, r.Metrics.PromptTokens, plain.Metrics.PromptTokens)
+		}
 		if got := plain.Memory.KV - r.Memory.KV; got < 2*559_890_000-int64(r.Memory.BlockKV) || r.Memory.Compressor != 2*559_890_000 {
 			t.Errorf("%s: the compressor takes %d bytes, and %d of the cache", model, r.Memory.Compressor, got)
 		}

@@ -147,11 +147,12 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 		Select: d.Selection(), Layout: d.Layout(), Experts: sim.Experts(d.Model.Experts), PrefixTokens: c.PrefixTokens, ChunkedPrefill: c.ChunkedPrefill, Check: c.Check,
 		Concurrency: c.Concurrency, Turns: c.Turns,
 	}
+	var whole prompts
 	if rate := d.PromptRate(); rate < 1 {
 		if c.PrefixTokens > 0 {
 			return nil, errors.New("prefix caching does not go with prompt compression: which tokens of a prefix are kept depends on what follows it, so it cannot be shared")
 		}
-		requests = shortened(requests, rate)
+		requests = whole.shortened(requests, rate)
 	}
 	watch := func(replica int) sim.Watch {
 		run := &runs[replica]
@@ -166,13 +167,14 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 				}
 			},
 			Result: func(r *sim.Result) {
-				run.Request(r)
-				if refusal == "" {
-					refusal = r.Error
-				}
 				if r.Error == "" && r.PromptTokens+r.OutputTokens > d.Model.MaxLen {
 					tooLong++
 				}
+				if refusal == "" {
+					refusal = r.Error
+				}
+				r = whole.restored(r)
+				run.Request(r)
 				if c.Done != nil {
 					c.Done(r)
 				}
@@ -216,10 +218,16 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	return r, err
 }
 
+// prompts has the lengths of the prompts that have been shortened, of requests that have no result yet,
+// so that throughputs count the tokens that clients send.
+type prompts map[string]int
+
 // shortened returns the requests with a fraction of their prompts' tokens, rounded up.
-func shortened(requests iter.Seq2[trace.Request, error], rate float64) iter.Seq2[trace.Request, error] {
+func (p *prompts) shortened(requests iter.Seq2[trace.Request, error], rate float64) iter.Seq2[trace.Request, error] {
+	*p = prompts{}
 	return func(yield func(trace.Request, error) bool) {
 		for r, err := range requests {
+			(*p)[r.ID] = r.PromptTokens
 			r.PromptTokens = int(math.Ceil(float64(rate * float64(r.PromptTokens))))
 			r.PrefixHashes = nil
 			if !yield(r, err) {
@@ -227,6 +235,18 @@ func shortened(requests iter.Seq2[trace.Request, error], rate float64) iter.Seq2
 			}
 		}
 	}
+}
+
+// restored returns a result with the length of its prompt before it was shortened.
+func (p prompts) restored(r *sim.Result) *sim.Result {
+	n, ok := p[r.ID]
+	if !ok {
+		return r
+	}
+	delete(p, r.ID)
+	of := *r
+	of.PromptTokens = n
+	return &of
 }
 
 // bounds sums up what requests waited for, in nanoseconds. If requests wait during a step without a

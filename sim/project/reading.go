@@ -70,8 +70,8 @@ func (r *Result) read(c *Config) string {
 // notes returns the assumptions that are made for the method and its schedule.
 func (c *Config) notes() []string {
 	notes := append(c.serverNotes(), c.Deployment.Notes()...)
-	if layout := c.Deployment.Layout(); c.Scheduler == sim.VLLMV1 && c.V1.PrefixTokens > 0 && layout != nil && layout.Group == 0 {
-		notes = append(notes, "Prompts with a common prefix are all computed and held: prefix sharing is modelled neither for linear-time states nor for InfLLM.")
+	if note := c.prefixNote(); note != "" {
+		notes = append(notes, note)
 	}
 	cfg := c.Deployment.Config()
 	method, err := cfg.NewMethod()
@@ -84,6 +84,25 @@ func (c *Config) notes() []string {
 		return notes
 	}
 	return append(notes, "It compresses before every step once a head holds too much. A larger --interval takes less time, and lets heads grow by this many KVs in between.")
+}
+
+// prefixNote says why requests whose prompts begin alike do not share blocks; "" if they do, or if no
+// request has prefix hashes.
+func (c *Config) prefixNote() string {
+	d := &c.Deployment
+	shortens := d.PromptRate() < 1
+	if c.Scheduler != sim.VLLMV1 || c.V1.PrefixTokens == 0 || d.SharesPrefixes() && !shortens {
+		return ""
+	}
+	const all = "Prompts with a common prefix are all computed and held: "
+	layout := d.Layout()
+	switch {
+	case shortens:
+		return all + "which tokens of a prefix are kept depends on what follows it. Without the method they share blocks."
+	case layout != nil && layout.Group == 0:
+		return all + "prefix sharing is modelled neither for linear-time states nor for InfLLM."
+	}
+	return all + "a method leaves each of them other KVs. Without the method they share blocks."
 }
 
 // serverNotes returns a note if no such server exists.

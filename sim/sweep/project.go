@@ -137,7 +137,11 @@ func (s *Settings) Check() error {
 	if s.Scheduler == sim.VLLMV1 && limits.MaxNumBatchedTokens == 0 {
 		limits.MaxNumBatchedTokens = 1 // 0 stands for V1's default, which is valid
 	}
-	errs := []error{format.UnmarshalText([]byte(s.KV)), limits.Validate()}
+	err := format.UnmarshalText([]byte(s.KV))
+	if err == nil {
+		err = cost.CheckKV(format)
+	}
+	errs := []error{err, limits.Validate()}
 	for card, usd := range s.Prices {
 		if !(usd > 0 && usd <= 1e4) {
 			errs = append(errs, fmt.Errorf("a price of %v dollars per hour for %s: want more than 0, and at most 10,000; leave out cards without a price", usd, card))

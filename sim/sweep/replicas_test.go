@@ -18,7 +18,7 @@ func TestFewestReplicas(t *testing.T) {
 		probes          int
 	}{
 		{"one", 1, true, 1, true, false, 1},
-		{"two", 2, true, 2, true, false, 3},
+		{"two", 2, true, 2, true, false, 4},  // 1, alone, 2, 3
 		{"five", 5, true, 5, true, false, 7}, // 1, alone, 2, 4, 8, 6, 5
 		{"the most", most, true, most, true, false, 0},
 		{"more", most + 1, true, most, false, false, 8}, // 1, alone, 2, 4, 8, 16, 32, 50
@@ -38,6 +38,30 @@ func TestFewestReplicas(t *testing.T) {
 		o, err := FewestReplicas(project, most, good)(t.Context(), Point{Model: "m", Load: 1})
 		if err != nil || o.Replicas != c.replicas || good(&o) != c.holds || o.Alone != c.notAlone || o.Concurrency != 0 || o.ReplicaProbes != probes || c.probes > 0 && probes != c.probes {
 			t.Errorf("%s: %+v after %d projections, %v", c.name, o.Point, probes, err)
+		}
+	}
+	for _, c := range []struct {
+		name           string
+		good           func(replicas int) bool
+		replicas, most int
+		chance         bool // one more misses
+	}{
+		{"by chance with 10", func(n int) bool { return n == 10 || n >= 12 }, 12, most, false}, // 10 is found first
+		{"by chance with 5", func(n int) bool { return n == 5 || n == 8 || n >= 11 }, 11, most, false},
+		{"by chance with the last but one", func(n int) bool { return n >= most-1 }, most - 1, most, false},
+		{"even numbers", func(n int) bool { return n%2 == 0 && n > 2 }, 4, most, true},
+		{"one number of few", func(n int) bool { return n == 4 }, 4, 6, true},
+		{"the last", func(n int) bool { return n == 4 }, 4, 4, false},
+	} {
+		probes := 0
+		project := func(_ context.Context, p Point) (Outcome, error) {
+			probes++
+			return Outcome{Point: p}, nil
+		}
+		good := func(o *Outcome) bool { return o.Concurrency == 1 || c.good(o.Replicas) }
+		o, err := FewestReplicas(project, c.most, good)(t.Context(), Point{Model: "m", Load: 1})
+		if err != nil || o.Replicas != c.replicas || o.OneMoreMisses != c.chance || o.ReplicaProbes != probes || probes > 30 {
+			t.Errorf("%s: %d replicas after %d projections, one more misses: %t, %v", c.name, o.Replicas, probes, o.OneMoreMisses, err)
 		}
 	}
 	broken := errors.New("broken")

@@ -44,8 +44,9 @@ type Outcome struct {
 	Alone             bool             `json:"alone,omitempty"`                         // it is of one request at a time, and even so too few requests meet the objectives
 	Link              float64          `json:"kv_link_bytes_per_second,omitempty"`      // of each prefill card to the decode servers
 	LinkUse           *project.LinkUse `json:"kv_link,omitempty"`
-	ReplicaProbes     int              `json:"replica_probes,omitempty"` // projections in the search for the fewest replicas
-	LoadProbes        int              `json:"load_probes,omitempty"`    // projections in the search for the largest load
+	ReplicaProbes     int              `json:"replica_probes,omitempty"`          // projections in the search for the fewest replicas
+	OneMoreMisses     bool             `json:"one_more_replica_misses,omitempty"` // too few requests meet the objectives with one replica more
+	LoadProbes        int              `json:"load_probes,omitempty"`             // projections in the search for the largest load
 }
 
 // Project makes one projection. The Outcome has the point, which a search may have changed. If the

@@ -60,7 +60,7 @@ func (r rotation) apply(x []float32, rope trace.Rope) {
 	for ; len(x) > 0; x = x[rope.RotarySize:] {
 		for i := range r.cos {
 			a, b := &x[i*step], &x[i*step+partner]
-			*a, *b = float32(*a*r.cos[i])-float32(*b*r.sin[i]), float32(*a*r.sin[i])+float32(*b*r.cos[i])
+			*a, *b = trace.RotatePair(*a, *b, r.cos[i], r.sin[i])
 		}
 	}
 }

@@ -51,6 +51,9 @@ func openColumns(l *Log, f *file, c Fields) (*columnSource, error) {
 			return nil, l.located(err)
 		}
 	}
+	if err := t.unique(c.Arrival, c.Session); err != nil {
+		return nil, l.located(err)
+	}
 	s := &columnSource{
 		t: t, arrival: t.optional(c.Arrival), prompt: t.optional(c.Prompt), output: t.optional(c.Output), session: t.optional(c.Session),
 	}

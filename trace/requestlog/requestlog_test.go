@@ -264,6 +264,8 @@ func TestErrors(t *testing.T) {
 		{"ts,in,out\n2024-01-01 00:00:00,1,1\n5,1,1\n", columns, `log:3:1: ts: want a date and time`},
 		{"t,in,out\n1,1,1\n", columns, `log:1: there is no column "ts", only "t", "in", "out"`},
 		{"ts,in,out,in\n1,1,1,1\n", columns, `log:1: there are two columns "in"`},
+		{"ts,in,out,ts\n1,1,1,9\n", columns, `log:1: there are two columns "ts"`},
+		{strings.Replace(traceV2CSV, "deadline_us", "status", 1), Options{}, `log:1: there are two columns "status"`},
 		{"ts,in,out\n1,1,1\n", Options{Fields: Fields{Arrival: "ts", Prompt: "in", Output: "out", Session: "who"}}, `log:1: there is no column "who"`},
 		{"Timestamp,Session ID,Request tokens,Response tokens\n1," + strings.Repeat("s", 1025) + ",1,1\n", Options{}, "log:2:3: Session ID: 1025 bytes, want at most 1024"},
 

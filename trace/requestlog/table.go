@@ -95,11 +95,19 @@ func (t *table) columns(names ...string) ([]field, error) {
 		if fields[i] = t.optional(name); fields[i] < 0 {
 			return nil, &Error{Line: t.line, Err: fmt.Errorf("there is no column %q, only %s", name, list(t.header))}
 		}
-		if slices.Contains(t.header[fields[i]+1:], t.header[fields[i]]) {
-			return nil, &Error{Line: t.line, Err: fmt.Errorf("there are two columns %q", name)}
+	}
+	return fields, t.unique(names...)
+}
+
+// unique returns an error if the CSV has two columns of one of these names.
+func (t *table) unique(names ...string) error {
+	for _, name := range names {
+		f := t.optional(name)
+		if f >= 0 && slices.Contains(t.header[f+1:], t.header[f]) {
+			return &Error{Line: t.line, Err: fmt.Errorf("there are two columns %q", name)}
 		}
 	}
-	return fields, nil
+	return nil
 }
 
 // text returns a field of the record, or "" if there is no such column.

@@ -160,6 +160,9 @@ func newTraceV2(l *Log, f *file, o Options) (source, error) {
 	if err := needArrival(l, c, by); err != nil {
 		return nil, err
 	}
+	if err := c.t.unique("send_time_us", "server_input_tokens", "prefix_group", "prefix_length", "status"); err != nil {
+		return nil, l.located(err)
+	}
 	c.when = func(f field) (int64, error) { return c.t.time(f, Microsecond) }
 	if sent := c.t.optional("send_time_us"); o.Fields.Arrival == "" && sent >= 0 {
 		// send_time_us is 0 if the request was not sent.

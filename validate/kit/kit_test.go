@@ -86,7 +86,7 @@ func compare(t testing.TB, golden, theirs fs.FS, opt Options) *Report {
 // what a golden result covers.
 func TestDigests(t *testing.T) {
 	names := []string{"uniform-fp8", "recall/razor", "gqa/h2o-mask", "block-size-1", "random-fp8", "recall/snapkv", "gqa/h2o-real-drop", "gqa/tova", "story", "by-request"}
-	for _, name := range names[:testsize.Of(3, 8, len(names))] { // the last two have thousands of files
+	for _, name := range names[:testsize.Of(2, 4, len(names))] { // the last two have thousands of files
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir, m := writeTo(t, exportOf(t, name))
@@ -253,7 +253,8 @@ var smallest = sync.OnceValues(func() (fstest.MapFS, *Manifest) {
 // TestPlanted changes one bit in the first and in the last element of every part of every stage, and checks
 // the reported place.
 func TestPlanted(t *testing.T) {
-	for _, name := range []string{"recall/snapkv", "uniform-fp8", "gqa/razor", "gqa/h2o-mask", "story"} {
+	names := []string{"gqa/razor", "uniform-fp8", "recall/snapkv", "gqa/h2o-mask", "story"}
+	for _, name := range names[:testsize.Of(1, 2, len(names))] {
 		x := exportOf(t, name)
 		x.Steps = 5
 		dir, m := writeTo(t, x)
