@@ -8,22 +8,42 @@ import (
 	"kvcompress/sim/catalog"
 )
 
-// Ran reports whether runs of the fit had the deployment's model, with weights in its format.
+// Ran reports whether runs of the fit had the deployment's model, and runs, maybe of other models, its
+// format of weights. A model whose name ends with the format, such as llama-3.1-70b-fp8, is the same as
+// the one without this ending.
 func (f *Fit) Ran(d *Deployment) bool {
-	name := strings.TrimSuffix(d.Model.Name, "-"+string(d.Weights))
-	return slices.Contains(f.Models, name) && (len(f.Formats) == 0 || slices.Contains(f.Formats, string(d.Weights)))
+	base := func(model string) string { return strings.TrimSuffix(model, "-"+string(d.Weights)) }
+	model := slices.ContainsFunc(f.Models, func(ran string) bool { return base(ran) == base(d.Model.Name) })
+	return model && slices.Contains(f.formats(), string(d.Weights))
+}
+
+// ran returns the models of the fit's runs that the catalogue knows.
+func (f *Fit) ran() (models []catalog.Model) {
+	for _, name := range f.Models {
+		if m, err := catalog.FindModel(name); err == nil {
+			models = append(models, m)
+		}
+	}
+	return models
+}
+
+// formats returns the formats of the weights that ran: the models' own if the fit does not state them.
+func (f *Fit) formats() []string {
+	if len(f.Formats) > 0 {
+		return f.Formats
+	}
+	var formats []string
+	for _, m := range f.ran() {
+		formats = append(formats, string(m.Weights))
+	}
+	return formats
 }
 
 // Unlike returns a sentence that names the features of a deployment that no run of the fit had, so that
 // the fit's error does not apply; "" if there is none. It compares the layers of the models that ran,
 // the formats of their weights, and whether they ran on several cards.
 func (f *Fit) Unlike(d *Deployment) string {
-	var ran []catalog.Model
-	for _, name := range f.Models {
-		if m, err := catalog.FindModel(name); err == nil {
-			ran = append(ran, m)
-		}
-	}
+	ran := f.ran()
 	if len(ran) == 0 {
 		return ""
 	}
@@ -49,13 +69,7 @@ func (f *Fit) Unlike(d *Deployment) string {
 			list = append(list, kind.name)
 		}
 	}
-	formats := f.Formats
-	if len(formats) == 0 {
-		for i := range ran {
-			formats = append(formats, string(ran[i].Weights))
-		}
-	}
-	if d.Weights.Bits() < 16 && !slices.Contains(formats, string(d.Weights)) {
+	if d.Weights.Bits() < 16 && !slices.Contains(f.formats(), string(d.Weights)) {
 		list = append(list, fmt.Sprintf("weights in %s", d.Weights))
 	}
 	if d.KV.Size() == 1 && !f.KVOneFactor && !slices.Contains(f.Fitted, "kv8") {

@@ -52,6 +52,44 @@ func TestUnlike(t *testing.T) {
 	}
 }
 
+// TestRan: a model is the same with and without its format in its name, and a format that is not stated
+// is the models' own.
+func TestRan(t *testing.T) {
+	card, err := catalog.FindCard("h100")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		fit     Fit
+		model   string
+		weights catalog.Weights // "" is the model's
+		want    bool
+	}{
+		{Fit{Models: []string{"llama-3.1-70b"}, Formats: []string{"fp8"}}, "llama-3.1-70b-fp8", "", true},
+		{Fit{Models: []string{"llama-3.1-70b"}, Formats: []string{"fp8"}}, "llama-3.1-70b", "fp8", true},
+		{Fit{Models: []string{"llama-3.1-70b"}, Formats: []string{"fp8"}}, "llama-3.1-70b", "", false},
+		{Fit{Models: []string{"llama-3.1-70b-fp8"}}, "llama-3.1-70b-fp8", "", true},
+		{Fit{Models: []string{"llama-3.1-70b-fp8"}}, "llama-3.1-70b", "fp8", true},
+		{Fit{Models: []string{"llama-3.1-70b-fp8"}}, "llama-3.1-70b", "", false},
+		{Fit{Models: []string{"llama-3.1-70b"}}, "llama-3.1-70b", "", true},
+		{Fit{Models: []string{"llama-3.1-70b"}}, "llama-3.1-70b", "fp8", false},
+		{Fit{Models: []string{"llama-3.1-8b"}, Formats: []string{"bf16"}}, "llama-3.1-70b", "", false},
+		{Fit{}, "llama-3.1-70b", "", false},
+	} {
+		m, err := catalog.FindModel(c.model)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := New(m, card)
+		if c.weights != "" {
+			d.Weights = c.weights
+		}
+		if got := c.fit.Ran(&d); got != c.want {
+			t.Errorf("%v in %v: %s in %s: %t", c.fit.Models, c.fit.Formats, c.model, d.Weights, got)
+		}
+	}
+}
+
 // TestUnlikeOfOldProfile: a profile of before there was a factor for KVs of 8 bits may be of such runs.
 func TestUnlikeOfOldProfile(t *testing.T) {
 	d := onRoundCard(t, "llama-3.1-8b", func(d *Deployment) { d.KV = dtype.E4M3 })

@@ -17,26 +17,31 @@ type Expected struct {
 	Text       string   `json:"text"` // the same in words: see cost.Fit.Expected
 }
 
-// Expect returns the error to expect of a deployment with a scheduler. If the profile has a fit to the
-// card, and its runs had the model, it is the error on runs that were held out; for another model or
-// format of weights, and if too few runs could be held out, that on sources that were; otherwise it is
-// the error of fits on other cards.
+// Expect returns the error to expect of a deployment with a scheduler. Each error is the first of these
+// that is known: on rows held out of the fit, on sources held out, on other cards, on the fit's own rows.
+// For a model or format of weights that the fit's runs did not have, it is that on sources or on other
+// cards before that on rows held out; for another card, and for one whose fit has no error of its own,
+// that on other cards before all.
 func Expect(profile *cost.Profile, d *cost.Deployment, scheduler sim.Scheduler) Expected {
 	fit := profile.For(&d.Card, scheduler)
 	q, other := &fit.Quality, fit.Suits(&d.Card, scheduler)
 	e := Expected{Text: fit.Expected(&d.Card, scheduler)}
+	if strings.HasPrefix(e.Text, "not known") {
+		return e
+	}
+	type errors struct{ tpot, throughput *float64 }
+	rows := errors{q.CrossTPOTMAPE, q.CrossThroughput}
+	sources := errors{q.SourceTPOTMAPE, q.SourceThroughput}
+	cards := errors{q.OtherTPOTMAPE, q.OtherThroughput}
+	order := []errors{rows, sources, cards}
 	switch {
-	case strings.HasPrefix(e.Text, "not known"):
-	case q.OtherTPOTMAPE != nil && (other != "" || q.TPOTMAPE == nil):
-		e.TPOT, e.Throughput = q.OtherTPOTMAPE, q.OtherThroughput
-	case q.TPOTMAPE != nil && fit.Ran(d):
-		e.TPOT = cmp.Or(q.CrossTPOTMAPE, q.SourceTPOTMAPE, q.OtherTPOTMAPE, q.TPOTMAPE)
-		e.Throughput = cmp.Or(q.CrossThroughput, q.SourceThroughput, q.OtherThroughput, q.ThroughputMAPE)
-	case q.TPOTMAPE != nil:
-		e.TPOT = cmp.Or(q.SourceTPOTMAPE, q.OtherTPOTMAPE, q.CrossTPOTMAPE, q.TPOTMAPE)
-		e.Throughput = cmp.Or(q.SourceThroughput, q.OtherThroughput, q.CrossThroughput, q.ThroughputMAPE)
-	default:
-		e.Throughput = cmp.Or(q.CrossThroughput, q.ThroughputMAPE, q.CrossMAPE, q.MAPE)
+	case other != "" || q.TPOTMAPE == nil && q.ThroughputMAPE == nil:
+		order = []errors{cards, sources, rows}
+	case !fit.Ran(d):
+		order = []errors{sources, cards, rows}
+	}
+	for _, of := range append(order, errors{q.TPOTMAPE, q.ThroughputMAPE}, errors{nil, q.CrossMAPE}, errors{nil, q.MAPE}) {
+		e.TPOT, e.Throughput = cmp.Or(e.TPOT, of.tpot), cmp.Or(e.Throughput, of.throughput)
 	}
 	if rows := q.TTFTMAPE; other == "" && rows != nil && e.TPOT != nil {
 		e.TTFT = new(max(*rows, *e.TPOT)) // TTFTs were not held out; they are no better known than TPOTs

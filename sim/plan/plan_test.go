@@ -353,6 +353,7 @@ func TestExpect(t *testing.T) {
 	few := sources
 	few.SourceTPOTMAPE, few.SourceThroughput = nil, nil
 	alone := cost.Quality{TTFTMAPE: new(0.01), TPOTMAPE: new(0.02), ThroughputMAPE: new(0.03)}
+	batches := cost.Quality{ThroughputMAPE: new(0.03), CrossThroughput: new(0.06), SourceThroughput: new(0.08), OtherThroughput: new(0.2)}
 	const ran, other = "llama-3.1-8b", "qwen3-8b"
 	for _, c := range []struct {
 		name, card, model string
@@ -371,6 +372,9 @@ func TestExpect(t *testing.T) {
 		{"another card", "h100", ran, sim.VLLMV1, serving, plan.Expected{TPOT: new(0.15), Throughput: new(0.2)}, new(0.15), new(0.15)},
 		{"another server", "l40s", ran, sim.KVCompressServer, serving, plan.Expected{}, nil, nil},
 		{"throughputs", "l40s", ran, sim.VLLMV1, cost.Quality{MAPE: new(0.02), CrossMAPE: new(0.04)}, plan.Expected{Throughput: new(0.04)}, new(0.04), new(0.04)},
+		{"batches", "l40s", ran, sim.VLLMV1, batches, plan.Expected{Throughput: new(0.06)}, new(0.06), new(0.06)},
+		{"batches, another model", "l40s", other, sim.VLLMV1, batches, plan.Expected{Throughput: new(0.08)}, new(0.08), new(0.08)},
+		{"batches, another card", "h100", ran, sim.VLLMV1, batches, plan.Expected{Throughput: new(0.2)}, new(0.2), new(0.2)},
 		{"nothing", "l40s", ran, sim.VLLMV1, cost.Quality{}, plan.Expected{}, nil, nil},
 	} {
 		model, err := catalog.FindModel(c.model)
