@@ -58,9 +58,9 @@ const (
 const jitter = 0.1
 
 // RulesOf returns the rules of a backend, by its name in the column backend. SGLang's scheduler
-// prefers prefills, so that equal requests stay in step, and it divides a fixed fraction of the
-// memory. vLLM's V0 prefers prefills too. TensorRT-LLM holds the cache in the format of a checkpoint. All others have the rules of vLLM V1; an unknown backend also
-// has vLLM V1's fits.
+// prefers prefills, so that equal requests stay in step, and weights and cache have a fixed part of the
+// memory. vLLM's V0 prefers prefills too. TensorRT-LLM holds the cache in the format that a checkpoint
+// states. Otherwise the rules are those of vLLM V1; an unknown backend also has vLLM V1's fits.
 func RulesOf(backend string) Rules {
 	r := Rules{Server: sim.VLLMV1, Jitter: jitter, Utilization: 0.9, Known: true}
 	switch strings.ToLower(backend) {

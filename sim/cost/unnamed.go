@@ -1,27 +1,29 @@
 package cost
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"kvcompress/internal/words"
 	"kvcompress/sim"
 )
 
-// ServerChoice says as which server rows that do not name theirs are projected, and what the errors are
-// as each.
+// ServerChoice is the server that was chosen for rows that do not name theirs, and their error with each
+// server that was tried.
 type ServerChoice struct {
 	Server sim.Scheduler
 	Tried  []ServerTried
 	Rows   int
 }
 
-// ServerTried is a server as which rows were projected.
+// ServerTried is a server that was tried, and the error of the rows projected with its rules and fit.
 type ServerTried struct {
 	Server sim.Scheduler
-	Off    float64 // mean absolute error of the rows' throughputs, as a part; NaN if it cannot serve all of them
+	Off    float64 // mean absolute error, as a part, of the rows that vLLM V1 can serve; NaN if this server cannot serve all of these
 }
 
 // nearer is the factor by which a server's mean error must be below that of vLLM V1 to be chosen. As vLLM
@@ -33,17 +35,20 @@ const nearer = 2
 const fewRows = 4
 
 // unnamed returns the servers that may have measured a run, vLLM V1 first; nil if the file names its
-// server. vLLM without a version is V0 or V1.
+// server. vLLM without a version may be V1 or V0.
 func (s *Serving) unnamed() []sim.Scheduler {
 	switch {
 	case s.Version != "":
 	case s.Backend == "":
 		return Servers()
 	case strings.EqualFold(s.Backend, "vllm"):
-		return []sim.Scheduler{sim.VLLMV1, VLLMV0}
+		return vllms()
 	}
 	return nil
 }
+
+// vllms returns the servers that rows of vLLM without a version may be of.
+func vllms() []sim.Scheduler { return []sim.Scheduler{sim.VLLMV1, VLLMV0} }
 
 // ChooseServers projects the rows that do not name their server as each server that it may be, and sets
 // [Serving.Chosen] where another than vLLM V1 suits them: where its mean error, on the rows with even and
@@ -51,17 +56,16 @@ func (s *Serving) unnamed() []sim.Scheduler {
 // least four such rows.
 func (p *Profile) ChooseServers(ctx context.Context, list []Serving) ([]ServerChoice, error) {
 	var choices []ServerChoice
-	for _, n := range []int{len(Servers()), 2} { // rows with no backend, and those of vLLM
+	for _, servers := range [][]sim.Scheduler{Servers(), vllms()} {
 		var rows []int
 		for i := range list {
-			if len(list[i].unnamed()) == n {
+			if slices.Equal(list[i].unnamed(), servers) {
 				rows = append(rows, i)
 			}
 		}
 		if len(rows) < fewRows {
 			continue
 		}
-		servers := list[rows[0]].unnamed()
 		errs := make([][]float64, len(servers))
 		for k, server := range servers {
 			as := make([]Serving, len(rows))
@@ -73,6 +77,9 @@ func (p *Profile) ChooseServers(ctx context.Context, list []Serving) ([]ServerCh
 			if errs[k], err = p.errorsOf(ctx, as); err != nil {
 				return nil, err
 			}
+		}
+		if !slices.ContainsFunc(errs[0], func(off float64) bool { return !math.IsNaN(off) }) {
+			continue // each row is refused, with its reason
 		}
 		c := ServerChoice{Server: servers[0], Rows: len(rows)}
 		if k := nearest(errs); k > 0 {
@@ -106,17 +113,15 @@ func (p *Profile) errorsOf(ctx context.Context, list []Serving) ([]float64, erro
 		if err := c.Predict(&fit); err != nil {
 			continue
 		}
-		for _, off := range []*float64{c.TTFTOff, c.TPOTOff, c.TokensOff} {
-			if off != nil {
-				errs[i] = math.Abs(*off)
-			}
+		if off := cmp.Or(c.TokensOff, c.TPOTOff, c.TTFTOff); off != nil {
+			errs[i] = math.Abs(*off)
 		}
 	}
 	return errs, nil
 }
 
-// meanOf returns the mean of the errors with the indices first, first + step and so on, of the rows that
-// the first server can serve; NaN if that of one of them is not known.
+// meanOf returns the mean of the errors with the indices from, from + step and so on, of the rows that the
+// first server can serve; NaN if one of them is not known, or if there is none.
 func meanOf(errs, first []float64, from, step int) float64 {
 	sum, n := 0.0, 0
 	for i := from; i < len(errs); i += step {

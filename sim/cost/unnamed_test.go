@@ -91,3 +91,15 @@ func TestChooseServers(t *testing.T) {
 		}
 	}
 }
+
+// TestChooseServersOfRefused: where no row can be served, nothing is said of servers.
+func TestChooseServersOfRefused(t *testing.T) {
+	list := make([]Serving, 4)
+	for i := range list {
+		list[i] = Serving{GPU: "l4", Model: "llama-3.1-70b", TP: 1, KV: dtype.F16, ISL: 100, OSL: 10, Requests: 4, Latency: 1}
+	}
+	choices, err := DefaultProfile().ChooseServers(t.Context(), list)
+	if err != nil || len(choices) > 0 {
+		t.Errorf("%+v, %v", choices, err)
+	}
+}
