@@ -351,12 +351,16 @@ func (f *planFlags) projectors(points []sweep.Point, own bool, base *sweep.Proje
 func (f *planFlags) facts(j *sweep.Projector, p *sweep.Point, profile *cost.Profile) plan.Facts {
 	facts := plan.Facts{Scheduler: j.Scheduler, Cards: p.TP * max(1, j.PP), Context: j.MaxModelLen}
 	model, err := catalog.FindModel(p.Model)
-	card, other := catalog.FindCard(p.Card)
-	if err == nil && other == nil {
-		d := cost.New(model, card)
-		d.Weights = cmp.Or(catalog.Weights(j.Weights), d.Weights)
-		facts.Expected = plan.Expect(profile, &d, j.Scheduler)
+	if err != nil {
+		return facts
 	}
+	card, err := catalog.FindCard(p.Card)
+	if err != nil {
+		return facts
+	}
+	d := cost.New(model, card)
+	d.Weights = cmp.Or(catalog.Weights(j.Weights), d.Weights)
+	facts.Expected = plan.Expect(profile, &d, j.Scheduler)
 	return facts
 }
 

@@ -214,7 +214,8 @@ func (a *Answer) load(best *Candidate) (list []string) {
 	} else if share := best.Metrics.GoodShare; a.Question.Objectives.Set() && r.Count > 0 {
 		// The standard error of a binomial share. Requests that come together miss together, so it is a lower bound.
 		if off := math.Sqrt(share * (1 - share) / float64(r.Count)); share-part < off {
-			list = append(list, fmt.Sprintf("%s of %s is less than a standard error, %s, above the %s that are required: other requests of the same kind may miss them.", Percent(share), words.Count(r.Count, "request"), Percent(off), Percent(part)))
+			list = append(list, fmt.Sprintf("%s of %s meet the objectives, and %s have to: that is a margin of less than the share's standard error of %.2g points, so other requests of the same kind may miss the objectives.",
+				Percent(share), words.Count(r.Count, "request"), Percent(part), 100*off))
 		}
 	}
 	if best.Concurrency > 0 || r.Count < 2 {

@@ -255,12 +255,12 @@ func TestCaveatsOfRequests(t *testing.T) {
 	}
 }
 
-// TestMetByFew checks the warning that the requests within the objectives are as many as required by
-// chance: of 1,000 requests 99.3 % are 0.26 % by √(0.993 · 0.007/1000), and 99.2 % are 0.28 %.
+// TestMetByFew checks the warning that as many requests as required may meet the objectives by chance: of
+// 1,000 requests the standard error of 99.3 % is √(0.993 · 0.007/1000) = 0.26 %, that of 99.2 % 0.28 %.
 func TestMetByFew(t *testing.T) {
 	requests := plan.Count(slices.Values(make([]trace.Request, 1000)))
 	for share, want := range map[float64]string{
-		0.992: "99.2 % of 1,000 requests is less than a standard error, 0.2 %, above the 99 % that are required",
+		0.992: "99.2 % of 1,000 requests meet the objectives, and 99 % have to: that is a margin of less than the share's standard error of 0.28 points",
 		0.993: "",
 		1:     "",
 	} {
