@@ -12,21 +12,15 @@ import sys
 
 HOST = ["step", "prefill", "layer", "expert_layer", "sequence", "prompt", "all_reduce_latency", "request"]
 PEAKS = ["weights", "expert_weights", "gemm", "gemm8", "gemm4", "expert_gemm", "decode_gemm", "attention", "kv", "kv8", "elementwise", "all_reduce"]
-ERRORS = [
-    ("its rows: TPOT", "tpot_mape"),
-    ("TTFT", "ttft_mape"),
-    ("throughput", "throughput_mape"),
-    ("each half by a fit to the other: TPOT", "cross_tpot_mape"),
-    ("throughput", "cross_throughput_mape"),
-    ("each source by a fit to the others: TPOT", "other_sources_tpot_mape"),
-    ("throughput", "other_sources_throughput_mape"),
-    ("the worst of them: TPOT", "worst_source_tpot_mape"),
-    ("throughput", "worst_source_throughput_mape"),
-    ("each card by a fit to the others: TPOT", "other_cards_tpot_mape"),
-    ("throughput", "other_cards_throughput_mape"),
-    ("the worst of them: TPOT", "worst_card_tpot_mape"),
-    ("throughput", "worst_card_throughput_mape"),
+ERRORS = [  # what an error is on, and the prefix of its keys
+    ("its rows", ""),
+    ("each half by a fit to the other", "cross_"),
+    ("each source by a fit to the others", "other_sources_"),
+    ("the worst of them", "worst_source_"),
+    ("each card by a fit to the others", "other_cards_"),
+    ("the worst of them", "worst_card_"),
 ]
+TIMES = [("TPOT", "tpot_mape"), ("TTFT", "ttft_mape"), ("throughput", "throughput_mape")]
 
 
 def cell(fit, term):
@@ -57,10 +51,13 @@ def main():
     table(["term", *names], [[f"`{t}`", *(cell(f, t) for f in fits)] for t in PEAKS + HOST])
     print()
     rows = []
-    for name, key in ERRORS:
-        values = [f["quality"].get(key) for f in fits]
-        if any(v is not None for v in values):
-            rows.append([name, *("" if v is None else f"{100 * v:.1f} %" for v in values)])
+    for on, prefix in ERRORS:
+        for time, key in TIMES:
+            values = [f["quality"].get(prefix + key) for f in fits]
+            if any(v is not None for v in values):
+                name = f"{on}: {time}" if on else time
+                rows.append([name, *("" if v is None else f"{100 * v:.1f} %" for v in values)])
+                on = ""  # said once
     table(["error on", *names], rows)
 
 
