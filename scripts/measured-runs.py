@@ -7,8 +7,9 @@
 
 The first gives a file of closed loops for each server, model, card and format of the weights. It leaves out runs with
 separate servers for prefill and decode, and with data-parallel attention, neither of which is a row's own column, and
-rows that repeat another. Attention is data-parallel too where the experts are on more cards than tp_size says. Runs of InferenceMAX (SemiAnalysisAI/InferenceX) get the settings that its scripts state. With
---half fit or --half held, the files have only the rows of one half: a bit of the CRC-32 of a row's settings says which.
+rows that repeat another. Attention is data-parallel too where the experts are on more cards than tp_size says. Runs of
+InferenceMAX (SemiAnalysisAI/InferenceX) get the settings that its scripts state. With --half fit or --half held, the
+files have only the rows of one half: a bit of the CRC-32 of a row's settings says which.
 
 The second gives files of batches, of vLLM and TensorRT-LLM on A100 and H100, for each server, model and card, and halves
 likewise. They were measured until September 2024: vLLM was V0 then.

@@ -184,7 +184,7 @@ func TestLedgerIsTheEngine(t *testing.T) {
 			o.Schedule = sim.Schedule{Interval: 2, MaxKVPerCompression: 1000}
 		},
 	}
-	each := testsize.Of(3, 2, 1) // a trace has one in each options, and options have one in each traces
+	each := testsize.Of(3, 2, 1) // one in this many pairs of a trace and options is run
 	preempted, moved := 0, [2]int{}
 	for i, name := range traces.Names() {
 		for j, what := range slices.Sorted(maps.Keys(changes)) {

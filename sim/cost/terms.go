@@ -100,7 +100,7 @@ func Terms() []Term {
 	return []Term{
 		{ID: "weights", What: "reading the weights, in every step", Default: 1.35, Fitted: true, Product: true,
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return readWeights(float64(d.Model.StepBytes(d.Weights)), d) })},
-		{ID: "expert_weights", What: "reading the experts that a step's tokens pass", Default: 1.35, Fitted: true, Product: true,
+		{ID: "expert_weights", What: "reading the experts to which a step's tokens are routed", Default: 1.35, Fitted: true, Product: true,
 			peak: perUnit(sim.ExpertsRead, func(d *Deployment) float64 {
 				return readWeights(float64(d.Model.ExpertBytes(d.Weights)), d) / sim.ExpertUnit
 			})},

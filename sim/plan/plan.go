@@ -80,7 +80,7 @@ type Margin struct {
 
 // Answer is the list of candidates, the best first: those that meet the objectives, by price or
 // without prices by number of cards; then those that miss them, by the number of requests that meet
-// them, and of equal ones by how far they miss them; then those that cannot serve the requests.
+// them, and among equals by how far they miss them; then those that cannot serve the requests.
 type Answer struct {
 	Question   Question
 	Requests   Requests
@@ -154,8 +154,8 @@ func (a *Answer) compare(x, y Candidate) int {
 	return cmp.Or(price, cmp.Compare(x.Cards, y.Cards), kept)
 }
 
-// excess returns how many times its limit the time of the objective that is missed most is; infinite if
-// too few requests finish.
+// excess returns the largest ratio of an objective's time to its limit; infinite if too few requests
+// finish.
 func (a *Answer) excess(c *Candidate) float64 {
 	most := 0.0
 	for _, o := range c.Metrics.Objectives {
@@ -181,8 +181,8 @@ func (a *Answer) meeting(i int) *Candidate {
 	return nil
 }
 
-// Nearest returns the candidate with which the most requests meet the objectives, and of equal ones
-// that which misses them by least; nil if no candidate can serve the requests.
+// Nearest returns the candidate with which the most requests meet the objectives, and among equals the
+// one that misses them by the least; nil if no candidate can serve the requests.
 func (a *Answer) Nearest() *Candidate {
 	for i := range a.Candidates {
 		if c := &a.Candidates[i]; c.rank() == 1 {
