@@ -145,16 +145,17 @@ func (c *config) size(name string, bound int) int { return c.sizeOr(name, 0, bou
 
 // sizeOr returns a number from 1 to a bound, with a default.
 func (c *config) sizeOr(name string, byDefault, bound int) int {
-	n := c.num(name, byDefault)
-	if byDefault < 1 && !c.has(name) {
+	n := byDefault
+	switch read := c.get(name, &n, "a whole number"); {
+	case !read && c.has(name): // get has failed
+	case !read && byDefault < 1:
 		c.fail("%s%s is missing, want 1 to %d", c.at, name, bound)
-		return 1
-	}
-	if n < 1 || n > bound {
+	case n < 1 || n > bound:
 		c.fail("%s%s is %d, want 1 to %d", c.at, name, n, bound)
-		return 1
+	default:
+		return n
 	}
-	return n
+	return 1
 }
 
 func (c *config) flag(name string, byDefault bool) bool {

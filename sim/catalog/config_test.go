@@ -60,6 +60,9 @@ func TestParseConfig(t *testing.T) {
 			t.Errorf("%s: %v, want an error with %q", in, err, want)
 		}
 	}
+	if _, err := ParseConfig([]byte(with(`"vocab_size":"many"`)), nil); err == nil || err.Error() != `config.json: vocab_size is "many", want a whole number` {
+		t.Errorf("a text for a number: %v", err)
+	}
 }
 
 // TestGemma3Defaults reads a config.json of Gemma 3 as it is published, which leaves out what is
