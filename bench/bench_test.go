@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/journal"
 	"kvcompress/ref"
 )
@@ -113,6 +114,7 @@ func TestGolden(t *testing.T) {
 // it stopped.
 func TestShardsAndProcessors(t *testing.T) {
 	p := short()
+	p.Length = testsize.Of(128, 256, 256)
 	p.Prompts, p.Methods, p.Categories = 3, []string{Full, "snapkv", "kv-compress", "random", infLLM}, p.Categories[:2]
 	b := newBench(t, p)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))

@@ -19,8 +19,8 @@ func TestCategoriesAreTasks(t *testing.T) {
 		models          []string
 		length, prompts int
 	}{
-		{def.Models, def.Length, 5},
-		{[]string{"wide-0"}, testsize.Of(256, 256, 512), testsize.Of(10, 10, 20)},
+		{def.Models, def.Length, testsize.Of(2, 2, 5)},
+		{[]string{"wide-0"}, testsize.Of(256, 256, 512), testsize.Of(5, 5, 20)},
 	} {
 		p := def
 		p.Models, p.Length, p.Prompts = c.models, c.length, c.prompts

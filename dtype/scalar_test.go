@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sort"
 	"testing"
+
+	"kvcompress/internal/testsize"
 )
 
 var allTypes = []DType{F32, F16, BF16, E4M3, E5M2}
@@ -178,10 +180,7 @@ func TestEncodeRandom(t *testing.T) {
 
 // draws returns the number of random numbers of a test.
 func draws() int {
-	if testing.Short() {
-		return 1 << 15
-	}
-	return 1 << 20
+	return testsize.Of(1<<15, 1<<18, 1<<20)
 }
 
 func checkEncode(l layout, magnitudes []float64, x float32) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"runtime"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/testsize"
 )
 
 // file puts a header and data together.
@@ -162,7 +164,7 @@ func TestHeaderMemory(t *testing.T) {
 		}
 		return b.Bytes()
 	}
-	for name, header := range map[string]string{
+	headers := map[string]string{
 		"shape":    `{"a":{"dtype":"U8","shape":[` + strings.Repeat("1,", room/2-100) + `1],"data_offsets":[0,1]}}`,
 		"offsets":  `{"a":{"dtype":"U8","shape":[1],"data_offsets":[` + strings.Repeat("1,", room/2-100) + `1]}}`,
 		"tensors":  "{" + string(many(`"%x":0,`)) + `"":0}`,
@@ -170,8 +172,10 @@ func TestHeaderMemory(t *testing.T) {
 		"name":     `{"` + strings.Repeat("x", room-200) + `":{}}`,
 		"dtype":    `{"a":{"dtype":"` + strings.Repeat("x", room-200) + `"}}`,
 		"field":    `{"a":{"` + strings.Repeat("x", room-200) + `":0}}`,
-	} {
-		data := file(header)
+	}
+	all := slices.Sorted(maps.Keys(headers))
+	for _, name := range testsize.Of([]string{"metadata", "shape"}, all, all) {
+		data := file(headers[name])
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		_, errs := Inspect(bytes.NewReader(data), int64(len(data)), "f")

@@ -7,7 +7,7 @@
 
 The first gives a file of closed loops for each server, model, card and format of the weights. It leaves out runs with
 separate servers for prefill and decode, and with data-parallel attention, neither of which is a row's own column, and
-rows that repeat another. Runs of InferenceMAX (SemiAnalysisAI/InferenceX) get the settings that its scripts state. With
+rows that repeat another. Attention is data-parallel too where the experts are on more cards than tp_size says. Runs of InferenceMAX (SemiAnalysisAI/InferenceX) get the settings that its scripts state. With
 --half fit or --half held, the files have only the rows of one half: a bit of the CRC-32 of a row's settings says which.
 
 The second gives files of batches, of vLLM and TensorRT-LLM on A100 and H100, for each server, model and card, and halves
@@ -80,6 +80,8 @@ def closed_loops(path, half):
         for row in csv.DictReader(f):
             if row["mode"] != "agg" or row["attention_dp_size"] not in ("", "0", "1"):
                 continue
+            if row["attention_dp_size"] == "" and int(row["moe_tp_size"] or 1) * int(row["moe_ep_size"] or 1) > int(row["tp_size"]):
+                continue
             name = row["model_path"].split("/")[-1].lower()
             model = MODELS.get(name, name)
             card = row["system"].removesuffix("_sxm")
@@ -90,12 +92,15 @@ def closed_loops(path, half):
             if model == "gpt-oss-120b" and clients == 512:
                 continue  # TPOT is that of 4 to 64 clients, and TTFT minutes: a limit that is not stated held most back
             isl, osl, kv, tokens, cards, requests = int(row["isl"]), int(row["osl"]), "", "", row["tp_size"], ""
-            if not row["silicon_data_source"].startswith("source_file=/"):  # else NVIDIA's own run
+            own = row["silicon_data_source"].startswith("source_file=/")  # NVIDIA's own run
+            if not own:
                 isl, osl, kv, tokens, cards = inferencemax(model, card, row)
                 requests = 10 * clients
             settings = [row["backend"], row["backend_version"], model, card, cards, weights, kv, tokens, isl, osl, clients, requests]
             if half and half_of(settings) != half:
                 continue
+            if own and row["backend"] == "trtllm":  # NVIDIA's checkpoints in fp8 have a cache in fp8; authors', in blocks, do not
+                settings[6] = "fp8_e4m3" if weights == row["gemm_quant_mode"] == "fp8" else "bf16"
             ttft, tpot = row["silicon_ttft_ms"], row["silicon_tpot_ms"]
             # The dumps repeat runs, some in another precision.
             key = (*settings, f"{float(ttft):.6g}", f"{float(tpot):.6g}")

@@ -268,7 +268,7 @@ func randomPlan(seed uint64) (*Plan, []trace.Request) {
 // TestRandomPlans checks the server's rules, and that results are the same with quiet steps
 // taken at once.
 func TestRandomPlans(t *testing.T) {
-	seeds := testsize.Of[uint64](300, 700, 1500)
+	seeds := testsize.Of[uint64](80, 250, 1500)
 	var sum Projection
 	for seed := range seeds {
 		checkPlan(t, fmt.Sprint("seed ", seed), seed, &sum)

@@ -166,7 +166,7 @@ func sameResults(t *testing.T, what string, a, b map[string][2]any, errA, errB s
 // TestReplicasPlain compares replicas with simpler computations of the same: steps taken one by
 // one; one replica with a server; and replicas in turn with servers of a part of the requests each.
 func TestReplicasPlain(t *testing.T) {
-	rounds := testsize.Of(60, 150, 400)
+	rounds := testsize.Of(20, 60, 400)
 	for seed := range uint64(rounds) {
 		p, reqs := replicatedPlan(seed)
 		n := 1 + int(seed%4)

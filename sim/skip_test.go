@@ -200,7 +200,7 @@ func giveOwn(reqs []trace.Request, seed uint64) {
 // TestSkipping checks that skipped steps change no result.
 func TestSkipping(t *testing.T) {
 	skipped, preempted, compressed := 0, 0, int64(0)
-	for seed := range testsize.Of[uint64](400, 700, 1500) {
+	for seed := range testsize.Of[uint64](100, 250, 1500) {
 		cfg, schedule, limits, reqs, rates := randomServing(seed)
 		if seed%3 == 2 {
 			giveOwn(reqs, seed)
@@ -255,7 +255,7 @@ func TestSkippingOfMethods(t *testing.T) {
 		}
 		t.Run(e.Name, func(t *testing.T) {
 			skipped, preempted, compressed := 0, 0, int64(0)
-			for seed := range testsize.Of[uint64](40, 70, 150) {
+			for seed := range testsize.Of[uint64](12, 30, 150) {
 				cfg, schedule, limits, reqs, rates := randomServing(seed)
 				if !cfg.Compression.Enabled() {
 					schedule = DefaultSchedule()

@@ -148,7 +148,7 @@ func (s *vllmV1) auditPool() error {
 // TestV1Together compares a server that schedules sequences together, only counts blocks that
 // no other request can find, and skips steps, with one that does everything one by one.
 func TestV1Together(t *testing.T) {
-	seeds := testsize.Of[uint64](150, 400, 900)
+	seeds := testsize.Of[uint64](50, 150, 900)
 	skipped, preempted, cached, compressed, refused := 0, 0, 0, int64(0), 0
 	for seed := range seeds {
 		cfg, schedule, limits, v1, reqs, rates := randomV1(seed, seed%3 == 0)
@@ -214,7 +214,7 @@ func (s *servedV1) differs(want *servedV1) string {
 
 // TestV1Checked checks that V1 keeps to the rules of a server, with priorities and without.
 func TestV1Checked(t *testing.T) {
-	for seed := range uint64(400) {
+	for seed := range testsize.Of[uint64](60, 150, 400) {
 		cfg, schedule, limits, v1, reqs, rates := randomV1(seed, seed%3 == 0)
 		if seed%4 == 1 {
 			v1.Priority = func(id kv.SeqID) int { return int(id*7) % 3 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/testsize"
 	"kvcompress/kv"
 )
 
@@ -149,7 +150,7 @@ func TestHeadKinds(t *testing.T) {
 		{"sink+local:32+retrieval", big, 8000, needle, "needle", 0.15, 0.02},
 	} {
 		t.Run(fmt.Sprintf("%s/%d×%d/%s", tc.layers, tc.tokens, tc.shape.HeadSize, tc.name), func(t *testing.T) {
-			if testing.Short() && tc.tokens > 2000 {
+			if tc.tokens > testsize.Of(2000, 8000, 32000) {
 				t.Skip("a long prompt")
 			}
 			tr := synthTrace(t, tc.shape, dtype.F16, tc.layers, tc.tokens)

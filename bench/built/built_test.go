@@ -13,6 +13,7 @@ import (
 
 	"kvcompress/bench/built"
 	"kvcompress/heads"
+	"kvcompress/internal/testsize"
 	"kvcompress/trace/llama"
 )
 
@@ -144,10 +145,7 @@ func TestHeadsAttend(t *testing.T) {
 	o := built.Options{Heads: [][]built.Kind{first, built.Kinds()}, Group: 1, Vocab: 512, Seed: 5}
 	_, model := load(t, o)
 	random := rand.New(rand.NewPCG(9, 9))
-	lengths := []int{40, 500}
-	if testing.Short() {
-		lengths = lengths[:1]
-	}
+	lengths := testsize.Of([]int{40}, []int{40, 250}, []int{40, 500})
 	for _, n := range lengths {
 		tokens := make([]int, n)
 		for i := range tokens[1:] {

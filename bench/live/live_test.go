@@ -81,6 +81,7 @@ func run(t *testing.T, e Engine, p *Prefill, stepper *llama.Stepper) (all [][]fl
 // With every method the reference and the CUDA engine give the same logits, to the bit, and
 // hold the same number of blocks.
 func TestEnginesAgree(t *testing.T) {
+	var parsed ptx.Cache
 	m := model(t)
 	const n = 75
 	p, err := Read(t.Context(), m, prompt(n))
@@ -108,7 +109,7 @@ func TestEnginesAgree(t *testing.T) {
 			t.Fatal(err)
 		}
 		want, reference := run(t, Reference(e), p, m.NewStepper())
-		dev := ptx.New(ptx.Options{Checks: ptx.AllChecks()})
+		dev := ptx.New(ptx.Options{Checks: ptx.AllChecks(), Cache: &parsed})
 		on, err := kernels.New(dev, cfg, nil, nil, kernels.Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -133,6 +134,7 @@ func TestEnginesAgree(t *testing.T) {
 
 // Decoding grows the lists of pages beyond those of the prompt, and both engines still agree.
 func TestListsGrow(t *testing.T) {
+	var parsed ptx.Cache
 	m := model(t)
 	const n, more = 17, 40
 	p, err := Read(t.Context(), m, prompt(n))
@@ -153,7 +155,7 @@ func TestListsGrow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		dev := ptx.New(ptx.Options{Checks: ptx.AllChecks()})
+		dev := ptx.New(ptx.Options{Checks: ptx.AllChecks(), Cache: &parsed})
 		on, err := kernels.New(dev, cfg, nil, nil, kernels.Options{})
 		if err != nil {
 			t.Fatal(err)

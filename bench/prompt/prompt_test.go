@@ -11,6 +11,7 @@ import (
 	"kvcompress/bench/longbench"
 	"kvcompress/bench/prompt"
 	"kvcompress/bench/task"
+	"kvcompress/internal/testsize"
 	"kvcompress/trace/tokenizer"
 )
 
@@ -58,10 +59,7 @@ func decode(t testing.TB, tok tokenizer.Tokenizer, tokens []int32) string {
 // With any tokenizer, the parts of a task are together the tokens of the whole text, and they
 // decode to the expected sentences.
 func TestGenerate(t *testing.T) {
-	seeds := uint64(3)
-	if testing.Short() {
-		seeds = 1
-	}
+	seeds := testsize.Of[uint64](1, 1, 3)
 	for name, tok := range tokenizers(t) {
 		v, err := prompt.New(tok)
 		if err != nil {

@@ -144,6 +144,17 @@ func (m *Model) StepBytes(w Weights) int64 {
 	})
 }
 
+// ExpertLayers returns the number of layers with routed experts.
+func (m *Model) ExpertLayers() int {
+	n, last := 0, -1
+	for i := range m.Modules {
+		if mod := &m.Modules[i]; mod.Kind == Routed && mod.Layer != last {
+			n, last = n+1, mod.Layer
+		}
+	}
+	return n
+}
+
 // ExpertBytes returns the bytes of one routed expert, summed over the layers with experts.
 func (m *Model) ExpertBytes(w Weights) int64 {
 	return m.sum(w, func(mod *Module) int64 {

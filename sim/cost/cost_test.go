@@ -159,7 +159,7 @@ func TestRatesAreTheTerms(t *testing.T) {
 			of.Weights = catalog.FP8
 		case "gemm4":
 			of.Weights = catalog.NVFP4
-		case "expert_gemm":
+		case "expert_weights", "expert_gemm", "expert_layer":
 			of.Model = catalogModel(t, "mixtral-8x7b")
 		case "kv8":
 			of.KV = dtype.E4M3
@@ -235,7 +235,7 @@ func TestCalibrateFindsFactors(t *testing.T) {
 	}
 	want := DefaultFactors()
 	want["weights"], want["gemm"], want["kv"], want["decode_gemm"], want["compression"], want["compressed_sequence"], want["attention"] = 1.2, 2.5, 3, 1.5, 5000, 70, 4
-	want["gemm8"], want["gemm4"], want["expert_gemm"], want["kv8"] = 2.5, 2.5, 2.5, 3 // which no row has: as the part that rows have
+	want["gemm8"], want["gemm4"], want["expert_gemm"], want["expert_weights"], want["kv8"] = 2.5, 2.5, 2.5, 1.2, 3 // which no row has: as the part that rows have
 	for i := range list {
 		c, err := NewCase(context.Background(), list[i], nil)
 		if err != nil {

@@ -154,7 +154,7 @@ func TestRatesByHand(t *testing.T) {
 	d := deploy(t, "mixtral-8x7b", "h100", 2)
 	const expert = 2 * 32 * 3 * 4096 * 14336 // bytes
 	w := peak(d, "weights")
-	near("an expert", w[sim.ExpertsRead]*sim.ExpertUnit, expert/3350e9*1e9/2)
+	near("an expert", peak(d, "expert_weights")[sim.ExpertsRead]*sim.ExpertUnit, expert/3350e9*1e9/2)
 	near("a step", w[sim.Steps], (2*46_702_792_704-8*expert-2*32000*4096)/3350e9*1e9/2)
 	near("a token", peak(d, "gemm")[sim.PrefillTokens], 2*32*(2*4096*4096+2*4096*1024+4096*8)/989e12*1e9/2)
 	near("a token's experts", peak(d, "expert_gemm")[sim.PrefillTokens], 2*32*2*3*4096*14336/989e12*1e9/2)

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"kvcompress/sim"
+	"kvcompress/sim/catalog"
 )
 
 // Servers whose measured runs have fits of their own, beside the schedulers of [sim].
@@ -32,34 +33,42 @@ type Rules struct {
 	Jitter float64 `json:"length_jitter"`
 
 	// Utilization is the fraction of a card's memory that the server uses if the file does not state
-	// it. If Static is set, weights and cache have this fraction and activations the rest; otherwise
-	// the fraction includes the peak of the activations, as in vLLM.
+	// it. If Static is set, weights and cache have this fraction and activations the rest, and 0 stands for
+	// all but a number of bytes; otherwise the fraction includes the peak of the activations, as in vLLM.
 	Utilization float64 `json:"gpu_memory_utilization"`
 	Static      bool    `json:"static_memory,omitempty"`
+
+	// QuantizedKV says that with weights in fp8 or nvfp4 keys and values are held in fp8 if the file does not
+	// state their format: the checkpoints that NVIDIA publishes in these formats say so.
+	QuantizedKV bool `json:"quantized_kv,omitempty"`
 
 	Known bool `json:"backend_known"` // false: the backend is unknown, and vLLM V1's rules are used
 }
 
-// staticSGLang is the fraction of a card that SGLang's weights and cache have in the recorded runs,
-// which do not state it. It is the value with the smallest error on runs with a full cache. It agrees
-// with a mem_fraction_static of 0.8 less the memory of libraries.
-const staticSGLang = 0.79
+// SGLang leaves a part of a card to activations and libraries, which the recorded runs do not state: on an
+// H100 staticSGLang, the value with the smallest error on runs with a full cache. On a card with more
+// memory it is as many bytes, since its default is a number of bytes for prefills and CUDA graphs; on one
+// with less the part is the same, since the default has smaller prefills there.
+const (
+	staticSGLang  = 0.21
+	sglangReserve = staticSGLang * 79.11 * (1 << 30)
+)
 
 // jitter is the [Rules.Jitter] of vLLM.
 const jitter = 0.1
 
 // RulesOf returns the rules of a backend, by its name in the column backend. SGLang's scheduler
 // prefers prefills, so that equal requests stay in step, and it divides a fixed fraction of the
-// memory. vLLM's V0 prefers prefills too. All others have the rules of vLLM V1; an unknown backend also
+// memory. vLLM's V0 prefers prefills too. TensorRT-LLM holds the cache in the format of a checkpoint. All others have the rules of vLLM V1; an unknown backend also
 // has vLLM V1's fits.
 func RulesOf(backend string) Rules {
 	r := Rules{Server: sim.VLLMV1, Jitter: jitter, Utilization: 0.9, Known: true}
 	switch strings.ToLower(backend) {
 	case "sglang":
 		r.Server, r.PrefillFirst, r.Jitter = SGLang, true, 0
-		r.Utilization, r.Static = staticSGLang, true
+		r.Utilization, r.Static = 0, true // see Rules.utilization
 	case "trtllm", "tensorrt-llm", "tensorrt_llm":
-		r.Server = TensorRTLLM
+		r.Server, r.QuantizedKV = TensorRTLLM, true
 	case "vllm-v0":
 		r.Server, r.PrefillFirst = VLLMV0, true
 	case "", "vllm", "vllm-v1":
@@ -80,6 +89,14 @@ func (s *Serving) rules() Rules {
 		return RulesOf(string(VLLMV0))
 	}
 	return r
+}
+
+// utilization returns the fraction of a card's memory that the server uses if the file does not state it.
+func (r *Rules) utilization(card *catalog.Card) float64 {
+	if r.Static && r.Utilization == 0 {
+		return max(1-staticSGLang, 1-sglangReserve/float64(card.Memory))
+	}
+	return r.Utilization
 }
 
 // Note returns a sentence about how the rows of a backend are assumed to be served.

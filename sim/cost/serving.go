@@ -27,6 +27,7 @@ type Serving struct {
 	TP          int             `json:"tensor_parallel"`
 	Weights     catalog.Weights `json:"weights,omitempty"` // "" is the model's
 	KV          dtype.DType     `json:"kv_dtype"`
+	KVAuto      bool            `json:"-"`                                // the file does not state KV: see [Rules.QuantizedKV]
 	MaxSeqs     int             `json:"max_num_seqs,omitempty"`           // 0 is the server's default
 	MaxTokens   int             `json:"max_num_batched_tokens,omitempty"` // likewise
 	Whole       bool            `json:"whole_prompts"`                    // chunked prefill is off
@@ -119,6 +120,8 @@ func ReadServing(r io.Reader, name string) ([]Serving, error) {
 				return fmt.Errorf("kv_dtype: %w", err)
 			}
 			s.KV = d
+		} else {
+			s.KVAuto = true
 		}
 		switch v := strings.ToLower(get("chunked_prefill")); v {
 		case "", "true", "1", "on":

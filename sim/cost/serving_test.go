@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,7 +23,7 @@ func TestReadServing(t *testing.T) {
 	want := []Serving{
 		{Line: 2, GPU: "h100", Model: "llama-3.1-8b", Backend: "vllm", Version: "0.19.0", TP: 2, Weights: "fp8", KV: dtype.E4M3, MaxSeqs: 64, MaxTokens: 4096, Whole: true, Utilization: 0.8,
 			ISL: 1000, OSL: 200, Concurrency: 8, Requests: 32, TTFT: 120.5, TPOT: 7.25},
-		{Line: 3, GPU: "h100", Model: "llama-3.1-8b", Backend: "sglang", TP: 1, KV: dtype.F16, ISL: 10, OSL: 20, Requests: 16, Latency: 3.5, Tokens: 99},
+		{Line: 3, GPU: "h100", Model: "llama-3.1-8b", Backend: "sglang", TP: 1, KV: dtype.F16, KVAuto: true, ISL: 10, OSL: 20, Requests: 16, Latency: 3.5, Tokens: 99},
 	}
 	for i := range want {
 		if got[i] != want[i] {
@@ -94,8 +95,8 @@ func TestRulesOf(t *testing.T) {
 		"vllm":         {Rules{Server: sim.VLLMV1, Jitter: 0.1, Utilization: 0.9, Known: true}, "Backend vllm served by the rules of vLLM V1"},
 		"vLLM":         {Rules{Server: sim.VLLMV1, Jitter: 0.1, Utilization: 0.9, Known: true}, "served by the rules of vLLM V1"},
 		"vllm-v0":      {Rules{Server: VLLMV0, PrefillFirst: true, Jitter: 0.1, Utilization: 0.9, Known: true}, "Backend vllm-v0 served prefill-first: waiting prompts before the next decode step, lengths of a closed loop spread by ±10 %."},
-		"SGLang":       {Rules{Server: SGLang, PrefillFirst: true, Utilization: 0.79, Static: true, Known: true}, "prefill-first"},
-		"TensorRT-LLM": {Rules{Server: TensorRTLLM, Jitter: 0.1, Utilization: 0.9, Known: true}, "Backend TensorRT-LLM served by the rules of vLLM V1"},
+		"SGLang":       {Rules{Server: SGLang, PrefillFirst: true, Static: true, Known: true}, "prefill-first"},
+		"TensorRT-LLM": {Rules{Server: TensorRTLLM, Jitter: 0.1, Utilization: 0.9, QuantizedKV: true, Known: true}, "Backend TensorRT-LLM served by the rules of vLLM V1"},
 		"tgi":          {Rules{Server: sim.VLLMV1, Jitter: 0.1, Utilization: 0.9}, "Backend tgi is not modelled: its rows are served by the rules of vLLM V1"},
 	} {
 		if got := RulesOf(backend); got != want.rules || !strings.Contains(got.Note(backend), want.note) {
@@ -160,16 +161,58 @@ func TestStaticMemory(t *testing.T) {
 	}
 	const block = 16 * 64 * 8 * 128 * 2 * 2
 	card := float64(c.Memory.Card)
-	if want := int((float64(card*0.79) - float64(c.Memory.Weights)) / block); c.Memory.Tokens != 16*want || want != 374 {
+	if want := int((card - float64(c.Memory.Card)*0.21 - float64(c.Memory.Weights)) / block); c.Memory.Tokens != 16*want || want != 374 {
 		t.Errorf("room for %d tokens, want %d", c.Memory.Tokens, 16*want)
 	}
-	s.Utilization = 0.9
+	s.GPU = "h200" // as many bytes are left to activations
+	if c, err = NewServingCase(t.Context(), s); err != nil || c.Memory.Tokens != 16*int((float64(c.Memory.Card)-card*0.21-float64(c.Memory.Weights))/block) || math.Abs(c.Rules.Utilization-0.881) > 0.0005 {
+		t.Errorf("on an H200: %d tokens, %+v, %v", c.Memory.Tokens, c.Rules, err)
+	}
+	s.GPU, s.Model = "l4", "llama-3.1-8b" // the same part of a smaller card
+	if c, err = NewServingCase(t.Context(), s); err != nil || math.Abs(c.Rules.Utilization-0.79) > 1e-12 {
+		t.Errorf("on an L4: %+v, %v", c.Rules, err)
+	}
+	s.GPU, s.Model, s.Utilization = "h100", "qwen3-32b", 0.9
 	if c, err = NewServingCase(t.Context(), s); err != nil || c.Memory.Tokens != 16*int((float64(card*0.9)-float64(c.Memory.Weights))/block) {
 		t.Errorf("at 0.9: %d tokens, %v", c.Memory.Tokens, err)
 	}
 	s.Utilization = 0.5
 	if _, err = NewServingCase(t.Context(), s); err == nil || !strings.Contains(err.Error(), "does not fit") {
 		t.Errorf("at 0.5: %v", err)
+	}
+}
+
+// TestQuantizedKV: with weights in fp8 and nvfp4 TensorRT-LLM holds the cache in fp8, unless the row states
+// its format.
+func TestQuantizedKV(t *testing.T) {
+	p := DefaultProfile()
+	for _, c := range []struct {
+		row  string
+		want dtype.DType
+	}{
+		{"trtllm,fp8,", dtype.E4M3},
+		{"trtllm,nvfp4,auto", dtype.E4M3},
+		{"trtllm,fp8,bf16", dtype.BF16},
+		{"trtllm,bf16,", dtype.F16},
+		{"trtllm,int8,", dtype.F16},
+		{"vllm,fp8,", dtype.F16},
+	} {
+		list, err := ReadServing(strings.NewReader("backend,weights,kv_dtype,model,card,isl,osl,batch,latency_s\n"+c.row+",llama-3.1-8b,h100,100,2,1,1\n"), "f")
+		if err != nil {
+			t.Fatal(err)
+		}
+		run, err := NewServingCase(t.Context(), list[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		fit := p.For(&run.Deployment.Card, run.Rules.Server)
+		if err := run.Predict(&fit); err != nil {
+			t.Fatal(err)
+		}
+		taken := slices.ContainsFunc(run.Notes, func(note string) bool { return strings.Contains(note, "it is taken for fp8_e4m3 on trtllm") })
+		if run.KV != c.want || run.Deployment.KV != c.want || taken != (c.want == dtype.E4M3) {
+			t.Errorf("%s: a cache in %v, want %v: %q", c.row, run.Deployment.KV, c.want, run.Notes)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/dtype"
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 	"kvcompress/trace"
@@ -49,9 +50,14 @@ func NewServingCase(ctx context.Context, s Serving) (*ServingCase, error) {
 	}
 	d := New(model, card)
 	c := &ServingCase{Serving: s, Rules: s.rules()}
+	c.Rules.Utilization = c.Rules.utilization(&card)
 	d.TP, d.KV, d.Utilization, d.Engine = s.TP, s.KV, cmp.Or(s.Utilization, c.Rules.Utilization), s.engine()
 	if s.Weights != "" {
 		d.Weights = s.Weights
+	}
+	if s.KVAuto && c.Rules.QuantizedKV && (d.Weights == catalog.FP8 || d.Weights == catalog.NVFP4) {
+		d.KV = dtype.E4M3
+		c.KV = d.KV
 	}
 	limits := sim.V1Limits(card.Name, card.Memory, sim.V1APIServer)
 	if s.MaxTokens > 0 {
@@ -202,6 +208,9 @@ func (c *ServingCase) Predict(f *Fit) error {
 	c.Other = f.Suits(&c.Deployment.Card, c.Rules.Server)
 	c.Expected = f.Expected(&c.Deployment.Card, c.Rules.Server)
 	c.Notes = f.notes(&c.Deployment)
+	if c.KVAuto && c.KV != dtype.F16 {
+		c.Notes = append(c.Notes, fmt.Sprintf("The rows do not state the format of the cache: with weights in %s it is taken for %v on %s. A column kv_dtype states it.", c.Deployment.Weights, c.KV, c.Rules.Server))
+	}
 	p := c.outcome(f)
 	if p.total <= 0 {
 		return fmt.Errorf("with the factors of %s the run takes no time", f.Of)

@@ -201,6 +201,9 @@ func TestFitFindsPlanted(t *testing.T) {
 // TestFitsOfSeveralCards: each card has a fit, and all together one; of another server's card
 // the host's part is as on the others.
 func TestFitsOfSeveralCards(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it fits the cost model to the runs of three cards")
+	}
 	fast := &Fit{Overlap: true, Factors: ServerFactors()}
 	slow := &Fit{Overlap: true, Factors: ServerFactors()}
 	slow.Factors["weights"], slow.Factors["kv"], slow.Factors["sequence"], slow.Factors["layer"] = 1.6, 2.5, 200, 90

@@ -99,12 +99,11 @@ func Terms() []Term {
 	const twoThirds = 1.5
 	return []Term{
 		{ID: "weights", What: "reading the weights, in every step", Default: 1.35, Fitted: true, Product: true,
-			peak: func(d *Deployment) unit {
-				return unit{
-					sim.Steps:       readWeights(float64(d.Model.StepBytes(d.Weights)), d),
-					sim.ExpertsRead: readWeights(float64(d.Model.ExpertBytes(d.Weights)), d) / sim.ExpertUnit,
-				}
-			}},
+			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return readWeights(float64(d.Model.StepBytes(d.Weights)), d) })},
+		{ID: "expert_weights", What: "reading the experts that a step's tokens pass", Default: 1.35, Fitted: true, Product: true,
+			peak: perUnit(sim.ExpertsRead, func(d *Deployment) float64 {
+				return readWeights(float64(d.Model.ExpertBytes(d.Weights)), d) / sim.ExpertUnit
+			})},
 		{ID: "gemm", What: "matrix products of prompts, in 16 bits", Default: 3.69, Fitted: true, Product: true,
 			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Linear, 16) })},
 		{ID: "gemm8", What: "matrix products of prompts, in 8 bits", Default: 3.69, Fitted: true, Product: true,
@@ -187,6 +186,8 @@ func Terms() []Term {
 		{ID: "prompt", What: "scheduling a prompt", Overhead: true, peak: overhead(sim.PrefillSeqs)},
 		{ID: "layer", What: "launching a layer, in every step", Overhead: true,
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * float64(len(d.Model.Layers)) })},
+		{ID: "expert_layer", What: "routing and launching a layer with experts, in every step", Overhead: true,
+			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * float64(d.Model.ExpertLayers()) })},
 		{ID: "elementwise", What: "norms, residuals and activations, read and written between the products",
 			peak: func(d *Deployment) unit {
 				m := &d.Model
@@ -224,7 +225,7 @@ type Factors map[string]float64
 
 // parts are terms that differ only in the format of what is read or multiplied, or in whether it is of
 // experts. Where some of them have a factor and others none, these take that of the first that has.
-var parts = [][]string{{"gemm", "gemm8", "gemm4", "expert_gemm"}, {"kv", "kv8"}}
+var parts = [][]string{{"weights", "expert_weights"}, {"gemm", "gemm8", "gemm4", "expert_gemm"}, {"kv", "kv8"}}
 
 // share sets the factors of parts that are not known to that of one that is.
 func (f Factors) share(known func(id string) bool) {

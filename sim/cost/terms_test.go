@@ -83,9 +83,13 @@ func TestTermsByHand(t *testing.T) {
 		{"weights", llama, tp(2), cost{sim.Steps: readBytes / 2e3}},
 		{"weights", llama, pp(1, 2), cost{sim.Steps: readBytes / 1e3}}, // stages one after another
 		{"weights", "mixtral-8x7b", nil, cost{
-			sim.Steps: 2 * (46_702_792_704 - 8*expertWeights - 32_000*4096) / 1e3, sim.ExpertsRead: 2 * expertWeights / 1e3 / 1024}},
+			sim.Steps: 2 * (46_702_792_704 - 8*expertWeights - 32_000*4096) / 1e3}},
 		{"weights", "mixtral-8x7b", tp(2), cost{
-			sim.Steps: 2 * (46_702_792_704 - 8*expertWeights - 32_000*4096) / 2e3, sim.ExpertsRead: 2 * expertWeights / 2e3 / 1024}},
+			sim.Steps: 2 * (46_702_792_704 - 8*expertWeights - 32_000*4096) / 2e3}},
+		{"expert_weights", llama, nil, cost{}},
+		{"expert_weights", "mixtral-8x7b", nil, cost{sim.ExpertsRead: 2 * expertWeights / 1e3 / 1024}},
+		{"expert_weights", "mixtral-8x7b", tp(2), cost{sim.ExpertsRead: 2 * expertWeights / 2e3 / 1024}},
+		{"expert_weights", "mixtral-8x7b", pp(1, 2), cost{sim.ExpertsRead: 2 * expertWeights / 1e3 / 1024}}, // stages one after another
 
 		{"gemm", llama, nil, cost{sim.PrefillTokens: 2 * tokenWeights / 1e5}},
 		{"gemm", llama, tp(2), cost{sim.PrefillTokens: 2 * tokenWeights / 2e5}},
@@ -169,6 +173,10 @@ func TestTermsByHand(t *testing.T) {
 		{"prompt", llama, nil, cost{sim.PrefillSeqs: 1000}},
 		{"layer", llama, nil, cost{sim.Steps: 32_000}},
 		{"layer", llama, tp(2), cost{sim.Steps: 32_000}},
+		{"expert_layer", llama, nil, cost{}},
+		{"expert_layer", "mixtral-8x7b", nil, cost{sim.Steps: 32_000}},
+		{"expert_layer", "mixtral-8x7b", tp(2), cost{sim.Steps: 32_000}},
+		{"expert_layer", "deepseek-v3", nil, cost{sim.Steps: 58_000}}, // the first 3 of 61 layers are dense
 		{"elementwise", llama, nil, cost{sim.PrefillTokens: 64 * (8*4096 + 3*14336) / 1e3, sim.DecodeSeqs: 64 * (8*4096 + 3*14336) / 1e3}},
 		{"elementwise", llama, tp(2), cost{sim.PrefillTokens: 64 * (8*4096 + 3*7168) / 1e3, sim.DecodeSeqs: 64 * (8*4096 + 3*7168) / 1e3}},
 		{RequestTerm, llama, tp(2), cost{}},
@@ -186,16 +194,16 @@ func TestTermsByHand(t *testing.T) {
 // TestDefaultFactors checks every default, and that factors of a peak start within their bounds.
 func TestDefaultFactors(t *testing.T) {
 	want := Factors{
-		"weights": 1.35, "gemm": 3.69, "gemm8": 3.69, "gemm4": 3.69, "expert_gemm": 3.69, "attention": 1.92, "kv": 1.69, "kv8": 1.69, "decode_gemm": 3.76, "compression": 11.2e3, "compressed_sequence": 0,
+		"weights": 1.35, "expert_weights": 1.35, "gemm": 3.69, "gemm8": 3.69, "gemm4": 3.69, "expert_gemm": 3.69, "attention": 1.92, "kv": 1.69, "kv8": 1.69, "decode_gemm": 3.76, "compression": 11.2e3, "compressed_sequence": 0,
 		"metrics": 1.5, "sort": 1.5, "moves": 1.5, "quantize": 1.5, "merge": 1.5, "blocks": 1.5, "all_reduce": 1.5, "host": 1.5, "prompt_compression": 1.5,
-		"step": 0, "prefill": 0, "sequence": 0, "prompt": 0, "layer": 0, "elementwise": 0, "all_reduce_latency": 0, "request": 0,
+		"step": 0, "prefill": 0, "sequence": 0, "prompt": 0, "layer": 0, "expert_layer": 0, "elementwise": 0, "all_reduce_latency": 0, "request": 0,
 	}
 	if got := DefaultFactors(); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%v\nwant %v", got, want)
 	}
 	for id, v := range map[string]float64{
-		"weights": 1.1, "gemm": 1.5, "gemm8": 1.5, "gemm4": 1.5, "expert_gemm": 3, "decode_gemm": 1.5, "attention": 3, "kv": 1.3, "kv8": 1.3, "elementwise": 1.2, "all_reduce": 1.5,
-		"layer": 15, "all_reduce_latency": 10, "step": 1000, "prefill": 100, "sequence": 30, "prompt": 100, RequestTerm: 20_000,
+		"weights": 1.1, "expert_weights": 1.1, "gemm": 1.5, "gemm8": 1.5, "gemm4": 1.5, "expert_gemm": 3, "decode_gemm": 1.5, "attention": 3, "kv": 1.3, "kv8": 1.3, "elementwise": 1.2, "all_reduce": 1.5,
+		"layer": 15, "expert_layer": 15, "all_reduce_latency": 10, "step": 1000, "prefill": 100, "sequence": 30, "prompt": 100, RequestTerm: 20_000,
 	} {
 		want[id] = v
 	}
@@ -234,6 +242,7 @@ func TestCostsByHand(t *testing.T) {
 // lacks them and in a fit whose rows have no work for them.
 func TestParts(t *testing.T) {
 	for _, c := range []struct{ have, want Factors }{
+		{Factors{"weights": 2}, Factors{"weights": 2, "expert_weights": 2, "gemm": 3.69}},
 		{Factors{"gemm": 2, "kv": 3}, Factors{"gemm": 2, "gemm8": 2, "gemm4": 2, "expert_gemm": 2, "kv": 3, "kv8": 3}},
 		{Factors{"gemm4": 5, "gemm8": 4, "kv8": 3}, Factors{"gemm": 4, "gemm8": 4, "gemm4": 5, "expert_gemm": 4, "kv": 3, "kv8": 3}},
 		{Factors{}, Factors{"gemm": 3.69, "gemm8": 3.69, "gemm4": 3.69, "expert_gemm": 3.69, "kv": 1.69, "kv8": 1.69}},
@@ -253,7 +262,7 @@ func TestParts(t *testing.T) {
 // TestProductsByHand: if products overlap with the reading of weights, a step takes the root of
 // the sum of their squares, and the rates contain neither.
 func TestProductsByHand(t *testing.T) {
-	f := &Fit{Overlap: true, Factors: Factors{"weights": 2, "gemm": 3, "expert_gemm": 4, "decode_gemm": 5, "step": 7}}
+	f := &Fit{Overlap: true, Factors: Factors{"weights": 2, "expert_weights": 3, "gemm": 3, "expert_gemm": 4, "decode_gemm": 5, "step": 7}}
 	const vocabulary = 2 * 128_256 * 4096 // operations of the output matrix
 	llama := onRoundCard(t, "llama-3.1-8b", nil)
 	two := onRoundCard(t, "llama-3.1-8b", func(d *Deployment) { d.TP = 2 })
@@ -272,8 +281,8 @@ func TestProductsByHand(t *testing.T) {
 		{llama, 100, 10, 2 * readBytes / 1e3, 100*3*2*tokenWeights/1e5 + 10*5*(2*tokenWeights+vocabulary)/1e5},
 		{two, 100, 10, 2 * readBytes / 2e3, 100*3*2*tokenWeights/2e5 + 10*5*(2*tokenWeights+vocabulary)/2e5},
 		// A token uses 2 of 8 experts; two tokens use 8·(1 − (6/8)²) = 3.5.
-		{mixtral, 1, 0, 2 * (dense + 2*2*expertWeights/1e3), 3*dense16 + 4*(token-dense16)},
-		{mixtral, 1, 1, 2 * (dense + 3.5*2*expertWeights/1e3), 3*dense16 + 4*(token-dense16) + 5*(token+sampled)},
+		{mixtral, 1, 0, 2*dense + 3*2*2*expertWeights/1e3, 3*dense16 + 4*(token-dense16)},
+		{mixtral, 1, 1, 2*dense + 3*3.5*2*expertWeights/1e3, 3*dense16 + 4*(token-dense16) + 5*(token+sampled)},
 	} {
 		rates, products, err := c.d.Costs(f)
 		if err != nil {

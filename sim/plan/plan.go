@@ -100,7 +100,8 @@ type Facts struct {
 
 // NewAnswer ranks outcomes. facts returns the facts about a candidate.
 func NewAnswer(q Question, outcomes []sweep.Outcome, requests Requests, facts func(*sweep.Point) Facts) *Answer {
-	a := &Answer{Question: q, Requests: requests, Priced: true, OneEngine: true}
+	a := &Answer{Question: q, Requests: requests, OneEngine: true}
+	projected, priced := 0, 0
 	for i := range outcomes {
 		o := &outcomes[i]
 		f := facts(&o.Point)
@@ -111,14 +112,18 @@ func NewAnswer(q Question, outcomes []sweep.Outcome, requests Requests, facts fu
 		} else {
 			c.Reasons = q.reasons(o, requests, f)
 		}
-		if o.Error == "" && o.USDPerHour == 0 {
-			a.Priced = false
+		if o.Error == "" {
+			projected++
+			if o.USDPerHour > 0 {
+				priced++
+			}
 		}
 		if f.Scheduler != facts(&outcomes[0].Point).Scheduler {
 			a.OneEngine = false
 		}
 		a.Candidates = append(a.Candidates, c)
 	}
+	a.Priced = projected > 0 && priced == projected
 	slices.SortStableFunc(a.Candidates, a.compare)
 	return a
 }

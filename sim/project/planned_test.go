@@ -160,12 +160,10 @@ func TestWindowsByHand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	read := float64(m.StepBytes(m.Weights) + 2*m.ExpertBytes(m.Weights))
-	got := 0.0
+	got := map[string]float64{}
 	for _, s := range r.Time {
-		if s.Term == "weights" {
-			got = s.Seconds / fitOf("b200").Factors["weights"]
-		}
+		got[s.Term] = s.Seconds / fitOf("b200").Factors[s.Term]
 	}
-	near(t, "weights of eleven steps", got, 11*read/7700e9)
+	near(t, "weights of eleven steps", got["weights"], 11*float64(m.StepBytes(m.Weights))/7700e9)
+	near(t, "experts of eleven steps", got["expert_weights"], 11*2*float64(m.ExpertBytes(m.Weights))/7700e9)
 }

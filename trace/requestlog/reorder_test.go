@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/trace"
 )
 
@@ -34,7 +35,7 @@ func order(times []int64, window int) (numbers []int, err error) {
 // TestReorder compares the reorderer with a stable sort.
 func TestReorder(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for range 2000 {
+	for range testsize.Of(200, 500, 2000) {
 		times := make([]int64, rng.IntN(200))
 		want := make([]int, len(times))
 		for i := range times {
