@@ -3,8 +3,44 @@ package sweep
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"testing"
 )
+
+// TestFewestReplicasOfAny: whatever numbers are good, the outcome's is good, one fewer is not, and one more is
+// or OneMoreMisses says that it is not.
+func TestFewestReplicasOfAny(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	found, missed := 0, 0
+	for range 2000 {
+		most, share := 1+rng.IntN(40), rng.Float64()
+		good := make([]bool, most+2)
+		for n := 1; n <= most; n++ {
+			good[n] = rng.Float64() < share*float64(n)/float64(most)
+		}
+		project := func(_ context.Context, p Point) (Outcome, error) { return Outcome{}, nil }
+		o, err := FewestReplicas(project, most, func(o *Outcome) bool { return o.Concurrency == 1 || good[o.Replicas] })(t.Context(), Point{})
+		n := o.Replicas
+		if err != nil || n < 1 || n > most || o.Alone {
+			t.Fatalf("%v: %+v, %v", good, o.Point, err)
+		}
+		switch {
+		case !good[n]:
+			if n != most || o.OneMoreMisses {
+				t.Errorf("%v: %d replicas, one more misses: %t", good, n, o.OneMoreMisses)
+			}
+		case n > 1 && good[n-1], n > 1 && n < most && good[n+1] == o.OneMoreMisses, n == most && o.OneMoreMisses:
+			t.Errorf("%v: %d replicas, one more misses: %t", good, n, o.OneMoreMisses)
+		case o.OneMoreMisses:
+			missed++
+		default:
+			found++
+		}
+	}
+	if found < 100 || missed < 100 {
+		t.Errorf("%d numbers with one more and %d without: want 100 of each", found, missed)
+	}
+}
 
 // TestFewestReplicas searches for a known number of replicas, and for one that does not exist.
 func TestFewestReplicas(t *testing.T) {
