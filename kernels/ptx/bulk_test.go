@@ -218,6 +218,37 @@ func TestBulkStore(t *testing.T) {
 	}
 }
 
+// TestStoreBytes keeps as many pending copies of two blocks as the limit of all blocks allows.
+func TestStoreBytes(t *testing.T) {
+	const size = maxStoreBytes / 100
+	l, mem := &launch{}, make([]byte, size)
+	var blocks [2]*block
+	for i := range blocks {
+		blocks[i] = &block{launch: l, shared: make([]byte, size)}
+	}
+	for i := range 300 {
+		b := blocks[i%2]
+		s := bulkStore{bulkCopy: bulkCopy{w: &warp{block: b}, size: size, mem: pointer(mem)}}
+		if err := s.read(); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.addStore(s); err != nil {
+			t.Fatal(err)
+		}
+		if n := min(i+1, 100); l.storeBytes != uint64(n*size) || len(blocks[0].stores)+len(blocks[1].stores) != n {
+			t.Fatalf("after %d copies: %d bytes of %d and %d are pending", i+1, l.storeBytes, len(blocks[0].stores), len(blocks[1].stores))
+		}
+	}
+	for _, b := range blocks {
+		if err := b.endStores(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if l.storeBytes != 0 {
+		t.Errorf("at the end %d bytes are pending", l.storeBytes)
+	}
+}
+
 // TestMbarrierState packs and unpacks the states of a barrier.
 func TestMbarrierState(t *testing.T) {
 	for _, s := range []mbarrierState{

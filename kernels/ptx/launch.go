@@ -62,6 +62,8 @@ type launch struct {
 	clock uint64
 	watch watch
 
+	storeBytes uint64 // of all blocks' pending bulk copies to global memory
+
 	printed  int // bytes printed
 	findings findings
 }
