@@ -166,10 +166,10 @@ func (s *bulkStore) check(c *checks, sp space, kind accessKind, at uint64, data 
 	return nil
 }
 
-// awaitedStores checks an access to what pending copies to global memory read and write.
-func (c *checks) awaitedStores(a *access, mask uint32, al *allocation) error {
-	for i := range a.w.block.stores {
-		s := &a.w.block.stores[i]
+// awaitedStores checks an access to what a block's pending copies to global memory read and write.
+func (c *checks) awaitedStores(b *block, a *access, mask uint32, al *allocation) error {
+	for i := range b.stores {
+		s := &b.stores[i]
 		if al == nil && (a.kind == accessLoad || s.data != nil) || a.copy != nil && a.in == s.in {
 			continue
 		}
