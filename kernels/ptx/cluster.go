@@ -175,7 +175,6 @@ func decodeMapa(d *decoder) error {
 		return err
 	}
 	d.in.dbytes = uint8(t.bytes())
-	d.flow.spread = spreadMoves(0)
 	d.in.kind, d.in.run = kindRun, mapa
 	return d.push()
 }

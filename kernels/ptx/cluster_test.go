@@ -37,6 +37,8 @@ func TestCluster(t *testing.T) {
 		{"another block", "mov.u32 %r5, tile; mapa.shared::cluster.u32 %r5, %r5, 1;", "block 1 of the cluster, which has one block here"},
 		{"out of bounds", ".shared .align 4 .b8 next[64]; mov.u32 %r5, tile; mapa.shared::cluster.u32 %r5, %r5, 0; st.shared.u32 [next], 1; ld.shared::cluster.u32 %r6, [%r5+1024];", `past the end of "tile"`},
 		{"an undefined rank", "mov.u32 %r5, tile; mapa.shared::cluster.u32 %r5, %r5, %r19;", "the rank in the cluster depends on %r19"},
+		{"an undefined address", "mapa.shared::cluster.u32 %r5, %r19, 0; st.shared::cluster.u32 [%r5], %r1;", "the address depends on %r19"},
+		{"an undefined address that is not used", write + both + "mapa.shared::cluster.u32 %r9, %r19, 0;" + read, ""},
 	} {
 		for seed := range uint64(3) {
 			out, err := launchBody(t, Options{Checks: Checks{Registers: true, Races: true, Sync: true}, Shuffle: seed}, 1, 64, c.body)
