@@ -263,7 +263,7 @@ func TestArguments(t *testing.T) {
 	m = &Mutant{Kernel: "prefill_partitions", File: "partition.cuh", SourceLine: 102, Old: "ld.shared.s32 %rd1, [%r1];", New: "ld.shared.s16 %rd1, [%r1];"}
 	argued("", "")
 	m.Kernel = "attend_partitions_f16"
-	argued("", list[len(list)-1].Why)
+	argued("", "it is the number of a query's row: at most 256 sequences × 128 query heads, so the largest is 32,767 and fits 16 bits. Only a prefill has more rows, since it has more positions")
 }
 
 // TestArray: array names the array of an out-of-bounds access.
