@@ -12,8 +12,8 @@ import (
 	"kvcompress/trace"
 )
 
-// TestDeviations: all exponents x but one are a standard deviation less the maximum in heads of some size, and the scores that LagKV gives to such a
-// prompt are e^x over their sum.
+// TestDeviations: for all exponents x but one, −x is the standard deviation of a vector of some head size, and the scores that
+// LagKV gives to a prompt of such vectors are e^x over their sum.
 func TestDeviations(t *testing.T) {
 	missed := 0
 	for _, x := range exponents {
