@@ -12,8 +12,8 @@ import (
 	"kvcompress/trace"
 )
 
-// TestDeviations: all exponents x but one are a standard deviation less the maximum in heads of some size, and the scores that LagKV gives to such a
-// prompt are e^x over their sum.
+// TestDeviations: for all exponents x but one, −x is the standard deviation of a vector of some head size, and the scores that
+// LagKV gives to a prompt of such vectors are e^x over their sum.
 func TestDeviations(t *testing.T) {
 	missed := 0
 	for _, x := range exponents {
@@ -37,12 +37,10 @@ func TestDeviations(t *testing.T) {
 	for segment := 0; segment+2 <= tokens/lag; segment += 2 {
 		top := segment / 2 % lag
 		x := -deviation(float32(math.Abs(float64(head.K[(segment*lag+top)*d]))), d)
-		sum := float32(0)
-		for i := range lag {
-			sum += map[bool]float32{true: 1, false: vec.Exp(x)}[i == top]
-		}
-		got, want := scores[segment*lag+(top+1)%lag], vec.Exp(x)*(1/sum)
-		if math.Abs(float64(got-want)) > 1e-6*float64(want) {
+		weights := slices.Repeat([]float32{vec.Exp(x)}, lag)
+		weights[top] = 1
+		got, want := scores[segment*lag+(top+1)%lag], vec.Exp(x)*(1/vec.Sum(weights))
+		if got != want {
 			t.Errorf("segment %d: a score of %v, want e^%v over the sum, %v", segment, got, x, want)
 		}
 		seen[x] = true

@@ -259,6 +259,11 @@ func TestArguments(t *testing.T) {
 	m = &Mutant{Kernel: "hide_tokens", File: "edits.cu", SourceLine: 178, Old: "mul.wide.s32 %rd24, %r18, 4;", New: "mul.wide.s32 %rd24, %r18, 4; shl.b64 %rd24, %rd24, 32; shr.s64 %rd24, %rd24, 32;"}
 	argued(`32 bits held the offset: it is of "hidden", which may have more than 2 GiB`, "")
 	argued(`32 bits held the offset: it is of "tables", which may have more than 2 GiB`, "the offset is within the block table of one head")
+	// The rows of a prefill do not fit 16 bits: those of 300 positions of 128 query heads.
+	m = &Mutant{Kernel: "prefill_partitions", File: "partition.cuh", SourceLine: 102, Old: "ld.shared.s32 %rd1, [%r1];", New: "ld.shared.s16 %rd1, [%r1];"}
+	argued("", "")
+	m.Kernel = "attend_partitions_f16"
+	argued("", "it is the number of a query's row: at most 256 sequences × 128 query heads, so the largest is 32,767 and fits 16 bits. Only a prefill has more rows, since it has more positions")
 }
 
 // TestArray: array names the array of an out-of-bounds access.

@@ -218,6 +218,78 @@ func TestBulkStore(t *testing.T) {
 	}
 }
 
+// TestBulkStoreOfOtherBlock has block 1 of a cooperative launch read what block 0 copies to global memory, after block 0
+// has waited for the source only, or for the destination too.
+func TestBulkStoreOfOtherBlock(t *testing.T) {
+	const text = `
+setp.ne.u32 %p1, %r3, 0; @%p1 bra READ;
+st.shared.v4.u32 [tile], {5, 5, 5, 5}; fence.proxy.async;
+cp.async.bulk.global.shared::cta.bulk_group [%rd1+256], [tile], 16; cp.async.bulk.commit_group; WAIT 0;
+fence.acq_rel.gpu; st.relaxed.gpu.global.u32 [%rd1], 1;
+LAST: ld.acquire.gpu.global.u32 %r4, [%rd1+4]; setp.eq.u32 %p2, %r4, 0; @%p2 bra LAST; bra END;
+READ: ld.acquire.gpu.global.u32 %r4, [%rd1]; setp.eq.u32 %p2, %r4, 0; @%p2 bra READ;
+ld.global.u32 %r5, [%rd1+256]; st.global.u32 [%rd1+512], %r5; st.release.gpu.global.u32 [%rd1+4], 1; END:`
+	for wait, want := range map[string]string{"cp.async.bulk.wait_group": "", "cp.async.bulk.wait_group.read": "copy not awaited: ld.global.u32"} {
+		for seed := range uint64(4) {
+			dev := New(Options{Checks: AllChecks(), Shuffle: seed, Budget: 1 << 20})
+			m, err := dev.Load("k.ptx", []byte(findingsHead+strings.Replace(text, "WAIT", wait, 1)+"\nret;\n}\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			k, err := m.Kernel("kernel")
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := dev.Alloc("out", 1024)
+			if err == nil {
+				err = dev.Fill(p, 0, 1024)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = k.(device.CooperativeKernel).Cooperative().Launch(t.Context(), extent(2), extent(1), 0, device.Pointer(p))
+			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+				t.Errorf("%s, seed %d: %v, want %q", wait, seed, err, want)
+			}
+			out := make([]byte, 4)
+			if err := dev.Read(out, p+512); err != nil || want == "" && out[0] != 5 {
+				t.Errorf("%s, seed %d: %d, %v", wait, seed, out[0], err)
+			}
+		}
+	}
+}
+
+// TestStoreBytes keeps as many pending copies of two blocks as the limit of all blocks allows.
+func TestStoreBytes(t *testing.T) {
+	const size = maxStoreBytes / 100
+	l, mem := &launch{}, make([]byte, size)
+	var blocks [2]*block
+	for i := range blocks {
+		blocks[i] = &block{launch: l, shared: make([]byte, size)}
+	}
+	for i := range 300 {
+		b := blocks[i%2]
+		s := bulkStore{bulkCopy: bulkCopy{w: &warp{block: b}, size: size, mem: pointer(mem)}}
+		if err := s.read(); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.addStore(s); err != nil {
+			t.Fatal(err)
+		}
+		if n := min(i+1, 100); l.storeBytes != uint64(n*size) || len(blocks[0].stores)+len(blocks[1].stores) != n {
+			t.Fatalf("after %d copies: %d bytes of %d and %d are pending", i+1, l.storeBytes, len(blocks[0].stores), len(blocks[1].stores))
+		}
+	}
+	for _, b := range blocks {
+		if err := b.endStores(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if l.storeBytes != 0 {
+		t.Errorf("at the end %d bytes are pending", l.storeBytes)
+	}
+}
+
 // TestMbarrierState packs and unpacks the states of a barrier.
 func TestMbarrierState(t *testing.T) {
 	for _, s := range []mbarrierState{

@@ -19,26 +19,23 @@ type bulkStore struct {
 	marks    *initMap
 }
 
-// Limits of what a block's pending copies to global memory are. Beyond them the first ones are performed, as hardware
-// may do at any time; what does not wait for these is not found.
+// Limits of the pending copies to global memory: the number of a block's, and the bytes of all blocks that run at a
+// time. Beyond them a block's first ones are performed, as hardware may do at any time; what does not wait for these is
+// not found.
 const (
 	maxStores     = 1024
-	maxStoreBytes = 4 << 20
+	maxStoreBytes = 64 << 20
 )
 
 // addStore issues a copy.
 func (b *block) addStore(s bulkStore) error {
 	b.stores = append(b.stores, s)
+	b.launch.storeBytes += s.size
 	if c := b.launch.checks; c != nil && c.races != nil {
 		c.flight.lanes++
 	}
-	bytes := uint64(0)
-	for i := range b.stores {
-		bytes += b.stores[i].size
-	}
-	for len(b.stores) > maxStores || bytes > maxStoreBytes {
+	for len(b.stores) > maxStores || len(b.stores) > 0 && b.launch.storeBytes > maxStoreBytes {
 		first := &b.stores[0]
-		bytes -= first.size
 		if err := first.read(); err != nil {
 			return err
 		}
@@ -133,8 +130,9 @@ func (s *bulkStore) read() error {
 
 // write writes the destination.
 func (s *bulkStore) write() error {
-	c := s.w.block.launch.checks
-	if c != nil {
+	l := s.w.block.launch
+	l.storeBytes -= s.size
+	if c := l.checks; c != nil {
 		if err := s.check(c, spaceGlobal, accessStore, s.to, s.data); err != nil {
 			return err
 		}
@@ -168,10 +166,10 @@ func (s *bulkStore) check(c *checks, sp space, kind accessKind, at uint64, data 
 	return nil
 }
 
-// awaitedStores checks an access to what pending copies to global memory read and write.
-func (c *checks) awaitedStores(a *access, mask uint32, al *allocation) error {
-	for i := range a.w.block.stores {
-		s := &a.w.block.stores[i]
+// awaitedStores checks an access to what a block's pending copies to global memory read and write.
+func (c *checks) awaitedStores(b *block, a *access, mask uint32, al *allocation) error {
+	for i := range b.stores {
+		s := &b.stores[i]
 		if al == nil && (a.kind == accessLoad || s.data != nil) || a.copy != nil && a.in == s.in {
 			continue
 		}

@@ -73,10 +73,8 @@ func (c *checks) awaited(a *access, mask uint32, al *allocation) error {
 	if issue && a.in.copy.bulk != nil && a.in.copy.bulk.group {
 		issue = false // its pending copy is looked at
 	}
-	if len(a.w.block.stores) > 0 {
-		if err := c.awaitedStores(a, mask, al); err != nil {
-			return err
-		}
+	if err := c.awaitedStores(a.w.block, a, mask, al); err != nil {
+		return err
 	}
 	if f.lanes > 0 {
 		switch {
@@ -103,8 +101,14 @@ func (c *checks) awaited(a *access, mask uint32, al *allocation) error {
 			}
 		}
 	}
-	if al != nil && a.kind != accessLoad {
+	if al != nil {
 		for _, b := range c.afloat {
+			if err := c.awaitedStores(b, a, mask, al); err != nil {
+				return err
+			}
+			if a.kind == accessLoad {
+				continue
+			}
 			if err := c.awaitedSource(b, &b.checks.flight, a, mask, al); err != nil {
 				return err
 			}

@@ -104,7 +104,15 @@ func (w *warp) barrierName() string {
 
 // stuckInCluster describes a warp that waits for ever.
 func (b *block) stuckInCluster() string {
-	return fmt.Sprintf("barrier.cluster waits for %d warps; %d have arrived, and no other can", len(b.warps), bits.OnesCount32(b.cluster.arrived))
+	waits, arrived := 0, 0
+	for i := range b.warps {
+		if b.warps[i].live != 0 {
+			waits++
+			arrived += int(b.cluster.arrived >> i & 1)
+		}
+	}
+	return fmt.Sprintf("barrier.cluster waits for %d warps; %d have arrived, and no other can (%d of %d warps have exited)",
+		waits, arrived, len(b.warps)-waits, len(b.warps))
 }
 
 // clusterArrive records a warp's barrier.cluster.arrive: a relaxed one releases what was before the warp's last
@@ -167,7 +175,6 @@ func decodeMapa(d *decoder) error {
 		return err
 	}
 	d.in.dbytes = uint8(t.bytes())
-	d.flow.spread = spreadMoves(0)
 	d.in.kind, d.in.run = kindRun, mapa
 	return d.push()
 }

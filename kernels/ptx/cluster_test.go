@@ -32,11 +32,13 @@ func TestCluster(t *testing.T) {
 		{"written after the arrival", "barrier.cluster.arrive;" + write + "barrier.cluster.wait;" + read, "race: ld.shared::cluster.u32"},
 		{"a wait without an arrival", "barrier.cluster.wait;", "waits without barrier.cluster.arrive"},
 		{"two arrivals", "barrier.cluster.arrive; barrier.cluster.arrive;", "arrives again without barrier.cluster.wait"},
-		{"a warp that does not arrive", "setp.eq.u32 %p1, %r1, 1; @%p1 bra OTHER; " + both + "bra END; OTHER: bar.sync 0; END:", "barrier.cluster waits for 2 warps; 1 have arrived"},
+		{"a warp that does not arrive", "setp.eq.u32 %p1, %r1, 1; @%p1 bra OTHER; " + both + "bra END; OTHER: bar.sync 0; END:", "barrier.cluster waits for 2 warps; 1 have arrived, and no other can (0 of 2 warps have exited)"},
 		{"some lanes", "setp.lt.u32 %p1, %r20, 8; @%p1 barrier.cluster.arrive;", "barrier divergence"},
 		{"another block", "mov.u32 %r5, tile; mapa.shared::cluster.u32 %r5, %r5, 1;", "block 1 of the cluster, which has one block here"},
 		{"out of bounds", ".shared .align 4 .b8 next[64]; mov.u32 %r5, tile; mapa.shared::cluster.u32 %r5, %r5, 0; st.shared.u32 [next], 1; ld.shared::cluster.u32 %r6, [%r5+1024];", `past the end of "tile"`},
 		{"an undefined rank", "mov.u32 %r5, tile; mapa.shared::cluster.u32 %r5, %r5, %r19;", "the rank in the cluster depends on %r19"},
+		{"an undefined address", "mapa.shared::cluster.u32 %r5, %r19, 0; st.shared::cluster.u32 [%r5], %r1;", "the address depends on %r19"},
+		{"an undefined address that is not used", write + both + "mapa.shared::cluster.u32 %r9, %r19, 0;" + read, ""},
 	} {
 		for seed := range uint64(3) {
 			out, err := launchBody(t, Options{Checks: Checks{Registers: true, Races: true, Sync: true}, Shuffle: seed}, 1, 64, c.body)

@@ -111,6 +111,29 @@ func TestFindings(t *testing.T) {
 	}
 }
 
+// TestUndefinedStoreOutside stores an undefined value outside of memory, and then, by other instructions, defined ones.
+func TestUndefinedStoreOutside(t *testing.T) {
+	const outside = "st.global.u32 [%rd1+1024], %r19;\n"
+	for name, body := range map[string]string{
+		"a fragment":        "mov.b32 %r4, 0; wmma.store.d.sync.aligned.row.m16n16k16.shared.f32 [tile], {%r4, %r4, %r4, %r4, %r4, %r4, %r4, %r4};",
+		"an mbarrier":       ".shared .align 8 .b8 bar[8]; setp.eq.u32 %p1, %r20, 0; @%p1 mbarrier.init.shared.b64 [bar], 1;",
+		"a matrix":          "mov.u32 %r5, tile; stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r5], {%r20};",
+		"one in each block": "setp.eq.u32 %p1, %r3, 0; @%p1 st.global.u32 [%rd1+2048], %r19;",
+	} {
+		_, err := launchBody(t, Options{Checks: Checks{Uninit: true, Registers: true}, MaxFindings: 9}, 2, 32, outside+body)
+		var all *Findings
+		if !errors.As(err, &all) {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		for _, f := range all.List {
+			if f.Kind != OutOfBounds {
+				t.Errorf("%s: %v", name, f.Report)
+			}
+		}
+	}
+}
+
 // TestFindingsEnd ends a launch after MaxFindings.
 func TestFindingsEnd(t *testing.T) {
 	var body strings.Builder

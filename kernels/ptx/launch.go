@@ -62,6 +62,8 @@ type launch struct {
 	clock uint64
 	watch watch
 
+	storeBytes uint64 // of all blocks' pending bulk copies to global memory
+
 	printed  int // bytes printed
 	findings findings
 }
@@ -382,7 +384,7 @@ func (w *warp) begin(b *block) {
 	w.active, w.polls = w.live, 0
 	w.forgetCopies()
 	if l.followed {
-		w.undefinedAbout = false
+		w.undefinedAbout, w.undefStored = false, 0
 		w.undef.reset()
 		if copy(w.init, l.entry.initial); !l.device.opt.Checks.Registers { // only values loaded from memory can be undefined
 			for r := range w.init {

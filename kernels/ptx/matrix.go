@@ -21,8 +21,8 @@ import (
 // An element of D is C's plus the products, added in ascending order of k. Each product is exact, and each
 // sum is rounded to nearest even in f32, also if C and D are f16, which is rounded to at the end. The manual
 // leaves order and rounding open; hardware adds several products at a time and truncates, for floats of 8 bits
-// to fewer bits than f32 has, so results may differ. In f64 each product and sum is one fma. Integer sums are exact, and wrap or, with .satfinite,
-// saturate.
+// to fewer bits than f32 has, so results may differ. In f64 each product and sum is one fma. Integer sums are
+// exact, and wrap or, with .satfinite, saturate.
 
 // mmaRows are the registers of an mma.
 type mmaRows struct {

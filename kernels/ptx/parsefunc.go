@@ -107,7 +107,7 @@ func (p *parser) performance(f *function) error {
 	}
 	*into = [3]int{1, 1, 1}
 	for i := range 3 {
-		n, err := p.integer("a number of threads", math.MaxInt32)
+		n, err := p.integer("a number of threads or blocks", math.MaxInt32)
 		if err != nil {
 			return err
 		}

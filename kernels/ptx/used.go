@@ -11,6 +11,7 @@ import (
 // follow reports uses of undefined registers, and records which registers an instruction defines. A guard is
 // used by all active lanes, like a branch's.
 func (w *warp) follow(in *instr, mask uint32) error {
+	w.undefStored = 0 // a store outside of memory has left it
 	if in.guard >= 0 {
 		if bad := w.active &^ w.init[in.guardReg]; bad != 0 {
 			if err := w.used(in, in.guardReg, bad, "whether it executes"); err != nil {
