@@ -51,7 +51,7 @@ func pipeline(t *testing.T, m *draw.Method, seed uint64, wrap func(*sim.Ledger) 
 // blocks, every head's length and the results of compressions have to be equal after every
 // operation.
 func TestLedgerOfEveryMethod(t *testing.T) {
-	pipelines, replays := testsize.Of(1, 2, 12), testsize.Of(1, 1, 2)
+	pipelines, replays := testsize.Of(1, 1, 12), testsize.Of(1, 1, 2)
 	names := slices.DeleteFunc(traces.Names(), func(name string) bool {
 		return name == "by-request" // its requests have options of KV-Compress: see TestLedgerIsTheEngine
 	})

@@ -49,7 +49,7 @@ func TestRandomReference(t *testing.T) {
 		e, err := Reference(cfg, open, observe)
 		return &restoring{Engine: e}, err
 	}
-	methods, pipelines := allMethods(t), testsize.Of(4, 12, 60)
+	methods, pipelines := allMethods(t), testsize.Of(4, 8, 60)
 	r, err := Random(context.Background(), 1, pipelines, methods, Run{Engine: restored}, nil)
 	if err != nil {
 		t.Fatal(err)

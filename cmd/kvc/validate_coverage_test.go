@@ -41,10 +41,10 @@ func TestValidateCoverage(t *testing.T) {
 
 // TestValidateMutate plants a few faults.
 func TestValidateMutate(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it runs the pipelines of eight seeds")
+	if testsize.Of(true, true, false) {
+		t.Skip("it runs the pipelines of eight seeds: KVC_TESTS=full")
 	}
-	planted := testsize.Of(1, 1, 2)
+	const planted = 2
 	stdout, _ := exits(t, exitDone, fmt.Sprintf("validate --mutate %d --seed 2 --json", planted))
 	var r mutate.Result
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil || r.Mutants != planted || r.Noticed+len(r.Survivors) != planted {
