@@ -232,22 +232,8 @@ ld.global.u32 %r5, [%rd1+256]; st.global.u32 [%rd1+512], %r5; st.release.gpu.glo
 	for wait, want := range map[string]string{"cp.async.bulk.wait_group": "", "cp.async.bulk.wait_group.read": "copy not awaited: ld.global.u32"} {
 		for seed := range uint64(4) {
 			dev := New(Options{Checks: AllChecks(), Shuffle: seed, Budget: 1 << 20})
-			m, err := dev.Load("k.ptx", []byte(findingsHead+strings.Replace(text, "WAIT", wait, 1)+"\nret;\n}\n"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			k, err := m.Kernel("kernel")
-			if err != nil {
-				t.Fatal(err)
-			}
-			p, err := dev.Alloc("out", 1024)
-			if err == nil {
-				err = dev.Fill(p, 0, 1024)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			err = k.(device.CooperativeKernel).Cooperative().Launch(t.Context(), extent(2), extent(1), 0, device.Pointer(p))
+			k, p := loadBody(t, dev, strings.Replace(text, "WAIT", wait, 1))
+			err := k.(device.CooperativeKernel).Cooperative().Launch(t.Context(), extent(2), extent(1), 0, device.Pointer(p))
 			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 				t.Errorf("%s, seed %d: %v, want %q", wait, seed, err, want)
 			}

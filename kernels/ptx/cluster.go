@@ -72,7 +72,7 @@ func (w *warp) passCluster() {
 	}
 }
 
-// releaseCluster begins a new phase if all warps have arrived or exited, and resumes those that wait.
+// releaseCluster completes the phase if every warp has arrived or exited. Warps that wait at barrier.cluster then go on.
 func (b *block) releaseCluster() {
 	if b.cluster.arrived == 0 {
 		return
@@ -150,17 +150,24 @@ func (c *checks) clusterWait(w *warp) {
 	}
 }
 
-// decodeMapa decodes mapa: the address in a block of the cluster.
-func decodeMapa(d *decoder) error {
+// clusterAddress takes the modifiers of mapa and getctarank, which are the address's space and its type, and returns the
+// type and n operands.
+func (d *decoder) clusterAddress(n int) (typ, []operand, error) {
 	d.take("shared::cluster")
 	t, err := d.takeType()
 	if err != nil {
-		return err
+		return t, nil, err
 	}
 	if t != u32 && t != u64 {
-		return d.unsupported()
+		return t, nil, d.unsupported()
 	}
-	ops, err := d.operands(3)
+	ops, err := d.operands(n)
+	return t, ops, err
+}
+
+// decodeMapa decodes mapa: the address in a block of the cluster.
+func decodeMapa(d *decoder) error {
+	t, ops, err := d.clusterAddress(3)
 	if err != nil {
 		return err
 	}
@@ -192,15 +199,7 @@ func mapa(w *warp, in *instr, mask uint32) error {
 
 // decodeGetctarank decodes getctarank, the rank of the block with an address in the cluster: 0.
 func decodeGetctarank(d *decoder) error {
-	d.take("shared::cluster")
-	t, err := d.takeType()
-	if err != nil {
-		return err
-	}
-	if t != u32 && t != u64 {
-		return d.unsupported()
-	}
-	ops, err := d.operands(2)
+	t, ops, err := d.clusterAddress(2)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ func TestConformance(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		opt   ptx.Options
-		every int // runs every so many forms
+		every int // one form in this many is run
 	}{
 		{"plain", ptx.Options{Cache: &programs}, testsize.Of(8, 4, 1)},
 		{"checked", ptx.Options{Cache: &programs, Checks: ptx.AllChecks()}, testsize.Of(4, 1, 1)},

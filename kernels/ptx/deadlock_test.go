@@ -13,21 +13,7 @@ import (
 func launchTogether(t *testing.T, opt Options, grid, block int, body string) error {
 	t.Helper()
 	dev := New(opt)
-	m, err := dev.Load("k.ptx", []byte(findingsHead+body+"\nret;\n}\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	k, err := m.Kernel("kernel")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := dev.Alloc("out", 1024)
-	if err == nil {
-		err = dev.Fill(p, 0, 1024)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	k, p := loadBody(t, dev, body)
 	return k.(device.CooperativeKernel).Cooperative().Launch(context.Background(), extent(grid), extent(block), 256, device.Pointer(p))
 }
 

@@ -389,7 +389,8 @@ func (d *decoder) push() error {
 	return nil
 }
 
-// need marks the sources decoded from the n-th on as those that must be defined. what names their role in reports.
+// need records that the source registers from index n of d.in.uses on must be defined. Reports call them what, their role in
+// the instruction.
 func (d *decoder) need(n int, what string) {
 	for _, r := range d.in.uses[n:] {
 		d.flow.needs = append(d.flow.needs, need{r, what})

@@ -23,11 +23,9 @@ mov.u32 %r20, %tid.x; mov.u32 %r3, %ctaid.x; shr.u32 %r1, %r20, 5; shl.b32 %r2, 
 ld.param.u64 %rd1, [out]; mul.wide.u32 %rd2, %r20, 4; add.u64 %rd3, %rd1, %rd2;
 `
 
-// launchBody runs a kernel's body with an array of 1024 zeros, and returns the launch's error and
-// the array's contents afterwards.
-func launchBody(t *testing.T, opt Options, grid, block int, body string) ([]byte, error) {
+// loadBody returns the kernel of findingsHead with a body, and its argument: an array of 1,024 bytes that are 0.
+func loadBody(t *testing.T, dev *Device, body string) (device.Kernel, device.Ptr) {
 	t.Helper()
-	dev := New(opt)
 	m, err := dev.Load("k.ptx", []byte(findingsHead+body+"\nret;\n}\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -43,6 +41,15 @@ func launchBody(t *testing.T, opt Options, grid, block int, body string) ([]byte
 	if err != nil {
 		t.Fatal(err)
 	}
+	return k, p
+}
+
+// launchBody runs a kernel's body with an array of 1024 zeros, and returns the launch's error and
+// the array's contents afterwards.
+func launchBody(t *testing.T, opt Options, grid, block int, body string) ([]byte, error) {
+	t.Helper()
+	dev := New(opt)
+	k, p := loadBody(t, dev, body)
 	launched := k.Launch(context.Background(), device.Dim{X: grid, Y: 1, Z: 1}, device.Dim{X: block, Y: 1, Z: 1}, 256, device.Pointer(p))
 	out := make([]byte, 1024)
 	if err := dev.Read(out, p); err != nil {

@@ -60,21 +60,7 @@ mma.sync.aligned.m16n8k8.row.col.f16.f16.f16.f16 {%r17, %r18}, {%r17, %r18}, {%r
 // runTile runs a body of findingsHead for one warp, and reads its results.
 func runTile(t *testing.T, dev *Device, body string) error {
 	t.Helper()
-	m, err := dev.Load("k.ptx", []byte(findingsHead+body+"\nret;\n}\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	k, err := m.Kernel("kernel")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := dev.Alloc("out", 1024)
-	if err == nil {
-		err = dev.Fill(p, 0, 1024)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	k, p := loadBody(t, dev, body)
 	if err := k.Launch(t.Context(), extent(1), extent(32), 0, device.Pointer(p)); err != nil {
 		return err
 	}

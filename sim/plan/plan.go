@@ -78,9 +78,10 @@ type Margin struct {
 	Spare float64 `json:"spare"` // fraction of the limit
 }
 
-// Answer is the list of candidates, the best first: those that meet the objectives, by price or
-// without prices by number of cards; then those that miss them, by the number of requests that meet
-// them, and among equals by how far they miss them; then those that cannot serve the requests.
+// Answer is the list of candidates, the best first. Candidates that meet the objectives come first, by
+// price, or by number of cards if there are no prices. Candidates that miss an objective come next: those
+// with the most requests within the objectives first, ties by the smallest excess over an objective's
+// limit. Candidates that cannot serve the requests come last.
 type Answer struct {
 	Question   Question
 	Requests   Requests

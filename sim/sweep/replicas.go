@@ -9,11 +9,12 @@ const searches = 8
 
 // FewestReplicas returns a Project that finds the fewest replicas, up to most, with which good is
 // true, and with one more too: requests may meet objectives by chance, and miss them with one replica
-// more. (One replica is not tried with one more: each of two would have half its load.) If there is no such
-// number among the first few, the outcome is that of the fewest found, and OneMoreMisses is set. The search, by doubling and then by bisection, assumes otherwise that good
-// stays true with more replicas. If good is false even for one request at a time, no number helps: the
-// outcome is that of this run, and Alone is set. If good is false with most replicas, the outcome is
-// theirs. The caller has to check whether good is true for the outcome.
+// more. (One replica is not tried with one more: each of two would have half its load.) If there is no
+// such number among the first few, the outcome is that of the fewest found, and OneMoreMisses is set.
+// Otherwise the search, by doubling and then by bisection, assumes that good stays true with more
+// replicas. If good is false even for one request at a time, no number helps: the outcome is that of
+// this run, and Alone is set. If good is false with most replicas, the outcome is theirs. The caller has
+// to check whether good is true for the outcome.
 func FewestReplicas(project Project, most int, good func(*Outcome) bool) Project {
 	return func(ctx context.Context, p Point) (Outcome, error) {
 		probes := 0
