@@ -134,9 +134,15 @@ func (s *state) softmax(rows, count int, scores device.Ptr) (device.Ptr, error) 
 
 func (s *state) scoreLagKV(p prompt, o ref.LagKV) error {
 	segments := max(0, (p.n-o.Sinks)/o.Lag-1) // partitions with a next one
-	if err := s.writeScores("score_lag_rest", p, nil, number(o.Sinks), number(segments*o.Lag)); err != nil || segments == 0 {
-		return err
+	if segments > 0 {
+		if err := s.scoreLags(p, o, segments); err != nil {
+			return err
+		}
 	}
+	return s.writeScores("score_lag_rest", p, nil, number(o.Sinks), number(segments*o.Lag))
+}
+
+func (s *state) scoreLags(p prompt, o ref.LagKV, segments int) error {
 	h, d := s.cfg.Shape.KVHeads, s.cfg.Shape.HeadSize
 	rows, scored := 2*h*segments, segments*o.Lag
 	lows, err := s.buffer("lag lows", rows*d*4)
