@@ -23,7 +23,7 @@ const (
 	ScratchPerKV = 3.75
 )
 
-// scratch returns the bytes that a compression needs beside the cache to sort slots.
+// scratch returns the bytes that a compression needs outside the cache to sort slots.
 func scratch(slots int) int64 { return int64(ScratchPerKV * float64(slots)) }
 
 // Memory says how one card's bytes are used.

@@ -1,6 +1,8 @@
 // Package plan finds the cheapest cards, number of replicas and compression that serve requests
 // within objectives. It ranks outcomes of package sweep, each with the fewest replicas that meet the
 // objectives, and says why the others miss them.
+//
+// Start with [NewAnswer].
 package plan
 
 import (
