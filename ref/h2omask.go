@@ -69,7 +69,7 @@ func (m h2oMask) budget(prompt int) (hitters, recent int, limited bool) {
 	if !m.cfg.Compression.Enabled() {
 		return 0, 0, false
 	}
-	hitters, recent = H2OBudget(m.cfg.Compression.capacity(prompt, 1), m.opt.Heavy)
+	hitters, recent = h2oBudget(m.cfg.Compression.capacity(prompt, 1), m.opt.Heavy)
 	return hitters, recent, true
 }
 

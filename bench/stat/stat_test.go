@@ -185,11 +185,11 @@ func TestErrors(t *testing.T) {
 	_, _, pair := Paired([]float64{1}, []float64{-1})
 	_, rank := Rank([][]float64{{1}, {1, 1}})
 	for want, err := range map[string]error{
-		"stat: there are no scores":                noScores,
-		"stat: score 1 is 1.5: want 0 to 1":        outside,
-		"stat: score 0 is NaN":                     notANumber,
+		"stat: there are no scores":             noScores,
+		"stat: score 1 is 1.5: want 0 to 1":     outside,
+		"stat: score 0 is NaN":                  notANumber,
 		"stat: 1 scores and 0":                  lengths,
-		"stat: scores 1 and -1 of prompt 0":        pair,
+		"stat: scores 1 and -1 of prompt 0":     pair,
 		"methods 0 and 1: stat: 2 scores and 1": rank,
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {

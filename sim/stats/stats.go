@@ -269,6 +269,3 @@ func (r *Run) Summary() Summary {
 	}
 	return s
 }
-
-// Timeline returns the run over time in at most n spans; 0: as many as are kept.
-func (r *Run) Timeline(n int) []Bucket { return r.timeline.Buckets(n) }
