@@ -32,7 +32,7 @@ func (b *Bench) Sample(ctx context.Context, n int, open func(ref.Config) (live.E
 	if err != nil {
 		return nil, err
 	}
-	// For each method one setting of its smallest budget; the mode and category vary.
+	// One knob for each method, at its smallest budget; mode and category differ from method to method.
 	var chosen []Knob
 	for _, k := range b.knobs[u.model].all {
 		if !b.knobFits(&k, &u) {

@@ -59,8 +59,8 @@ func infLLMBytes(cfg ref.Config, c request) (float64, error) {
 	}), nil
 }
 
-// decode implements [decoder]. The prompt is read in chunks, but for its last token if the question is part of it: that
-// token, or the question, is read token by token.
+// decode implements [decoder]. The context is read in chunks. The question is too, except its last token, if it is part
+// of the prompt; otherwise it is read token by token.
 func (o *lookup) decode(ctx context.Context, q *question, stepper *llama.Stepper, next func([]float32) (int, bool)) ([]stepUsage, error) {
 	plan, err := o.cfg.InfLLMReads()
 	if err != nil {

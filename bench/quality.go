@@ -47,7 +47,7 @@ func ReadQuality(r io.Reader, mode Mode) (*Quality, error) {
 	}
 	if q.table.Partial || q.table.Done < all {
 		return nil, fmt.Errorf("bench: quality: it is partial (%d of %d contexts), since its bench was interrupted, and scores may still change: "+
-			"let kvc bench finish (with -o it goes on where it was interrupted)", q.table.Done, all)
+			"let kvc bench finish (with -o it continues where it was interrupted)", q.table.Done, all)
 	}
 	if g := q.table.Plan.Grid; g != nil && len(g.Lengths) == 0 {
 		return nil, errors.New("bench: quality: its grid has no lengths")

@@ -14,7 +14,7 @@ import (
 	"kvcompress/trace/llama"
 )
 
-// reading keeps what a model has read of one context, so that questions and rows share it: the
+// reading caches what a model has computed for one context, so that questions and rows share it: the
 // prefill with full attention, the prefills of the shortened context, the caches that the
 // context was streamed through, the sessions of models with linear attention, and those of InfLLM.
 type reading struct {

@@ -153,7 +153,7 @@ func (b *Bench) NewTable(results []Result) *Table {
 			unreached := all - runsOf(units[key])
 			if unreached > 0 {
 				t.Unmet = append(t.Unmet, Unmet{Row: key.row, Budget: key.budget, Why: fmt.Sprintf("it reaches it for %d of %d tasks, %s", all-unreached, all, key.mode)})
-				if b.Plan.Grid == nil { // a heat map has the places that it reaches
+				if b.Plan.Grid == nil { // a heat map shows the places where the budget is reached
 					delete(cells, key)
 					continue
 				}

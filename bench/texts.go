@@ -57,7 +57,7 @@ type texts struct {
 
 // ReadTexts reads the files of tasks and templates, and sets the plan's SHA256, number of
 // prompts and categories. It keeps only the categories of the plan that have tasks in the file.
-// A plan without a file of tasks does not change, since every category can be made of text.
+// A plan without a file of tasks does not change, since every category can be generated as text.
 func (p *Plan) ReadTexts() error {
 	if p.Texts.File == "" {
 		return nil

@@ -17,7 +17,7 @@ type Class string
 // The classes of KV heads.
 const (
 	Full      Class = "full"      // a retrieval head: all KVs are kept
-	Streaming Class = "streaming" // sinks, the newest KVs, and what a method has for the rest
+	Streaming Class = "streaming" // only sinks and the newest KVs are kept; some methods fold the others into one entry
 )
 
 // Map says for each KV head of a model whether it is a retrieval head, and why.

@@ -1,6 +1,8 @@
 // Package journal keeps the results of a job of many items: in files of JSON lines that
 // survive an interruption, that several machines can write for parts of one job, and that
 // are joined with nothing missing and nothing twice.
+//
+// [Open] begins or resumes the results of one shard, and [Merge] joins those of all shards.
 package journal
 
 import (
@@ -23,7 +25,7 @@ import (
 // Kind is what a job is.
 type Kind struct {
 	Name    string // "sweep": of its files, in messages, and the header's digest
-	Item    string // "point": what it has many of, in messages
+	Item    string // "point": the name of an item, in messages
 	Command string // "kvc sweep": what writes its files, in messages
 	Version int    // of the results; 0 is no bound
 	Most    int    // items
@@ -37,7 +39,7 @@ type Header struct {
 	Digest string          // of all that the results depend on
 	Items  int             // of the whole job
 	Shard  string          //
-	Inputs json.RawMessage // what the digest is of, to show
+	Inputs json.RawMessage // what the digest was computed from, for people to read
 }
 
 // write returns the header as a line.
@@ -308,7 +310,7 @@ func (e *IncompleteError) Error() string {
 }
 
 // Merge joins the files of all shards of a job. If items are missing it returns
-// what there is, beside an *IncompleteError.
+// the others and an *IncompleteError.
 func Merge[T Item](k *Kind, files []*File[T]) (*File[T], error) {
 	if len(files) == 0 {
 		return nil, fmt.Errorf("%s: no file to merge", k.Name)

@@ -35,7 +35,7 @@ func (s *state) storePrompt(row, layer, n int, k, v device.Ptr) error {
 }
 
 // entering returns the column that the kernels which store KVs set to 0, and the other columns, each of which
-// needs a kernel of its own. zeroed is the first column of width 1 with initial value 0; 0 if there is none.
+// needs a separate kernel. zeroed is the first column of width 1 with initial value 0; 0 if there is none.
 func (s *state) entering() (zeroed device.Ptr, others []int) {
 	for i, c := range s.columns {
 		if zeroed == 0 && c.Width == 1 && math.Float32bits(c.Initial) == 0 {

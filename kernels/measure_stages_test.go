@@ -243,7 +243,7 @@ func (m *measuring) decodes(z measureSizes, sequences, tokens int) error {
 	}), f.close())
 }
 
-// steps measures what a decode step does beside attention, in all layers: room in
+// steps measures what a decode step does apart from attention, in all layers: room in
 // every head, where every head needs a block, and the append in one layer.
 func (m *measuring) steps(z measureSizes) error {
 	tokens := 16 * ref.Default().BlockSize

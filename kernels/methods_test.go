@@ -59,7 +59,7 @@ func randomDropping(rng *rand.Rand, cfg kv.Config) *dropping {
 	} else if rng.IntN(2) == 0 { // kept, and never written
 		m.columns = []kv.Column{{Name: "scores", Value: "score", Width: oneOf(rng, 1, group)}}
 	}
-	for i := range oneOf(rng, 0, 0, 0, 1, 2) { // beside it, before or behind
+	for i := range oneOf(rng, 0, 0, 0, 1, 2) { // more columns, before or after it
 		at := rng.IntN(len(m.columns) + 1)
 		m.columns = slices.Insert(m.columns, at, kv.Column{Name: fmt.Sprintf("more%d", i), Value: "number", Width: oneOf(rng, 1, 1, 3, group)})
 		if m.watches != nil && m.watches.Column >= at {
@@ -192,7 +192,7 @@ func (n noise) Read(dst []float32, t trace.Tensor, layer, from, count int) error
 	return nil
 }
 
-// stage is what an engine has reported, kept.
+// stage is a copy of what an engine has reported.
 type stage struct {
 	Stage ref.Stage
 	Seqs  []kv.SeqID
@@ -507,7 +507,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestMethodRefused looks at what the kernels do not run, and at what is left of the
+// TestMethodRefused checks methods that the kernels do not run, and what is left of the
 // cache where that shows in a ranking alone.
 func TestMethodRefused(t *testing.T) {
 	cfg := ref.Config{Config: kv.Config{BlockSize: 4, Blocks: 20, Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 2, HeadSize: 8}}}

@@ -16,7 +16,7 @@ type rules struct {
 	watched *ref.Observation // nil if the method observes no attention
 }
 
-// Configure gives a sequence options of its own, as [ref.Engine.Configure] does.
+// Configure sets the options of one sequence, as [ref.Engine.Configure] does.
 func (e *Engine) Configure(id kv.SeqID, own *trace.Compression) error {
 	if own == nil {
 		return errors.New("kernels: configure: no options")

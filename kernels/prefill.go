@@ -41,7 +41,7 @@ func (s *state) prefillMetrics(o *ref.Observation, row, layer, n, window int, q,
 	return s.prefillMetricsBy(o, max(1, s.mostWeights/perPosition), row, layer, n, window, q, k)
 }
 
-// prefillMetricsBy is prefillMetrics with the queries of at most together positions at a time.
+// prefillMetricsBy is prefillMetrics in which a launch handles the queries of at most `together` positions.
 func (s *state) prefillMetricsBy(o *ref.Observation, together, row, layer, n, window int, q, k device.Ptr) error {
 	shape := s.cfg.Shape
 	h, group, d := shape.KVHeads, shape.Group, shape.HeadSize

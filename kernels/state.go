@@ -28,7 +28,7 @@ type state struct {
 	watched *ref.Observation // nil if the method observes no attention
 	reads   reading          // how attention reads KVs
 
-	packing *packing // nil if the method has no page formats of its own
+	packing *packing // nil if all pages are plain
 
 	first     int // number of blocks before the cache's own: see [Engine.Place]
 	firstRow  int // number of rows before those of sequences

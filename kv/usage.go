@@ -55,7 +55,7 @@ func (c *Config) HeadPayload(h *Head) int64 {
 	return n
 }
 
-// HeadUsage is what each head has in all sequences together, [L][H].
+// HeadUsage is the total of each head over all sequences, [L][H].
 type HeadUsage struct {
 	KVs    [][]int `json:"kvs"`
 	Blocks [][]int `json:"blocks"`

@@ -5,6 +5,8 @@
 // A header is untrusted: reading one allocates a bounded amount of memory, and anything
 // malformed is an error. The Go library for the format reads whole arrays into slices
 // of Go's types, so it has no float16.
+//
+// Start with [ReadHeader] and [AppendHeader].
 package npy
 
 import (

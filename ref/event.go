@@ -16,7 +16,7 @@ const (
 	StageDecode  Stage = "decode"  // a batch has one more token; its attention outputs and columns are known
 	StageDecide  Stage = "decide"  // the plan of a compression is known
 	StageMove    Stage = "move"    // the remaining KVs are packed and the empty blocks freed
-	StageRelease Stage = "release" // a sequence's blocks are free
+	StageRelease Stage = "release" // a finished sequence's blocks have been freed
 )
 
 // Stages returns the stages, in the order in which one sequence passes them.
@@ -83,8 +83,8 @@ func MovesPart(moves []kv.Move) Part {
 }
 
 // Parts returns the plan as parts: the amount asked for, the blocks needed, and for each head the KVs whose
-// slots become free. Heads with such edits have further parts: hidden KVs, KVs folded into a stand-in and its
-// index, quantized keys and values, merged keys and values, which of them are retained, and their distances.
+// slots become free. Edits of other kinds add parts for their heads: hidden KVs, KVs folded into a stand-in and
+// its index, quantized keys and values, merged keys and values, which of them are retained, and their distances.
 func (p *Plan) Parts(heads int) []Part {
 	one := func(name, value string, n int) Part {
 		return Part{Name: name, Value: value, Head: -1, Ints: []int32{int32(n)}}

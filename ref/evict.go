@@ -83,18 +83,6 @@ type Decision struct {
 	Heads   []HeadEviction
 }
 
-// Shortfall returns how many of the units asked for cannot be evicted.
-func (d *Decision) Shortfall() int { return d.Asked - d.Evicted }
-
-// KVs returns how many KVs are evicted.
-func (d *Decision) KVs() int {
-	n := 0
-	for i := range d.Heads {
-		n += len(d.Heads[i].KVs)
-	}
-	return n
-}
-
 // Equal reports whether two decisions are the same.
 func (d *Decision) Equal(other *Decision) bool {
 	return d.Asked == other.Asked && d.Evicted == other.Evicted &&

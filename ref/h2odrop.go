@@ -13,9 +13,9 @@ type H2OOptions struct {
 	QueryHead bool    `json:"query-head" help:"store a score for each query head of a group, and evict by their sum"`
 }
 
-// H2OBudget splits a capacity of C KVs per head into heavy hitters, C·heavy rounded half to even, and recent
+// h2oBudget splits a capacity of C KVs per head into heavy hitters, C·heavy rounded half to even, and recent
 // KVs, the rest.
-func H2OBudget(capacity int, heavy float64) (hitters, recent int) {
+func h2oBudget(capacity int, heavy float64) (hitters, recent int) {
 	hitters = int(math.RoundToEven(float64(capacity) * heavy))
 	return hitters, capacity - hitters
 }
@@ -89,7 +89,7 @@ func (m h2oDrop) Rank(c Counts) Ranking {
 	r := Ranking{Unit: 1, Key: ByScore, Width: m.width()}
 	if m.cfg.Compression.Enabled() {
 		capacity := m.cfg.Compression.capacity(c.Prompt, 1)
-		_, r.Window = H2OBudget(capacity, m.opt.Heavy)
+		_, r.Window = h2oBudget(capacity, m.opt.Heavy)
 		r.Quotas = overflow(c.Heads, func(int) int { return capacity })
 	}
 	return r

@@ -31,7 +31,7 @@ func h2oMaskEntry() Entry {
 		When:        "after every step in which a head holds more than C",
 		Reads:       "C KVs and the query's own",
 		Payload:     "2·D·b + 12 (score, hidden and position), of every token",
-		CacheTokens: "C, the KVs of each head that a query reads beside its own: heavy hitters plus newest",
+		CacheTokens: "C, the KVs of each head that a query reads in addition to its own: heavy hitters plus newest",
 		Rate:        "C is this fraction of the prompt, rounded down, and at least 1",
 		HeldAgainst: "FMInference/H2O@ac75c2a (what each query may see, outputs), by the option published",
 		Defaults:    func() any { return &H2OMaskOptions{Heavy: 0.5} },
@@ -69,7 +69,7 @@ func (m h2oMask) budget(prompt int) (hitters, recent int, limited bool) {
 	if !m.cfg.Compression.Enabled() {
 		return 0, 0, false
 	}
-	hitters, recent = H2OBudget(m.cfg.Compression.capacity(prompt, 1), m.opt.Heavy)
+	hitters, recent = h2oBudget(m.cfg.Compression.capacity(prompt, 1), m.opt.Heavy)
 	return hitters, recent, true
 }
 

@@ -24,8 +24,8 @@ type Masker interface {
 }
 
 // Hiding is the plan of a [Masker] for an engine that has no View. The KVs that the ranking evicts are
-// hidden, and all others become visible. The ranking is ByScore with Unit 1, no score is negative, and beside
-// Window and Quotas it sets nothing.
+// hidden, and all others become visible. The ranking is ByScore with Unit 1; of its other fields only Window
+// and Quotas are set. Scores are not negative.
 type Hiding struct {
 	Ranking
 	Stay int // hidden KVs at positions below Stay cost less than all other KVs

@@ -245,7 +245,7 @@ func (e *Edit) gone() []int32 {
 	}
 }
 
-// Gone returns, for each of the sequence's heads, the KVs whose slots become free: logical indices,
+// Gone returns, for each of the sequence's heads, the logical indices of the KVs whose slots become free,
 // ascending.
 func (p *Plan) Gone(heads int) [][]int32 {
 	gone := make([][]int32, heads)

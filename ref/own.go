@@ -75,7 +75,7 @@ func rulesOf(m Method) rules {
 	return rules{m, m.Observe(), masker}
 }
 
-// Configure gives a sequence options of its own, until it is released. For a request, call it before Prefill.
+// Configure sets the options of one sequence, until it is released. For a request, call it before Prefill.
 func (e *Engine) Configure(id kv.SeqID, own *trace.Compression) error {
 	if own == nil {
 		return errors.New("ref: configure: no options")

@@ -19,9 +19,9 @@ type Folder interface {
 // Folding is the plan of a [Folder] for an engine that has no View: the KVs that the ranking evicts are
 // folded into their head's stand-in.
 type Folding struct {
-	Ranking        // the KVs whose slots come free
+	Ranking        // the KVs whose slots become free
 	Into    int    // logical index of every head's stand-in; None: the KVs are evicted
-	New     []bool // [L·H] whether the stand-in is new: made of the KV at Into and those of the ranking
+	New     []bool // [L·H] whether the stand-in is new: made from the KV at Into and those of the ranking
 }
 
 // Edit returns the edit that folds or evicts KVs of a head, which are logical indices, ascending.
@@ -38,7 +38,7 @@ func (f *Folding) Edit(head int, gone []int32) Edit {
 
 // StandIns says in which columns an engine keeps data of stand-ins. A stand-in for N KVs has the mean of
 // their keys and of their values. It occupies a slot like any KV, with the means rounded to the cache's
-// format; slot and position are those of the lowest KV that it was made of.
+// format; slot and position are those of the oldest KV that it represents.
 //
 // A column that is None is not kept.
 type StandIns struct {

@@ -373,7 +373,7 @@ func rankingText(r *bench.Ranking) string {
 // rankingNote explains the columns of the rankings.
 func rankingNote(b *Bench) string {
 	if len(b.Plan.Models) > 1 {
-		return rankingTest + "; beside it the score with each model"
+		return rankingTest + "; next to it the score with each model"
 	}
 	return rankingTest
 }
@@ -496,7 +496,7 @@ func BenchHTML(w io.Writer, b *Bench) error {
 	if b.Of != nil {
 		for _, mode := range b.Plan.Modes {
 			p.Sections = append(p.Sections, section{Title: fmt.Sprintf("Knobs, %s", mode),
-				Text: []string{fmt.Sprintf("Where each method's knob stands for each budget, with %s.", knobsOf(b.Of))}, Table: newPageTable(knobTable(b.Of, mode))})
+				Text: []string{fmt.Sprintf("The setting of each method's knob for each budget, with %s.", knobsOf(b.Of))}, Table: newPageTable(knobTable(b.Of, mode))})
 		}
 	}
 	p.Sections = append(p.Sections, inputsSection(b.Inputs))

@@ -72,7 +72,7 @@ func lost(r *sim.Report) string {
 		return "No KV was evicted: every token is kept, in some layers with a direction in common."
 	}
 	if evicted == 0 && r.Totals.Compressions == 0 && packs(r) {
-		return "No KV was evicted, and nothing was packed: that takes blocks before any come free, and there were never enough free ones. --blocks makes the cache larger."
+		return "No KV was evicted, and nothing was packed: packing takes free blocks before it frees any, and there were never enough. --blocks makes the cache larger."
 	}
 	if evicted == 0 {
 		return "No KV was evicted: no sequence grew beyond what compression was to leave it."
@@ -180,7 +180,7 @@ func memory(r *sim.Report, ledger []entry) string {
 	if dense > r.Options.Blocks {
 		s += fmt.Sprintf(", and more than the %s there are", words.Count(r.Options.Blocks, "block"))
 	}
-	s += fmt.Sprintf(". Over all steps it held %s on average instead of %s. The metadata that compression keeps beside keys and values took up to %s more",
+	s += fmt.Sprintf(". Over all steps it held %s on average instead of %s. The metadata that compression needs took up to %s more",
 		words.Count(int(meanUsed+0.5), "block"), words.Number(int(meanDense+0.5)), size(t.MetadataBytes))
 	slots := int64(r.Options.BlockSize)
 	if perBlock := r.Options.MetadataBytes(1); meanUsed*float64(block+perBlock) > meanDense*float64(block) {

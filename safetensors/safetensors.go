@@ -6,6 +6,8 @@
 // it is used. A file is an io.ReaderAt of which only the wanted ranges are read. It is not
 // mapped into memory, so a file that shrinks while it is read gives an error and not a
 // SIGBUS. (The Go libraries for the format read the whole file and trust its header.)
+//
+// [Open] reads the header of a file; [AppendHeader] writes one.
 package safetensors
 
 import (
@@ -80,9 +82,9 @@ func Open(r io.ReaderAt, size int64, name string) (*File, error) {
 	return f, nil
 }
 
-// Inspect is Open that goes on after an error. It returns a File of the tensors that are
-// valid, and the errors, a hundred at most: a *TensorError if it is about one tensor. They
-// do not have the file's name. The File is nil if the header cannot be parsed at all.
+// Inspect is like Open, but does not stop at an error. It returns a File with the valid
+// tensors, and up to a hundred errors, without the file's name. An error about one tensor is a
+// *TensorError. The File is nil if the header cannot be parsed at all.
 func Inspect(r io.ReaderAt, size int64, name string) (*File, []error) {
 	header, err := readHeader(r, size)
 	if err != nil {

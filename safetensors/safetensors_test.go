@@ -156,7 +156,7 @@ func TestInspect(t *testing.T) {
 // TestHeaderMemory checks that a malicious header takes a small multiple of its size in memory,
 // for its errors too.
 func TestHeaderMemory(t *testing.T) {
-	const room = 16<<20 - 100 // the more the longer this takes
+	const room = 16<<20 - 100 // bytes of a header; larger ones only make the test slower
 	many := func(format string) []byte {
 		var b bytes.Buffer
 		for i := 0; b.Len() < room-200; i++ {

@@ -24,7 +24,7 @@ type blockPool struct {
 	spare    []*block // unused objects
 }
 
-// group is a group of layers. It has a block table of its own for each sequence.
+// group is a group of layers. It has a separate block table for each sequence.
 type group struct {
 	window int               // tokens that a token's attention reads; 0: all
 	found  map[uint64]*block // registered blocks by hash: of several, the first
@@ -40,7 +40,7 @@ type block struct {
 	first      bool      // it is the first registered under its hash, which others find
 	same       *block    // the next one registered under the same hash
 	after      *block    // a guess: the block that was last found after this one
-	blocks     int       // number of blocks that it stands for
+	blocks     int       // number of blocks that it represents
 	owner      *sequence // a waiting sequence that finds these blocks as its own; nil if there is none
 	prev, next *block    // in the ring of free blocks
 }

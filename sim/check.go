@@ -203,7 +203,7 @@ func (c *checker) scheduled(s *Step) {
 		whole := q.prompt + q.generated
 		switch {
 		case p.Before != q.computed:
-			c.fail("sequence %d goes on after %d tokens, and %d are computed", p.Seq, p.Before, q.computed)
+			c.fail("sequence %d continues after %d tokens, but %d are computed", p.Seq, p.Before, q.computed)
 		case p.Before+p.Tokens > whole:
 			c.fail("sequence %d computes %d tokens after %d, of %d", p.Seq, p.Tokens, p.Before, whole)
 		case p.Before+p.Tokens == whole:

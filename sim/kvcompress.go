@@ -102,7 +102,7 @@ func (s *kvCompress) decode(step *Step) error {
 	return s.decodeRunning(step, len(step.Preempted) == 0 && step.Work[CompressedSeqs] == before)
 }
 
-// compressUntilFree compresses until there are enough blocks for a decode step, or no more come free.
+// compressUntilFree compresses until there are enough blocks for a decode step, or no more can be freed.
 func (s *kvCompress) compressUntilFree(step *Step) error {
 	for s.need() > s.cache.Free() && s.policy.enabled {
 		if more, err := s.compress(step); !more || err != nil {

@@ -35,7 +35,7 @@ type prefixBlock struct {
 }
 
 // CachePrefixes turns on prefix caching: prompts with the same prefix hashes share blocks.
-// A hash stands for the given number of tokens. CachePrefixes fails if the configuration
+// Each hash covers the given number of tokens. CachePrefixes fails if the configuration
 // compresses: compression leaves each sequence its own KVs, so no two can share a block.
 func (l *Ledger) CachePrefixes(tokens int) error {
 	switch {
@@ -44,7 +44,7 @@ func (l *Ledger) CachePrefixes(tokens int) error {
 	case tokens < 1:
 		return fmt.Errorf("sim: prefix caching needs the number of tokens of a prefix hash, which the trace lacks (prefix_block_tokens)")
 	case tokens%l.cfg.BlockSize != 0:
-		return fmt.Errorf("sim: prefix caching: a prefix hash stands for %d tokens: want a multiple of the block size, %d", tokens, l.cfg.BlockSize)
+		return fmt.Errorf("sim: prefix caching: a prefix hash covers %d tokens: want a multiple of the block size, %d", tokens, l.cfg.BlockSize)
 	case l.windows.heads > 0 || l.fixed > 0:
 		return fmt.Errorf("sim: prefix caching is not modelled for layers with windows or states, which hold only the end of a prefix: without --enable-prefix-caching every prompt is computed whole, so times are upper bounds")
 	case l.seqs.len() > 0:

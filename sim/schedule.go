@@ -18,9 +18,8 @@ type Schedule struct {
 	// sequence that holds more slots is then never compressed, nor are those behind it.
 	Strict bool `json:"strict_max_kv,omitempty"`
 
-	// UntilFree compresses again and again when a decode step lacks blocks, until there are enough or no
-	// more come free, before a sequence is preempted. KV-Compress's server compresses once in an
-	// iteration.
+	// UntilFree compresses repeatedly if a decode step lacks blocks, until there are enough or no more can
+	// be freed; only then a sequence is preempted. KV-Compress's server compresses once per iteration.
 	UntilFree bool `json:"compress_until_free,omitempty"`
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // A Spread is a model of how the units (blocks or KVs, as the method counts) that a compression evicts are
-// spread over heads. In an engine values decide; a ledger has no values.
+// spread over heads. An engine decides that by scores; a ledger has none.
 type Spread interface {
 	// Spread appends the demand's heads to dst, with Lost set. They stay in order; Heads are split if
 	// their heads lose unequal numbers. For each quota as many units are lost as it asks for, or as its

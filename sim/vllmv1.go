@@ -9,7 +9,7 @@ import (
 	"kvcompress/ref"
 )
 
-// V1 has the options of the scheduler of vLLM's V1 engine, beside Limits. Names in JSON are vLLM's.
+// V1 has the options of the scheduler of vLLM's V1 engine that are not in Limits. Names in JSON are vLLM's.
 type V1 struct {
 	LongPrefill  int  `json:"long_prefill_token_threshold,omitempty"` // most tokens of a prompt in one iteration; 0 is no limit
 	WholePrompts bool `json:"disable_chunked_prefill,omitempty"`      // a prompt waits until the whole of it fits the rest of a batch
@@ -81,7 +81,7 @@ func (s *Server) UseV1(c V1) error {
 	case c.Prefixes && s.policy.enabled:
 		return fmt.Errorf("sim: prefix caching and compression exclude each other: the blocks of a compressed sequence have other KVs than those of a sequence with the same prefix")
 	case c.Prefixes && c.Content == nil && c.PrefixTokens > 0 && c.PrefixTokens%s.ledger.cfg.BlockSize != 0 && s.ledger.cfg.BlockSize%c.PrefixTokens != 0:
-		return fmt.Errorf("sim: prefix caching: a prefix hash stands for %d tokens, and a block has %d: want one to be a multiple of the other", c.PrefixTokens, s.ledger.cfg.BlockSize)
+		return fmt.Errorf("sim: prefix caching: a prefix hash covers %d tokens, and a block has %d: want one to be a multiple of the other", c.PrefixTokens, s.ledger.cfg.BlockSize)
 	case s.ledger.prefixes != nil:
 		return fmt.Errorf("sim: vllm-v1 has prefix caching of its own, and the ledger's is turned on")
 	}

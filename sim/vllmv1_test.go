@@ -260,7 +260,7 @@ func TestV1WrongUse(t *testing.T) {
 		}, "compression options of a request are defined for models whose layers all hold every token"},
 		{"prefixes and states", func(p *Plan, _ []trace.Request) { p.Layout = &Layout{Full: 4, Fixed: 2} }, "prefix caching is not modelled for layers with states"},
 		{"prefixes and windows", func(p *Plan, _ []trace.Request) { p.Layout = &Layout{Full: 4, Windowed: 8, Window: 20, Group: 4} }, ""},
-		{"part of a block", func(p *Plan, _ []trace.Request) { p.V1.PrefixTokens = 24 }, "a prefix hash stands for 24 tokens, and a block has 16"},
+		{"part of a block", func(p *Plan, _ []trace.Request) { p.V1.PrefixTokens = 24 }, "a prefix hash covers 24 tokens, and a block has 16"},
 		{"a part of a block", func(p *Plan, _ []trace.Request) { p.V1.PrefixTokens = 8 }, ""},
 		{"negative", func(p *Plan, _ []trace.Request) { p.V1.LongPrefill = -1 }, "long_prefill_token_threshold -1"},
 		{"chunks of another server", func(p *Plan, _ []trace.Request) { p.ChunkedPrefill = true }, "has options of its own"},

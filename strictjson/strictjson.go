@@ -59,13 +59,13 @@ func Unmarshal(data []byte, v any) error {
 	return first(Errors(data, v))
 }
 
-// Errors is Unmarshal that goes on after an error. It returns all errors, a hundred at
-// most; fields of v whose values have errors keep what they held.
+// Errors is like Unmarshal, but does not stop at an error. It returns up to a hundred errors.
+// Fields of v whose values have errors do not change.
 func Errors(data []byte, v any) []*Error {
 	return decode(data, v, decoder{})
 }
 
-// Known is Unmarshal for files with more members than v has fields: unknown names are
+// Known is like Unmarshal, for files with members that v does not have: unknown names are
 // ignored, and null is the same as a missing member.
 func Known(data []byte, v any) error {
 	return first(decode(data, v, decoder{lenient: true}))

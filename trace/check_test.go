@@ -383,7 +383,7 @@ func TestCheck(t *testing.T) {
 		}, false},
 		{"one token more", []func(fstest.MapFS){lines(lineA, strings.Replace(lineB, "3", "2", 1))}, nil, true},
 		{"names", []func(fstest.MapFS){header(`"k"`, `"key"`)}, []string{
-			`b.safetensors: request b: a tensor "key" beside q, k and v`,
+			`b.safetensors: request b: a tensor "key" in addition to q, k and v`,
 			"b.safetensors: request b: k: there is no such tensor"}, false},
 		{"NaN", []func(fstest.MapFS){set(K, 2, 1, 1, 5, 0x7e00)}, []string{
 			"b.safetensors: request b: k: NaN at token 2, layer 1, head 1, element 5"}, false},
@@ -399,7 +399,7 @@ func TestCheck(t *testing.T) {
 			"b.safetensors: request b: q: NaN at element 8",
 			"b.safetensors: request b: k: NaN at token 2, layer 1, head 1, element 5"}, false},
 		{"a tensor of two is described wrongly, one is missing", []func(fstest.MapFS){header(`"v":`, `"w":`), header(`"q":{"dtype":"F16"`, `"q":{"dtype":"F17"`), set(K, 2, 1, 1, 5, 0x7e00)}, []string{
-			`b.safetensors: request b: a tensor "w" beside q, k and v`,
+			`b.safetensors: request b: a tensor "w" in addition to q, k and v`,
 			`b.safetensors: request b: q: dtype is F17, want F16 as in trace.json`,
 			"b.safetensors: request b: v: there is no such tensor",
 			"b.safetensors: request b: k: NaN at token 2, layer 1, head 1, element 5"}, false},

@@ -93,7 +93,7 @@ func TestInfoArrivals(t *testing.T) {
 	}
 }
 
-// TestInfoOddFiles: a broken link and a folder beside a trace are not counted.
+// TestInfoOddFiles: a broken link and a subfolder in a trace's folder are not counted.
 func TestInfoOddFiles(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, goodTrace(t)); err != nil {

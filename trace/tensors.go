@@ -181,7 +181,7 @@ func (x expected) check(h *header) []error {
 	var errs []error
 	for _, name := range h.tensors.Names() {
 		if name != Q.String() && name != K.String() && name != V.String() {
-			errs = append(errs, fmt.Errorf("a tensor %q beside q, k and v", strictjson.Excerpt(name)))
+			errs = append(errs, fmt.Errorf("a tensor %q in addition to q, k and v", strictjson.Excerpt(name)))
 		}
 	}
 	tokens := int64(-1)

@@ -1,5 +1,8 @@
 // Package trace reads, writes, checks, synthesizes and records request traces: when requests arrive, how many
 // tokens they have, and for some requests the Q, K and V that a model computed for every token.
+//
+// [Open] reads a trace, [Create] writes one, [Load] generates requests, and [Check] lists every error of a
+// trace. docs/trace-format.md describes the files.
 package trace
 
 import (

@@ -7,8 +7,8 @@
 //	NAME/methods/REPLAY/options.json, …/golden.json            the same of another method, or of
 //	                                                           KV-Compress with other options
 //
-// The name of a replay is NAME, or NAME/REPLAY. A trace of one's own may have the same
-// files beside it.
+// The name of a replay is NAME, or NAME/REPLAY. Your own trace may have the same files in its
+// folder. Start with [Open].
 package traces
 
 import (

@@ -1,5 +1,8 @@
 // Package validate compares engines: with each other (CUDA with the reference, stage by stage), with golden
 // results, and with recorded decisions and results of other implementations.
+//
+// Start with [Trace], which replays a recorded trace on two engines; [Random], which runs random pipelines; [Record],
+// which makes a golden result; and [CasesAt], which checks recorded decisions.
 package validate
 
 import (

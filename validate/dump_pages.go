@@ -9,16 +9,16 @@ import (
 	"kvcompress/safetensors"
 )
 
-// ownPages says which segments heads have beside the plain one, under a method that quantizes or merges.
+// ownPages describes the segments that heads have in addition to the plain one, with a method that quantizes or merges.
 type ownPages struct {
 	name      string         // of the tensor that counts their KVs
-	segments  int            // that there can be of keys, and of values
-	quantized [2][]kv.Format // of keys, of values, in layers that are not merged: of each segment that there can be, in order
+	segments  int            // maximum number for keys, and for values
+	quantized [2][]kv.Format // for keys and for values, in layers that are not merged: the format of each segment, in order
 	merged    [2][]kv.Format // likewise in layers that are merged
 	merging   ref.Merging    // of a method that merges
 }
 
-// ownPagesOf returns what a configuration's method has of them; nil if all its pages are plain.
+// ownPagesOf returns those of a configuration's method; nil if all its pages are plain.
 func ownPagesOf(cfg *ref.Config) *ownPages {
 	m, err := cfg.NewMethod()
 	if err != nil || !ref.KeepsAll(m) {
@@ -100,7 +100,7 @@ func pageTensors(cfg *ref.Config, s *kv.Snapshot) []content {
 	return tensors
 }
 
-// readPages completes the heads of a snapshot's sequences, whose segments are as if all pages were plain but for their
+// readPages completes the heads of a snapshot's sequences, whose segments are as if all pages were plain except for their
 // tables.
 func (r *tensorReader) readPages(cfg *ref.Config, s *kv.Snapshot) error {
 	own := ownPagesOf(cfg)

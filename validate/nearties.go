@@ -101,7 +101,7 @@ func edgeOfTies(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) 
 			p.set("bits", maxBits)
 		}
 		p.fillEdges(r, 2, tokens)
-		p.Config.Blocks *= 2 // new pages are taken before plain ones come free
+		p.Config.Blocks *= 2 // new pages are allocated before plain ones are freed
 		if cfg := p.config(); cfg.Validate() != nil {
 			continue
 		}

@@ -290,8 +290,8 @@ func (p *Pair) Usage() kv.Usage { return ask(p, "usage", sim.Engine.Usage) }
 // HeadUsage returns what each head holds.
 func (p *Pair) HeadUsage() kv.HeadUsage { return ask(p, "usage of the heads", sim.Engine.HeadUsage) }
 
-// Interview asks both engines everything that a scheduler may ask about the sequences in the cache.
-func (p *Pair) Interview() {
+// interview asks both engines everything that a scheduler may ask about the sequences in the cache.
+func (p *Pair) interview() {
 	p.Usage()
 	p.HeadUsage()
 	p.Free()

@@ -203,7 +203,7 @@ func (p Pipeline) Run(ctx context.Context, test NewEngine, tolerance Tolerance) 
 		if stopped(err) {
 			return o, err // the engines may have come differently far
 		}
-		pair.Interview()
+		pair.interview()
 		o.Operations++
 		o.Tally = pair.Tally()
 		if o.Divergence = pair.Divergence(); o.Divergence != nil {

@@ -82,7 +82,7 @@ func replayOperation(dir fs.FS, run Run) (_ *Replayed, err error) {
 	}
 	r := &Replayed{What: d.Operation.String(), Found: d.Found}
 	_, err = pair.Do(d.Operation)
-	pair.Interview()
+	pair.interview()
 	r.Tally = pair.Tally()
 	if r.Divergence = pair.Divergence(); r.Divergence != nil {
 		return r, nil

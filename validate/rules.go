@@ -69,8 +69,8 @@ func rankingOf(cfg *ref.Config, m ref.Method) ref.Ranking {
 	return dropper.Rank(ref.Counts{Prompt: tokens, Tokens: tokens, Heads: slices.Repeat([]int{tokens}, cfg.Shape.Heads())})
 }
 
-// edgeOfRule returns the i-th pipeline that enumerates edgeRules: small, with many decisions, a third of them on costs at
-// the ends of the digits by which kernels search. It is nil if none was found.
+// edgeOfRule returns the i-th pipeline that enumerates edgeRules: small, with many decisions. In a third of them costs are
+// next to the limits of the 8-bit digits by which kernels search. It is nil if none was found.
 func edgeOfRule(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
 	rule := edgeRules[i%len(edgeRules)]
 	for range maxEdgeDraws {

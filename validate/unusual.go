@@ -136,7 +136,7 @@ func (p *Pipeline) placeSlotsFar() {
 }
 
 // placeRowsFar gives the sequences such rows of the block tables that their offsets do not fit in 31 bits, and the numbers of
-// their entries do not either, unless a head has fewer than four blocks, or also lists of pages of its own.
+// their entries do not either, unless a head has fewer than four blocks, or also lists of quantized or merged pages.
 func (p *Pipeline) placeRowsFar() {
 	blocks, entries := max(1, ceil.Div(slices.Max(p.Inputs.Tokens), p.Config.BlockSize)), farBytes
 	switch m := p.newMethod(); {

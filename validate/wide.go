@@ -217,7 +217,7 @@ func edgeOfOption(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error
 			continue
 		}
 		p.fillEdges(r, 2, 2*n+60+r.IntN(70))
-		if o.of.OwnPages { // new pages are taken before plain ones come free
+		if o.of.OwnPages { // new pages are allocated before plain ones are freed
 			p.Config.Blocks *= 2
 		}
 		if cfg := p.config(); cfg.Validate() == nil && p.work() <= maxWork {
@@ -303,7 +303,7 @@ func edgeOfLists(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error)
 			return nil, err
 		}
 		p.fillEdges(r, 2, pick(r, 600, 700))
-		p.Config.Blocks *= 4 // each token takes a page of its own before its plain block comes free
+		p.Config.Blocks *= 4 // each token takes a separate page before its plain block is freed
 		if cfg := p.config(); cfg.Validate() == nil && p.work() <= maxWork {
 			return p, nil
 		}

@@ -7,6 +7,8 @@
 // layer finds the token that stands after an earlier copy of the current one. Other heads attend
 // to nearby tokens, to the first token, to copies, or to all tokens, and do not affect the
 // prediction.
+//
+// Start with [Options.Build].
 package built
 
 import (

@@ -42,7 +42,7 @@ const (
 // are large enough that these tokens get nearly all weight in contexts of thousands of tokens.
 const (
 	matchLogit = 40 // of a copy; other tokens' codes have up to half of it
-	restLogit  = 22 // of BOS, where an induction head finds nothing; the norm makes it up to 1.23 times as large
+	restLogit  = 22 // of BOS, if an induction head finds no copy; the norm multiplies it by up to 1.23
 	sinkLogit  = 20 // of BOS, in sink heads
 	nextLogit  = 16 // of a predicted token
 )
@@ -210,7 +210,7 @@ func (a *attention) value(h int, kind Kind) {
 	}
 }
 
-// otherScale keeps the fourth code, which no head reads, small beside the others.
+// otherScale is the scale of the fourth code, which no head reads: small, so that it hardly changes the norm.
 const otherScale = 0.125
 
 func (a *attention) output(o Options, l, head int, kind Kind) {

@@ -20,8 +20,8 @@ import (
 	"kvcompress/trace"
 )
 
-// options returns a configuration of InfLLM with first tokens, looked-up blocks, and local newest tokens, of which a
-// chunk has chunk.
+// options returns a configuration of InfLLM. first and local are the numbers of first and newest tokens, blocks that of
+// looked-up blocks, block the tokens of a block, and chunk those of a chunk.
 func options(first, blocks, local, chunk, block, representatives int) ref.Config {
 	c := ref.Config{Method: "infllm"}
 	total := first + blocks*block + local
@@ -62,7 +62,7 @@ func TestByHand(t *testing.T) {
 	}
 	for _, c := range []struct {
 		marked int   // token whose key has element 15
-		want   []int // what query 9 attends to, beside the newest tokens 5 to 9
+		want   []int // tokens that query 9 attends to, in addition to the newest ones, 5 to 9
 	}{
 		{-1, []int{0, 1, 2}}, // equal scores: the earlier block
 		{3, []int{0, 3, 4}},

@@ -5,6 +5,8 @@
 //
 // The arithmetic is binary32 in a stated order. Products are rounded before they are added, and
 // exp and the sines are those of ref/NUMERICS.md, so that results are the same on every platform.
+//
+// [LoadFS] reads a model, and a [Session] runs it.
 package linear
 
 import (
@@ -250,7 +252,7 @@ func (s *Session) full(w *layer, p *past, h []float32) []float32 {
 	return y
 }
 
-// turn applies rotary embeddings to heads [heads, 2·len(cos)], whose halves are pairs.
+// turn applies rotary embeddings to heads [heads, 2·len(cos)]. Pair i is elements i and i + len(cos).
 func turn(x, cos, sin []float32) {
 	n := len(cos)
 	for ; len(x) > 0; x = x[2*n:] {

@@ -76,7 +76,7 @@ func findDataset(name string) (Dataset, error) {
 		}
 		names = append(names, d.Name)
 	}
-	return Dataset{}, fmt.Errorf("there is no dataset %s: want one of %s, or a metric beside it", quote(name), strings.Join(names, ", "))
+	return Dataset{}, fmt.Errorf("there is no dataset %s: want one of %s, or a field metric for another dataset", quote(name), strings.Join(names, ", "))
 }
 
 // Score returns the highest score, in [0, 1], that the metric gives the prediction for any

@@ -5,4 +5,6 @@
 // fuzzywuzzy on Python's difflib), quirks included, so that scores can be compared with
 // published ones. Differences are stated at each metric. Datasets of Chinese texts, which
 // LongBench cuts into words with jieba, are refused.
+//
+// [Read] reads a file of tasks, and [Prompt.Score] scores an answer.
 package longbench

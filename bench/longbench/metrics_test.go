@@ -219,7 +219,7 @@ func TestRatio(t *testing.T) {
 		{"", "", 1},
 		{"a", "", 0},
 		{"abcd", "bcde", 0.75},           // bcd
-		{"tide", "diet", 2.0 / 8},        // t: what is left of it and right of it in both has nothing in common
+		{"tide", "diet", 2.0 / 8},        // t is the block; the texts left of it, and those right of it, share nothing
 		{"diet", "tide", 4.0 / 8},        // d, and after it e
 		{"\u00e9t\u00e9", "\u00e9", 0.5}, // characters, not bytes
 		// In a text of 200 characters, no run begins with a character that makes up more than 1 % of it.

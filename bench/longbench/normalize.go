@@ -31,7 +31,7 @@ func normalized(text string) []string {
 // that are no letters or digits, such as a dash that is not ASCII.
 func withoutArticles(text string) string {
 	var b strings.Builder
-	word := 0 // where the word at hand begins
+	word := 0 // index at which the current word begins
 	end := func(at int) {
 		switch w := text[word:at]; w {
 		case "a", "an", "the":

@@ -16,10 +16,10 @@ func Ratio(a, b string) float64 {
 	return 2 * float64(m.matches()) / float64(len(m.a)+len(m.b))
 }
 
-// matcher finds the runs that two texts share.
+// matcher finds the matching blocks (runs of equal characters) of two texts.
 type matcher struct {
 	a, b []rune
-	at   map[rune][]int // where each character of b stands, ascending
+	at   map[rune][]int // indices in b of each character that a run may begin with, ascending
 	runs []int          // for each j, the length of the run that ends at b[j]
 	next []int
 }
@@ -39,7 +39,7 @@ func newMatcher(a, b []rune) *matcher {
 	return m
 }
 
-// matches returns the length of all runs together.
+// matches returns the total length of all matching blocks.
 func (m *matcher) matches() int {
 	type pair struct{ a0, a1, b0, b1 int }
 	sum, todo := 0, []pair{{0, len(m.a), 0, len(m.b)}}
@@ -61,9 +61,9 @@ func (m *matcher) matches() int {
 	return sum
 }
 
-// longest returns the longest run of a[a0:a1] and b[b0:b1] that consists of characters
-// in at, the first in a and then in b among equals, with what else is equal before and
-// after it.
+// longest returns the longest run of equal characters in a[a0:a1] and b[b0:b1] that are all in
+// at; of equally long ones the first in a, then the first in b. The run is then extended in both
+// directions by equal characters that are not in at.
 func (m *matcher) longest(a0, a1, b0, b1 int) (i, j, n int) {
 	i, j = a0, b0
 	for x := a0; x < a1; x++ {
@@ -83,7 +83,7 @@ func (m *matcher) longest(a0, a1, b0, b1 int) (i, j, n int) {
 				i, j, n = x-length+1, y-length+1, length
 			}
 		}
-		if x > a0 { // the runs that ended at the character before
+		if x > a0 { // forget the runs that ended at a[x-1]
 			for _, y := range m.at[m.a[x-1]] {
 				m.runs[y] = 0
 			}

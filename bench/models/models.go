@@ -13,6 +13,8 @@
 //
 // Two more models have linear attention in all of their three layers (linear-0) or in two of
 // them (hybrid-0). They were trained on the same tasks for a quarter of the steps.
+//
+// Start with [Load] and [LoadLinear].
 package models
 
 import (

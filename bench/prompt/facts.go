@@ -16,9 +16,9 @@ const (
 
 // facts has the sentences of a text that are not filler, and the question.
 type facts struct {
-	sought  []string // sentences that the answer follows from, in the answer's order
+	sought  []string // sentences that state the answer, in its order
 	others  []string // sentences of the same form about distractors
-	ordered bool     // the sentences of sought have this order in the text
+	ordered bool     // the text has sought in this order; otherwise in random order
 
 	question string
 	steps    []segment // after the question
@@ -27,7 +27,7 @@ type facts struct {
 // segment is a part of the text after the question.
 type segment struct {
 	text    string
-	choices int // number of texts from which a guess without the context chooses, not counting digits of codes; 0: it is given
+	choices int // number of possible texts for a guesser who has not read the context, without digits of codes; 0: the text is given
 }
 
 func (s segment) given() bool { return s.choices == 0 }

@@ -109,7 +109,7 @@ type sentence struct {
 	sought int // index in facts.sought; -1 for none
 }
 
-// haystack puts the facts among sentences of filler, as many as the length has room for.
+// haystack puts the facts among sentences of filler. It adds filler up to the length.
 func (b *builder) haystack() error {
 	o, f := b.options, &b.facts
 	used := b.vocabulary.before

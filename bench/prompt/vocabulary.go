@@ -3,6 +3,8 @@
 //
 // The words of the made-up texts are tokens of the model's own tokenizer, so that they
 // suit any model and any language model's vocabulary of Latin letters.
+//
+// Start with [New], which returns a [Vocabulary], and [Vocabulary.Generate].
 package prompt
 
 import (

@@ -4,6 +4,8 @@
 //
 // The rule is our own, and simpler than the published ones that share its idea (LLMLingua
 // ranks with a second model, by sentences and with budgets for each part of a prompt).
+//
+// [Surprise] or [Random] scores the tokens, and [Keep] drops those with the lowest scores.
 package shorten
 
 import (

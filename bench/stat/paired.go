@@ -9,9 +9,9 @@ import (
 	"slices"
 )
 
-// The sign-flip test is exact up to exactDifferences differences that are not 0, with all
-// 2^n signs. Beyond, it draws signDraws sets of signs. To keep the table of a large bench
-// quick it draws fewer, at most mostSigns signs in all, but never less than fewestDraws sets.
+// The sign-flip test with n nonzero differences is exact for n ≤ exactDifferences: it tries all
+// 2^n choices of signs. For more it draws signDraws choices at random, or fewer, but at least
+// fewestDraws, so that a large bench draws at most mostSigns single signs if possible.
 const (
 	exactDifferences = 20
 	signDraws        = 100_000
@@ -19,7 +19,7 @@ const (
 	mostSigns        = 64 * signDraws
 )
 
-// drawsOf returns how many sets of signs are drawn for n differences.
+// drawsOf returns how many choices of signs are drawn for n differences.
 func drawsOf(n int) int { return min(signDraws, max(fewestDraws, mostSigns/n)) }
 
 // unit is the fraction of 1 that differences are rounded to, so that sums are exact.
@@ -28,12 +28,12 @@ const unit = 1 << 40
 // Paired returns the mean of a − b over the same prompts, and the two-sided p-value of the
 // paired randomization test (Fisher 1935): the probability of a mean difference at least
 // as large in magnitude if each prompt's two scores were exchanged at random. For scores
-// of 0 and 1 it is McNemar's exact test. With more than 20 differences that are not 0 it is
-// estimated from draws with a fixed seed, as (1 + as large) / (1 + draws): 100,000 of them, and
-// with more than 64 differences fewer, 5,000 at least.
+// of 0 and 1 it is McNemar's exact test. With more than 20 nonzero differences p is estimated
+// from random draws with a fixed seed, as (1 + draws at least as large) / (1 + draws). There are
+// 100,000 draws for up to 64 differences, and fewer for more, but at least 5,000.
 func Paired(a, b []float64) (difference, p float64, err error) {
 	if len(a) != len(b) || len(a) == 0 {
-		return 0, 0, fmt.Errorf("stat: %d scores beside %d: want the same prompts, at least one", len(a), len(b))
+		return 0, 0, fmt.Errorf("stat: %d scores and %d: want scores of the same prompts, at least one", len(a), len(b))
 	}
 	var differences []int64
 	for i := range a {

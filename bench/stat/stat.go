@@ -3,6 +3,8 @@
 // [0, 1], one for each prompt, such as the fraction of an answer that is right.
 //
 // Everything is a function of its arguments alone, and the same on every platform.
+//
+// Start with [Mean] for one method, [Paired] for two, and [Rank] for many.
 package stat
 
 import (

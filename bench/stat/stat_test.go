@@ -83,11 +83,11 @@ func TestPaired(t *testing.T) {
 		{scores(5, 5), scores(0, 10), 0.5, 2.0 / 32},
 		// McNemar: 6 for, 2 against; 2·(1+8+28)/256.
 		{[]float64{1, 1, 1, 1, 1, 1, 0, 0, 1, 0}, []float64{0, 0, 0, 0, 0, 0, 1, 1, 1, 0}, 0.4, 74.0 / 256},
-		// Differences 1, 2 and 3 thirds: 6 only with all signs equal.
+		// 1, 2 and 3 thirds sum to 6 thirds, a magnitude that only two of the eight choices of signs reach.
 		{[]float64{third, 2 * third, 1}, []float64{0, 0, 0}, 2 * third, 2.0 / 8},
-		// 1, 2 and −3 thirds: every sum is at least 0 in magnitude.
+		// 1, 2 and −3 thirds sum to 0, and every other choice of signs has at least this magnitude.
 		{[]float64{third, 2 * third, 0}, []float64{0, 0, 1}, 0, 1},
-		// 1, 1 and −1: a magnitude of 1 or more always.
+		// 1, 1 and −1 sum to 1, and every choice of signs has at least this magnitude.
 		{[]float64{1, 1, 0}, []float64{0, 0, 1}, third, 1},
 	} {
 		difference, p, err := Paired(c.a, c.b)
@@ -185,12 +185,12 @@ func TestErrors(t *testing.T) {
 	_, _, pair := Paired([]float64{1}, []float64{-1})
 	_, rank := Rank([][]float64{{1}, {1, 1}})
 	for want, err := range map[string]error{
-		"stat: there are no scores":                noScores,
-		"stat: score 1 is 1.5: want 0 to 1":        outside,
-		"stat: score 0 is NaN":                     notANumber,
-		"stat: 1 scores beside 0":                  lengths,
-		"stat: scores 1 and -1 of prompt 0":        pair,
-		"methods 0 and 1: stat: 2 scores beside 1": rank,
+		"stat: there are no scores":             noScores,
+		"stat: score 1 is 1.5: want 0 to 1":     outside,
+		"stat: score 0 is NaN":                  notANumber,
+		"stat: 1 scores and 0":                  lengths,
+		"stat: scores 1 and -1 of prompt 0":     pair,
+		"methods 0 and 1: stat: 2 scores and 1": rank,
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got error %v, want %q", err, want)

@@ -266,7 +266,7 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 	if shard.N > 1 {
 		part := len(shard.Indices(b.Plan.Units()))
 		if runErr != nil {
-			return failure{fmt.Errorf("interrupted: %d of %s of shard %s are done; the same command goes on", len(results), words.Count(part, "context"), shard)}
+			return failure{fmt.Errorf("interrupted: %d of %s of shard %s are done; run the same command again to continue", len(results), words.Count(part, "context"), shard)}
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "Shard %s is done: %s. When all are: kvc bench merge %s\n", shard, words.Count(len(results), "context"), f.dir)
 		return nil
@@ -283,7 +283,7 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	if runErr != nil {
-		return failure{fmt.Errorf("interrupted: %d of %s are finished, and the table is of these; no file is written", len(results), words.Count(b.Plan.Units(), "context"))}
+		return failure{fmt.Errorf("interrupted: %d of %s are finished, and the table has only these; no file is written", len(results), words.Count(b.Plan.Units(), "context"))}
 	}
 	return nil
 }

@@ -326,7 +326,7 @@ func printServingQuality(w io.Writer, f *cost.Fit) {
 		fmt.Fprintf(w, "  at the bound of physics, the card's peak or no time at all: %s\n", strings.Join(f.AtBound, ", "))
 	}
 	if len(f.Undetermined) > 0 {
-		fmt.Fprintf(w, "  not determined by these rows, so near where the fit started: %s\n", strings.Join(f.Undetermined, ", "))
+		fmt.Fprintf(w, "  not determined by these rows, so close to the fit's starting values: %s\n", strings.Join(f.Undetermined, ", "))
 	}
 }
 

@@ -79,7 +79,7 @@ plan of servers as a page.`,
 
 func runDemo(cmd *cobra.Command, dir string, parsed *ptx.Cache) error {
 	if files, err := os.ReadDir(dir); err == nil && len(files) > 0 {
-		return usageError{fmt.Errorf("%s is not empty: -o takes another folder", dir)}
+		return usageError{fmt.Errorf("%s is not empty: choose another folder with -o", dir)}
 	}
 	if strings.HasPrefix(dir, "-") {
 		dir = "./" + dir // not a flag of the commands

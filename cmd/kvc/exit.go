@@ -40,8 +40,8 @@ func exitCode(ctx context.Context, err error) int {
 	}
 }
 
-// interrupted returns the error of a command that was interrupted; done says what it has still
-// done, such as "nothing is written".
+// interrupted returns the error of a command that was interrupted; done says what it has done
+// nevertheless, or that "nothing is written".
 func interrupted(err error, done string) error {
 	if errors.Is(err, context.Canceled) {
 		return errors.New("interrupted: " + done)

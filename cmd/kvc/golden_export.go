@@ -45,7 +45,7 @@ The size is printed first. DIR must be new or empty, and is written whole or not
 The options are those of the trace; flags override them.`,
 		Example: `  kvc golden export story -o golden
   kvc golden export recall/snapkv -o golden --format safetensors --stages prefill,decide
-  kvc golden export ./my-trace -o golden --steps 20 --method h2o --max-cache-tokens 64
+  kvc golden export ./my-trace -o golden --steps 20 --method snapkv --max-cache-tokens 64
   kvc golden export six-stories --dry-run`,
 		Args: cobra.ExactArgs(1),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {

@@ -75,7 +75,7 @@ func (b *binder) addRules() {
 	bind(b, fs.BoolVar, "strict-max-kv", func(o *sim.Options) *bool { return &o.Schedule.Strict },
 		"apply --max-kv-per-compression to the first sequence of a compression too, as KV-Compress's server does")
 	bind(b, fs.BoolVar, "compress-until-free", func(o *sim.Options) *bool { return &o.Schedule.UntilFree },
-		"when a decode step lacks blocks, compress until no more come free before a sequence is preempted; KV-Compress's server compresses once per step")
+		"when a decode step lacks blocks, compress until there are enough or no more can be freed, before a sequence is preempted; KV-Compress's server compresses once per step")
 }
 
 // addPages binds the size and format of the cache's blocks; addBlocks binds their number.

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvcompress/internal/testsize"
+	"kvcompress/ref"
 )
 
 // pages returns the pages of documentation, whose commands are held to the program.
@@ -29,8 +30,8 @@ func pages(t *testing.T) []string {
 	return all
 }
 
-// shown returns the command lines of kvc that a page shows as code, without comments, and with
-// lines that go on joined.
+// shown returns the command lines of kvc that a page shows as code, without comments. Lines that are
+// continued with \ are joined.
 func shown(page string) []string {
 	var lines []string
 	fenced, more := false, false
@@ -71,8 +72,29 @@ func commandWords(line string) []string {
 	return list[1:] // kvc
 }
 
-// TestPagesCommands parses every command that the documentation shows.
+// TestPagesCommands parses every command that the documentation and the help of commands show. A method
+// that it names must be in the table.
 func TestPagesCommands(t *testing.T) {
+	check := func(where, line string) {
+		if strings.Contains(line, "…") {
+			return
+		}
+		line, _, _ = strings.Cut(line, " | ")
+		line, _, _ = strings.Cut(line, " > ")
+		cmd, args, err := newRootCmd(io.Discard, nil).Find(commandWords(line))
+		if err == nil {
+			err = cmd.ParseFlags(args)
+		}
+		if err == nil {
+			err = cmd.ValidateArgs(cmd.Flags().Args())
+		}
+		if err == nil && cmd.Flags().Changed("method") {
+			_, err = ref.FindMethod(cmd.Flag("method").Value.String())
+		}
+		if err != nil {
+			t.Errorf("%s: %s: %v", where, line, err)
+		}
+	}
 	commands := 0
 	for _, name := range pages(t) {
 		page, err := os.ReadFile(name)
@@ -80,26 +102,23 @@ func TestPagesCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, line := range shown(string(page)) {
-			if strings.Contains(line, "…") {
-				continue
-			}
 			commands++
-			line, _, _ := strings.Cut(line, " | ")
-			line, _, _ = strings.Cut(line, " > ")
-			args := commandWords(line)
-			var cmd *cobra.Command
-			if cmd, args, err = newRootCmd(io.Discard, nil).Find(args); err == nil {
-				if err = cmd.ParseFlags(args); err == nil {
-					err = cmd.ValidateArgs(cmd.Flags().Args())
-				}
-			}
-			if err != nil {
-				t.Errorf("%s: %s: %v", name, line, err)
-			}
+			check(name, line)
 		}
 	}
 	if commands < 110 {
 		t.Errorf("%d commands are on the pages", commands)
+	}
+	examples := 0
+	everyCommand(newRootCmd(io.Discard, nil), func(cmd *cobra.Command) {
+		for _, line := range shown("```\n" + cmd.Example + "\n```\n") {
+			line, _, _ = strings.Cut(line, "   ") // an explanation
+			examples++
+			check(cmd.CommandPath()+" --help", line)
+		}
+	})
+	if examples < 60 {
+		t.Errorf("%d commands are in examples of the help", examples)
 	}
 }
 

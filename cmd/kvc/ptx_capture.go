@@ -78,7 +78,7 @@ func ptxCapture(cmd *cobra.Command, name string, flags *captureFlags, parsed *pt
 		return err
 	}
 	if len(bundles) != 1 {
-		return usageError{fmt.Errorf("--trace %s: %s, where one is wanted", flags.trace, words.Count(len(bundles), "trace"))}
+		return usageError{fmt.Errorf("--trace %s: that is %s: want one", flags.trace, words.Count(len(bundles), "trace"))}
 	}
 	b := bundles[0]
 	opt := b.Options

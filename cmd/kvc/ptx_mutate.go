@@ -32,7 +32,7 @@ func newPTXMutateCmd() *cobra.Command {
 sign, width or comparison (< for <=), an off-by-one constant, a negated predicate, two
 roundings made one by a fused multiply-add, a dropped barrier, fence, wait, atomic or
 store, 32-bit instead of 64-bit address arithmetic. It writes each mutant to a file and
-runs your command on it, in which {} stands for the file. The fault is noticed if the
+runs your command on it, with {} replaced by the file. The fault is noticed if the
 command exits with another code than 0 or takes longer than --timeout. Without a fault
 the command must exit with 0.
 
@@ -69,7 +69,7 @@ func runPTXMutate(cmd *cobra.Command, file string, flags *ptxMutateFlags) error 
 	case flags.check == "":
 		return usageError{errors.New("--check is missing: the command that checks the kernel")}
 	case !strings.Contains(flags.check, "{}"):
-		return usageError{fmt.Errorf("--check %q: want {} in it, which stands for the file with the fault", flags.check)}
+		return usageError{fmt.Errorf("--check %q: want {} in it, which is replaced by the file with the fault", flags.check)}
 	case flags.n < 1:
 		return usageError{fmt.Errorf("--mutants %d: want at least 1", flags.n)}
 	case flags.limit <= 0:

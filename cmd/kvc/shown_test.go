@@ -17,11 +17,11 @@ import (
 	"kvcompress/kernels"
 )
 
-// notShown are the outputs of pages that TestShownOutputs does not compare, and why. Of tables that
-// stand beside a command, those of long runs are compared by nothing: README.md's and
-// results-quality.md's scores are one run of kvc bench (two minutes on two idle cores), checking.md's
-// coverage and mutation are kvc validate --coverage and --mutate (minutes), and those of
-// methods/kivi.md, methods/minicache+kivi.md and simulator.md's speed are of runs that their text states.
+// notShown are the outputs on pages that TestShownOutputs does not compare, and why. Some tables
+// are from runs that take minutes, and no test compares them: the scores in README.md and
+// results-quality.md (kvc bench), coverage and mutation in checking.md (kvc validate --coverage and
+// --mutate), the speed in simulator.md, and the tables of methods/kivi.md and
+// methods/minicache+kivi.md.
 var notShown = map[string]string{
 	"kvc validate --device cuda": "of a binary with the tag cuda",
 	"kvc golden compare golden --theirs mine --parts outputs --atol 1.1e-3": "TestCIPage runs it: it needs NumPy",

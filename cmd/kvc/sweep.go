@@ -541,7 +541,7 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 	}
 	if shard.N > 1 {
 		if runErr != nil {
-			return interrupted(runErr, fmt.Sprintf("%s of %s of shard %s are done; the same command goes on", words.Number(len(outcomes)), words.Count(len(shard.Indices(len(points))), "point"), shard))
+			return interrupted(runErr, fmt.Sprintf("%s of %s of shard %s are done; run the same command again to continue", words.Number(len(outcomes)), words.Count(len(shard.Indices(len(points))), "point"), shard))
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "Shard %s is done: %s. When all are: kvc sweep merge %s\n", shard, words.Count(len(outcomes), "projection"), f.dir)
 		return nil
@@ -693,7 +693,7 @@ func digest(requests []trace.Request) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// sweepInputs are the inputs of a sweep beside its points.
+// sweepInputs are the inputs of a sweep other than its points.
 type sweepInputs struct {
 	Requests string         `json:"requests"`
 	Count    int            `json:"request_count"`

@@ -78,7 +78,7 @@ func ofShards(args []string, err error) error {
 		name += fmt.Sprintf(" and %s more", words.Count(n, "file"))
 	}
 	if missing := new(journal.IncompleteError); errors.As(err, &missing) {
-		return fmt.Errorf("%s: %w: the command that made them goes on, and --partial prints what there is", name, err)
+		return fmt.Errorf("%s: %w: run the command that made the files again to continue it, or print the finished part with --partial", name, err)
 	}
 	return fmt.Errorf("%s: %w", name, err)
 }

@@ -84,7 +84,7 @@ change requests are applied in the order of the list below.`,
 	flags.StringVar(&f.format, "format", "", "`format` of the file")
 	flags.StringVar(&f.fields, "fields", "", "`columns` of a CSV, or members of JSON objects: arrival=NAME:UNIT,prompt=NAME,output=NAME,session=NAME,hashes=NAME; a member of a member is as usage.prompt_tokens, and all but prompt and output may be left out (--columns is the same)")
 	flags.StringVar(&f.unit, "time-unit", "", "`unit` of the times of such a log (default s), of Mooncake's (default ms) or Qwen-Bailian's (default s): s, ms, us or ns")
-	flags.IntVar(&f.prefixBlock, "prefix-block", 0, "`tokens` that a prefix hash stands for (default 512 of Mooncake's, 16 of Qwen-Bailian's)")
+	flags.IntVar(&f.prefixBlock, "prefix-block", 0, "`tokens` of a prompt for each prefix hash (default 512 for Mooncake's, 16 for Qwen-Bailian's)")
 	flags.IntVar(&f.take, "run", 0, "`number` of the run to take of a benchmark's result that holds several, from 1")
 	flags.StringVar(&f.tokenizer, "tokenizer", "", "count the tokens of texts with this tokenizer: a tokenizer.json, its `folder`, or a llama2.c tokenizer.bin")
 	flags.Float64Var(&f.bytesPerToken, "bytes-per-token", 0, "or estimate them at this `number` of bytes of UTF-8 a token (default 4: characters of English)")

@@ -18,9 +18,9 @@ engines agree: true
 requests of the azure log served: 3, output tokens: 45
 `
 
-// TestImport builds testdata/program in a module of its own, which finds this one through a
-// replace directive, and runs it. It is built offline, from the module cache, and with this
-// test's GOFLAGS, so that what the build cache holds of this module is not compiled again.
+// TestImport builds and runs testdata/program in another module, which imports this one through
+// a replace directive. The build is offline, from the module cache. It uses this test's GOFLAGS, so
+// that it can reuse the packages in the build cache.
 func TestImport(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it compiles most of this module again")

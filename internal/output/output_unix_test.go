@@ -204,7 +204,7 @@ func TestLeftovers(t *testing.T) {
 	if n := len(strings.Fields(names(t, dir))); n != 2 {
 		t.Fatalf("a killed writer left %s", names(t, dir))
 	}
-	other := start() // cleans what the first has left
+	other := start() // removes the files that the killed one left
 	if n := len(strings.Fields(names(t, dir))); n != 2 {
 		t.Fatalf("the second writer left %s", names(t, dir))
 	}

@@ -1,5 +1,7 @@
 // Package capture records one launch of a kernel in a pipeline as files: its buffers before and after, and a
 // script (invoke.Script) that repeats the launch and compares.
+//
+// [NewRecorder] wraps a device; the recorded [Launch] can write its files.
 package capture
 
 import (

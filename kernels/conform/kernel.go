@@ -88,7 +88,7 @@ func regBits(t string) int {
 }
 
 // writeKernel writes the form's kernel. Thread i of the grid reads row i of the operands at [p_in], executes
-// the body, and writes row i of the results at [p_out]. The body may use the addresses of its own rows, %rin
+// the body, and writes row i of the results at [p_out]. The body may use the addresses of the thread's rows, %rin
 // and %rout, and the row number %i.
 func (o *Op) writeKernel(b *strings.Builder) {
 	fmt.Fprintf(b, "\n// %s\n", o.Name)

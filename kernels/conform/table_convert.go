@@ -91,7 +91,7 @@ func roundingIntegers(f format, t integer) table {
 	return func(r *rand.Rand) [][]uint64 {
 		var rows [][]uint64
 		for range randomRows {
-			p := f.man + 2 // the significand with one bit more, and a bit beside
+			p := f.man + 2 // the significand with its hidden bit, and the bit after it
 			v := uint64(1)<<(p-1) | r.Uint64()&mask(p-1) | 1
 			v <<= r.IntN(max(1, t.bits-p))
 			v += r.Uint64N(3) - 1

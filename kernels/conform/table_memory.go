@@ -27,8 +27,8 @@ func memTypes() []memType {
 	return append(all, memType{"f32", u32, "f32", 4}, memType{"f64", u64, "f64", 0})
 }
 
-// A space is a way to access memory: the code by which a thread gets the address of 32
-// bytes of its own in %p, and the suffix of loads and stores.
+// A space is a way to access memory: the code that sets %p to the address of 32 bytes that
+// only this thread uses, and the suffix of loads and stores.
 type space struct {
 	name     string // for people
 	suffix   string // of ld and st: ".global", or none for generic addresses

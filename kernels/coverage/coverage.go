@@ -1,5 +1,7 @@
 // Package coverage reports which instructions and branch directions of kernels the PTX
 // machine has executed: counts per kernel, and the source lines with missing ones.
+//
+// A ptx.Coverage in ptx.Options counts during launches; [Of] returns a [Report] of its counts.
 package coverage
 
 import (

@@ -1,16 +1,16 @@
-// Decode attention of the methods under which a query does not read KVs as they are
-// stored (ref/NUMERICS.md §4, §9):
+// Decode attention of the methods whose queries do not read KVs as they are stored
+// (ref/NUMERICS.md §4, §9):
 //
-//   count_turns                  by how many positions each key is turned
-//   attend_partitions_adjusted   in the place of attend_partitions: keys are turned,
-//                                stand-ins weigh more, hidden KVs nothing
+//   count_turns                  by how many positions each key is rotated
+//   attend_partitions_adjusted   replaces attend_partitions: keys are rotated, stand-ins
+//                                weigh more, hidden KVs have no weight
 //
-// What they share with attention.cu, rows and partitions, is as there.
+// Rows and partitions are those of attention.cu.
 #include "attend.cuh"
 #include "scan.cuh"
 
-// count_turns says by how many positions each KV's key is turned towards the query: as
-// many as tokens newer than the key's have been evicted.
+// count_turns computes by how many positions each KV's key is rotated towards the query:
+// the number of evicted tokens that are newer than the key's.
 //
 //   sequences  int32 [batch]: each sequence's row of tables and lengths
 //   times      int32 [batch]: position of each sequence's token
@@ -72,9 +72,9 @@ struct alignas(8) direction {
   float sine, cosine;
 };
 
-// adjusted reads KVs as a method has them read. What a method has not is 0.
+// adjusted reads KVs as a method wants them. A pointer that the method has no use for is 0.
 struct adjusted {
-  const float* stands;  // [N·B] KVs that each entry stands for
+  const float* stands;  // [N·B] the number of KVs that each entry represents
   const float* hidden;  // [N·B] not 0 where a KV is hidden
 
   const int* turns;             // [batch·H, partitions, 128] positions by which a key is turned
@@ -94,7 +94,7 @@ struct adjusted {
   __device__ __forceinline__ void load(const share& wide, format codec,
                                        const char* __restrict__ keys, const int* __restrict__ by,
                                        int first, int rows, int d) const {
-    warp_barrier();  // all lanes have done with the tile
+    warp_barrier();  // no lane reads the old tile any more
     const uint32 quads = d / 4;
     for (uint32 i = lane(); i < rows * quads; i += warp_size) {
       const int row = i / quads, column = i % quads * 4;
@@ -154,8 +154,8 @@ struct adjusted {
     exponentials_of_seen<format>(s, queries, n, weights, maxima, sums, p, partitions);
   }
 
-  // exponentials_of_seen is exponentials where the score of a hidden KV is the lowest. Such
-  // a one has e_i = 0; a partition that has no others, m_p = -∞ and z_p = 0.
+  // exponentials_of_seen is exponentials with hidden KVs, which have e_i = 0. A partition
+  // with no other KVs has m_p = -∞ and z_p = 0.
   template <class format>
   __device__ __forceinline__ void exponentials_of_seen(const share& s, int queries, int n,
                                                        float* __restrict__ weights,
@@ -184,11 +184,11 @@ struct adjusted {
   }
 };
 
-// attend_partitions_adjusted attends to each partition by itself, as attend_partitions
-// does, but for what a method has of these:
+// attend_partitions_adjusted is attend_partitions with these adjustments, as far as the
+// method has them:
 //
-//   stands      float32 [N·B], or 0: to the score of an entry that stands for w ≠ 1 KVs,
-//               ln w is added
+//   stands      float32 [N·B], or 0: ln w is added to the score of an entry that
+//               represents w ≠ 1 KVs
 //   hidden      float32 [N·B], or 0: a KV whose number is not 0 has e_i = 0 and no part in m_p
 //   turns       int32 [batch·H, partitions, 128], or 0: by how many positions each key is
 //               turned before it is scored; where it is 0, the key is as it is stored
@@ -196,9 +196,9 @@ struct adjusted {
 //               elements, for every number of positions
 //   pairs       of a key's elements that are turned
 //   step, partner  pair i is elements i·step and i·step + partner
-//   k_scale, v_scale  of fp8 caches only: what is read is times these
+//   k_scale, v_scale  fp8 caches only: what is read is multiplied by these
 //
-// The rest, and the grid, as attend_partitions has them; with turns the shared memory is
+// Other arguments and the grid: as in attend_partitions. With turns the shared memory is
 // that for rows of float32.
 //
 // Bytes: 4 more for each KV and each of stands, hidden and turns; directions, which stay in

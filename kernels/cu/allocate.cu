@@ -2,14 +2,14 @@
 // back to it. The lowest-numbered free block goes first, in the order that
 // ref/NUMERICS.md §7 states.
 //
-// The free list is a bit for each block. Blocks of threads share it out by
-// chunks: a word for each thread.
+// The free list has a bit for each block of the cache. A block of threads handles
+// a chunk of it, one word per thread.
 //
 //   1. count_free counts the free blocks of every chunk (not needed for one chunk)
 //   2. take_blocks takes the `need` lowest ones, in ascending order
 //   3. give_prompt or give_tokens enters them in tables and owners
 //
-// free_blocks is the way back. No sum has an order: all are of integers.
+// free_blocks frees blocks. All sums are of integers, so their order is irrelevant.
 #include "scan.cuh"
 
 // The owner of a physical block. In a free one all four are −1.
@@ -41,8 +41,8 @@ count_free(const uint32* __restrict__ free, int* __restrict__ counts, int words)
   if (thread_x() == 0) counts[block_x()] = n;
 }
 
-// take_blocks takes the lowest free blocks from the free list, and lists them in
-// ascending order. There are as many as it needs.
+// take_blocks takes the `need` lowest blocks from the free list, which has at least
+// that many, and lists them in ascending order.
 //
 //   free    uint32 [words]: the free list; taken blocks' bits are cleared
 //   counts  int32 [grid]: of count_free; not read by the first block of the grid
@@ -50,10 +50,10 @@ count_free(const uint32* __restrict__ free, int* __restrict__ counts, int words)
 //   words   ⌈N/32⌉
 //   need    how many
 //
-// Grid and block: as count_free has them. Bytes: N/8 read, of which a block of
-// threads that lies behind the last one taken skips its own; 4 written for each
-// block taken, and the words that they lie in. The floor is what lies before the
-// last one taken: a decode step of Llama-3.1-8B at batch 64 takes some 1,000
+// Grid and block: as in count_free. Bytes: N/8 read, less the chunks after the
+// last block taken, which are skipped; written are 4 for each block taken, and
+// the words with its bit. The floor is the part of the list up to the last block
+// taken: a decode step of Llama-3.1-8B at batch 64 takes some 1,000
 // blocks, and a cache of 70 GB has a free list of 1 MB, a microsecond's work.
 extern "C" __global__ void __launch_bounds__(1024)
 take_blocks(uint32* __restrict__ free, const int* __restrict__ counts,
@@ -72,8 +72,8 @@ take_blocks(uint32* __restrict__ free, const int* __restrict__ counts,
   free[i] = word;
 }
 
-// give_prompt gives the blocks that were taken to the heads of a sequence, each
-// the same number, in (layer, head, logical block) order.
+// give_prompt assigns the taken blocks to the heads of a sequence, the same number
+// to each, in (layer, head, logical block) order.
 //
 //   taken    int32 [all·each]: physical blocks
 //   tables   int32 [all, stride]: the block tables of the sequence's heads, written
@@ -85,7 +85,7 @@ take_blocks(uint32* __restrict__ free, const int* __restrict__ counts,
 //   stride   blocks that a table has room for
 //
 // Grid: ⌈all·each/256⌉ blocks of 256 threads, or one of fewer. Bytes: 24 for each
-// block, which is the floor for tables and owners but for the 4 of `taken`.
+// block. The floor is 20, for tables and owners; the other 4 are read from `taken`.
 extern "C" __global__ void __launch_bounds__(256)
 give_prompt(const int* __restrict__ taken, int* __restrict__ tables,
             owner* __restrict__ owners, int* __restrict__ lengths, int sequence, int tokens,
@@ -136,8 +136,8 @@ count_full(const int* __restrict__ rows, const int* __restrict__ lengths,
   if (thread_x() == 0) counts[block_x()] = n;
 }
 
-// give_tokens makes room for one KV in every head of the batch: it gives the
-// blocks that were taken to the heads whose last block is full, in
+// give_tokens makes room for one KV in every head of the batch: it assigns the
+// taken blocks to the heads whose last block is full, in
 // (layer, sequence, head) order.
 //
 //   rows, ids  int32 [batch]: each sequence's row, and its number
@@ -176,11 +176,11 @@ give_tokens(const int* __restrict__ rows, const int* __restrict__ ids,
   owners[block] = {ids[h.sequence], h.layer, h.head, logical};
 }
 
-// free_blocks shortens the heads of a sequence and gives the blocks that hold
-// none of their KVs any more back to the free list.
+// free_blocks removes the last KVs of the heads of a sequence, and returns the
+// blocks that become empty to the free list.
 //
-//   lost     int32 [heads]: KVs that each head loses, the last ones; the lengths
-//            themselves where a sequence leaves
+//   lost     int32 [heads]: KVs that each head loses; all of its KVs to release
+//            the sequence
 //   lengths  int32 [heads], written
 //   tables   int32 [heads, stride]: the entries of the freed blocks become −1
 //   free     uint32 [⌈N/32⌉]: their bits are set
@@ -189,8 +189,8 @@ give_tokens(const int* __restrict__ rows, const int* __restrict__ ids,
 //   stride   blocks that a table has room for
 //
 // Grid: a block of a multiple of 32 threads, at most 256, for each head. Bytes: 12
-// for each head, and 24 and an atomic for each block freed; that is the floor but
-// for the atomic, which is needed because blocks share a word.
+// for each head, and 24 and an atomic for each block freed. That is the floor
+// except for the atomic, which is needed because blocks share a word.
 extern "C" __global__ void __launch_bounds__(256)
 free_blocks(const int* lost, int* lengths, int* __restrict__ tables,
             uint32* __restrict__ free, owner* __restrict__ owners, int shift, int stride) {

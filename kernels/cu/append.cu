@@ -32,8 +32,8 @@ __device__ __forceinline__ void store(format k_codec, format v_codec, const floa
 //   k, v       float32 [n, H, D]
 //   tables     int32 [H, stride]: the block tables of the layer's heads
 //   keys       [N·B, D] in the cache's format, written; values likewise
-//   metrics    float32 [N·B], written: 0. None, where the method has no column of one
-//              number for each KV
+//   metrics    float32 [N·B], written: 0. A null pointer if the method has no column of
+//              width 1
 //   positions  int32 [N·B], written: 0 to n-1
 //   n, heads   tokens, H
 //   pieces     D/8
@@ -71,7 +71,7 @@ __device__ __forceinline__ void append_prompt(
 //   tables     int32 [rows, heads of all layers, stride], from the layer's first head on
 //   lengths    int32 [rows, heads of all layers], likewise; the new KV is counted
 //   keys       [N·B, D] in the cache's format, written; values likewise
-//   metrics    float32 [N·B], written: 0; or none, as above
+//   metrics    float32 [N·B], written: 0; or null, as above
 //   positions  int32 [N·B], written
 //   batch, heads, all  sequences, H, and the heads of all layers
 //   pieces     D/8
@@ -79,8 +79,8 @@ __device__ __forceinline__ void append_prompt(
 //   stride     blocks that a table has room for
 //   k_scale, v_scale  of fp8 caches only: k and v are divided by these
 //
-// Grid: ⌈batch·H·D/8 / 256⌉ blocks of 256 threads, as above, and as near to the
-// floor: a length and a table entry for each KV are the difference.
+// Grid: ⌈batch·H·D/8 / 256⌉ blocks of 256 threads. Bytes: as append_prompt, and a
+// length and a table entry for each KV.
 template <class format>
 __device__ __forceinline__ void append_tokens(
     format k_codec, format v_codec, const float* __restrict__ k, const float* __restrict__ v, const int* __restrict__ sequences,

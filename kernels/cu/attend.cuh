@@ -1,13 +1,13 @@
-// Decode attention of one partition of a KV head (ref/NUMERICS.md §4), by the way in
-// which KVs are read: as they are stored (attention.cu), or adjusted (adjusted.cu).
+// Decode attention of one partition of a KV head (ref/NUMERICS.md §4). Its parameter is
+// how KVs are read: as they are stored (attention.cu), or adjusted (adjusted.cu).
 #pragma once
 #include "paging.cuh"
 #include "partition.cuh"
 
 // accumulate adds e_i·v_i of the tile's rows to the partition's outputs, i
-// ascending. Here and in what follows the weights are times the lift of the format. A lane has `width` elements of `queries` queries' outputs at a time.
-// The outputs of queries `from` on, a multiple of `queries` of them, are where q was
-// from tile to tile.
+// ascending. In this file the weights are multiplied by the lift of the format. A lane has `width` elements of the outputs of `queries` queries at a time.
+// Between tiles the outputs of queries `from` on, a multiple of `queries` of them, are
+// kept in the memory of q.
 template <class format, int width, int queries>
 __device__ __forceinline__ void accumulate(const share& s, format codec, int from, int multiple,
                                            int first, int rows, int d) {
@@ -50,9 +50,9 @@ __device__ __forceinline__ void accumulate(const share& s, format codec, int fro
   }
 }
 
-// values adds up o_p of all queries, whose elements are more than a warp has lanes.
-// A lane has four elements and several queries, so that a value is read and converted
-// once; where that would leave more than 12 lanes idle, it has two elements of one
+// values adds up o_p of all queries, if they have more elements than a warp has lanes.
+// A lane has four elements of several queries, so that a value is read and converted
+// once. If that would leave more than 12 lanes idle, a lane has two elements of one
 // query.
 template <class format>
 __device__ __forceinline__ void values(const share& s, format codec,
@@ -78,9 +78,9 @@ __device__ __forceinline__ void values(const share& s, format codec,
   }
 }
 
-// values_of_few does the same where the queries' elements are no more than the lanes:
-// a lane multiplies a KV's value, which is a few bytes, by all of its weights, and
-// then adds up the products of one element.
+// values_of_few does the same if the queries have at most one element per lane: a lane
+// multiplies the value of one KV by the weights of all queries, and then adds up the
+// products of one element.
 template <class format>
 __device__ __forceinline__ void values_of_few(const share& s, format codec,
                                               const char* __restrict__ from,
@@ -123,7 +123,7 @@ __device__ __forceinline__ void values_of_few(const share& s, format codec,
   if (adds) o[(int64(s.rows[lane() / d]) * partitions + p) * d + lane() % d] = sum;
 }
 
-// outputs adds up o_p of all queries, one way or the other.
+// outputs adds up o_p of all queries, by values or values_of_few.
 template <class format>
 __device__ __forceinline__ void outputs(const share& s, format codec,
                                         const char* __restrict__ from, float* __restrict__ o,
@@ -135,9 +135,9 @@ __device__ __forceinline__ void outputs(const share& s, format codec,
   }
 }
 
-// attend_partitions attends to each partition by itself: `reading` lays out the shared
-// memory, and makes e_i, m_p and z_p of the partition's keys. k_codec and v_codec are the
-// cache's format, with the scales of K and V where it has them.
+// attend_partitions computes the attention of one partition: `reading` lays out the shared
+// memory, and computes e_i, m_p and z_p from the partition's keys. k_codec and v_codec are
+// the cache's format, with the scales of K and V if it has scales.
 template <class format, class reading>
 __device__ __forceinline__ void attend_partitions(
     const reading& read, format k_codec, format v_codec, const float* __restrict__ q, const char* __restrict__ keys,

@@ -5,12 +5,12 @@
 //   attend_factors      f_p
 //   attend_combine      the output: Σ o_p·f_p
 //   attend_record       the metrics: Σ_g gain(e_i·f_p)
-//   attend_record_each  in its place, where a KV has a number for each query head
+//   attend_record_each  replaces it if a KV has a number for each query head
 //
 // A query's row is (sequence·H + KV head)·G + its place in the group, as in q.
-// Arrays of what was computed for it are [rows, partitions], where partitions is
-// what the longest head of the launch has. A head's own are ⌈length/128⌉; the rest
-// is neither written nor read.
+// Arrays of per-partition results are [rows, partitions], with the partitions of
+// the longest head of the launch. A head has ⌈length/128⌉ of them; the others are
+// neither written nor read.
 #include "attend.cuh"
 
 // as_stored reads KVs as they are stored.
@@ -30,7 +30,7 @@ struct as_stored {
   }
 };
 
-// attend_partitions attends to each partition by itself.
+// attend_partitions computes the attention of each partition.
 //
 //   q           float32 [batch, H·G, D]
 //   keys        [N·B, D] in the cache's format; values likewise
@@ -47,12 +47,12 @@ struct as_stored {
 //   stride      blocks that a table has room for
 //   partitions  ⌈longest/128⌉
 //   scale       1/√D
-//   k_scale, v_scale  of fp8 caches only: what is read is times these
+//   k_scale, v_scale  fp8 caches only: what is read is multiplied by these
 //
 // Grid: (batch·H·⌈G/8⌉, partitions) blocks of 32 threads, with the shared memory of
 // partition.cuh for min(G, 8) queries, or for G mod 8 where that is more. A warp has up to 8
-// queries and 128 KVs; those without KVs do nothing. 16 warps are to fit a multiprocessor of
-// 228 KiB: 128 registers a thread; at G = 4, D = 128, f16 14 KiB, with the system's one.
+// queries and 128 KVs; a warp without KVs does nothing. 16 warps fit a multiprocessor with
+// 228 KiB: 128 registers a thread; 14 KiB at G = 4, D = 128, f16, with the 1 KiB that CUDA reserves.
 //
 // Order: §3 for a dot product; z_p by lanes and a butterfly; o_p ascending.
 //
@@ -93,8 +93,8 @@ ATTEND_PARTITIONS_SCALED(e5m2)
 //   sequences, lengths, maxima, sums, heads, all, group, partitions  as above
 //   factors  float32 [rows, partitions], written: f_p
 //   rows     batch·H·G
-//   width    lanes that share a row: a power of two, as many as there are
-//            partitions or 32
+//   width    lanes that share a row: the least power of two that is at least
+//            min(partitions, 32)
 //
 // Grid: ⌈rows·width / 128⌉ blocks of 128 threads.
 //
@@ -149,8 +149,8 @@ extern "C" __global__ void attend_combine(const int* __restrict__ sequences,
   out[int64(row) * quads + column] = sum;
 }
 
-// record adds to the numbers of every KV what the queries gave it: to one number their
-// sum, or to each of G its query's.
+// record adds the queries' gains to the numbers of every KV: their sum to a single
+// number, or each query's gain to its own of G numbers.
 template <bool each>
 __device__ __forceinline__ void record(
     const int* __restrict__ sequences, const int* __restrict__ times,
@@ -184,8 +184,8 @@ __device__ __forceinline__ void record(
   }
 }
 
-// attend_record adds to the metric of every KV what the group's queries gave it, if
-// its position is at most the token's less the buffer.
+// attend_record adds the gains of the group's queries to the metric of every KV whose
+// position is at most the token's minus the buffer.
 //
 //   sequences, tables, lengths, heads, all, group, shift, stride, partitions  as above
 //   times      int32 [batch]: position of each sequence's token
@@ -198,11 +198,11 @@ __device__ __forceinline__ void record(
 //
 // Grid: (batch·H, partitions) blocks of 32 threads, with 4 KVs each.
 //
-// Order: ascending place in the group; then the sum is added to the metric.
+// Order: ascending index in the group; then the sum is added to the metric.
 //
 // Bytes: a KV's position, metric and 4·G bytes of e_i read, its metric written, and
-// the table entry once for B of them: 12 + 4·G. The floor, if no weights were
-// written and read again, would be 12. Operations: 4·G.
+// the table entry once for B of them: 12 + 4·G. Without the weights, which a fused
+// kernel need not store, it would be 12. Operations: 4·G.
 extern "C" __global__ void attend_record(
     const int* sequences, const int* times, const int* tables, const int* lengths,
     const float* weights, const float* f, const int* positions, float* metrics, int heads, int all,
@@ -211,12 +211,12 @@ extern "C" __global__ void attend_record(
                 group, shift, stride, partitions, buffer, squared);
 }
 
-// attend_record_each adds to the G numbers of every KV what each query of the group gave
-// it, if its position is at most the token's less the buffer.
+// attend_record_each adds the gain of each query of the group to its own of the G numbers
+// of every KV whose position is at most the token's minus the buffer.
 //
 //   numbers  float32 [N·B, G], read and written
 //
-// The rest, grid and block: as attend_record has them.
+// Other arguments, grid and block: as in attend_record.
 //
 // Bytes: a KV's position and 4·G bytes of e_i read, its 4·G of numbers read and written,
 // and the table entry once for B of them: 4 + 12·G. Operations: 3·G.

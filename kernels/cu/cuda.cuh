@@ -7,8 +7,8 @@
 #define __shared__ __attribute__((shared))
 #define __constant__ __attribute__((constant))
 #define __forceinline__ __inline__ __attribute__((always_inline))
-// A helper whose instructions have the line number of its caller: reports then name
-// the line of the kernel, not one of the helper.
+// __word__ marks a helper whose instructions get the line number of its caller, so that
+// reports name the line of the kernel.
 #define __word__ __device__ __inline__ __attribute__((always_inline, nodebug))
 #define __launch_bounds__(...) __attribute__((launch_bounds(__VA_ARGS__)))
 
@@ -35,8 +35,8 @@ constexpr uint32 all_lanes = 0xffffffff;
 __word__ int lane() { return thread_x() % warp_size; }
 __word__ int warp() { return thread_x() / warp_size; }
 
-// block_barrier waits for every thread of the block; what they wrote is then seen
-// by all of them.
+// block_barrier waits for every thread of the block. Afterwards all of them see what
+// each wrote before.
 __word__ void block_barrier() { __syncthreads(); }
 
 // warp_barrier does the same for the lanes of a warp.
@@ -76,8 +76,8 @@ __word__ int sum_of_lanes(int v) { return __nvvm_redux_sync_add(v, all_lanes); }
 __word__ int most_of_lanes(int v) { return __nvvm_redux_sync_max(v, all_lanes); }
 __word__ int least_of_lanes(int v) { return __nvvm_redux_sync_min(v, all_lanes); }
 
-// is_there tells a pointer from 0. The empty instruction makes a number of it, which is
-// compared in one instruction; a pointer takes three.
+// is_there reports whether a pointer is not null. The empty asm statement makes it an
+// integer, which clang compares in one instruction; a pointer takes three.
 __word__ bool is_there(const void* p) {
   uint64 address = reinterpret_cast<uint64>(p);
   __asm__("" : "+l"(address));
@@ -91,14 +91,14 @@ __word__ void atomic_or(uint32* to, uint32 v) {
 }
 
 __word__ int count_bits(uint32 v) { return __builtin_popcount(v); }
-// lowest_bit returns the index of the lowest bit that is set; there is one.
+// lowest_bit returns the index of the lowest set bit of v, which must not be 0.
 __word__ int lowest_bit(uint32 v) { return __builtin_ctz(v); }
 
 __word__ int min(int a, int b) { return a < b ? a : b; }
 __word__ int max(int a, int b) { return a > b ? a : b; }
 
-// copy_later begins a copy of 16 or 8 bytes from global to shared memory, past the
-// registers; copies_done waits for those that the thread has begun.
+// copy_later starts an asynchronous copy of 16 or 8 bytes from global to shared memory;
+// copies_done waits for all copies that the thread has started.
 template <int bytes>
 __word__ void copy_later(void* shared, const void* global) {
   using to = __attribute__((address_space(3))) void*;

@@ -1,17 +1,17 @@
 // The eviction decision of one sequence: which KVs are evicted to free a number of
 // blocks (ref.Walk, ref/NUMERICS.md §6). Nothing is sorted.
 //
-// A block, where blocks are counted, is the ranking's unit: B KVs, or 1 for a method
-// that counts KVs. sum_evicted and settle are told log2 of it as `shift`; for the costs,
-// which find slots, shift is log2(B).
+// A "block" in the counts below is the ranking's unit: B KVs, or 1 for a method that
+// counts KVs. The argument `shift` of sum_evicted and settle is log2 of the unit; that of
+// the costs kernels, which compute slots, is log2(B).
 //
-// A KV's key is its cost as an integer of the same order. A head of which `upto`
-// candidates have keys up to a bound loses
+// A KV's key is its cost as an integer of the same order. A head with `upto`
+// candidates whose keys are at most a bound loses
 //
 //   evicted_blocks(upto) = ⌊(upto + empty) / B⌋
 //
-// blocks when all of those may be evicted, where `empty` is the number of slots in its
-// last block that no KV fills.
+// blocks if all of these candidates may be evicted, where `empty` is the number of empty
+// slots in its last block.
 // So the E-th cheapest block of a quota has the smallest key for which the sum of
 // evicted_blocks over the quota's heads reaches E. A radix select finds that key digit
 // by digit, 8 bits at a time from the top, and looks only into the bucket that holds
@@ -26,34 +26,34 @@
 //
 // A quota is done, and its later rounds do nothing, as soon as a bucket ends
 // with exactly the E-th block. Nothing is read back between the launches. A head
-// loses fewer KVs than lie up to the quota's bound, by up to B−1: what bounds them
-// mostly stands in the counts that are there already, and the rest list_evicted
-// finds by the same search.
+// loses up to B−1 fewer KVs than have keys up to the quota's bound. Its own bound
+// mostly follows from the existing counts; otherwise list_evicted finds it by the
+// same search.
 //
-// Scratch is 4 bytes for each KV, its key, and 4 for the result. Each head has its
-// place in both, at offsets[head], which is a multiple of 4 so that 16 bytes are
-// moved at a time.
+// Scratch is 4 bytes for each KV, its key, and 4 for the result. In both arrays a
+// head begins at offsets[head], a multiple of 4, so that 16 bytes are read or
+// written at a time.
 //
-// Bytes for each KV, with f the part that is evicted:
+// Bytes for each KV, with f the fraction that is evicted:
 //
 //   costs         8 + 4/B read, 4 written
 //   count_digits  4 read, 3 times at most
-//   list_evicted  4 read, and 4 for each digit that is still open (0 to 2 as a
-//                 rule); 4·f written
+//   list_evicted  4 read, and 4 for each digit that is not known yet (usually 0 to
+//                 2); 4·f written
 //
-// in all 28 + 4·f and 0 to 8 more; the floor is 8 + 4/B + 4·f, metric and position
-// in and the result out. Operations: about 15 for each KV in costs, 3 in
-// count_digits, 10 in list_evicted: all of it is bound by memory.
+// in all 28 + 4·f and 0 to 8 more. The floor is 8 + 4/B + 4·f: metric and position
+// read, and the result written. Operations: about 15 for each KV in costs, 3 in
+// count_digits, 10 in list_evicted. All kernels are bound by memory.
 #include "scan.cuh"
 
 constexpr int digits = 4, digit_bits = 8, digit_values = 1 << digit_bits;
 
-// The key of KVs that are no candidates, and of the padding of a head to a multiple of
-// 4. No finite cost and no +∞ has it; all are less. So where it is counted with a
-// bucket's keys, it comes after the one that is looked for and changes nothing.
+// The key of KVs that are not candidates, and of the padding of a head to a multiple of
+// 4. It exceeds the key of every cost, +∞ included. If it is counted in a bucket, it comes
+// after the key that is searched for and changes nothing.
 constexpr uint32 no_candidate = 0xffffffff;
 
-// What one load or store moves.
+// Types that one load or store moves.
 using four_floats = float __attribute__((ext_vector_type(4)));
 using four_ints = int __attribute__((ext_vector_type(4)));
 using four_keys = uint32 __attribute__((ext_vector_type(4)));
@@ -62,8 +62,8 @@ using four_keys = uint32 __attribute__((ext_vector_type(4)));
 struct alignas(16) bucket {
   uint32 prefix;  // the digits, in the low bits
   int known;      // how many
-  int before;     // of what is counted: how much lies before the bucket
-  int whole;      // whether what is looked for is all of the bucket
+  int before;     // the count of everything before the bucket
+  int whole;      // whether everything in the bucket is evicted
 };
 
 // A quota is a number of blocks to be freed from a run of heads.
@@ -79,8 +79,8 @@ __word__ int* counts_of(int* counts, int level, int heads, int head) {
   return counts + (int64(level) * heads + head) * digit_values;
 }
 
-// under returns how many of a head's candidates have keys before the bucket that
-// begins with the known digits given, as far as summed counts say it.
+// under returns how many of a head's candidates have keys before the bucket of the given
+// known digits, according to the summed counts.
 __device__ __forceinline__ int under(int* counts, int heads, int head, uint32 prefix, int known) {
   for (int level = known - 1; level >= 0; level--, prefix >>= digit_bits) {
     const uint32 digit = prefix % digit_values;
@@ -89,11 +89,11 @@ __device__ __forceinline__ int under(int* counts, int heads, int head, uint32 pr
   return 0;
 }
 
-// empty_slots returns how many slots of a head's last block no KV fills.
+// empty_slots returns the number of empty slots in a head's last block.
 __word__ int empty_slots(int length, int shift) { return -length & ((1 << shift) - 1); }
 
-// evicted_blocks returns how many blocks a head loses that has `candidates` KVs up to the
-// bound, of which at most `most` may be evicted.
+// evicted_blocks returns how many blocks a head with `candidates` KVs up to the bound
+// loses, if at most `most` of them may be evicted.
 __word__ int evicted_blocks(int candidates, int most, int empty, int shift) {
   return (min(candidates, most) + empty) >> shift;
 }
@@ -116,7 +116,7 @@ struct digit_counts {
     t[0] = {at[0], at[1], at[2], at[3]};
     t[1] = {at[4], at[5], at[6], at[7]};
   }
-  // sum makes each the sum of those up to it, and of start.
+  // sum replaces each count by start plus the sum of the counts up to it.
   __word__ void sum(int start) {
 #pragma unroll
     for (int i = 1; i < 8; i++) at[i] += at[i - 1];
@@ -126,8 +126,8 @@ struct digit_counts {
   }
 };
 
-// add_counts adds the i-th four counts of a block of threads to what all blocks of
-// the grid's column add up, from 0.
+// add_counts adds the i-th four counts of a block of threads to the totals of all blocks
+// of the grid's column, which begin at 0.
 __word__ void add_counts(int* to, int i, four_ints counts) {
   if (blocks_y() == 1) {
     reinterpret_cast<four_ints*>(to)[i] = counts;
@@ -153,8 +153,8 @@ struct alignas(16) histogram {
   }
 };
 
-// narrower returns the bucket within b in which the wanted-th lies of what sums,
-// which ascend, count; the last one if they do not reach it.
+// narrower returns the bucket within b that contains the wanted-th item, given the
+// ascending sums of counts; the last bucket if there are fewer items.
 __device__ __forceinline__ bucket narrower(bucket b, const digit_counts& sums, int wanted) {
   int less = 0, most_less = -1, least_not = 0x7fffffff;
 #pragma unroll
@@ -217,7 +217,7 @@ struct metric_cost {
   }
 };
 
-// random_cost is the seeded hash that replaces it.
+// random_cost is a seeded hash, in place of the metric.
 struct random_cost {
   uint64 state;  // of seed, sequence, layer and head
 
@@ -241,9 +241,9 @@ struct position_cost {
   __word__ float operator()(float, int position) const { return float(position); }
 };
 
-// seen_cost is a seen_number, but less than any where the KV is hidden and stays so.
+// seen_cost is the number of a KV, or −∞ for a KV that is hidden and stays hidden.
 struct seen_cost {
-  int stay;  // a position: hidden KVs before it do
+  int stay;  // hidden KVs at lower positions stay hidden
 
   __word__ float operator()(float number, int position) const {
     const uint32 bits = __builtin_bit_cast(uint32, number);
@@ -252,7 +252,7 @@ struct seen_cost {
   }
 };
 
-// The scores of a KV, and of 4 in a row: what a cost is made of.
+// The scores from which costs are computed: of one KV (at), or of 4 consecutive ones (four).
 struct one_number {
   const float* numbers;  // [N·B]
   __word__ float at(int slot) const { return numbers[slot]; }
@@ -277,7 +277,7 @@ struct sum_of_numbers {
   }
 };
 
-// seen_number is a number that is not negative, with its sign set where the KV is hidden.
+// seen_number is a non-negative number; its sign bit says that the KV is hidden.
 struct seen_number {
   const float* numbers;  // [N·B]
   const float* hidden;   // [N·B]
@@ -417,10 +417,10 @@ costs(const int* tables, const int* lengths, int row, const float* metrics, cons
 // costs_sum is costs for a column of several numbers for each KV: a KV's metric is
 // their sum, in their order.
 //
-//   numbers  float32 [N·B, width], in the place of the metrics
+//   numbers  float32 [N·B, width], in place of the metrics
 //   width    numbers for each KV
 //
-// The rest, grid and block: as costs has them. Bytes: 4 + 4·width + 4/B read for a KV.
+// Other arguments, grid and block: as in costs. Bytes: 4 + 4·width + 4/B read for a KV.
 extern "C" __global__ void __launch_bounds__(256)
 costs_sum(const int* tables, const int* lengths, int row, const float* numbers,
           const int* positions, const int* quota_of, const int* offsets, uint32* keys,
@@ -431,8 +431,8 @@ costs_sum(const int* tables, const int* lengths, int row, const float* numbers,
                  bias);
 }
 
-// costs_shared is costs_sum with every cost times its head's share: what decides between
-// heads. Costs are not negative.
+// costs_shared is costs_sum with every cost multiplied by its head's share, which changes
+// how evictions are divided among heads. Costs are not negative.
 //
 //   numbers  float32 [N·B, width]; width may be 1
 //   shares   float32 [heads]
@@ -449,8 +449,8 @@ costs_shared(const int* tables, const int* lengths, int row, const float* number
            positions, quota_of, offsets, keys, counts, stride, shift, sinks, last);
 }
 
-// costs_seen is costs by the metric alone, of which none is negative, but that KVs that are
-// hidden and have a lower position than `stay` cost less than all others.
+// costs_seen is costs by the metric alone, which is not negative, except that hidden KVs at
+// positions below `stay` cost less than all others.
 //
 // Its arguments are those of costs up to last, and
 //
@@ -467,8 +467,8 @@ costs_seen(const int* tables, const int* lengths, int row, const float* metrics,
            quota_of, offsets, keys, counts, stride, shift, sinks, last);
 }
 
-// costs_random is costs with the hash of seed, sequence, layer, head and position
-// in the place of the metric.
+// costs_random is costs with a hash of seed, sequence, layer, head and position in
+// place of the metric.
 //
 //   metrics   not read
 //   heads     H, of one layer
@@ -488,8 +488,8 @@ costs_random(const int* tables, const int* lengths, int row,
            stride, shift, sinks, last);
 }
 
-// costs_position is costs with the position in the place of the metric: the oldest KVs
-// go first. Positions are less than 2^24, so they are exact as floats.
+// costs_position is costs with the position in place of the metric: the oldest KVs are
+// evicted first. Positions are less than 2^24, so they are exact as floats.
 //
 // Its arguments are those of costs up to last, without the metrics. The rest, grid and
 // block: as costs has them.
@@ -501,8 +501,8 @@ costs_position(const int* tables, const int* lengths, int row, const int* positi
            counts, stride, shift, sinks, last);
 }
 
-// sum_evicted makes sums of the counts of a level, and adds up how many blocks of a
-// quota are evicted up to each digit.
+// sum_evicted replaces the counts of a level by prefix sums, and adds up how many blocks
+// of a quota are evicted up to each digit.
 //
 //   lengths  int32 [heads]
 //   quotas   int32 [grid x, 4]: first head, heads, blocks, KVs that a head keeps at least
@@ -552,9 +552,9 @@ sum_evicted(const int* __restrict__ lengths, const quota* __restrict__ quotas,
   }
 }
 
-// count_digits picks the next digit of each quota's bound, and counts the
-// candidates of each head that begin with the digits known by the digit after
-// them.
+// count_digits picks the next digit of each quota's bound. Of each head's
+// candidates whose keys begin with the known digits, it counts the values of the
+// digit after those.
 //
 //   offsets   int32 [heads+1]
 //   keys      uint32 [offsets[heads]]
@@ -581,7 +581,7 @@ count_digits(const int* __restrict__ offsets, const uint32* __restrict__ keys,
   const quota q = quotas[number];
   const int from = offsets[head] / 4, fours = offsets[head + 1] / 4 - from;
   int i = block_y() * threads_x() + thread_x();
-  // The first block of a quota works for all of them.
+  // Only the first block of a quota does this, for all blocks of the quota.
   const bool speaker = head == q.first && block_y() == 0;
   if (i - thread_x() >= fours && !speaker) return;
   if (warp() == 0) {
@@ -612,8 +612,8 @@ count_digits(const int* __restrict__ offsets, const uint32* __restrict__ keys,
   next_digits.add_to(counts_of(counts, level, heads, head));
 }
 
-// loss_of returns the bucket that holds the n-th cheapest of a head's candidates,
-// as far as summed counts say it; n is not 0, and lies up to the quota's bucket b.
+// loss_of returns the smallest bucket known from the summed counts that holds the n-th
+// cheapest of a head's candidates; 1 ≤ n, and it is not after the quota's bucket b.
 __device__ __forceinline__ bucket loss_of(bucket b, int* counts, int heads, int head, int n) {
   uint32 prefix = b.prefix;
   int known = b.known;
@@ -640,9 +640,9 @@ __device__ __forceinline__ bucket loss_of(bucket b, int* counts, int heads, int 
           n == mine[digit]};
 }
 
-// settle says how many blocks and KVs each head loses. Of the blocks whose key is
-// the quota's bound itself, as many are evicted as are still needed, in (layer, head)
-// order.
+// settle computes how many blocks and KVs each head loses. Blocks whose key equals
+// the quota's bound are evicted in (layer, head) order until the quota is
+// reached.
 //
 //   lengths  int32 [heads]
 //   quotas   int32 [Q, 4]
@@ -704,8 +704,8 @@ settle(const int* __restrict__ lengths, const quota* __restrict__ quotas,
   }
 }
 
-// list_evicted lists the evicted KVs, in logical order: the cheapest of each
-// head, and of those with equal keys the first.
+// list_evicted lists the evicted KVs in logical order: the cheapest of each head;
+// among equal keys, the first in logical order.
 //
 //   offsets  int32 [heads+1]
 //   keys     uint32 [offsets[heads]]

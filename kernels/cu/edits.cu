@@ -1,8 +1,8 @@
-// What a compression does to KVs beside dropping them (ref.Plan), before the moves:
+// Edits of a compression other than dropping KVs (ref.Plan), done before the moves:
 //
-//   fold        KVs become one that stands for them
-//   hide_kvs    KVs are hidden from queries, and others no more
-//   hide_tokens new KVs are hidden from their own queries
+//   fold        replaces KVs by a stand-in, one entry that represents them
+//   hide_kvs    sets which KVs are hidden from queries
+//   hide_tokens hides new KVs from their own queries
 #include "format.cuh"
 #include "paging.cuh"
 
@@ -73,19 +73,19 @@ __device__ __forceinline__ void fold(format k_codec, format v_codec, const int* 
   }
 }
 
-// fold folds KVs of each head into a stand-in, which is made where there is none: of the KV
-// that lies there, and those that are folded.
+// fold folds KVs of each head into its stand-in. A new stand-in is made from the KV at
+// index `into` and the folded KVs.
 //
 //   list      int32: from offsets[head] on the logical indices that are folded, ascending
 //   offsets   int32 [heads]
-//   kvs       int32 [heads]: how many; where none, nothing is done
-//   made      int32 [heads]: 1 where the stand-in is made, 0 where it is there
+//   kvs       int32 [heads]: how many; a head with 0 does not change
+//   made      int32 [heads]: 1 if the stand-in is new, 0 if it exists
 //   tables    int32 [heads, stride]
 //   keys      [N·B, D] in the cache's format, read, and written in the stand-in's slot;
 //             values likewise
-//   weights   float32 [N·B], or 0, where every stand-in is made: KVs that an entry stands
-//             for. Read and written in the stand-in's slot
-//   key_means, value_means  float32 [N·B, D], or 0, where every stand-in is made: the means
+//   weights   float32 [N·B], or 0 if every stand-in is new: the number of KVs that an entry
+//             represents. Read and written in the stand-in's slot
+//   key_means, value_means  float32 [N·B, D], or 0 if every stand-in is new: the means
 //             before they are rounded. Read and written in the stand-in's slot
 //   into      logical index of the stand-in, in every head
 //   d         D
@@ -97,10 +97,10 @@ __device__ __forceinline__ void fold(format k_codec, format v_codec, const int* 
 // Grid: a block for each head, of D/4 threads rounded up to 32; a thread for 8 elements of
 // the mean key or value.
 //
-// Order: the KV that lies there, then the list's: ascending.
+// Order: the KV at `into`, then those of the list, ascending.
 //
-// Bytes: K and V of what is folded are read once. Operations: 1 for each element and a
-// conversion; where the stand-in is there, 3, of which a division.
+// Bytes: K and V of folded KVs are read once. Operations: 1 and a conversion for each
+// element; if the stand-in exists, 3, one of them a division.
 #define FOLD(format)                                                                            \
   extern "C" __global__ void __launch_bounds__(256) fold_##format(                              \
       const int* list, const int* offsets, const int* kvs, const int* made, const int* tables,  \
@@ -125,7 +125,7 @@ FOLD(bf16)
 FOLD_SCALED(e4m3)
 FOLD_SCALED(e5m2)
 
-// hide_kvs hides the KVs of a list, and some of the window's oldest, and no others.
+// hide_kvs hides the KVs of a list and the oldest `also` KVs of the window; all others become visible.
 //
 //   list     int32: from offsets[head] on the logical indices that are hidden, ascending
 //   offsets  int32 [heads]
@@ -134,7 +134,7 @@ FOLD_SCALED(e5m2)
 //   tables   int32 [heads, stride]
 //   hidden   float32 [N·B], written for every KV: 1 where it is hidden, else 0
 //   window   the newest KVs
-//   also     how many of them are hidden, the first
+//   also     how many of them are hidden, oldest first
 //   shift, stride  log2(B); blocks that a table has room for
 //
 // Grid: a block for each head, of a multiple of 32 threads, at most 256. Bytes: 4 written for each KV and for each

@@ -19,15 +19,15 @@ struct alignas(16) float4 {
 
 // A format has
 //   size            bytes of an element
-//   eight           8 elements as they lie in memory
-//   lift            a power of two, by which decoded elements are too small
-//   encode(a, b)    8 floats, rounded
-//   decode(at, v)   2 or 4 elements at an address: to v, over lift
+//   eight           8 elements as they are stored
+//   lift            a power of two that decoded elements are divided by
+//   encode(a, b)    rounds 8 floats
+//   decode(at, v)   sets v to the 2 or 4 elements at an address, divided by lift
 //
 // An fp8 format is made with a scale s: it encodes x / s, and decodes x·s.
 //
 // A row of K or V is a multiple of 8 elements, and begins at a multiple of them.
-// decode knows no NaN and no infinity: the cache has none.
+// decode need not handle NaN and infinity: the cache has none.
 
 struct f32 {
   static constexpr int size = 4;
@@ -100,7 +100,7 @@ struct bfloat16 {
 using bf16 = two_bytes<bfloat16>;
 
 // The fp8 formats: the stored bits of the mantissa, the exponent's bias, and the
-// bits of the largest finite number, which what lies beyond it becomes.
+// bits of the largest finite number, to which larger ones saturate.
 template <int mantissa, int bias, uint32 largest>
 struct fp8 {
   static constexpr int size = 1;
@@ -115,8 +115,8 @@ struct fp8 {
     constexpr uint32 aligner = uint32(127 + 23 + 1 - bias - mantissa) << 23;
     constexpr int shift = 23 - mantissa;
     const uint32 magnitude = bits_of(v) & 0x7fffffff;
-    // Added to a number whose last place is the smallest step, what becomes
-    // subnormal is rounded to that step by the addition itself.
+    // Adding a number whose last place is the format's smallest step rounds a
+    // result that is subnormal to that step.
     const uint32 small = bits_of(float_of(magnitude) + float_of(aligner)) - aligner;
     const uint32 moved = magnitude - rebias;
     const uint32 normal = (moved + (1u << (shift - 1)) - 1 + (moved >> shift & 1)) >> shift;
@@ -129,7 +129,7 @@ struct fp8 {
   }
   __word__ eight encode(float4 a, float4 b) const { return {{four(a), four(b)}}; }
 
-  // Moved to where a float has its exponent and mantissa, a number is too small by
+  // With its exponent and mantissa in the places of a float's, a number is too small by
   // a power of two that depends on the bias alone, subnormals included. The
   // arithmetic shift leaves room for the exponent's upper bits.
   //

@@ -11,8 +11,8 @@ struct packed : units {
   int bits, size;  // of a code; of a group
   int codes;       // bytes of a unit's codes
 
-  // of_channels is a list whose groups are Size tokens of a channel; of_tokens one whose groups are
-  // Size channels of a token, and whose units have `more` bytes behind the minima.
+  // of_channels is a list with groups of Size tokens of a channel; of_tokens has groups of Size
+  // channels of a token, and `more` bytes after the minima of each unit.
   template <class format>
   __word__ static packed of_channels(char* keys, char* values, const int* pages, int d, int shift,
                                      int bits, int size) {
@@ -103,7 +103,7 @@ __device__ __forceinline__ void make_codes(int size, int bits, char* scale_at, c
   }
 }
 
-// A line writes codes one after the other, as bytes that lie `pitch` apart.
+// A line packs consecutive codes into bytes that are `pitch` bytes apart.
 struct line {
   const packed& to;
   int unit, byte, pitch, bits;

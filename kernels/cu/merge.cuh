@@ -37,8 +37,8 @@ struct slerp {
   float low, high;  // bounds on cosines
 };
 
-// A vector of at most 256 elements, of which a lane has each 32nd, as many as there are for the
-// first lane: those beyond the vector's end are 0.
+// A vector of at most 256 elements: a lane has every 32nd of them. All lanes have the same number
+// of elements; those beyond the vector's end are 0.
 using vector = float[8];
 
 // each_element calls f(j) for each element number j of a lane.
@@ -160,9 +160,9 @@ __device__ __forceinline__ void merge_pairs(const char* keys, const char* values
   }
 }
 
-// merged reads a partition's keys, or values: the first `count` KVs of the head are merged, and the
-// others in the plain blocks of `rows`; those of the merged ones that are retained are read as they
-// were.
+// merged reads a partition's keys, or values. The first `count` KVs of the head are merged, and
+// the others are in the plain blocks of `rows`. For merged KVs that are retained, the retained
+// copy is read.
 template <class format, class kind>
 struct merged {
   kind directions;
@@ -219,7 +219,7 @@ struct merged {
   }
 };
 
-// What attend_partitions_merged takes beside the arguments of attend_partitions.
+// The arguments of attend_partitions_merged that attend_partitions does not have.
 struct merged_lists {
   const int* counts;
   const int* lists;

@@ -5,15 +5,15 @@
 //   give_merged                blocks for merged and retained pages
 //   merge_pairs                directions and norms are written
 //   retain_rows                what is retained is copied
-//   attend_partitions_merged   in the place of attend_partitions
+//   attend_partitions_merged   replaces attend_partitions
 //
 // A direction is D elements in the cache's format; in merged_quantized.cu it is in quantized groups.
 // free_entries of quantized.cu frees the blocks whose KVs are all merged.
 #include "merge.cuh"
 #include "scan.cuh"
 
-// measure_pairs computes the distances of tokens of every pair of heads of a sequence. The names
-// that it has in common with merge_pairs:
+// measure_pairs computes the distances of tokens of every pair of heads of a sequence. Arguments
+// that merge_pairs has too:
 //
 //   keys, values  [N·B, D] in the cache's format
 //   tables    int32 [heads of all layers, stride]: plain blocks of the sequence
@@ -29,8 +29,8 @@
 //
 // Order: §3 for the three sums.
 //
-// Bytes: 2·D elements for each token and part. Operations: 8 for each pair of elements, of which
-// two divisions, and 31 exchanges.
+// Bytes: 2·D elements for each token and part. Operations: 8 for each pair of elements, two of
+// them divisions, and 31 shuffles.
 template <class format>
 __device__ __forceinline__ void measure_pairs(const char* keys, const char* values,
                                               const int* tables, float* distances, int layer,
@@ -54,19 +54,19 @@ __word__ int block_most(block_sums& sums, int v) {
 // Rules by which tokens are retained.
 enum { by_ratio, by_threshold, by_limit };
 
-// list_retained lists the tokens of every pair of heads that are retained, K and V apart. Distances
-// are not negative, so their bits have their order as integers.
+// list_retained lists the retained tokens of every pair of heads, separately for K and V. Distances
+// are not negative, so as integers their bits have the same order.
 //
 //   distances  float32 [pairs, 2, n]
-//   list       int32 [pairs, 2, n], written: logical indices, ascending, as many as counts says
+//   list       int32 [pairs, 2, n]: logical indices, ascending; the first `counts` are written
 //   counts     int32 [pairs, 2], written
-//   limits     float32 [heads of all layers, 2]: of the shallower layer's heads, the distance
-//              above which later tokens are retained; written, or with rule 2 read
+//   limits     float32 [heads of all layers, 2]: for heads of the shallower layer, the distance
+//              above which later tokens are retained; read with rule 2, else written
 //   layer, heads  the first layer that is merged; H
 //   from, n    logical index of the first token; how many
-//   rule       0: the `most` of largest distance, of equal ones the oldest; 1: those above
+//   rule       retained are, 0: the `most` largest distances, ties to the oldest; 1: those above
 //              d_max − γ·(d_max − d_min); 2: those above the limit
-//   most, gamma  of rules 0 and 1
+//   most, gamma  parameters of rules 0 and 1
 //
 // Grid: (pairs, 2) blocks of a multiple of 32 threads, at most 256.
 //
@@ -79,7 +79,7 @@ list_retained(const int* __restrict__ distances, int* __restrict__ list, int* __
   const int row = block_x() * 2 + block_y();
   const int* own = distances + int64(row) * n;
   float* limit = limits + 2 * shallow_head(block_x(), layer, heads) + block_y();
-  int bound = 0, ties = 0;  // retained are those above the bound, and `ties` that are equal
+  int bound = 0, ties = 0;  // retained: all above the bound, and the first `ties` equal to it
   if (rule == by_ratio) {
     // The bound is the `most`-th largest distance.
     int turn = 0;
@@ -93,7 +93,7 @@ list_retained(const int* __restrict__ distances, int* __restrict__ list, int* __
     ties = most - block_sum(sums[turn], above);
     block_barrier();
   } else if (rule == by_threshold) {
-    int top = 0, bottom = -0x7fffffff;  // of distances, and of their opposites
+    int top = 0, bottom = -0x7fffffff;  // the maxima of distances, and of negated distances
     for (int i = thread_x(); i < n; i += threads_x()) {
       top = max(top, own[i]);
       bottom = max(bottom, -own[i]);
@@ -105,7 +105,7 @@ list_retained(const int* __restrict__ distances, int* __restrict__ list, int* __
   } else {
     bound = bits_of(*limit);
   }
-  int kept = 0, equal = 0, rest = -1;  // rest: the largest distance of one that is not retained
+  int kept = 0, equal = 0, rest = -1;  // rest: the largest distance that is not retained
   for (int base = 0; base < n; base += threads_x()) {
     const int i = base + thread_x();
     const int x = i < n ? own[i] : -1;
@@ -128,20 +128,20 @@ list_retained(const int* __restrict__ distances, int* __restrict__ list, int* __
   if (rule == by_threshold) *limit = float_of(bound);
 }
 
-// give_merged gives blocks that were taken to the lists of pairs of heads of a sequence, in the
-// order of pairs, and of each pair merged keys, retained keys, merged values and retained values of
-// the shallower layer's head, and retained keys and values of the deeper one's.
+// give_merged appends taken blocks to the page lists of pairs of heads of a sequence, pair by
+// pair. The order in a pair: merged keys, retained keys, merged values and retained values of the
+// shallower layer's head, then retained keys and retained values of the deeper layer's.
 //
 //   taken    int32: physical blocks
 //   offsets  int32 [pairs of the launch]: where a pair's begin
 //   lists    int32 [heads of all layers, 2, 2, stride]: of the sequence, written
 //   owners   int32 [N, 4], written
-//   held     int32 [heads of all layers, 2]: KVs that are retained
-//   counts   int32 [pairs, 2]: KVs that are retained now, beside those
+//   held     int32 [heads of all layers, 2]: KVs that were retained before
+//   counts   int32 [pairs, 2]: KVs that are retained in addition
 //   sequence  its number
 //   first    the launch's first pair
 //   layer, heads  the first layer that is merged; H
-//   have, more    merged pages that a list has; that it gets
+//   have, more    merged pages that a list has; pages to add
 //   each     KVs of a page of retained ones
 //   stride   pages that a list has room for
 //
@@ -172,8 +172,8 @@ give_merged(const int* __restrict__ taken, const int* __restrict__ offsets, int*
   }
 }
 
-// retain_rows copies keys or values of some pairs of heads of a sequence that are retained, behind
-// those that are, each behind its index.
+// retain_rows appends newly retained keys and values of some pairs of heads of a sequence to their
+// lists. Each is stored after its index.
 //
 //   keys, values  [N·B, row] bytes: read in plain blocks, written in pages of retained ones
 //   tables   int32 [heads of all layers, stride]: plain blocks of the sequence
@@ -222,20 +222,20 @@ retain_rows(char* keys, char* values, const int* __restrict__ tables,
 // Grid: (⌈n/8⌉, pairs of the launch, 2) blocks of 256 threads, a warp for each token.
 //
 // Bytes: 2·D elements are read and a unit written, for each token and part. Operations: 16 for each
-// pair of elements, of which three divisions; 36 exchanges.
+// pair of elements, three of them divisions; 36 shuffles.
 //
-// attend_partitions_merged attends to each partition by itself, as attend_partitions does, in a
-// layer that is merged with another.
+// attend_partitions_merged is attend_partitions for a layer that is merged with another
+// one.
 //
-//   counts       int32 [batch, 2]: of each sequence's heads the keys and the values that are merged
+//   counts       int32 [batch, 2]: how many keys and values of each of a sequence's heads are merged
 //   lists        int32 [sequences, heads of all layers, 2, 2, list_stride], from the layer's first
 //                head on
 //   held         int32 [sequences, heads of all layers, 2], likewise: keys and values that are retained
 //   list_stride  pages that a list has room for
 //   deep         1 in the deeper layer of a pair: merged pages are those of the heads H before
 //
-// The rest, and the grid, as attend_partitions has them; of the tables no entry is read whose
-// KVs are all merged. The shared memory is that for rows of float32.
+// Other arguments and the grid: as in attend_partitions. Table entries of blocks whose KVs are
+// all merged are not read. The shared memory is that for rows of float32.
 //
 // Bytes: for a merged KV 2·D elements and 8 bytes of norms; of a retained one its index, too.
 // Operations: one more for each element.

@@ -1,8 +1,8 @@
 // Merged keys and values whose directions are quantized (ref/NUMERICS.md §13, §12), in groups of
 // channels:
 //
-//   merge_pairs_quantized                in the place of merge_pairs
-//   attend_partitions_merged_quantized   in the place of attend_partitions_merged
+//   merge_pairs_quantized                replaces merge_pairs
+//   attend_partitions_merged_quantized   replaces attend_partitions_merged
 //
 // The other kernels are those of merged.cu. In merged pages, a unit's direction is its codes, its
 // scales and its minima.
@@ -31,8 +31,8 @@ struct grouped : packed {
     return four_of_token<format>(u, column, d);
   }
 
-  // write rounds the direction to the cache's format, and quantizes what that gives: a lane has some
-  // of the groups.
+  // write rounds the direction to the cache's format and quantizes the result. A lane has some of
+  // the groups.
   __device__ __forceinline__ void write(int u, const vector& e, float length, int d) const {
     __shared__ float rows[8][256];
     char* row = reinterpret_cast<char*>(rows[warp()]);
@@ -54,7 +54,7 @@ struct grouped : packed {
 //   bits, size  of a code; of a group
 //   piece       channels that a lane quantizes: whole groups, and codes that fill whole bytes
 //
-// Bytes: as of merge_pairs, but for the unit. Operations: 6 more for each element, of which a division.
+// Bytes: as merge_pairs, with a smaller unit. Operations: 6 more for each element, one a division.
 //
 // attend_partitions_merged_quantized is attend_partitions_merged where directions are quantized: c·S +
 // m and the product with the norm are made in registers, on the way to the tile.

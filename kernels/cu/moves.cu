@@ -69,8 +69,8 @@ using bytes8 = uint32 __attribute__((ext_vector_type(2)));
 //   moves      int32 [n, 2]: destination and source slots
 //   keys       [N·B, pieces] of 16 or 8 bytes each
 //   values     likewise
-//   metrics    4 bytes [N·B]. None, where the method has no column of one number for
-//              each KV
+//   metrics    4 bytes [N·B]. A null pointer if the method has no column of one number
+//              for each KV
 //   positions  int32 [N·B]
 //   n          moves
 //   pieces     of a key, and of a value: its bytes by 16, or by 8

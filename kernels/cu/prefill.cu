@@ -5,14 +5,14 @@
 //   prefill_factors      f_p
 //   prefill_gains        a_i = Σ_t gain(e_i·f_p)
 //   prefill_finish       the metric: scaled, max-pooled and summed over the group
-//   prefill_numbers      in its place, for every other way to make numbers of a_i
+//   prefill_numbers      replaces it for every other way to compute numbers from a_i
 //
-// The queries are taken some positions at a time, in ascending order, to bound the
-// memory of what is computed for each; a_i goes on from one launch to the next.
+// A launch handles the queries of some positions, in ascending order, to bound the
+// memory of intermediate results; a_i accumulates over the launches.
 //
-// A query's row is (place in the launch·H + KV head)·G + its place in the group, as
-// in q. Arrays of what was computed for it are [rows, partitions], with partitions
-// of the whole prompt; past the query's own position there is nothing.
+// A query's row is (index in the launch·H + KV head)·G + its index in the group, as
+// in q. Arrays of per-partition results are [rows, partitions], with the partitions
+// of the whole prompt; those after the query's own position are not written.
 #include "paging.cuh"
 #include "partition.cuh"
 
@@ -32,8 +32,8 @@
 //
 // Grid: (H·⌈queries·G/8⌉, ⌈(first+queries)/128⌉) blocks of 32 threads, with the shared memory of
 // partition.cuh for min(queries·G, 8) queries of f32. A warp has 8 queries of one
-// head, in the order of position and then of the group; one that no query of which
-// sees a key does nothing.
+// head, ordered by position and then by index in the group. It does nothing if none
+// of them sees a key.
 //
 // Order: §3 for a dot product; z_p by lanes and a butterfly.
 //
@@ -72,8 +72,8 @@ extern "C" __global__ void __launch_bounds__(warp_size, 12) prefill_partitions(
 //   f             float32 [rows, partitions], written: f_p
 //   rows          queries·H·G
 //   heads         H·G: query heads
-//   width         lanes that share a row: a power of two, as many as there are
-//                 partitions or 32
+//   width         lanes that share a row: the least power of two that is at least
+//                 min(partitions, 32)
 //
 // Grid: ⌈rows·width / 128⌉ blocks of 128 threads.
 //
@@ -90,7 +90,7 @@ extern "C" __global__ void prefill_factors(const float* __restrict__ maxima,
   factors(maxima, sums, f, row, count, partitions, width, i < rows);
 }
 
-// prefill_gains adds up what the queries give to each key, for each query head.
+// prefill_gains adds up the gains that each key gets from the queries, for each query head.
 //
 //   weights     float32 [rows, partitions, 128]: e_i
 //   f           float32 [rows, partitions]: f_p
@@ -122,13 +122,13 @@ extern "C" __global__ void prefill_gains(const float* __restrict__ weights,
   gains[own] = sum;
 }
 
-// What an observation makes of gains: the values of ref.Scale, ref.PoolKind and
-// ref.GroupReduction.
+// How an observation turns gains into numbers: the values of ref.Scale, ref.PoolKind
+// and ref.GroupReduction.
 constexpr int scale_by_position = 1, scale_by_window = 2, scale_by_age = 3;
 constexpr int max_pool = 1, avg_pool = 2;
 constexpr int group_mean = 1, group_max = 2, group_each = 3;
 
-// A reduction makes a KV's numbers of the gains of the key and its neighbours.
+// A reduction computes a KV's numbers from the gains of the key and its neighbours.
 struct reduction {
   const float* gains;  // of the head: float32 [G, pitch], a_i
   int pitch;
@@ -195,7 +195,7 @@ struct reduction {
   }
 };
 
-// prefill_finish makes a KV's metric of what its queries gave it.
+// prefill_finish computes a KV's metric from its gains.
 //
 //   gains      float32 [H·G, partitions, 128]: a_i
 //   tables     int32 [H, stride]: the block tables of the layer's heads
@@ -226,8 +226,8 @@ extern "C" __global__ void prefill_finish(const float* __restrict__ gains,
   r.write(metrics + slot_of(tables + int64(head) * stride, i, shift), i);
 }
 
-// prefill_numbers makes a KV's numbers of what its queries gave it, in every other way
-// that an observation may have: scaled, pooled, reduced over the group.
+// prefill_numbers computes a KV's numbers from its gains, for all other settings of an
+// observation: how they are scaled, pooled and reduced over the group.
 //
 //   gains        float32 [H·G, partitions, 128]: a_i
 //   tables       int32 [H, stride]: the block tables of the layer's heads

@@ -3,11 +3,11 @@
 //   give_quantized                blocks for quantized pages
 //   quantize_channels             groups of tokens of a channel become codes
 //   quantize_tokens               groups of channels of a token do
-//   free_entries                  blocks whose KVs are all quantized come free
-//   attend_partitions_quantized   in the place of attend_partitions
+//   free_entries                  blocks whose KVs are all quantized are freed
+//   attend_partitions_quantized   replaces attend_partitions
 #include "groups.cuh"
 
-// give_quantized gives blocks that were taken to the lists of quantized keys and values of
+// give_quantized appends taken blocks to the page lists of quantized keys and values of
 // heads of a sequence, in (head, keys before values, page) order.
 //
 //   taken   int32 [heads of the launch, more_keys + more_values]: physical blocks
@@ -16,7 +16,7 @@
 //   sequence  its number
 //   first, heads, of_layer  the first head of the launch; how many; H
 //   keys, values            pages that each head's lists have
-//   more_keys, more_values  pages that they get
+//   more_keys, more_values  pages to add to each
 //   stride  entries from one list to the next
 //
 // Grid: ⌈heads·(more_keys + more_values)/256⌉ blocks of 256 threads. Bytes: 24 for each block.
@@ -35,8 +35,8 @@ give_quantized(const int* __restrict__ taken, int* __restrict__ lists, owner* __
   owners[block] = owner_of_page(sequence, head, of_layer, part, page);
 }
 
-// quantize_channels quantizes tokens of a channel of heads of a sequence, in groups of Size
-// tokens (KIVI's keys). The names that it has in common with quantize_tokens:
+// quantize_channels quantizes KVs of heads of a sequence, in groups of Size tokens of a channel
+// (KIVI's keys). Arguments that quantize_tokens has too:
 //
 //   keys, values  [N·B, D] in the cache's format: the elements are read in the plain blocks
 //             of `keys` (part 0) or `values` (part 1); codes, scales and minima are written to
@@ -53,7 +53,7 @@ give_quantized(const int* __restrict__ taken, int* __restrict__ lists, owner* __
 // Grid: (⌈n/Size·D / 256⌉, heads) blocks of 256 threads, a group each.
 //
 // Bytes: D elements a KV are read, the second time from the cache; D·bits/8 written, and for
-// each group two elements. Operations: 6 for each element, of which a division.
+// each group two elements. Operations: 6 for each element, one of them a division.
 template <class format>
 __device__ __forceinline__ void quantize_channels(char* keys, char* values, const int* tables,
                                                   const int* lists, int part, int first, int from,
@@ -77,7 +77,7 @@ __device__ __forceinline__ void quantize_channels(char* keys, char* values, cons
       [&](uint32 code) { codes.put(code); });
 }
 
-// quantize_tokens quantizes tokens of heads of a sequence, in groups of Size channels
+// quantize_tokens quantizes KVs of heads of a sequence, in groups of Size channels of a token
 // (KIVI's values, FlexGen).
 //
 //   piece  channels that a thread has: whole groups, and codes that fill whole bytes
@@ -101,10 +101,10 @@ __device__ __forceinline__ void quantize_tokens(char* keys, char* values, const 
                      [&](int j) { return one<format>(row + j * format::size); });
 }
 
-// free_entries gives the blocks of some entries of heads' tables back to the free list.
+// free_entries returns the blocks of some entries of the heads' tables to the free list.
 //
-//   tables  int32: of head h the entries are from h·stride on; they become −1, as those are of
-//           which there are no blocks
+//   tables  int32: the entries of head h begin at h·stride. They become −1; entries that are −1
+//           already have no block
 //   free    uint32 [⌈N/32⌉]: their bits are set
 //   owners  int32 [N, 4]: theirs become −1
 //   first   the launch's first head
@@ -125,8 +125,8 @@ free_entries(int* __restrict__ tables, uint32* __restrict__ free, owner* __restr
   }
 }
 
-// quantized reads a partition's keys, or values: the first `count` KVs of the head are
-// quantized, and the others in the plain blocks of `rows`.
+// quantized reads a partition's keys, or values. The first `count` KVs of the head are
+// quantized, and the others are in the plain blocks of `rows`.
 template <class format>
 struct quantized {
   packed from;
@@ -136,7 +136,7 @@ struct quantized {
   int count;
   bool by_channels;
 
-  // find notes the slots of those of the partition's KVs that are in plain blocks.
+  // find records the slots of the partition's KVs that are in plain blocks.
   __device__ __forceinline__ void find(const share& s, int start, int n) const {
     for (int i = lane(); i < n; i += warp_size) {
       s.row_index[i] = start + i < count ? 0 : slot_of(table, start + i, shift);
@@ -151,7 +151,7 @@ struct quantized {
   }
 };
 
-// What attend_partitions_quantized takes beside the arguments of attend_partitions.
+// The arguments of attend_partitions_quantized that attend_partitions does not have.
 struct quantized_lists {
   const int* counts;
   const int* lists;
@@ -173,19 +173,19 @@ __device__ __forceinline__ void attend_quantized(const attention& a, const quant
   });
 }
 
-// attend_partitions_quantized attends to each partition by itself, as attend_partitions does,
-// to KVs of which the oldest keys and values are quantized: a code becomes c·S + m in registers,
-// on its way to the tile.
+// attend_partitions_quantized is attend_partitions for heads whose oldest keys and values are
+// quantized. A code is decoded to c·S + m in registers before it is written to the tile of shared
+// memory.
 //
-//   counts       int32 [batch, 2]: of each sequence's heads the keys and the values that are quantized
+//   counts       int32 [batch, 2]: how many keys and values of each of a sequence's heads are quantized
 //   lists        int32 [sequences, heads of all layers, 2, list_stride], from the layer's first head
 //                on: pages of quantized keys and values
 //   list_stride  entries from one list to the next
 //   k_channels   1 where the keys' groups are tokens of a channel, 0 where they are channels of a token
 //   k_bits, v_bits, size  of a code of keys, of values; of a group
 //
-// The rest, and the grid, as attend_partitions has them; of the tables no entry is read whose
-// KVs are all quantized. The shared memory is that for rows of float32.
+// Other arguments and the grid: as in attend_partitions. Table entries of blocks whose KVs are
+// all quantized are not read. The shared memory is that for rows of float32.
 //
 // Bytes: for a KV 2·D·bits/8 of codes and 4·D/Size elements of scales and minima, in place of 2·D elements.
 // Operations: 5 more for each element.

@@ -6,5 +6,5 @@
 // returns an error if there is no driver or no GPU. The driver compiles the PTX for its GPU. Every Device has
 // its own context: after a kernel fails, its context can do nothing more, but others are not affected.
 //
-// It has not run on a GPU yet; docs/results.md lists what has.
+// docs/results.md says what has been checked on a GPU.
 package cuda

@@ -15,8 +15,9 @@ static char failure[256]; // why there is no driver; "" if there is one
 
 static void fail(const char *why) { snprintf(failure, sizeof failure, "%s", why); }
 
-// cuInit stands before the driver's own. Package cu calls it as the binary starts,
-// and ends the process if it fails; so it does not, and Open asks for the failure.
+// cuInit hides the driver's function of this name, and calls it. Package cu calls cuInit
+// when the program starts, and exits if it fails. So this one always succeeds and stores
+// the error, which Open returns.
 __attribute__((visibility("hidden")))
 CUresult cuInit(unsigned int flags) {
 	void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_GLOBAL);

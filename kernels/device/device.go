@@ -1,6 +1,8 @@
 // Package device is the interface between the CUDA engine and the device that it runs on: global memory, PTX
 // modules, and kernel launches. Two packages implement it: kernels/cuda on a GPU, and kernels/ptx, which
 // executes the same PTX on the CPU.
+//
+// Start with [Device]; package devices opens one by name.
 package device
 
 import (

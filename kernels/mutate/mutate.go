@@ -1,6 +1,9 @@
 // Package mutate does mutation testing on PTX: it plants small faults, one at a time, and
 // measures a check by the fraction that it detects. It edits the PTX text, so a mutant runs
 // on anything that accepts PTX.
+//
+// [Parse] reads a module and [Module.Mutants] lists its mutants. A [Command] tries them on your own test, a
+// [Check] on that of the engine.
 package mutate
 
 import (

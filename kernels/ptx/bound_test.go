@@ -192,7 +192,7 @@ func TestBoundOfSeveral(t *testing.T) {
 }
 
 // TestBoundsOfVariables runs kernels that clang compiled, without optimization and with it, on the variables that
-// they are meant for, and on those beside.
+// they are meant for, and on adjacent ones.
 func TestBoundsOfVariables(t *testing.T) {
 	for _, level := range []string{"0", "3"} {
 		name := "bounds" + level + ".ptx"

@@ -179,7 +179,7 @@ func TestBulkStore(t *testing.T) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
 	}
-	// More copies than are kept, without a wait but for their sources, arrive all the same.
+	// More copies are issued than the machine keeps pending, and the kernel waits for their sources only. All arrive.
 	many := strings.ReplaceAll("mov.u32 %r4, 0; LOOP: cp.async.bulk.global.shared::cta.bulk_group [%rd1], [tile], 16; cp.async.bulk.commit_group; cp.async.bulk.wait_group.read 0; add.u32 %r4, %r4, 1; setp.lt.u32 %p1, %r4, N; @%p1 bra LOOP;", "N", fmt.Sprint(3*maxStores))
 	if out, err := launchBody(t, Options{}, 1, 1, "st.shared.v4.u32 [tile], {5, 5, 5, 5};"+many); err != nil || out[0] != 5 {
 		t.Errorf("%d pending copies: %d, %v", 3*maxStores, out[0], err)

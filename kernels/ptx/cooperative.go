@@ -133,7 +133,7 @@ func (l *launch) runTogether(number func(i uint64) uint64) error {
 // together returns the error of a launch that ends with an error of one of its blocks.
 func (l *launch) together(b *block, err error) error {
 	if err == errEndBlock {
-		return fmt.Errorf("ptx: %s: block %s cannot go on, and a cooperative launch ends with it", l.entry.fn.name, coordinates(b.index))
+		return fmt.Errorf("ptx: %s: block %s cannot continue, and a cooperative launch ends with it", l.entry.fn.name, coordinates(b.index))
 	}
 	return err
 }

@@ -86,7 +86,7 @@ func (m *memOp) follows(e *entry, in *instr) bool {
 	return true
 }
 
-// know records what a leading access has found.
+// know records the facts that a leading access has computed.
 func (w *warp) know(m *memOp, from *[warpSize]uint64, imm uint64, t *target, al *allocation, size uint64) {
 	k, s := &w.known[m.slot-1], &w.coalescing
 	if t.space != spaceGlobal && t.space != spaceShared {

@@ -16,9 +16,9 @@ import (
 // executed by different threads. The manual says this only of membar and fence.sc; here it also holds for
 // fence.acq_rel.
 //
-// So the pattern in which the last block sums what all blocks have written is ordered if each block has a
-// barrier, then a fence and an atomic by one thread, and the last block has a fence and a barrier between its
-// atomic and its reads.
+// A common pattern is a reduction in which the last block to finish sums the results of all blocks. It has no
+// race if in each block a barrier is followed by a fence and an atomic of one thread, and in the last block the
+// atomic is followed by a fence and a barrier before the reads.
 type publications struct {
 	active bool                     // the launch has executed a fence or published something
 	global map[uint64]*syncLocation // by address

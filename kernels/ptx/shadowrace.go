@@ -90,7 +90,7 @@ func newRaceShadow(size int64) *raceShadow {
 	return &raceShadow{chunks: make([]*raceChunk, (size+chunk-1)/chunk)}
 }
 
-// slot returns the place of the pointer to the page at an index.
+// slot returns the address of the pointer to the page with an index.
 func (s *raceShadow) slot(index uint64) **racePage {
 	c := s.chunks[index/raceChunkPages]
 	if c == nil {

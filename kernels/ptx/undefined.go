@@ -251,7 +251,8 @@ func spreadPairs(w *warp, in *instr, mask, bad uint32) {
 	spreadLanes(w, in, mask, bad, func(lane int) uint64 { return halves(w.undefinedSources(in, lane), 32, 32) })
 }
 
-// halves returns a half of b bits as undefined if any bit of the corresponding half of a bits is.
+// halves maps two halves of a bits to two of b bits: all bits of a resulting half are undefined if any bit of
+// the corresponding half of u is.
 func halves(u uint64, a, b uint) (d uint64) {
 	for i := range uint(2) {
 		if u>>(i*a)&(1<<a-1) != 0 {

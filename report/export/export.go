@@ -1,6 +1,8 @@
 // Package export writes a row for every request or every step as CSV, JSON lines or Parquet, and
 // a run as a trace for Perfetto and Chrome. It writes during the run and buffers little. For a
 // bench, it writes a row for every cell.
+//
+// [New] returns an [Exporter], to which the steps and requests of a run are passed.
 package export
 
 import (

@@ -2,6 +2,8 @@
 // and parameters; memory, bandwidth and peak FLOP/s, with their sources. Other models and cards are
 // read from files: a model's Hugging Face config.json ([ParseConfig]), or a few lines of JSON about a
 // card ([FindCard]).
+//
+// Start with [FindModel] and [FindCard].
 package catalog
 
 import (

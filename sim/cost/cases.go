@@ -12,8 +12,8 @@ import (
 	"kvcompress/trace"
 )
 
-// Setup has the settings of measured runs that their file does not state.
-type Setup struct {
+// setup has the settings of measured runs that their file does not state.
+type setup struct {
 	Card        catalog.Card
 	Utilization float64
 	MaxTokens   int // of a prefill batch, and of a request
@@ -21,15 +21,15 @@ type Setup struct {
 	Window      int // tokens of the protected window and of the observation window
 }
 
-// SetupOf returns the setup of a card's runs of a model: that of KV-Compress's published benchmark,
+// setupOf returns the setup of a card's runs of a model: that of KV-Compress's published benchmark,
 // if it has such runs, or else vLLM's defaults.
 //
 // The benchmark says that its H100 has 80 GB. But its largest batches need 13.2 GB of cache beside
 // 72.7 GB of weights, which is more than 0.96 of 80 GB, and its decode steps read the weights faster
 // than that card's 3.35 TB/s. Both agree with an H100 NVL, of 94 GB and 3.9 TB/s, so that card is
 // assumed.
-func SetupOf(c catalog.Card, m catalog.Model) (Setup, error) {
-	s := Setup{Card: c, Utilization: 0.9, MaxTokens: 32768, Window: 32}
+func setupOf(c catalog.Card, m catalog.Model) (setup, error) {
+	s := setup{Card: c, Utilization: 0.9, MaxTokens: 32768, Window: 32}
 	switch {
 	case c.Name == "l4" && m.Name == "llama-3.1-8b":
 		s.MaxTokens, s.SortedKVs = 19000, 5_000_000
@@ -70,7 +70,7 @@ func NewCase(ctx context.Context, m Measurement, spreadOf SpreadOf) (*Case, erro
 	if err != nil {
 		return nil, err
 	}
-	s, err := SetupOf(card, model)
+	s, err := setupOf(card, model)
 	if err != nil {
 		return nil, err
 	}

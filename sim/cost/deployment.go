@@ -4,6 +4,8 @@
 // bandwidth.
 //
 // The factors are in a [Profile], which [Calibrate] and [CalibrateServing] fit to measurements.
+//
+// Start with [New], which describes a [Deployment].
 package cost
 
 import (

@@ -62,8 +62,8 @@ const (
 // profilings returns the figures of all engines, within each family in the order of versions.
 func profilings() []profiling {
 	return []profiling{
-		{engine: KVCompress, since: [3]int{-1}, reserve: ActivationReserve, residuals: 2, residualsTP: 2, sampler: SortingSampler, outside: FixedBytes},
-		{engine: VLLM06, reserve: ActivationReserve, residuals: 2, residualsTP: 2, sampler: SortingSampler, outside: FixedBytes},
+		{engine: KVCompress, since: [3]int{-1}, reserve: activationReserve, residuals: 2, residualsTP: 2, sampler: SortingSampler, outside: fixedBytes},
+		{engine: VLLM06, reserve: activationReserve, residuals: 2, residualsTP: 2, sampler: SortingSampler, outside: fixedBytes},
 		{engine: VLLM063, since: [3]int{0, 6, 3}, reserve: 1, residuals: 3, residualsTP: 4, sampler: SortingSampler, outside: 420 * mib, links: 490 * mib, rope: true},
 		{engine: VLLM07, since: [3]int{0, 7, 0}, reserve: 1, residuals: 3, residualsTP: 4, sampler: SortingSampler, outside: 200 * mib, links: 490 * mib, rope: true},
 		{engine: VLLMV1First, v1: true, reserve: 1, residuals: 3, residualsTP: 4, sampler: SortingSampler, outside: 600 * mib, links: 490 * mib, rope: true},

@@ -11,20 +11,20 @@ import (
 // counts that follow from the largest batches published for it and for plain vLLM 0.6.0 on
 // two cards (docs/cost-model.md).
 const (
-	// ActivationReserve is the memory that PyTorch's allocator has reserved when the server measures
+	// activationReserve is the memory that PyTorch's allocator has reserved when the server measures
 	// its peak, as a multiple of the tensors of one layer.
-	ActivationReserve = 1.2432
+	activationReserve = 1.2432
 
-	// FixedBytes is the memory of its libraries and small tensors on each card.
-	FixedBytes = 248_000_000
+	// fixedBytes is the memory of its libraries and small tensors on each card.
+	fixedBytes = 248_000_000
 
-	// ScratchPerKV is the number of bytes that a compression needs besides the cache for each slot
+	// scratchPerKV is the number of bytes that a compression needs besides the cache for each slot
 	// that it may sort: about an index of 32 bits.
-	ScratchPerKV = 3.75
+	scratchPerKV = 3.75
 )
 
-// scratch returns the bytes that a compression needs beside the cache to sort slots.
-func scratch(slots int) int64 { return int64(ScratchPerKV * float64(slots)) }
+// scratch returns the bytes that a compression needs outside the cache to sort slots.
+func scratch(slots int) int64 { return int64(scratchPerKV * float64(slots)) }
 
 // Memory says how one card's bytes are used.
 type Memory struct {

@@ -167,7 +167,7 @@ func (d *Deployment) checkMethod() error {
 	return nil
 }
 
-// blockMetadata returns the bytes of a block beside its keys and values.
+// blockMetadata returns the bytes of a block other than its keys and values.
 func (d *Deployment) blockMetadata() int {
 	cfg := d.Config()
 	if s := d.Selection(); s != nil { // the bounds of a page's keys are as many bytes as a KV

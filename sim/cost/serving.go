@@ -43,10 +43,10 @@ type Serving struct {
 	Tokens  float64 `json:"total_tokens_per_s,omitempty"` // input and output
 }
 
-// Waves is the number of requests that each client of a closed loop is assumed to send if the file does
+// waves is the number of requests that each client of a closed loop is assumed to send if the file does
 // not state it. With fewer, the first wave, in which all prompts arrive at once, would dominate the
 // mean time to first token; more make no difference.
-const Waves = 8
+const waves = 8
 
 // Count returns the number of requests of the run.
 func (s *Serving) Count() int {
@@ -54,7 +54,7 @@ func (s *Serving) Count() int {
 	case s.Requests > 0:
 		return s.Requests
 	case s.Concurrency > 0:
-		return Waves * s.Concurrency
+		return waves * s.Concurrency
 	}
 	return 1
 }

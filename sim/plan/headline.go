@@ -40,7 +40,7 @@ func (c *Candidate) What() string {
 	return c.Replicated(one)
 }
 
-// Aspect is a property, beside cards and compression, in which candidates may differ.
+// Aspect is a property other than cards and compression in which candidates may differ.
 type Aspect int
 
 // The aspects.
@@ -226,7 +226,7 @@ func (a *Answer) load(best *Candidate) (list []string) {
 	case span == 0:
 		list = append(list, "All requests come at once, so the answer is of this burst and of no lasting load. kvc trace import --arrivals gives them times.")
 	case took > 1.5*span:
-		list = append(list, fmt.Sprintf("The requests come within %s, and serving them takes %s: that is too short to tell whether the queue would go on growing under such a load. A longer log says more.", Seconds(span), Seconds(took)))
+		list = append(list, fmt.Sprintf("The requests come within %s, and serving them takes %s: that is too short to tell whether the queue would keep growing under such a load. A longer log says more.", Seconds(span), Seconds(took)))
 	}
 	return list
 }

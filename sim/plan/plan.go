@@ -1,6 +1,8 @@
 // Package plan finds the cheapest cards, number of replicas and compression that serve requests
 // within objectives. It ranks outcomes of package sweep, each with the fewest replicas that meet the
 // objectives, and says why the others miss them.
+//
+// Start with [NewAnswer].
 package plan
 
 import (
@@ -14,8 +16,8 @@ import (
 	"kvcompress/sim/sweep"
 )
 
-// HoursPerMonth is a twelfth of a year of 365 days.
-const HoursPerMonth = 730
+// hoursPerMonth is a twelfth of a year of 365 days.
+const hoursPerMonth = 730
 
 // Question is the question of a plan: the objectives, and how many replicas are allowed.
 type Question struct {
@@ -107,7 +109,7 @@ func NewAnswer(q Question, outcomes []sweep.Outcome, requests Requests, facts fu
 		o := &outcomes[i]
 		f := facts(&o.Point)
 		c := Candidate{Outcome: *o, Scheduler: f.Scheduler, Cards: f.Cards * o.Servers(), Off: f.Expected, Quality: f.Quality}
-		c.USDPerMonth = o.USDPerHour * HoursPerMonth
+		c.USDPerMonth = o.USDPerHour * hoursPerMonth
 		if c.Meets = o.Error == "" && o.Metrics.Meets(q.Objectives) && f.Quality.enough(); c.Meets {
 			c.Tightest = tightest(o.Metrics.Objectives)
 		} else {

@@ -68,7 +68,7 @@ func TestHeldByHand(t *testing.T) {
 		// Compressed once: 300 entries and the generated tokens, without ranking.
 		{"razor", 300, map[string]string{"full_share": "0.25"}, want{64*sum(prompt+1, prompt+decodes) + 192*sum(301, 300+decodes), whole, 1, 0, 192 * (prompt - 300), 0}},
 		// Of T tokens the newest T mod 128 keys are in full precision, and their values with them: a
-		// step reads these, and its own. After the first step plain blocks come free.
+		// step reads these, and its own. After the first step plain blocks are freed.
 		{"kivi", 0, nil, want{heads * (sum(105, 128) + sum(1, 75)), whole, decodes, 0, 0, 0}},
 		{"flexgen", 0, nil, want{heads * decodes, whole, decodes, 0, 0, 0}},
 		// Nothing is freed; each step ranks, and reads all.

@@ -1,6 +1,8 @@
 // Package project projects the latencies and throughput of serving requests on given cards, and what
 // limits them. The scheduler of package sim serves the requests on a ledger that counts blocks.
 // Package cost models how many blocks fit the cards' memory and how long each step takes.
+//
+// Start with [Run].
 package project
 
 import (

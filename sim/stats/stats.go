@@ -6,6 +6,8 @@
 //
 // Names in JSON are those of vLLM's Prometheus metrics without their prefix (vLLM,
 // docs/design/metrics.md) or of its serving benchmark, where these have the metric.
+//
+// A [Run] collects the steps and requests, and returns a [Summary].
 package stats
 
 import "kvcompress/sim"
@@ -267,6 +269,3 @@ func (r *Run) Summary() Summary {
 	}
 	return s
 }
-
-// Timeline returns the run over time in at most n spans; 0: as many as are kept.
-func (r *Run) Timeline(n int) []Bucket { return r.timeline.Buckets(n) }

@@ -1,6 +1,8 @@
 // Package sweep runs many projections: every combination of models, cards, memory budgets,
 // compressions, batch limits and loads. It runs them on all cores, or as shards on many machines,
 // with the same results to the byte.
+//
+// [Axes] lists the points of a sweep, a [Projector] projects a point, and [Run] projects many.
 package sweep
 
 import (

@@ -10,6 +10,9 @@
 // Results are the same to the bit on every platform, for every number of processors and
 // every number of tokens fed at once. Products are rounded before they are added (no
 // fused multiply-add), and exp, sin and cos are defined in ref/NUMERICS.md.
+//
+// [Load] reads a model. A [Session] runs it over tokens; a [Stepper] runs it layer by layer, with attention
+// computed by the caller.
 package llama
 
 import (

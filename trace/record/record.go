@@ -1,4 +1,6 @@
 // Package record runs a model over prompts and records the computed queries, keys and values as a trace.
+//
+// Start with [Record].
 package record
 
 import (

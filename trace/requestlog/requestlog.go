@@ -4,6 +4,8 @@
 //
 // A log of any length is read as a stream, in bounded memory. Errors name the file, the
 // line and the column. docs/importing.md describes the formats.
+//
+// Start with [Open].
 package requestlog
 
 import (

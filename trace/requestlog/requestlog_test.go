@@ -294,7 +294,7 @@ func TestErrors(t *testing.T) {
 		{"trace_version: 7\n", Options{}, `log:1:16: trace_version is "7", and only 2 and 3 are known`},
 		{"trace_version: 2\ntime_unit: ms\n", Options{}, `log:2:12: time_unit is "ms", want microseconds`},
 		{"trace_version: 2\n a: [\n", Options{}, "log:2: "},
-		{"trace_version: 2\n", Options{}, "log: there is no CSV of the same name beside it"},
+		{"trace_version: 2\n", Options{}, "log: there is no CSV of the same name in its folder"},
 		{"arrival_time_us,input_tokens,output_tokens,prefix_group,prefix_length\n0,16777216,1,g,1\n", Options{}, "log:2:16: prefix_length: 16777217 tokens with input_tokens"},
 	} {
 		_, _, err := read(filepath.Join(write(t, map[string]string{"log": tc.text}), "log"), tc.o)

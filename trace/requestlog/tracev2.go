@@ -40,7 +40,7 @@ func openTraceV2(l *Log, f *file, o Options) (source, error) {
 		}
 		data, err := beside(f.path, "header", "data", ".csv", ".csv.gz")
 		if err != nil {
-			return nil, l.located(errors.New("there is no CSV of the same name beside it, which would hold the requests: name the CSV"))
+			return nil, l.located(errors.New("there is no CSV of the same name in its folder, which would have the requests: name the CSV"))
 		}
 		// From here on the CSV is read, and progress is that of the CSV.
 		if err := f.reopen(data); err != nil {

@@ -3,6 +3,8 @@
 // far as models of the Llama family use it: byte pair encodings of bytes
 // (Llama 3, Qwen, SmolLM) and of characters with a fallback to bytes (Llama 2,
 // Mistral, TinyLlama).
+//
+// Start with [Load].
 package tokenizer
 
 import (
