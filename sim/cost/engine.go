@@ -44,7 +44,7 @@ type profiling struct {
 	workspace int64   // further bytes of the sampler
 	outside   int64   // bytes outside PyTorch's allocator, on one card
 	links     int64   // further bytes with tensor parallelism: NCCL's, and buffers of all-reduces
-	rope      bool    // the table of rotary embeddings is counted separately
+	rope      bool    // tables of rotary embeddings are counted separately
 	graphs    bool    // CUDA graphs are counted
 }
 
