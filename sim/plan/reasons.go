@@ -19,7 +19,7 @@ type Kind string
 // The kinds.
 const (
 	NoRoom   Kind = "memory"    // the model leaves no room for keys and values
-	TooLong  Kind = "context"   // requests are longer than the model's context
+	TooLong  Kind = "context"   // requests are longer than max_model_len
 	Refused  Kind = "refused"   // requests do not fit the cache or a batch
 	Missed   Kind = "objective" // an objective is missed
 	Together Kind = "together"  // enough requests meet each objective, but too few meet all of them
@@ -39,36 +39,24 @@ type Reason struct {
 // Requests is a summary of the requests.
 type Requests struct {
 	Count       int
-	first, last int64       // arrivals
-	lengths     map[int]int // number of requests by length, prompt and output tokens
+	first, last int64 // arrivals
 }
 
 // Count returns the summary of requests.
 func Count(requests iter.Seq[trace.Request]) Requests {
-	r := Requests{lengths: map[int]int{}}
+	var r Requests
 	for q := range requests {
 		if r.Count == 0 {
 			r.first, r.last = q.ArrivalNS, q.ArrivalNS
 		}
 		r.Count++
 		r.first, r.last = min(r.first, q.ArrivalNS), max(r.last, q.ArrivalNS)
-		r.lengths[q.PromptTokens+q.OutputTokens]++
 	}
 	return r
 }
 
-// longer returns the number of requests with more than this many tokens.
-func (r *Requests) longer(tokens int) (n int) {
-	for length, count := range r.lengths {
-		if length > tokens {
-			n += count
-		}
-	}
-	return n
-}
-
 // reasons returns why an outcome does not meet the objectives.
-func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reason {
+func (q *Question) reasons(o *sweep.Outcome, f Facts) []Reason {
 	switch {
 	case o.NoRoom:
 		return []Reason{{Kind: NoRoom, Text: o.Error}}
@@ -84,14 +72,10 @@ func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reaso
 	}
 	m := &o.Metrics
 	all := max(1, m.Finished+m.Refused+m.Unfinished)
-	long := 0
-	if f.Context > 0 {
-		long = requests.longer(f.Context)
+	if o.TooLong > 0 {
+		list = append(list, Reason{Kind: TooLong, Text: fmt.Sprintf("%s of the requests are longer than the %s tokens of its context", Percent(float64(o.TooLong)/float64(all)), words.Number(o.Memory.MaxModelLen))})
 	}
-	if long > 0 {
-		list = append(list, Reason{Kind: TooLong, Text: fmt.Sprintf("%s of the requests are longer than the %s tokens of its context", Percent(float64(long)/float64(max(1, requests.Count))), words.Whole(float64(f.Context)))})
-	}
-	if others := m.Refused - int64(long); others > 0 {
+	if others := m.Refused - o.TooLong; others > 0 {
 		list = append(list, Reason{Kind: Refused, Text: fmt.Sprintf("%s of the requests are refused, as %s", Percent(float64(others)/float64(all)), o.Refusal)})
 	}
 	if m.Unfinished > 0 {
