@@ -198,6 +198,8 @@ func (a *Answer) number(best *Candidate) string {
 		return "The numbers of servers are found by doubling and bisection, which assumes that more servers meet every objective that fewer meet."
 	case best.OneMoreMisses:
 		return "With one replica more, too few requests meet the objectives: with this number they do by chance. Measure, or take a longer log."
+	case best.OneMoreError != "":
+		return "One replica fewer misses the objectives; that more meet them too is assumed, as one more cannot be projected: " + best.OneMoreError + "."
 	case best.Replicas == a.Question.Most:
 		return "One replica fewer misses the objectives; that more meet them too is assumed."
 	}

@@ -47,6 +47,7 @@ type Outcome struct {
 	LinkUse           *project.LinkUse `json:"kv_link,omitempty"`
 	ReplicaProbes     int              `json:"replica_probes,omitempty"`          // projections in the search for the fewest replicas
 	OneMoreMisses     bool             `json:"one_more_replica_misses,omitempty"` // too few requests meet the objectives with one replica more
+	OneMoreError      string           `json:"one_more_replica_error,omitempty"`  // why it cannot be projected with one replica more
 	LoadProbes        int              `json:"load_probes,omitempty"`             // projections in the search for the largest load
 }
 
