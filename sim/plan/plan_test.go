@@ -395,7 +395,6 @@ func TestExpect(t *testing.T) {
 
 func TestNumbers(t *testing.T) {
 	for want, got := range map[string]string{
-		"98.9 %": plan.Percent(0.98999), "100 %": plan.Percent(1), "< 0.1 %": plan.Percent(1e-5), "0 %": plan.Percent(0), "99 %": plan.Percent(0.99),
 		"44.5 ms": plan.Seconds(0.0445), "0.001 µs": plan.Seconds(1e-9), "999 µs": plan.Seconds(0.000999), "1 ms": plan.Seconds(0.0009999), "2 s": plan.Seconds(2), "1234 s": plan.Seconds(1234.4), "$73.00 a month": plan.Month(73), "$1,234,567 a month": plan.Month(1234567),
 	} {
 		if got != want {

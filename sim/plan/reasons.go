@@ -3,7 +3,6 @@ package plan
 import (
 	"fmt"
 	"iter"
-	"math"
 	"strconv"
 	"strings"
 
@@ -73,13 +72,13 @@ func (q *Question) reasons(o *sweep.Outcome, f Facts) []Reason {
 	m := &o.Metrics
 	all := max(1, m.Finished+m.Refused+m.Unfinished)
 	if o.TooLong > 0 {
-		list = append(list, Reason{Kind: TooLong, Text: fmt.Sprintf("%s of the requests are longer than the %s tokens of its context", Percent(float64(o.TooLong)/float64(all)), words.Number(o.Memory.MaxModelLen))})
+		list = append(list, Reason{Kind: TooLong, Text: fmt.Sprintf("%s of the requests are longer than the %s tokens of its context", words.Share(float64(o.TooLong)/float64(all)), words.Number(o.Memory.MaxModelLen))})
 	}
 	if others := m.Refused - o.TooLong; others > 0 {
-		list = append(list, Reason{Kind: Refused, Text: fmt.Sprintf("%s of the requests are refused, as %s", Percent(float64(others)/float64(all)), o.Refusal)})
+		list = append(list, Reason{Kind: Refused, Text: fmt.Sprintf("%s of the requests are refused, as %s", words.Share(float64(others)/float64(all)), o.Refusal)})
 	}
 	if m.Unfinished > 0 {
-		list = append(list, Reason{Kind: Unserved, Text: fmt.Sprintf("%s of the requests have not finished", Percent(float64(m.Unfinished)/float64(all)))})
+		list = append(list, Reason{Kind: Unserved, Text: fmt.Sprintf("%s of the requests have not finished", words.Share(float64(m.Unfinished)/float64(all)))})
 	}
 	missed := false
 	for i := range m.Objectives {
@@ -95,7 +94,7 @@ func (q *Question) reasons(o *sweep.Outcome, f Facts) []Reason {
 		list = append(list, reason)
 	}
 	if !missed && len(m.Objectives) > 0 {
-		list = append(list, Reason{Kind: Together, Text: fmt.Sprintf("enough requests meet each objective, but only %s meet all of them", Percent(m.GoodShare))})
+		list = append(list, Reason{Kind: Together, Text: fmt.Sprintf("enough requests meet each objective, but only %s meet all of them", words.Share(m.GoodShare))})
 	}
 	how := ""
 	switch {
@@ -114,7 +113,7 @@ func (q *Question) reasons(o *sweep.Outcome, f Facts) []Reason {
 
 func (q *Question) missed(o *stats.Objective, expected *Expected) Reason {
 	r := Reason{Kind: Missed, Objective: o}
-	r.Text = fmt.Sprintf("%s is within %s for %s of the requests only", objectiveName(o.Name), Seconds(o.Limit), Percent(o.Share))
+	r.Text = fmt.Sprintf("%s is within %s for %s of the requests only", objectiveName(o.Name), Seconds(o.Limit), words.Share(o.Share))
 	if o.At > 0 {
 		r.Over = o.At/o.Limit - 1
 		r.Text += fmt.Sprintf(": %s is %s, %s", quantile(q.Objectives.Required()), Seconds(o.At), over(r.Over))
@@ -150,17 +149,4 @@ func Seconds(s float64) string {
 		return fmt.Sprintf("%.3g s", s)
 	}
 	return fmt.Sprintf("%.0f s", s)
-}
-
-// Percent formats a fraction of the requests, rounded down to a tenth of a percent, so that it does
-// not look like a required fraction that it misses.
-func Percent(part float64) string {
-	tenths := math.Floor(float64(1000*part) + 1e-6)
-	switch {
-	case part > 0 && tenths == 0:
-		return "< 0.1 %"
-	case math.Mod(tenths, 10) == 0:
-		return fmt.Sprintf("%.0f %%", tenths/10)
-	}
-	return fmt.Sprintf("%.1f %%", tenths/10)
 }
