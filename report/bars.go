@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 
+	"kvcompress/internal/words"
 	"kvcompress/sim/sweep"
 )
 
@@ -57,7 +58,7 @@ func sweepBars(s *Sweep) *bars {
 	}
 	b.Text += " Of each number of cards of a kind, the best projection."
 	if s.SLO.Set() {
-		b.Text += fmt.Sprintf(" Hatched bars miss %s for %s of the requests.", sloText(s.SLO), Attained(s.SLO.Required()))
+		b.Text += fmt.Sprintf(" Hatched bars miss %s for %s of the requests.", sloText(s.SLO), words.Required(s.SLO.Required()))
 	}
 	models := map[string]bool{}
 	for _, g := range order {
@@ -74,7 +75,7 @@ func sweepBars(s *Sweep) *bars {
 			x.Value, x.Text = o.USDPerMillion, dollars(o.USDPerMillion)
 		}
 		if s.SLO.Set() {
-			x.Text += ", within for " + Attained(o.Metrics.GoodShare)
+			x.Text += ", within for " + words.Share(o.Metrics.GoodShare)
 			x.Bad = !meets(o)
 		}
 		b.List = append(b.List, x)

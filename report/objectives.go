@@ -2,9 +2,8 @@ package report
 
 import (
 	"fmt"
-	"math"
-	"strconv"
 
+	"kvcompress/internal/words"
 	"kvcompress/sim/stats"
 )
 
@@ -33,11 +32,11 @@ func shortObjective(name string) string {
 // ObjectiveText compares a run with an objective: it has the objective's percentile, and how far
 // that is above or below the limit.
 func ObjectiveText(o *stats.Objective, slo stats.SLO) string {
-	met := fmt.Sprintf("met by %s", Attained(o.Share))
+	met := fmt.Sprintf("met by %s", words.Share(o.Share))
 	if o.At == 0 && o.Share < slo.Required() {
-		return fmt.Sprintf("≤ %s: %s; fewer than %s finish", duration(o.Limit), met, Attained(slo.Required()))
+		return fmt.Sprintf("≤ %s: %s; fewer than %s finish", duration(o.Limit), met, words.Required(slo.Required()))
 	}
-	at := fmt.Sprintf("≤ %s: %s of the requests take at most %s", duration(o.Limit), Attained(slo.Required()), timeOrNone(o.At))
+	at := fmt.Sprintf("≤ %s: %s of the requests take at most %s", duration(o.Limit), words.Required(slo.Required()), timeOrNone(o.At))
 	switch {
 	case o.At > o.Limit:
 		return fmt.Sprintf("%s, %s too long; %s", at, excess(o.At, o.Limit), met)
@@ -60,17 +59,4 @@ func timeOrNone(s float64) string {
 		return "0 s"
 	}
 	return duration(s)
-}
-
-// Attained formats a fraction of the requests in percent, rounded down, so that 98.96 % does not
-// read as the required 99 %.
-func Attained(part float64) string {
-	tenths := math.Floor(float64(1000*part) + 1e-6)
-	switch {
-	case part == 1:
-		return "100 %"
-	case tenths == 0 && part > 0:
-		return "< 0.1 %"
-	}
-	return strconv.FormatFloat(tenths/10, 'f', 1, 64) + " %"
 }

@@ -94,7 +94,7 @@ func planColumns(a *plan.Answer) []planColumn {
 	if !a.Question.Objectives.Set() {
 		return columns
 	}
-	columns = append(columns, planColumn{"requests\nwithin", false, true, false, func(c *plan.Candidate) string { return Attained(c.Metrics.GoodShare) }})
+	columns = append(columns, planColumn{"requests\nwithin", false, true, false, func(c *plan.Candidate) string { return words.ShareColumn(c.Metrics.GoodShare) }})
 	for _, name := range []string{"ttft", "tpot", "e2e"} {
 		at := func(c *plan.Candidate) float64 {
 			for _, o := range c.Metrics.Objectives {

@@ -53,7 +53,7 @@ func planCards(a *plan.Answer, c *plan.Candidate) []Input {
 	}
 	cards = append(cards, Input{nounOf(c.Cards, "card"), words.Number(c.Cards)}, Input{nounOf(c.Servers(), "replica"), replicas})
 	if a.Question.Objectives.Set() {
-		cards = append(cards, Input{"requests within " + sloText(a.Question.Objectives), Attained(m.GoodShare)})
+		cards = append(cards, Input{"requests within " + sloText(a.Question.Objectives), words.Share(m.GoodShare)})
 	}
 	return append(cards,
 		Input{"TTFT, p99", duration(m.TTFT.P99)}, Input{"TPOT, p99", duration(m.TPOT.P99)}, Input{"end to end, p99", duration(m.E2E.P99)},
@@ -68,7 +68,7 @@ func planBars(a *plan.Answer) *bars {
 		b.Text = "Dollars a month: shorter is better."
 	}
 	if a.Question.Objectives.Set() && a.Best() == nil || a.Question.Replicas > 0 {
-		b.Text += fmt.Sprintf(" Hatched bars miss %s for %s of the requests, with as many replicas as are shown.", sloText(a.Question.Objectives), Attained(a.Question.Objectives.Required()))
+		b.Text += fmt.Sprintf(" Hatched bars miss %s for %s of the requests, with as many replicas as are shown.", sloText(a.Question.Objectives), words.Required(a.Question.Objectives.Required()))
 	}
 	for i := range a.Candidates {
 		c := &a.Candidates[i]
@@ -80,7 +80,7 @@ func planBars(a *plan.Answer) *bars {
 			x.Value, x.Text = c.USDPerMonth, plan.Month(c.USDPerMonth)
 		}
 		if a.Question.Objectives.Set() {
-			x.Text += ", within for " + Attained(c.Metrics.GoodShare)
+			x.Text += ", within for " + words.Share(c.Metrics.GoodShare)
 		}
 		b.List = append(b.List, x)
 	}

@@ -134,7 +134,7 @@ func ProjectionHTML(w io.Writer, r *Projection) error {
 		{"largest decoding batch", words.Number(m.MaxDecodeBatch)}, {"of the cache in use at most", percentShort(m.KVUsage.Max)},
 	}
 	if r.SLO.Set() {
-		p.Cards = append(p.Cards, Input{"requests within " + sloText(r.SLO), Attained(m.GoodShare)}, Input{"goodput, requests/s", short(m.Goodput)})
+		p.Cards = append(p.Cards, Input{"requests within " + sloText(r.SLO), words.Share(m.GoodShare)}, Input{"goodput, requests/s", short(m.Goodput)})
 	}
 	figures, err := newPageFigures(TimelineFigures(r.Timeline, o.Memory.Blocks))
 	if err != nil {

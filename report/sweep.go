@@ -111,7 +111,7 @@ func inDollars(values []float64) (string, func(float64) string) {
 }
 func wholly([]float64) (string, func(float64) string)      { return "", whole }
 func whollyOrDot([]float64) (string, func(float64) string) { return "", wholeOrDot }
-func inPercent([]float64) (string, func(float64) string)   { return "", Attained }
+func inPercent([]float64) (string, func(float64) string)   { return "", words.ShareColumn }
 func asFactor([]float64) (string, func(float64) string)    { return "", times }
 
 func sweepColumns(s *Sweep) []sweepColumn {
@@ -485,14 +485,14 @@ func sweepReading(s *Sweep) []string {
 	switch {
 	case s.SLO.Set() && meeting > 0:
 		of = " of those within the objectives"
-		text = append(text, fmt.Sprintf("%s of %s within %s for %s of the requests.", words.Number(meeting), words.Count(len(s.Outcomes), "projection"), sloText(s.SLO), Attained(s.SLO.Required())))
+		text = append(text, fmt.Sprintf("%s of %s within %s for %s of the requests.", words.Number(meeting), words.Count(len(s.Outcomes), "projection"), sloText(s.SLO), words.Required(s.SLO.Required())))
 	case nearest != nil:
 		why := ""
 		if w := nearest.Metrics.Worst(); w != nil {
 			why = fmt.Sprintf(" %s %s.", shortObjective(w.Name), ObjectiveText(w, s.SLO))
 		}
 		text = append(text, fmt.Sprintf("No projection is within %s for %s of the requests, so none is recommended. Nearest, for %s: %s.%s",
-			sloText(s.SLO), Attained(s.SLO.Required()), Attained(nearest.Metrics.GoodShare), nearest.Point.String(), why))
+			sloText(s.SLO), words.Required(s.SLO.Required()), words.Share(nearest.Metrics.GoodShare), nearest.Point.String(), why))
 	}
 	if best != nil {
 		text = append(text, fmt.Sprintf("Most throughput for a card%s: %s tokens/s, with %s. %s", of, whole(best.ThroughputPerCard), best.Point.String(), best.Reading))

@@ -204,6 +204,15 @@ func BenchmarkLedger(b *testing.B) {
 	}
 }
 
+// BenchmarkNewLedger makes a ledger that compresses one sequence, as a short projection does.
+func BenchmarkNewLedger(b *testing.B) {
+	cfg, _, _ := llama8B()
+	cfg.Compression.MaxCacheTokens = 128
+	for b.Loop() {
+		ledgerOf(b, cfg, Even(), 1)
+	}
+}
+
 // ledgerOf returns a ledger with n compressed sequences.
 func ledgerOf(b *testing.B, cfg ref.Config, spread Spread, n int) *Ledger {
 	cfg.Blocks = MaxLedgerBlocks

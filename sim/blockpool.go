@@ -1,9 +1,6 @@
 package sim
 
-import (
-	"math/bits"
-	"slices"
-)
+import "slices"
 
 // blockPool is the block pool of vLLM's V1 engine, with automatic prefix caching or without. A block of B tokens
 // of a group of layers is used by sequences or is free. With prefix caching a full block is registered under the
@@ -13,8 +10,8 @@ import (
 // Blocks that only one sequence can ever find (those of its prompt after its prefix hashes, and of its
 // output) are counted together if no group has a window. In the plain form each block is an object of its own.
 type blockPool struct {
+	blockSize
 	tokens   int      // of a block, B
-	shift    int      // log2 B
 	prefix   int      // tokens of a prefix hash: a multiple of B, or a divisor of it
 	groups   []*group // in V1's order
 	full     []*group // groups without a window, which hold every token
@@ -66,7 +63,7 @@ type heldTable struct {
 
 // newBlockPool returns a pool for groups with these windows.
 func newBlockPool(blocks, tokens, prefix int, windows []int) *blockPool {
-	p := &blockPool{tokens: tokens, shift: bits.TrailingZeros(uint(tokens)), prefix: prefix}
+	p := &blockPool{blockSize: blockSizeOf(tokens), tokens: tokens, prefix: prefix}
 	for _, window := range windows {
 		g := &group{window: window, found: map[uint64]*block{}}
 		p.groups = append(p.groups, g)
@@ -89,9 +86,6 @@ func (p *blockPool) reset(t *blockTable) {
 	}
 	*t = blockTable{held: held, chain: t.chain[:0]}
 }
-
-// blocksOf returns ⌈tokens/B⌉.
-func (p *blockPool) blocksOf(tokens int) int { return (tokens + p.tokens - 1) >> p.shift }
 
 // first returns the first block that a group holds when a token after this many is computed.
 func (p *blockPool) first(g *group, computed int) int {

@@ -111,7 +111,8 @@ func ProjectDisaggregated(ctx context.Context, p *Plan, d Disaggregation, reques
 	sent := func(yield func(trace.Request, error) bool) {
 		for i := range list {
 			r := list[i].request
-			r.ID, r.ArrivalNS, r.PrefixHashes = strconv.Itoa(i), list[i].sent, nil
+			r.ID, r.ArrivalNS = strconv.Itoa(i), list[i].sent
+			r.Session, r.PrefixHashes = "", nil // decode servers share no prefixes
 			if !yield(r, nil) {
 				return
 			}

@@ -28,11 +28,11 @@ type Ledger struct {
 	counting Counting
 	replays  bool // the spread replays an engine's compressions, so every compression must call it
 	heads    int  // L·H
-	shift    int  // log2 B
-	full     int  // heads without a sliding window: all, without a layout
-	fixed    int  // blocks that a sequence has, independent of its length: see Layout
-	windows  windows
-	groups   []int // windows of the groups of layers, 0 for none, in V1's order: see Layout; nil if they are unknown
+	blockSize
+	full    int // heads without a sliding window: all, without a layout
+	fixed   int // blocks that a sequence has, independent of its length: see Layout
+	windows windows
+	groups  []int // windows of the groups of layers, 0 for none, in V1's order: see Layout; nil if they are unknown
 
 	own   map[kv.SeqID]*compressor // by sequence, for those with options of their own
 	seqs  accounts
@@ -145,21 +145,21 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 		courses = nil
 	}
 	return &Ledger{
-		cfg:     *cfg,
-		method:  method,
-		blocks:  method.Name() == ref.KVCompress,
-		patient: patient,
-		spread:  spread,
-		packer:  packer,
-		replays: replays,
-		courses: courses,
-		levels:  newLevels(cfg, method.Name() == ref.KVCompress, spread),
-		heads:   cfg.Shape.Layers * cfg.Shape.KVHeads,
-		shift:   bits.TrailingZeros(uint(cfg.BlockSize)),
-		full:    cfg.Shape.Layers * cfg.Shape.KVHeads,
-		unit:    cfg.Shape.Layers * cfg.Shape.KVHeads,
-		groups:  []int{0},
-		own:     map[kv.SeqID]*compressor{},
+		cfg:       *cfg,
+		method:    method,
+		blocks:    method.Name() == ref.KVCompress,
+		patient:   patient,
+		spread:    spread,
+		packer:    packer,
+		replays:   replays,
+		courses:   courses,
+		levels:    newLevels(cfg, method.Name() == ref.KVCompress, spread),
+		heads:     cfg.Shape.Layers * cfg.Shape.KVHeads,
+		blockSize: blockSizeOf(cfg.BlockSize),
+		full:      cfg.Shape.Layers * cfg.Shape.KVHeads,
+		unit:      cfg.Shape.Layers * cfg.Shape.KVHeads,
+		groups:    []int{0},
+		own:       map[kv.SeqID]*compressor{},
 	}, nil
 }
 
@@ -455,6 +455,3 @@ func (l *Ledger) holds(a *account) (kvs, blocks int) {
 }
 
 func (l *Ledger) length(a *account, r run) int { return a.tokens + l.steps - r.gone }
-
-// blocksOf returns ⌈n/B⌉.
-func (l *Ledger) blocksOf(n int) int { return (n + 1<<l.shift - 1) >> l.shift }

@@ -46,7 +46,7 @@ func (l *Ledger) CachePrefixes(tokens int) error {
 	case tokens%l.cfg.BlockSize != 0:
 		return fmt.Errorf("sim: prefix caching: a prefix hash covers %d tokens: want a multiple of the block size, %d", tokens, l.cfg.BlockSize)
 	case l.windows.heads > 0 || l.fixed > 0:
-		return fmt.Errorf("sim: prefix caching is not modelled for layers with windows or states, which hold only the end of a prefix: without --enable-prefix-caching every prompt is computed whole, so times are upper bounds")
+		return fmt.Errorf("sim: prefix caching is not modelled for layers with windows or states, which hold only the end of a prefix: leave --enable-prefix-caching out; all prompts are then computed whole, and times are upper bounds")
 	case l.seqs.len() > 0:
 		return fmt.Errorf("sim: prefix caching cannot be turned on while the ledger has sequences")
 	}

@@ -66,7 +66,7 @@ func TestOneRequest(t *testing.T) {
 		Steps: 1000, PrefillTokens: 10, AttentionPairs: 2, DecodeSeqs: 100, KVsRead: 3, BlocksRead: 7})}
 	_, got := project(t, p, []trace.Request{{ID: "a", ArrivalNS: 500, PromptTokens: 10, OutputTokens: 5}})
 	end := int64(500 + 1210)
-	want := Result{ID: "a", Arrival: 500, Admitted: 500, FirstToken: end, PromptTokens: 10, OutputTokens: 5}
+	want := Result{ID: "a", Arrival: 500, Admitted: 500, FirstToken: end, PromptTokens: 10, Asked: 5, OutputTokens: 5}
 	for _, n := range []int64{11, 12, 13, 14} {
 		end += 1000 + 100 + 3*2*n + 7*2*((n+3)/4)
 	}

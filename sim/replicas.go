@@ -19,10 +19,11 @@ type Router string
 const (
 	RoundRobin       Router = "round-robin"       // one replica after the other
 	LeastOutstanding Router = "least-outstanding" // the replica with the fewest waiting and running requests
+	SessionAffinity  Router = "session-affinity"  // the replica that has the request's session or the beginning of its prompt, or else as LeastOutstanding
 )
 
 // Routers returns all routers.
-func Routers() []Router { return []Router{RoundRobin, LeastOutstanding} }
+func Routers() []Router { return []Router{RoundRobin, LeastOutstanding, SessionAffinity} }
 
 // ParseRouter returns the router of a name.
 func ParseRouter(name string) (Router, error) {
@@ -67,6 +68,9 @@ func projectCluster(ctx context.Context, p *Plan, n int, router Router, requests
 		return nil, err
 	}
 	c := &cluster{router: router}
+	if router == SessionAffinity {
+		c.affinity = &affinity{map[string]*replica{}, map[uint64]*replica{}}
+	}
 	c.source.readFrom(requests)
 	defer c.source.close()
 	c.source.clients = p.Concurrency
@@ -99,6 +103,7 @@ type cluster struct {
 	feedback bool // the end of a request may cause the arrival of another
 	replicas []*replica
 	routed   int
+	affinity *affinity // of SessionAffinity; else nil
 }
 
 // replica is one server of a cluster.
@@ -167,7 +172,7 @@ func (c *cluster) route(now int64) error {
 		if err != nil || r == nil || r.ArrivalNS > now {
 			return err
 		}
-		to := c.choose()
+		to := c.choose(r)
 		c.routed++
 		to.outstanding++
 		to.server.source.fed.line = append(to.server.source.fed.line, *r)
@@ -175,10 +180,24 @@ func (c *cluster) route(now int64) error {
 	}
 }
 
-func (c *cluster) choose() *replica {
-	if c.router == RoundRobin {
+// choose returns the replica that a request is sent to.
+func (c *cluster) choose(request *trace.Request) *replica {
+	switch c.router {
+	case RoundRobin:
 		return c.replicas[c.routed%len(c.replicas)]
+	case SessionAffinity:
+		to := c.affinity.of(request)
+		if to == nil {
+			to = c.least()
+		}
+		c.affinity.sent(request, to)
+		return to
 	}
+	return c.least()
+}
+
+// least returns the replica with the fewest waiting and running requests.
+func (c *cluster) least() *replica {
 	least := c.replicas[0]
 	for _, r := range c.replicas[1:] {
 		if r.outstanding < least.outstanding {
@@ -186,6 +205,37 @@ func (c *cluster) choose() *replica {
 		}
 	}
 	return least
+}
+
+// affinity has the replicas to which sessions and prefixes were sent last.
+type affinity struct {
+	sessions map[string]*replica
+	prefixes map[uint64]*replica // by the last hash of the prefix
+}
+
+// of returns the replica of the request's session, or else the one that has its longest known prefix, of
+// at least half of its hashes; nil if there is none. A shorter prefix, such as a system prompt that all
+// requests share, would send them all to one replica.
+func (a *affinity) of(r *trace.Request) *replica {
+	if to := a.sessions[r.Session]; to != nil {
+		return to
+	}
+	for n := len(r.PrefixHashes); n > 0 && 2*n >= len(r.PrefixHashes); n-- {
+		if to := a.prefixes[r.PrefixHashes[n-1]]; to != nil {
+			return to
+		}
+	}
+	return nil
+}
+
+// sent records the replica that a request was sent to.
+func (a *affinity) sent(r *trace.Request, to *replica) {
+	if r.Session != "" {
+		a.sessions[r.Session] = to
+	}
+	for _, hash := range r.PrefixHashes {
+		a.prefixes[hash] = to
+	}
 }
 
 // begin begins a step of every replica that has requests and runs no step. It reports whether requests may

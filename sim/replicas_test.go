@@ -85,6 +85,38 @@ func TestReplicas(t *testing.T) {
 	}
 }
 
+// TestSessionAffinity: a request goes to the replica that has its session, or else the longest prefix of at
+// least half of its hashes; others go to the replica with the fewest requests. All arrive during the first
+// prefills, so that none ends between them.
+func TestSessionAffinity(t *testing.T) {
+	type ask struct {
+		session string
+		hashes  []uint64
+		replica int64 // wanted
+	}
+	for name, asked := range map[string][]ask{
+		"sessions":          {{"a", nil, 0}, {"b", nil, 1}, {"b", nil, 1}, {"b", nil, 1}, {"", nil, 0}, {"a", nil, 0}, {"c", nil, 0}},
+		"prefixes":          {{"", []uint64{1, 2, 3, 4}, 0}, {"", []uint64{1, 2, 3, 5, 6}, 0}, {"", []uint64{1, 2, 7, 8}, 0}, {"", []uint64{1, 9, 10}, 1}, {"", []uint64{1, 9, 11}, 1}},
+		"the longest":       {{"", []uint64{1, 2}, 0}, {"", []uint64{3}, 1}, {"x", []uint64{4}, 0}, {"", nil, 1}, {"", []uint64{1, 2, 3}, 1}},
+		"a session first":   {{"a", []uint64{1, 2}, 0}, {"b", []uint64{3, 4}, 1}, {"b", []uint64{1, 2}, 1}, {"", []uint64{1, 2}, 1}},
+		"a session's start": {{"a", []uint64{1, 2}, 0}, {"a", []uint64{1, 2}, 0}, {"b", []uint64{1, 2, 3}, 0}},
+		"neither":           {{"", nil, 0}, {"", nil, 1}, {"", nil, 0}},
+	} {
+		var reqs []trace.Request
+		for i, a := range asked {
+			reqs = append(reqs, trace.Request{ID: fmt.Sprint(i), ArrivalNS: int64(i), PromptTokens: 20, OutputTokens: 1, Session: a.session, PrefixHashes: a.hashes})
+		}
+		p := prefill10()
+		p.Config = twoHeads(1000)
+		got := onReplicas(t, p, 2, SessionAffinity, reqs)
+		for i, a := range asked {
+			if to := got[fmt.Sprint(i)][0]; to != a.replica {
+				t.Errorf("%s: request %d is sent to %d, want %d", name, i, to, a.replica)
+			}
+		}
+	}
+}
+
 // TestTurns serves a session of two turns, recorded at 0 and 5 ns, and another request at 7.
 // The first turn is prefilled until 10, the other request until 20, and the first turn's two
 // tokens are decoded until 22. As recorded, the second turn is prefilled with the other request.

@@ -72,6 +72,7 @@ type Result struct {
 	FirstToken   int64    `json:"first_token_ns"` // end of its first prefill
 	Finished     int64    `json:"finished_ns"`
 	PromptTokens int      `json:"prompt_tokens"`
+	Asked        int      `json:"-"`             // output tokens that the request asks for
 	Cached       int      `json:"cached_tokens"` // tokens found in the prefix cache, those of recomputations included
 	OutputTokens int      `json:"output_tokens"` // generated so far
 	Preemptions  int      `json:"preemptions"`
@@ -82,7 +83,7 @@ type Result struct {
 // begin sets the result of a request that has not arrived.
 func (s *Result) begin(seq int, r *trace.Request) {
 	*s = Result{}
-	s.Seq, s.ID, s.Arrival, s.PromptTokens = kv.SeqID(seq), r.ID, r.ArrivalNS, r.PromptTokens
+	s.Seq, s.ID, s.Arrival, s.PromptTokens, s.Asked = kv.SeqID(seq), r.ID, r.ArrivalNS, r.PromptTokens, r.OutputTokens
 	s.Admitted, s.FirstToken, s.Finished = -1, -1, -1
 }
 

@@ -75,7 +75,7 @@ func (s *Server) UseV1(c V1) error {
 	case s.ledger == nil:
 		return fmt.Errorf("sim: vllm-v1 needs a ledger: engines prefill whole prompts")
 	case c.Prefixes && len(s.ledger.groups) == 0:
-		return fmt.Errorf("sim: prefix caching is not modelled for layers with states, which hold no beginning of a prompt: without --enable-prefix-caching all prompts are computed as a whole, and times are upper bounds")
+		return fmt.Errorf("sim: prefix caching is not modelled for layers with states, which hold no beginning of a prompt: leave --enable-prefix-caching out; all prompts are then computed whole, and times are upper bounds")
 	case pooled && s.ledger.Blocks()%s.ledger.unit != 0:
 		return fmt.Errorf("sim: vllm-v1: %d blocks are not whole blocks of %d heads: see V1Blocks", s.ledger.Blocks(), s.ledger.unit)
 	case c.Prefixes && s.policy.enabled:

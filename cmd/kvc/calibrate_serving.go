@@ -34,7 +34,7 @@ type servingSetup struct {
 	engine      sim.Scheduler
 	server      sim.Scheduler // of runs that do not say theirs
 	profile     *cost.Profile // for cards of which a file does not say the memory: see [cost.Profile.TakeCards]; nil for none
-	choose      bool          // of rows that do not name their server, by the profile: see [cost.Profile.ChooseServers]
+	choose      bool          // of rows that do not name their server, by the profile: see [cost.Profile.NewServingCases]
 }
 
 // servingKeys are the keys that may follow a file's name in --measurements.
@@ -163,14 +163,13 @@ func servingSource(ctx context.Context, text []byte, name string, s servingSetup
 	if s.profile != nil {
 		s.profile.TakeCards(list)
 	}
-	var chosen []cost.ServerChoice
+	source := &cost.Source{Name: name, Server: s.engine}
 	if s.choose {
-		if chosen, err = s.profile.ChooseServers(ctx, list); err != nil {
-			return nil, err
-		}
+		source.Serving, source.Chosen, err = s.profile.NewServingCases(ctx, list)
+	} else {
+		source.Serving, err = cost.NewServingCases(ctx, list)
 	}
-	cases, err := cost.NewServingCases(ctx, list)
-	return &cost.Source{Name: name, Serving: cases, Server: s.engine, Chosen: chosen}, err
+	return source, err
 }
 
 // onCard puts a run on the card of --gpu. If that is the name of cards of several sizes, the row's own card

@@ -151,7 +151,7 @@ func (b *binder) addBatch() {
 	bind(b, fs.IntVar, "max-num-batched-tokens", func(o *sim.Options) *int { return &o.Limits.MaxNumBatchedTokens },
 		"most tokens of one prefill batch; in kvc sim with vllm-v1, of one iteration, and unless given vLLM's default for the card")
 	bind(b, fs.IntVar, "max-model-len", func(o *sim.Options) *int { return &o.Limits.MaxModelLen },
-		"most tokens of a request, prompt and output; a longer one is refused; 0 is no limit")
+		"most tokens of a request, prompt and output; a longer one is refused; 0 is the context of the --model, or no limit without one")
 	bind(b, fs.Float64Var, "watermark", func(o *sim.Options) *float64 { return &o.Limits.Watermark },
 		"fraction of the blocks that stays free when a request is admitted")
 }

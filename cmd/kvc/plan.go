@@ -349,7 +349,7 @@ func (f *planFlags) projectors(points []sweep.Point, own bool, base *sweep.Proje
 // facts returns the scheduler, the number of cards, the context and the error to expect of a
 // candidate's projection.
 func (f *planFlags) facts(j *sweep.Projector, p *sweep.Point, profile *cost.Profile) plan.Facts {
-	facts := plan.Facts{Scheduler: j.Scheduler, Cards: p.TP * max(1, j.PP), Context: j.MaxModelLen}
+	facts := plan.Facts{Scheduler: j.Scheduler, Cards: p.TP * max(1, j.PP)}
 	model, err := catalog.FindModel(p.Model)
 	if err != nil {
 		return facts

@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -36,4 +38,35 @@ func TestMaxModelLen(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "8,192 tokens") || !strings.Contains(out, "4.00x") {
 		t.Errorf("%d, %s:\n%s", code, errs, out)
 	}
+}
+
+// TestBeyondContext: requests longer than the model's context are refused by sim, sweep and plan alike.
+func TestBeyondContext(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log.csv")
+	// The context of llama-2-7b is 4,096 tokens.
+	if err := os.WriteFile(path, []byte("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:00:00,4000,96\n2023-11-16 18:00:09,4000,97\n2023-11-16 18:00:19,100,10\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	serve := " --requests " + path + " --model llama-2-7b --gpu h100"
+	const why = "a prompt of 4,000 tokens and 97 of output exceed max_model_len 4096"
+	for command, wants := range map[string][]string{
+		"sim":                   {"1 request is refused, the first because " + why + ". 1 request is longer than the 4,096 tokens of the model's context."},
+		"sim --json":            {`"refusal": "` + why, `"longer_than_context": 1`},
+		"sweep --json":          {`"refusal": "` + why, `"longer_than_context": 1`},
+		"plan --slo-ttft 9s":    {"33.3 % of the requests are longer than the 4,096 tokens of its context"},
+		"sim --engine vllm-0.6": {why},
+	} {
+		if _, out, errs := kvc(strings.Fields(command + serve)...); !containsAll(out, wants) {
+			t.Errorf("%s: want %q in\n%s%s", command, wants, out, errs)
+		}
+	}
+}
+
+func containsAll(text string, parts []string) bool {
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			return false
+		}
+	}
+	return true
 }

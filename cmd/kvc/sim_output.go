@@ -103,7 +103,7 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 		if !m.Meets(in.SLO) {
 			verdict = "missed"
 		}
-		fmt.Fprintf(w, "  all together: %s, met by %s; goodput %.3g requests a second\n", verdict, report.Attained(m.GoodShare), m.Goodput)
+		fmt.Fprintf(w, "  all together: %s, met by %s; goodput %.3g requests a second\n", verdict, words.Share(m.GoodShare), m.Goodput)
 	}
 
 	fmt.Fprintln(w, "\nTime")

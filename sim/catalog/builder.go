@@ -14,6 +14,10 @@ type builder struct {
 	layer  int     // that modules are added to
 	prefix string  // of the layer's modules
 	params float64 // parameters so far; a float64, which cannot overflow
+
+	positions  int      // max_position_embeddings
+	embeddings []rotary // of the layers with attention
+	rotated    int      // elements of a key that have positions, if it is not the whole head
 }
 
 // newBuilder reads the entries that all families share.
@@ -102,6 +106,12 @@ func (b *builder) finish() {
 	b.m.Shape.Layers = b.m.Count(Full) + b.m.Count(Windowed)
 	if b.m.Shape.Layers == 0 {
 		b.m.Shape = kv.Shape{}
+	} else if b.positions < Unbounded {
+		rotated := b.rotated
+		if rotated == 0 {
+			rotated = b.m.Shape.HeadSize
+		}
+		b.m.Rotary = tables(b.embeddings, b.positions, rotated)
 	}
 	if b.m.Count(Windowed) == 0 || b.m.Window >= b.m.MaxLen {
 		for l, kind := range b.m.Layers { // a window as long as the context is full attention
@@ -113,9 +123,15 @@ func (b *builder) finish() {
 	}
 }
 
-// context reads the longest context.
-func (b *builder) context(byDefault int) {
-	b.m.MaxLen = b.c.sizeOr("max_position_embeddings", byDefault, Unbounded)
+// context reads the longest context, and the rotary embedding of the layers with attention.
+func (b *builder) context(byDefault int) { b.contextRotating(byDefault, 1) }
+
+// contextRotating is context for a family that rotates a part of a head's elements by default.
+func (b *builder) contextRotating(byDefault int, part float64) {
+	b.positions = b.c.sizeOr("max_position_embeddings", byDefault, Unbounded)
+	r := b.rotary(b.positions, part)
+	b.embeddings = []rotary{r}
+	b.m.MaxLen = r.scaled(b.positions)
 }
 
 // heads reads the attention of all layers: query heads, KV heads and their size.

@@ -158,6 +158,14 @@ func (c *config) sizeOr(name string, byDefault, bound int) int {
 	return 1
 }
 
+func (c *config) real(name string, byDefault float64) float64 {
+	v := byDefault
+	if !c.get(name, &v, "a number") {
+		return byDefault
+	}
+	return v
+}
+
 func (c *config) flag(name string, byDefault bool) bool {
 	v := byDefault
 	if !c.get(name, &v, "true or false") {
@@ -262,7 +270,7 @@ func neutral() []string {
 		"unsloth_version", "unsloth_fixed", "quantization_config", "custom_pipelines", "rwkv_version", "is_decoder", "keys_to_ignore_at_inference",
 		// Arithmetic and positions.
 		"hidden_act", "hidden_activation", "rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps", "norm_eps", "rope_theta", "rope_scaling",
-		"rope_parameters", "rope_local_base_freq", "rope_interleave", "rope_ratio", "partial_rotary_factor", "original_max_position_embeddings",
+		"rope_parameters", "rope_interleave", "rope_ratio", "partial_rotary_factor", "original_max_position_embeddings",
 		"initial_context_length", "max_window_layers", "attn_logit_softcapping", "final_logit_softcapping", "logits_soft_cap", "query_pre_attn_scalar",
 		"attention_multiplier", "embedding_multiplier", "logits_scaling", "residual_multiplier", "embeddings_scale_by_sqrt_dim", "swiglu_limit",
 		"attention_scaling", "rescale_every", "rescale_prenorm_residual", "residual_in_fp32", "w_init_variance_scale", "final_w_init_variance_scale",

@@ -123,9 +123,23 @@ func gemma2(b *builder) {
 	gemmaLayers(b, false)
 }
 
-// gemma3 has windows in all layers except every sixth.
+// gemma3 has windows in all layers except every sixth, and a rotary embedding of their own in them. The
+// context includes the scaling of the others'.
 func gemma3(b *builder) {
 	b.context(131072)
+	b.m.MaxLen = b.positions
+	whole := b.embeddings[0]
+	if !b.c.has("rope_theta") && !b.c.has("rope_parameters") {
+		whole.theta = 1e6
+	}
+	local := rotary{theta: b.c.real("rope_local_base_freq", 10000), factor: 1, original: b.positions, part: 1}
+	if of := b.c.object("rope_parameters"); of != nil {
+		if slides := of.object("sliding_attention"); slides != nil {
+			local.read(slides)
+			b.c.errs = append(b.c.errs, slides.errs...)
+		}
+	}
+	b.embeddings = []rotary{whole, local}
 	b.heads(8, 4, 256)
 	pattern := b.c.num("sliding_window_pattern", b.c.num("_sliding_window_pattern", 6))
 	if pattern < 1 {

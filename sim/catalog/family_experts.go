@@ -146,6 +146,7 @@ func deepseek(b *builder) {
 	bias := c.flag("attention_bias", false)
 	b.m.Shape.KVHeads, b.m.Shape.Group = 1, heads
 	b.m.Latent, b.m.Pair = latent+rope, nope+rope+value
+	b.rotated = rope
 
 	dense := len(b.m.Layers)
 	if c.has("n_routed_experts") {

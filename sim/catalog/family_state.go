@@ -161,7 +161,7 @@ func (b *builder) rwkv(attention func(), inner int) {
 // recurrentGemma has gated linear recurrences, and attention with a window in every third
 // layer.
 func recurrentGemma(b *builder) {
-	b.context(Unbounded)
+	b.contextRotating(Unbounded, 0.5)
 	b.heads(0, 0, 0)
 	c, h := b.c, b.m.Hidden
 	width, taps := c.sizeOr("lru_width", h, maxWidth), c.sizeOr("conv1d_width", 4, 1<<10)
@@ -208,9 +208,10 @@ func recurrentGemma(b *builder) {
 	})
 }
 
-// jamba has attention in some layers and mixtures of experts in some.
+// jamba has attention in some layers, without positions, and mixtures of experts in some.
 func jamba(b *builder) {
 	b.context(262144)
+	b.embeddings = nil
 	b.heads(32, 8, 0)
 	c := b.c
 	mixer := mambaMixer(b, mambaNames{"mamba_expand", "mamba_d_state", "mamba_d_conv", "mamba_dt_rank", "mamba_proj_bias", "mamba_conv_bias", true}, true)
@@ -246,7 +247,7 @@ func jamba(b *builder) {
 
 // qwen3Next has gated delta nets, and gated attention in every fourth layer.
 func qwen3Next(b *builder) {
-	b.context(0)
+	b.contextRotating(0, 0.25)
 	b.heads(16, 2, 256)
 	c, h := b.c, b.m.Hidden
 	keys := c.sizeOr("linear_num_key_heads", 16, maxWidth) * c.sizeOr("linear_key_head_dim", 128, 1<<12)

@@ -23,6 +23,7 @@ type Model struct {
 	KVFormat     string  // the KV cache format for which the checkpoint has scales, by its name there; "" for none
 	Source       string
 
+	Rotary  []RotaryTable
 	Window  int     // tokens that a windowed layer attends to, the newest included
 	Latent  int     // elements of a token's latent KV, in place of K and V of heads; 0 for none
 	Pair    int     // elements of one query head's products with a key and with a value

@@ -54,7 +54,7 @@ func entries() []entry {
 		q3   = `"model_type":"qwen3","vocab_size":151936,"max_position_embeddings":40960,"num_key_value_heads":8,"head_dim":128,"use_sliding_window":false,"torch_dtype":"bfloat16",`
 		q3m  = `"model_type":"qwen3_moe","vocab_size":151936,"max_position_embeddings":40960,"num_key_value_heads":4,"head_dim":128,"num_experts":128,"num_experts_per_tok":8,"use_sliding_window":false,"torch_dtype":"bfloat16",`
 		g2   = `"model_type":"gemma2","vocab_size":256000,"max_position_embeddings":8192,"head_dim":256,"sliding_window":4096,"torch_dtype":"bfloat16",`
-		g3   = `"vocab_size":262208,"max_position_embeddings":131072,"sliding_window":1024,"sliding_window_pattern":6,`
+		g3   = `"vocab_size":262208,"max_position_embeddings":131072,"rope_scaling":{"rope_type":"linear","factor":8.0},"sliding_window":1024,"sliding_window_pattern":6,`
 		see  = `"vision_config":{"model_type":"siglip_vision_model","hidden_size":1152,"num_hidden_layers":27,"intermediate_size":4304,"patch_size":14,"image_size":896,"vision_use_head":false}`
 		oss  = `"model_type":"gpt_oss","hidden_size":2880,"intermediate_size":2880,"num_attention_heads":64,"num_key_value_heads":8,"head_dim":64,"num_experts_per_tok":4,"attention_bias":true,"sliding_window":128,"vocab_size":201088,"max_position_embeddings":131072,"quantization_config":{"quant_method":"mxfp4","modules_to_not_convert":["model.layers.*.self_attn","model.layers.*.mlp.router","model.embed_tokens","lm_head"]},`
 		mla  = `"kv_lora_rank":512,"qk_rope_head_dim":64,"qk_nope_head_dim":128,"v_head_dim":128,`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"kvcompress/internal/words"
 	"kvcompress/internal/work"
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -55,6 +56,14 @@ type Case struct {
 	Calibrated string     `json:"factors_of,omitempty"`       // the measurements that the factors were fitted to
 }
 
+// withinContext returns an error if a request of this many tokens is longer than the model's context.
+func withinContext(tokens int, m *catalog.Model) error {
+	if tokens <= m.MaxLen {
+		return nil
+	}
+	return fmt.Errorf("a request of %s is longer than the context of %s, %s: a server refuses it", words.Count(tokens, "token"), m.Name, words.Count(m.MaxLen, "token"))
+}
+
 // SpreadOf returns, for the shape of a model, how evicted KVs are spread over its heads.
 type SpreadOf func(kv.Shape) (sim.Spread, error)
 
@@ -68,6 +77,9 @@ func NewCase(ctx context.Context, m Measurement, spreadOf SpreadOf) (*Case, erro
 	}
 	card, err := catalog.FindCard(m.GPU)
 	if err != nil {
+		return nil, err
+	}
+	if err := withinContext(m.InputLen+m.OutputLen, &model); err != nil {
 		return nil, err
 	}
 	s, err := setupOf(card, model)

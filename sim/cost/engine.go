@@ -2,6 +2,7 @@ package cost
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,7 +45,7 @@ type profiling struct {
 	workspace int64   // further bytes of the sampler
 	outside   int64   // bytes outside PyTorch's allocator, on one card
 	links     int64   // further bytes with tensor parallelism: NCCL's, and buffers of all-reduces
-	rope      bool    // the table of rotary embeddings is counted separately
+	rope      bool    // tables of rotary embeddings are counted separately
 	graphs    bool    // CUDA graphs are counted
 }
 
@@ -106,9 +107,9 @@ func (e Engine) profiling() profiling {
 	return profiling{}
 }
 
-// EngineOf returns the engine of a version of vLLM, such as 0.6.3, v0.11 or "0.7 V1". From 0.8 on it
-// is V1 unless the text says "V0". A version without its last number stands for the latest: 0.6 is
-// 0.6.6. "" is [VLLMV1].
+// EngineOf returns the engine of a version of vLLM, such as 0.6.3, v0.11, 0.8.5.post1 or "0.7 V1". From
+// 0.8 on it is V1 unless the text says "V0". A version without its last number stands for the latest: 0.6
+// is 0.6.6. "" is [VLLMV1].
 func EngineOf(version string) (Engine, error) {
 	if strings.TrimSpace(version) == "" {
 		return VLLMV1, nil
@@ -133,19 +134,26 @@ func ReservesFull(version string) bool {
 	return err == nil && v1 && slices.Compare(number[:], []int{0, 20, 0}) >= 0
 }
 
+// versionForm is the form of vLLM's versions: two to four numbers, and then what kind of release or build
+// it is, as in 0.6.3.post1, 0.11.1rc2.dev3+cu129.
+var versionForm = regexp.MustCompile(`^v?(\d+)\.(\d+)(?:\.(\d+))?(?:\.\d+)?(?:[.-]?(?:a|b|rc|post|dev)\d*)*(?:\+[\w.]+)?$`)
+
 // parseVersion reads a version of vLLM, and whether its engine is V1.
 func parseVersion(version string) (number [3]int, v1 bool, err error) {
-	bad := fmt.Errorf("version %.40q of vLLM: want one such as 0.6.3, 0.11 or \"0.7 V1\"", version)
+	bad := fmt.Errorf("version %.40q of vLLM: want one such as 0.6.3, 0.11, 0.8.5.post1 or \"0.7 V1\"", version)
 	words := strings.Fields(strings.ToLower(version))
 	if len(words) == 0 || len(words) > 2 {
 		return number, false, bad
 	}
-	parts := strings.Split(strings.TrimPrefix(words[0], "v"), ".")
-	if len(parts) < 2 || len(parts) > 3 {
+	parts := versionForm.FindStringSubmatch(words[0])
+	if parts == nil {
 		return number, false, bad
 	}
 	number[2] = 1 << 30
-	for i, s := range parts {
+	for i, s := range parts[1:] {
+		if s == "" {
+			continue
+		}
 		n, err := strconv.ParseUint(s, 10, 16)
 		if err != nil {
 			return number, false, bad

@@ -23,12 +23,13 @@ func TestEngineOf(t *testing.T) {
 		"": VLLMV1, "0.2": VLLM06, "0.4.1": VLLM06, "0.6.0": VLLM06, "0.6.2": VLLM06, "v0.6.3": VLLM063, "0.6": VLLM063, "0.6.99": VLLM063, "0.7": VLLM07, "0.7.0": VLLM07, "0.7.3": VLLM07,
 		"0.7 V1": VLLMV1First, "0.6.4 v1": VLLMV1First, "0.8": VLLMV1First, "0.8.0": VLLMV1First, "0.9.1": VLLMV1First, "0.9.2": VLLMV1, "0.9": VLLMV1, "0.11": VLLMV1, "0.16.5": VLLMV1,
 		"0.8.5 V0": VLLM07, "0.17.0": VLLMV1Next, "0.19": VLLMV1Next, "0.20.2": VLLMV1Next, "0.21.0": VLLMV1Last, "1.0": VLLMV1Last,
+		"0.6.3.post1": VLLM063, "0.8.5.post1": VLLMV1First, "0.10.1.1": VLLMV1, "0.17.0rc2": VLLMV1Next, "0.9.2.dev3+gabc.cu129": VLLMV1, "0.7.3+cu124 V1": VLLMV1First,
 	} {
 		if got, err := EngineOf(version); got != want || err != nil {
 			t.Errorf("%q is %s, %v; want %s", version, got, err, want)
 		}
 	}
-	for _, version := range []string{"0", "latest", "0.6.3.1", "0.6 V2", "0.7 V1 eager", "-1.2", "0.", "0.99999"} {
+	for _, version := range []string{"0", "latest", "banana", "0.6.3.1.2", "0.6x", "0.6.3 .post1", "0.6+", "0.6 V2", "0.7 V1 eager", "-1.2", "0.", "0.99999"} {
 		if got, err := EngineOf(version); err == nil || !strings.Contains(err.Error(), "want one such as 0.6.3") {
 			t.Errorf("%q is %s, %v", version, got, err)
 		}

@@ -98,6 +98,11 @@ func NewLogCase(d Deployment, limits sim.Limits, requests []LoggedRequest) (*Log
 	if err != nil {
 		return nil, err
 	}
+	for i := range requests {
+		if err := withinContext(requests[i].Input+requests[i].Output, &d.Model); err != nil {
+			return nil, fmt.Errorf("line %d: %w", requests[i].Line, err)
+		}
+	}
 	return &LogCase{Deployment: d, Memory: memory, Requests: requests, plan: plan, Results: make([]sim.Result, len(requests))}, nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"math"
 
 	"kvcompress/internal/ceil"
-	"kvcompress/sim/catalog"
 )
 
 // vocabMultiple is the number to a multiple of which the rows of a vocabulary table are padded.
@@ -16,14 +15,13 @@ func (d *Deployment) paddedVocab() int64 {
 }
 
 // weights returns the bytes of the weights on each card of a stage. Every matrix and table is split
-// evenly over the cards, except the table of rotary embeddings, with a cosine and a sine in 16 bits
-// for each position and each element of half a head, which is on every card.
+// evenly over the cards, except the tables of rotary embeddings, which are on every card.
 func (d *Deployment) weights(p *profiling, stage int) int64 {
 	bytes, tables := d.stageBytes(stage)
 	padding := 2 * tables * (d.paddedVocab() - int64(d.Model.Vocab)) * int64(d.Model.Hidden)
 	bytes = (bytes + padding) / int64(d.TP)
-	if p.rope && d.Model.MaxLen < catalog.Unbounded {
-		bytes += 2 * int64(d.Model.MaxLen) * int64(d.Model.Shape.HeadSize)
+	if p.rope {
+		bytes += d.Model.RotaryBytes()
 	}
 	return bytes
 }

@@ -121,15 +121,16 @@ func (r Rules) Note(backend string) string {
 }
 
 // engine returns the engine whose memory profiling a run has: that of its version of vLLM V1 if it is
-// stated, or else [VLLMV1].
-func (s *Serving) engine() Engine {
-	if backend := strings.ToLower(s.Backend); backend != "" && backend != "vllm" {
-		return VLLMV1
+// stated, or else [VLLMV1]. The versions of other backends say nothing of it.
+func (s *Serving) engine() (Engine, error) {
+	if r := RulesOf(s.Backend); !r.Known || r.Server != sim.VLLMV1 && r.Server != VLLMV0 {
+		return VLLMV1, nil
 	}
-	if e, err := EngineOf(s.Version); err == nil && e.Scheduler() == sim.VLLMV1 {
-		return e
+	e, err := EngineOf(s.Version)
+	if err == nil && e.Scheduler() != sim.VLLMV1 {
+		e = VLLMV1
 	}
-	return VLLMV1
+	return e, err
 }
 
 // plan returns the simulation plan of a deployment without compression on vLLM V1, with these limits

@@ -23,7 +23,7 @@ type Serving struct {
 	Model       string          `json:"model"`
 	Backend     string          `json:"backend,omitempty"`       // see [RulesOf]
 	Version     string          `json:"version,omitempty"`       // of the backend
-	Chosen      sim.Scheduler   `json:"server_chosen,omitempty"` // the server, if the file does not name it: see [Profile.ChooseServers]
+	Chosen      sim.Scheduler   `json:"server_chosen,omitempty"` // the server, if the file does not name it: see [Profile.NewServingCases]
 	TP          int             `json:"tensor_parallel"`
 	Weights     catalog.Weights `json:"weights,omitempty"` // "" is the model's
 	KV          dtype.DType     `json:"kv_dtype"`

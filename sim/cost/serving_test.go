@@ -108,11 +108,11 @@ func TestRulesOf(t *testing.T) {
 		want             Engine
 	}{
 		{"", "", VLLMV1}, {"vllm", "0.12.0", VLLMV1}, {"vllm", "0.19", VLLMV1Next}, {"", "0.21.1", VLLMV1Last}, {"vllm", "0.8.5", VLLMV1First},
-		{"vllm", "0.6.3", VLLMV1}, {"sglang", "0.19", VLLMV1}, {"vllm", "nightly", VLLMV1},
+		{"vllm", "0.6.3", VLLMV1}, {"vllm-v0", "0.6.3.post1", VLLMV1}, {"sglang", "0.5.1.post1", VLLMV1}, {"sglang", "banana", VLLMV1}, {"tgi", "banana", VLLMV1},
 	} {
 		s := Serving{Backend: c.backend, Version: c.version}
-		if got := s.engine(); got != c.want {
-			t.Errorf("%s %s: %s, want %s", c.backend, c.version, got, c.want)
+		if got, err := s.engine(); got != c.want || err != nil {
+			t.Errorf("%s %s: %s, %v, want %s", c.backend, c.version, got, err, c.want)
 		}
 	}
 }
@@ -124,7 +124,7 @@ func TestServerOfRows(t *testing.T) {
 		backend, version string
 		want             sim.Scheduler
 	}{
-		{"", "", sim.VLLMV1}, {"vllm", "0.12.0", sim.VLLMV1}, {"vllm", "0.6.3", VLLMV0}, {"", "0.5.4", VLLMV0}, {"vllm", "nightly", sim.VLLMV1},
+		{"", "", sim.VLLMV1}, {"vllm", "0.12.0", sim.VLLMV1}, {"vllm", "0.6.3", VLLMV0}, {"", "0.5.4", VLLMV0}, {"vllm", "0.6.3.post1", VLLMV0},
 		{"sglang", "0.5.1", SGLang}, {"trtllm", "1.0.0rc3", TensorRTLLM}, {"tgi", "0.6", sim.VLLMV1},
 	} {
 		s := Serving{GPU: "h100", Model: "llama-3.1-8b", TP: 1, KV: dtype.F16, Utilization: 0.9, ISL: 100, OSL: 2, Requests: 1, Backend: c.backend, Version: c.version}

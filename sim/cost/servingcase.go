@@ -51,7 +51,13 @@ func NewServingCase(ctx context.Context, s Serving) (*ServingCase, error) {
 	d := New(model, card)
 	c := &ServingCase{Serving: s, Rules: s.rules()}
 	c.Rules.Utilization = c.Rules.utilization(&card)
-	d.TP, d.KV, d.Utilization, d.Engine = s.TP, s.KV, cmp.Or(s.Utilization, c.Rules.Utilization), s.engine()
+	d.TP, d.KV, d.Utilization = s.TP, s.KV, cmp.Or(s.Utilization, c.Rules.Utilization)
+	if d.Engine, err = s.engine(); err != nil {
+		return nil, err
+	}
+	if err := withinContext(s.ISL+s.OSL, &model); err != nil {
+		return nil, err
+	}
 	if s.Weights != "" {
 		d.Weights = s.Weights
 	}

@@ -50,11 +50,12 @@ func (s *Serving) unnamed() []sim.Scheduler {
 // vllms returns the servers that rows of vLLM without a version may be of.
 func vllms() []sim.Scheduler { return []sim.Scheduler{sim.VLLMV1, VLLMV0} }
 
-// ChooseServers projects the rows that do not name their server as each server that it may be, and sets
-// [Serving.Chosen] where another than vLLM V1 suits them: where its mean error, on the rows with even and
-// on those with odd indices, is less than half of that as vLLM V1 and the least of all. There must be at
-// least four such rows.
-func (p *Profile) ChooseServers(ctx context.Context, list []Serving) ([]ServerChoice, error) {
+// NewServingCases is [NewServingCases], after it has chosen the server of rows that do not name theirs. It
+// projects them as each server that it may be, and sets [Serving.Chosen] where another than vLLM V1 suits
+// them: where its mean error, on the rows with even and on those with odd indices, is less than half of that
+// as vLLM V1 and the least of all. There must be at least four such rows.
+func (p *Profile) NewServingCases(ctx context.Context, list []Serving) ([]*ServingCase, []ServerChoice, error) {
+	cases := make([]*ServingCase, len(list))
 	var choices []ServerChoice
 	for _, servers := range [][]sim.Scheduler{Servers(), vllms()} {
 		var rows []int
@@ -66,7 +67,7 @@ func (p *Profile) ChooseServers(ctx context.Context, list []Serving) ([]ServerCh
 		if len(rows) < fewRows {
 			continue
 		}
-		errs := make([][]float64, len(servers))
+		tried, errs := make([][]*ServingCase, len(servers)), make([][]float64, len(servers))
 		for k, server := range servers {
 			as := make([]Serving, len(rows))
 			for j, i := range rows {
@@ -74,35 +75,43 @@ func (p *Profile) ChooseServers(ctx context.Context, list []Serving) ([]ServerCh
 				as[j].Chosen = server
 			}
 			var err error
-			if errs[k], err = p.errorsOf(ctx, as); err != nil {
-				return nil, err
+			if tried[k], err = NewServingCases(ctx, as); err != nil {
+				return nil, nil, err
+			}
+			errs[k] = p.errorsOf(tried[k])
+		}
+		best := nearest(errs)
+		for j, i := range rows {
+			if cases[i] = tried[best][j]; best == 0 {
+				cases[i].Chosen = ""
 			}
 		}
 		if !slices.ContainsFunc(errs[0], func(off float64) bool { return !math.IsNaN(off) }) {
 			continue // each row is refused, with its reason
 		}
-		c := ServerChoice{Server: servers[0], Rows: len(rows)}
-		if k := nearest(errs); k > 0 {
-			c.Server = servers[k]
-			for _, i := range rows {
-				list[i].Chosen = c.Server
-			}
-		}
+		c := ServerChoice{Server: servers[best], Rows: len(rows)}
 		for k, server := range servers {
 			c.Tried = append(c.Tried, ServerTried{server, meanOf(errs[k], errs[0], 0, 1)})
 		}
 		choices = append(choices, c)
 	}
-	return choices, nil
+	var named []int
+	var rest []Serving
+	for i := range list {
+		if cases[i] == nil {
+			named, rest = append(named, i), append(rest, list[i])
+		}
+	}
+	others, err := NewServingCases(ctx, rest)
+	for j, c := range others {
+		cases[named[j]] = c
+	}
+	return cases, choices, err
 }
 
 // errorsOf returns the absolute error of each run's throughput, or of its TPOT or TTFT if that is all
 // that was measured; NaN for a run that cannot be projected.
-func (p *Profile) errorsOf(ctx context.Context, list []Serving) ([]float64, error) {
-	cases, err := NewServingCases(ctx, list)
-	if err != nil {
-		return nil, err
-	}
+func (p *Profile) errorsOf(cases []*ServingCase) []float64 {
 	errs := make([]float64, len(cases))
 	for i, c := range cases {
 		errs[i] = math.NaN()
@@ -117,7 +126,7 @@ func (p *Profile) errorsOf(ctx context.Context, list []Serving) ([]float64, erro
 			errs[i] = math.Abs(*off)
 		}
 	}
-	return errs, nil
+	return errs
 }
 
 // meanOf returns the mean of the errors with the indices from, from + step and so on, of the rows that the

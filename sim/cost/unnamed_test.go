@@ -1,6 +1,7 @@
 package cost
 
 import (
+	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -33,9 +34,9 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-// TestChooseServers: rows with the times that the fit to a server predicts are taken for this server, if
+// TestServersChosen: rows with the times that the fit to a server predicts are taken for this server, if
 // they do not name theirs and are enough.
-func TestChooseServers(t *testing.T) {
+func TestServersChosen(t *testing.T) {
 	p := DefaultProfile()
 	rows := func(server sim.Scheduler, backend, version string, n int) []Serving {
 		var list []Serving
@@ -72,7 +73,7 @@ func TestChooseServers(t *testing.T) {
 		{VLLMV0, "sglang", "", 4, "", ""},
 	} {
 		list := rows(c.server, c.backend, c.version, c.n)
-		choices, err := p.ChooseServers(t.Context(), list)
+		cases, choices, err := p.NewServingCases(t.Context(), list)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,21 +86,37 @@ func TestChooseServers(t *testing.T) {
 			t.Errorf("%+v: %s", c, note)
 		}
 		for i := range list {
-			if list[i].Chosen != c.want {
-				t.Errorf("%+v: row %d is taken for %q", c, i, list[i].Chosen)
+			list[i].Chosen = c.want
+		}
+		plain, err := NewServingCases(t.Context(), list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, got := range cases {
+			fit := p.For(&got.Deployment.Card, got.Rules.Server)
+			if err := errors.Join(got.Predict(&fit), plain[i].Predict(&fit)); err != nil {
+				t.Fatal(err)
+			}
+			if want := plain[i]; got.Chosen != c.want || got.Rules != want.Rules || got.Calibrated != want.Calibrated || got.PredictedTokens != want.PredictedTokens || got.PredictedTPOT != want.PredictedTPOT {
+				t.Errorf("%+v: row %d is taken for %q, %v tokens/s by %+v; want %v by %+v", c, i, got.Chosen, got.PredictedTokens, got.Rules, want.PredictedTokens, want.Rules)
 			}
 		}
 	}
 }
 
-// TestChooseServersOfRefused: where no row can be served, nothing is said of servers.
-func TestChooseServersOfRefused(t *testing.T) {
+// TestServersChosenOfRefused: where no row can be served, nothing is said of servers.
+func TestServersChosenOfRefused(t *testing.T) {
 	list := make([]Serving, 4)
 	for i := range list {
 		list[i] = Serving{GPU: "l4", Model: "llama-3.1-70b", TP: 1, KV: dtype.F16, ISL: 100, OSL: 10, Requests: 4, Latency: 1}
 	}
-	choices, err := DefaultProfile().ChooseServers(t.Context(), list)
+	cases, choices, err := DefaultProfile().NewServingCases(t.Context(), list)
 	if err != nil || len(choices) > 0 {
 		t.Errorf("%+v, %v", choices, err)
+	}
+	for i, c := range cases {
+		if c.Error == "" || c.Chosen != "" {
+			t.Errorf("row %d: %q, taken for %q", i, c.Error, c.Chosen)
+		}
 	}
 }

@@ -28,7 +28,7 @@ func ExampleNewAnswer() {
 		plan.Question{Objectives: stats.SLO{TTFT: 2 * time.Second, Part: 0.99}, Most: 8},
 		[]sweep.Outcome{outcome("h100", 0, 1, 3), outcome("l4", 1, 2, 1.6)},
 		plan.Count(requests),
-		func(p *sweep.Point) plan.Facts { return plan.Facts{Cards: p.TP, Context: 131072} },
+		func(p *sweep.Point) plan.Facts { return plan.Facts{Cards: p.TP} },
 	)
 	fmt.Println(a.Headline())
 	// Output:

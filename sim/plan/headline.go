@@ -93,7 +93,7 @@ func (a *Answer) price(c *Candidate) string {
 func (a *Answer) Headline() string {
 	var b strings.Builder
 	best, next, nearest := a.Best(), a.Next(), a.Nearest()
-	required := Percent(a.Question.Objectives.Required())
+	required := words.Required(a.Question.Objectives.Required())
 	first := "cheapest that does"
 	if !a.Priced {
 		first = "fewest that do, as there are no prices"
@@ -105,9 +105,9 @@ func (a *Answer) Headline() string {
 	}
 	switch {
 	case best != nil:
-		fmt.Fprintf(&b, "%s: %s %s of the requests %s; %s", a.Name(best), does, Percent(best.Metrics.GoodShare), a.price(best), first)
+		fmt.Fprintf(&b, "%s: %s %s of the requests %s; %s", a.Name(best), does, words.Share(best.Metrics.GoodShare), a.price(best), first)
 	case nearest != nil:
-		fmt.Fprintf(&b, "None %s %s of the requests. Nearest: %s, for %s", does, required, a.Name(nearest), Percent(nearest.Metrics.GoodShare))
+		fmt.Fprintf(&b, "None %s %s of the requests. Nearest: %s, for %s", does, required, a.Name(nearest), words.Share(nearest.Metrics.GoodShare))
 		if !nearest.Alone {
 			fmt.Fprintf(&b, " %s", a.price(nearest))
 		}
@@ -171,13 +171,13 @@ func (a *Answer) Caveats() []string {
 	}
 	for _, o := range best.Metrics.Objectives {
 		if o.At == 0 { // requests with a single token meet it
-			list = append(list, fmt.Sprintf("The objective of %s asks for nothing here: %s of the requests have a single output token, and no time for each token after it.", objectiveName(o.Name), Percent(a.Question.Objectives.Required())))
+			list = append(list, fmt.Sprintf("The objective of %s asks for nothing here: %s of the requests have a single output token, and no time for each token after it.", objectiveName(o.Name), words.Required(a.Question.Objectives.Required())))
 		}
 	}
 	if t := best.Tightest; t != nil {
-		said := fmt.Sprintf("Its tightest objective is that of %s: %s of %s for %s of the requests, %s to spare", objectiveName(t.Name), Seconds(t.At), Seconds(t.Limit), Percent(a.Question.Objectives.Required()), Percent(t.Spare))
+		said := fmt.Sprintf("Its tightest objective is that of %s: %s of %s for %s of the requests, %s to spare", objectiveName(t.Name), Seconds(t.At), Seconds(t.Limit), words.Required(a.Question.Objectives.Required()), words.Share(t.Spare))
 		if off := best.Off.Of(t.Name); off != nil && t.Spare < *off {
-			said += fmt.Sprintf(", which is less than the error to expect, %s on average: measure before you rely on it", Percent(*off))
+			said += fmt.Sprintf(", which is less than the error to expect, %s on average: measure before you rely on it", words.Share(*off))
 		}
 		list = append(list, said+".")
 	}
@@ -198,6 +198,8 @@ func (a *Answer) number(best *Candidate) string {
 		return "The numbers of servers are found by doubling and bisection, which assumes that more servers meet every objective that fewer meet."
 	case best.OneMoreMisses:
 		return "With one replica more, too few requests meet the objectives: with this number they do by chance. Measure, or take a longer log."
+	case best.OneMoreError != "":
+		return "One replica fewer misses the objectives; that more meet them too is assumed, as one more cannot be projected: " + best.OneMoreError + "."
 	case best.Replicas == a.Question.Most:
 		return "One replica fewer misses the objectives; that more meet them too is assumed."
 	}
@@ -210,12 +212,12 @@ func (a *Answer) load(best *Candidate) (list []string) {
 	r := &a.Requests
 	part := a.Question.Objectives.Required()
 	if few := float64(r.Count) * (1 - part); a.Question.Objectives.Set() && part < 1 && few < 1-1e-9 {
-		list = append(list, fmt.Sprintf("The requests are too few to tell %s of them from all: want %s or more.", Percent(part), words.Whole(math.Ceil(1/(1-part)-1e-9))))
+		list = append(list, fmt.Sprintf("The requests are too few to tell %s of them from all: want %s or more.", words.Required(part), words.Whole(math.Ceil(1/(1-part)-1e-9))))
 	} else if share := best.Metrics.GoodShare; a.Question.Objectives.Set() && r.Count > 0 {
 		// The standard error of a binomial share. Requests that come together miss together, so it is a lower bound.
 		if off := math.Sqrt(share * (1 - share) / float64(r.Count)); share-part < off {
 			list = append(list, fmt.Sprintf("%s of %s meet the objectives, and %s have to: that is a margin of less than the share's standard error of %.2g points, so other requests of the same kind may miss the objectives.",
-				Percent(share), words.Count(r.Count, "request"), Percent(part), 100*off))
+				words.Share(share), words.Count(r.Count, "request"), words.Required(part), 100*off))
 		}
 	}
 	if best.Concurrency > 0 || r.Count < 2 {

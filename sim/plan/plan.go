@@ -96,7 +96,6 @@ type Answer struct {
 type Facts struct {
 	Scheduler sim.Scheduler
 	Cards     int // of one replica
-	Context   int // tokens of the longest request that the model takes; 0 is no limit
 	Expected  Expected
 	Quality   *Quality // nil if the question does not ask for it
 }
@@ -113,7 +112,7 @@ func NewAnswer(q Question, outcomes []sweep.Outcome, requests Requests, facts fu
 		if c.Meets = o.Error == "" && o.Metrics.Meets(q.Objectives) && f.Quality.enough(); c.Meets {
 			c.Tightest = tightest(o.Metrics.Objectives)
 		} else {
-			c.Reasons = q.reasons(o, requests, f)
+			c.Reasons = q.reasons(o, f)
 		}
 		if o.Error == "" {
 			projected++

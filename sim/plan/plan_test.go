@@ -41,9 +41,9 @@ func answer(outcomes ...sweep.Outcome) *plan.Answer {
 		requests = append(requests, trace.Request{PromptTokens: 1000 * (1 + i), OutputTokens: 24})
 	}
 	return plan.NewAnswer(objectives(), outcomes, plan.Count(slices.Values(requests)), func(p *sweep.Point) plan.Facts {
-		f := plan.Facts{Scheduler: sim.VLLMV1, Cards: p.TP, Context: 200_000}
+		f := plan.Facts{Scheduler: sim.VLLMV1, Cards: p.TP}
 		if p.Compression.Enabled() {
-			f.Scheduler, f.Context = sim.KVCompressServer, 90_000
+			f.Scheduler = sim.KVCompressServer
 		}
 		return f
 	})
@@ -107,6 +107,7 @@ func TestHeadline(t *testing.T) {
 func TestReasons(t *testing.T) {
 	long := outcome("h100", 1, 6, 0.85, 0)
 	long.Compression = sweep.Compression{Rate: 0.5}
+	long.TooLong, long.Memory.MaxModelLen = 11, 90_000
 	long.Metrics.Finished, long.Metrics.Refused, long.Refusal = 85, 15, "a prompt of 95000 tokens exceeds 90000"
 	cut := outcome("h100", 1, 6, 0.5, 0)
 	cut.Metrics.Finished, cut.Metrics.Unfinished = 50, 50
@@ -124,7 +125,6 @@ func TestReasons(t *testing.T) {
 		kinds []plan.Kind
 		want  string
 	}{
-		// Of 100 requests of 1,024, 2,024 … tokens, 11 are longer than 90,000.
 		{"too long", long, []plan.Kind{plan.TooLong, plan.Refused, plan.Missed}, "11 % of the requests are longer than the 90,000 tokens of its context; 4 % of the requests are refused, as a prompt of 95000 tokens exceeds 90000; TTFT is within 2 s for 85 % of the requests only"},
 		{"a slow link", slow, []plan.Kind{plan.Missed}, "with 1 prefill and 1 decode replicas: TTFT is within 2 s for 50 % of the requests only: p99 is 3 s, 50 % over; prompts wait 1.25 s on average for the link that their KVs are sent over"},
 		{"unfinished", cut, []plan.Kind{plan.Unserved, plan.Missed}, "50 % of the requests have not finished; TTFT is within 2 s for 50 %"},
@@ -395,7 +395,6 @@ func TestExpect(t *testing.T) {
 
 func TestNumbers(t *testing.T) {
 	for want, got := range map[string]string{
-		"98.9 %": plan.Percent(0.98999), "100 %": plan.Percent(1), "< 0.1 %": plan.Percent(1e-5), "0 %": plan.Percent(0), "99 %": plan.Percent(0.99),
 		"44.5 ms": plan.Seconds(0.0445), "0.001 µs": plan.Seconds(1e-9), "999 µs": plan.Seconds(0.000999), "1 ms": plan.Seconds(0.0009999), "2 s": plan.Seconds(2), "1234 s": plan.Seconds(1234.4), "$73.00 a month": plan.Month(73), "$1,234,567 a month": plan.Month(1234567),
 	} {
 		if got != want {

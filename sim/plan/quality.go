@@ -1,6 +1,10 @@
 package plan
 
-import "fmt"
+import (
+	"fmt"
+
+	"kvcompress/internal/words"
+)
 
 // Quality is the quality of a candidate relative to the full cache, if it is known.
 type Quality struct {
@@ -19,10 +23,10 @@ func (q *Quality) text() string {
 	if q.Why != "" {
 		return "its quality is not known: " + q.Why
 	}
-	return fmt.Sprintf("it keeps %s of the full cache's quality, and %s is required", Percent(q.Kept), Percent(q.Least))
+	return fmt.Sprintf("it keeps %s of the full cache's quality, and %s is required", words.Share(q.Kept), words.Required(q.Least))
 }
 
 // caveat says where the quality of an answer comes from.
 func (q *Quality) caveat() string {
-	return fmt.Sprintf("Its quality is assumed to be that of %s: %s of the full cache's, with %s of its bytes. Other models keep more or less.", q.Of, Percent(q.Kept), Percent(q.Bytes))
+	return fmt.Sprintf("Its quality is assumed to be that of %s: %s of the full cache's, with %s of its bytes. Other models keep more or less.", q.Of, words.Share(q.Kept), words.Share(q.Bytes))
 }

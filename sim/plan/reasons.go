@@ -3,7 +3,6 @@ package plan
 import (
 	"fmt"
 	"iter"
-	"math"
 	"strconv"
 	"strings"
 
@@ -19,7 +18,7 @@ type Kind string
 // The kinds.
 const (
 	NoRoom   Kind = "memory"    // the model leaves no room for keys and values
-	TooLong  Kind = "context"   // requests are longer than the model's context
+	TooLong  Kind = "context"   // requests are longer than max_model_len
 	Refused  Kind = "refused"   // requests do not fit the cache or a batch
 	Missed   Kind = "objective" // an objective is missed
 	Together Kind = "together"  // enough requests meet each objective, but too few meet all of them
@@ -39,36 +38,24 @@ type Reason struct {
 // Requests is a summary of the requests.
 type Requests struct {
 	Count       int
-	first, last int64       // arrivals
-	lengths     map[int]int // number of requests by length, prompt and output tokens
+	first, last int64 // arrivals
 }
 
 // Count returns the summary of requests.
 func Count(requests iter.Seq[trace.Request]) Requests {
-	r := Requests{lengths: map[int]int{}}
+	var r Requests
 	for q := range requests {
 		if r.Count == 0 {
 			r.first, r.last = q.ArrivalNS, q.ArrivalNS
 		}
 		r.Count++
 		r.first, r.last = min(r.first, q.ArrivalNS), max(r.last, q.ArrivalNS)
-		r.lengths[q.PromptTokens+q.OutputTokens]++
 	}
 	return r
 }
 
-// longer returns the number of requests with more than this many tokens.
-func (r *Requests) longer(tokens int) (n int) {
-	for length, count := range r.lengths {
-		if length > tokens {
-			n += count
-		}
-	}
-	return n
-}
-
 // reasons returns why an outcome does not meet the objectives.
-func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reason {
+func (q *Question) reasons(o *sweep.Outcome, f Facts) []Reason {
 	switch {
 	case o.NoRoom:
 		return []Reason{{Kind: NoRoom, Text: o.Error}}
@@ -84,18 +71,14 @@ func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reaso
 	}
 	m := &o.Metrics
 	all := max(1, m.Finished+m.Refused+m.Unfinished)
-	long := 0
-	if f.Context > 0 {
-		long = requests.longer(f.Context)
+	if o.TooLong > 0 {
+		list = append(list, Reason{Kind: TooLong, Text: fmt.Sprintf("%s of the requests are longer than the %s tokens of its context", words.Share(float64(o.TooLong)/float64(all)), words.Number(o.Memory.MaxModelLen))})
 	}
-	if long > 0 {
-		list = append(list, Reason{Kind: TooLong, Text: fmt.Sprintf("%s of the requests are longer than the %s tokens of its context", Percent(float64(long)/float64(max(1, requests.Count))), words.Whole(float64(f.Context)))})
-	}
-	if others := m.Refused - int64(long); others > 0 {
-		list = append(list, Reason{Kind: Refused, Text: fmt.Sprintf("%s of the requests are refused, as %s", Percent(float64(others)/float64(all)), o.Refusal)})
+	if others := m.Refused - o.TooLong; others > 0 {
+		list = append(list, Reason{Kind: Refused, Text: fmt.Sprintf("%s of the requests are refused, as %s", words.Share(float64(others)/float64(all)), o.Refusal)})
 	}
 	if m.Unfinished > 0 {
-		list = append(list, Reason{Kind: Unserved, Text: fmt.Sprintf("%s of the requests have not finished", Percent(float64(m.Unfinished)/float64(all)))})
+		list = append(list, Reason{Kind: Unserved, Text: fmt.Sprintf("%s of the requests have not finished", words.Share(float64(m.Unfinished)/float64(all)))})
 	}
 	missed := false
 	for i := range m.Objectives {
@@ -111,7 +94,7 @@ func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reaso
 		list = append(list, reason)
 	}
 	if !missed && len(m.Objectives) > 0 {
-		list = append(list, Reason{Kind: Together, Text: fmt.Sprintf("enough requests meet each objective, but only %s meet all of them", Percent(m.GoodShare))})
+		list = append(list, Reason{Kind: Together, Text: fmt.Sprintf("enough requests meet each objective, but only %s meet all of them", words.Share(m.GoodShare))})
 	}
 	how := ""
 	switch {
@@ -130,7 +113,7 @@ func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reaso
 
 func (q *Question) missed(o *stats.Objective, expected *Expected) Reason {
 	r := Reason{Kind: Missed, Objective: o}
-	r.Text = fmt.Sprintf("%s is within %s for %s of the requests only", objectiveName(o.Name), Seconds(o.Limit), Percent(o.Share))
+	r.Text = fmt.Sprintf("%s is within %s for %s of the requests only", objectiveName(o.Name), Seconds(o.Limit), words.Share(o.Share))
 	if o.At > 0 {
 		r.Over = o.At/o.Limit - 1
 		r.Text += fmt.Sprintf(": %s is %s, %s", quantile(q.Objectives.Required()), Seconds(o.At), over(r.Over))
@@ -166,17 +149,4 @@ func Seconds(s float64) string {
 		return fmt.Sprintf("%.3g s", s)
 	}
 	return fmt.Sprintf("%.0f s", s)
-}
-
-// Percent formats a fraction of the requests, rounded down to a tenth of a percent, so that it does
-// not look like a required fraction that it misses.
-func Percent(part float64) string {
-	tenths := math.Floor(float64(1000*part) + 1e-6)
-	switch {
-	case part > 0 && tenths == 0:
-		return "< 0.1 %"
-	case math.Mod(tenths, 10) == 0:
-		return fmt.Sprintf("%.0f %%", tenths/10)
-	}
-	return fmt.Sprintf("%.1f %%", tenths/10)
 }

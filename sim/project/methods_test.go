@@ -115,6 +115,7 @@ func blockSum(first, last int64) int64 { return pageSum(first, last, 16) }
 func TestRazorMemoryByLength(t *testing.T) {
 	for tokens := 1 << 10; tokens <= 1<<17; tokens *= 2 {
 		c := ofMethod(t, "razor", 0, map[string]string{"full_share": "0.15"})
+		c.Deployment.Model.MaxLen = 1 << 18
 		c.Deployment.BlocksGiven, c.Deployment.MaxTokens, c.Limits.MaxNumBatchedTokens = 1<<22, 1<<17, 1<<17
 		held := 0
 		c.Step = func(s *sim.Step) {

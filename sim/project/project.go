@@ -14,6 +14,7 @@ import (
 	"math"
 
 	"kvcompress/sim"
+	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
 	"kvcompress/sim/stats"
 	"kvcompress/trace"
@@ -55,7 +56,7 @@ type Result struct {
 	Bound    Bound         `json:"bound"`
 	Reading  string        `json:"reading"`             // what limits the throughput, in a sentence or two
 	Refusal  string        `json:"refusal,omitempty"`   // why the first refused request was refused
-	TooLong  int64         `json:"longer_than_context"` // requests that were served though they are longer than the model's context
+	TooLong  int64         `json:"longer_than_context"` // refused requests that are longer than max_model_len: by default the model's context
 	Link     *LinkUse      `json:"kv_link,omitempty"`   // of disaggregated servers
 	Notes    []string      `json:"notes,omitempty"`     // assumptions about the method
 	Partial  bool          `json:"partial"`             // it was interrupted before the last request finished
@@ -110,6 +111,9 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	}
 	if memory.Blocks < 1 {
 		return nil, fmt.Errorf("%s leaves no block of KV cache on %s", d.Model.Name, d.Card.Name)
+	}
+	if c.Limits.MaxModelLen == 0 && memory.MaxModelLen < catalog.Unbounded {
+		c.Limits.MaxModelLen = memory.MaxModelLen
 	}
 	profile := c.Profile
 	if profile == nil {
@@ -169,7 +173,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 				}
 			},
 			Result: func(r *sim.Result) {
-				if r.Error == "" && r.PromptTokens+r.OutputTokens > d.Model.MaxLen {
+				if r.Error != "" && r.PromptTokens+r.Asked > memory.MaxModelLen {
 					tooLong++
 				}
 				if refusal == "" {

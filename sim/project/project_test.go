@@ -86,7 +86,8 @@ func TestReading(t *testing.T) {
 		{"long outputs", func(*Config) {}, 0, 4000, 1000, "Memory-bound: the batch stops at "},
 		{"long outputs, compressed", compress, 0, 4000, 1000, "compression frees no more"},
 		{"long prompts", compress, 0, 4000, 50, "Compute-bound"},
-		{"longer than the context", func(c *Config) { c.Deployment.Model.MaxLen = 700 }, 60e9, 501, 200, " 100 requests are served that are longer than the 700 tokens"},
+		{"longer than the context", func(c *Config) { c.Deployment.Model.MaxLen = 700 }, 60e9, 501, 200, "exceed max_model_len 700. 100 requests are longer than the 700 tokens of the model's context."},
+		{"as long as the context", func(c *Config) { c.Deployment.Model.MaxLen = 700 }, 60e9, 500, 200, "Bound by the load"},
 		{"a small limit", func(c *Config) { c.Limits.MaxNumSeqs = 4 }, 0, 500, 200, "Bound by max_num_seqs: 4 "},
 		{"too long", func(*Config) {}, 0, 9000, 200, "Nothing is served: of 100 requests, 100 are refused, the first because a prompt of 9,000 tokens exceeds"},
 	} {

@@ -20,6 +20,7 @@ func (r *Result) read(c *Config) string {
 	switch {
 	case m.Finished == 0 && m.Refused > 0:
 		say("Nothing is served: of %s, %s refused, the first because %s.", counted(m.Refused+m.Unfinished, "request", "requests"), counted(m.Refused, "is", "are"), r.Refusal)
+		say("%s", r.beyondContext(c))
 		return b.String()
 	case r.Link != nil && r.Link.Wait > 0.5*m.TTFT.Mean:
 		say("Bound by the links that KVs are sent over: prompts wait %.3g s for theirs on average, and each link is busy %.0f %% of the time. A quicker one, or more servers that prefill, give more.", r.Link.Wait, 100*r.Link.Busy)
@@ -58,13 +59,21 @@ func (r *Result) read(c *Config) string {
 		what, _, _ := strings.Cut(top.What(), ":")
 		say(" The largest part of the time, %.0f %%, goes into %s.", 100*top.Share, what)
 	}
-	if r.TooLong > 0 {
-		say(" %s longer than the %s tokens of the model's context; a real server refuses them.", counted(r.TooLong, "request is served that is", "requests are served that are"), words.Number(int64(c.Deployment.Model.MaxLen)))
-	}
 	if m.Refused > 0 {
 		say(" %s refused, the first because %s.", counted(m.Refused, "request is", "requests are"), r.Refusal)
 	}
+	say("%s", r.beyondContext(c))
 	return b.String()
+}
+
+// beyondContext says how many requests are longer than the model's context; "" if none is, or if
+// max_model_len is less than the context.
+func (r *Result) beyondContext(c *Config) string {
+	n := c.Deployment.Model.MaxLen
+	if r.TooLong == 0 || r.Memory.MaxModelLen < n {
+		return ""
+	}
+	return fmt.Sprintf(" %s longer than the %s tokens of the model's context.", counted(r.TooLong, "request is", "requests are"), words.Number(n))
 }
 
 // notes returns the assumptions that are made for the method and its schedule.

@@ -24,7 +24,7 @@ import (
 type Settings struct {
 	BlockSize           int     `json:"block_size"`
 	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"`  // of one prefill batch; 0 is vLLM V1's default for the card
-	MaxModelLen         int     `json:"max_model_len,omitempty"` // tokens of the longest request; 0 is no limit
+	MaxModelLen         int     `json:"max_model_len,omitempty"` // tokens of the longest request; 0 is the model's context
 	Watermark           float64 `json:"watermark"`
 	PP                  int     `json:"pipeline_parallel,omitempty"` // stages, each of the point's cards
 	Blocks              int     `json:"blocks,omitempty"`            // of the cache, each of one head; 0: what fits the point's budget
@@ -204,7 +204,7 @@ func (j *Projector) Project(ctx context.Context, p Point) (Outcome, error) {
 	if err != nil {
 		return o, err
 	}
-	o.Memory, o.Metrics, o.Time, o.Factors, o.Bound, o.Reading, o.Notes, o.Refusal = r.Memory, r.Metrics, r.Time, r.Factors, r.Bound, r.Reading, r.Notes, r.Refusal
+	o.Memory, o.Metrics, o.Time, o.Factors, o.Bound, o.Reading, o.Notes, o.Refusal, o.TooLong = r.Memory, r.Metrics, r.Time, r.Factors, r.Bound, r.Reading, r.Notes, r.Refusal, r.TooLong
 	o.Other, o.Expected, o.Client = r.Other, r.Expected, r.Client
 	o.price(&c.Deployment, j.Prices)
 	if c.Disaggregation != nil {

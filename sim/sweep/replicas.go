@@ -9,7 +9,8 @@ const searches = 8
 
 // FewestReplicas returns a Project that finds the fewest replicas, up to most, with which good is
 // true, and with one more too: requests may meet objectives by chance, and miss them with one replica
-// more. (One replica is not tried with one more: each of two would have half its load.) If there is no
+// more. (One replica is not tried with one more: each of two would have half its load.) If one more cannot
+// be projected, OneMoreError is set. If there is no
 // such number among the first few, the outcome is that of the fewest found, and OneMoreMisses is set.
 // Otherwise the search, by doubling and then by bisection, assumes that good stays true with more
 // replicas. If good is false even for one request at a time, no number helps: the outcome is that of
@@ -60,8 +61,10 @@ func FewestReplicas(project Project, most int, good func(*Outcome) bool) Project
 				n = min(2*n, most)
 				o, ok, err := at(n)
 				switch {
-				case err != nil || o.Error != "" || !ok && n == most && len(enough) == 0:
+				case err != nil || (o.Error != "" || !ok && n == most) && len(enough) == 0:
 					return done(o, err)
+				case o.Error != "":
+					return done(oneMoreMisses(enough), nil)
 				case ok:
 					high = n
 				default:
@@ -84,8 +87,12 @@ func FewestReplicas(project Project, most int, good func(*Outcome) bool) Project
 				return done(enough[high], nil)
 			}
 			switch o, ok, err := at(high + 1); {
-			case err != nil || o.Error != "":
+			case err != nil:
 				return done(o, err)
+			case o.Error != "":
+				found := enough[high]
+				found.OneMoreError = o.Error
+				return done(found, nil)
 			case ok:
 				return done(enough[high], nil)
 			}

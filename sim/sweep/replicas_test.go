@@ -3,6 +3,7 @@ package sweep
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 )
@@ -98,6 +99,30 @@ func TestFewestReplicas(t *testing.T) {
 		o, err := FewestReplicas(project, c.most, good)(t.Context(), Point{Model: "m", Load: 1})
 		if err != nil || o.Replicas != c.replicas || o.OneMoreMisses != c.chance || o.ReplicaProbes != probes || probes > 30 {
 			t.Errorf("%s: %d replicas after %d projections, one more misses: %t, %v", c.name, o.Replicas, probes, o.OneMoreMisses, err)
+		}
+	}
+	// Some numbers cannot be projected. What is known to be enough stays the answer.
+	for _, c := range []struct {
+		name     string
+		broken   func(replicas int) bool
+		good     func(replicas int) bool
+		replicas int
+		chance   bool
+		why      string // of the outcome's OneMoreError
+	}{
+		{"one more", func(n int) bool { return n == 9 }, func(n int) bool { return n >= 8 }, 8, false, "9 fail"},
+		{"all above what is by chance enough", func(n int) bool { return n > 9 }, func(n int) bool { return n == 8 }, 8, true, ""},
+	} {
+		project := func(_ context.Context, p Point) (Outcome, error) {
+			if c.broken(p.Replicas) {
+				return Outcome{Point: p, Error: fmt.Sprint(p.Replicas, " fail")}, nil
+			}
+			return Outcome{Point: p}, nil
+		}
+		good := func(o *Outcome) bool { return o.Concurrency == 1 || c.good(o.Replicas) }
+		o, err := FewestReplicas(project, most, good)(t.Context(), Point{Model: "m", Load: 1})
+		if err != nil || o.Error != "" || o.Replicas != c.replicas || o.OneMoreMisses != c.chance || o.OneMoreError != c.why {
+			t.Errorf("%s: %+v, one more misses: %t, %q, %v", c.name, o.Point, o.OneMoreMisses, o.OneMoreError, err)
 		}
 	}
 	broken := errors.New("broken")

@@ -43,11 +43,13 @@ type Outcome struct {
 	Pareto            bool             `json:"pareto"`                                  // on the Pareto front: see [MarkPareto]
 	LoadUnbounded     bool             `json:"load_unbounded,omitempty"`                // the largest load that was tried meets the objectives too
 	Refusal           string           `json:"refusal,omitempty"`                       // why the first refused request was refused
+	TooLong           int64            `json:"longer_than_context"`                     // see project.Result
 	Alone             bool             `json:"alone,omitempty"`                         // it is of one request at a time, and even so too few requests meet the objectives
 	Link              float64          `json:"kv_link_bytes_per_second,omitempty"`      // of each prefill card to the decode servers
 	LinkUse           *project.LinkUse `json:"kv_link,omitempty"`
 	ReplicaProbes     int              `json:"replica_probes,omitempty"`          // projections in the search for the fewest replicas
 	OneMoreMisses     bool             `json:"one_more_replica_misses,omitempty"` // too few requests meet the objectives with one replica more
+	OneMoreError      string           `json:"one_more_replica_error,omitempty"`  // why it cannot be projected with one replica more
 	LoadProbes        int              `json:"load_probes,omitempty"`             // projections in the search for the largest load
 }
 

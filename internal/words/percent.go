@@ -1,0 +1,35 @@
+package words
+
+import (
+	"math"
+	"strconv"
+)
+
+// Share formats a fraction of many in percent, rounded down, so that it does not look like a required
+// fraction that it misses: to a tenth, and from 99.9 % on to a thousandth.
+func Share(part float64) string {
+	switch {
+	case part > 0 && part < 0.001:
+		return "< 0.1 %"
+	case part >= 0.999:
+		return strconv.FormatFloat(percent(part, 3), 'f', -1, 64) + " %"
+	}
+	return strconv.FormatFloat(percent(part, 1), 'f', -1, 64) + " %"
+}
+
+// ShareColumn is Share with one decimal for every fraction but 1, for a column of a table.
+func ShareColumn(part float64) string {
+	if part == 1 || part > 0 && part < 0.001 {
+		return Share(part)
+	}
+	return strconv.FormatFloat(percent(part, 1), 'f', 1, 64) + " %"
+}
+
+// percent returns a fraction in percent, rounded down to a number of decimals. If it is off from a number
+// with so many decimals by a rounding error, it is taken for that number.
+func percent(part float64, decimals int) float64 {
+	return math.Floor(float64(math.Pow10(2+decimals)*part)+1e-6) / math.Pow10(decimals)
+}
+
+// Required formats a required fraction in percent, with all of its digits.
+func Required(part float64) string { return strconv.FormatFloat(100*part, 'g', 10, 64) + " %" }
