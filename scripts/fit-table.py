@@ -10,7 +10,7 @@ determine or do not use, * those at their bound. Errors are mean absolute errors
 import json
 import sys
 
-HOST = ["step", "prefill", "layer", "expert_layer", "sequence", "prompt", "all_reduce_latency", "request"]
+HOST = ["step", "prefill", "layer", "expert_layer", "latent_layer", "sequence", "prompt", "all_reduce_latency", "request"]
 PEAKS = ["weights", "expert_weights", "gemm", "gemm8", "gemm4", "expert_gemm", "decode_gemm", "attention", "kv", "kv8", "elementwise", "all_reduce"]
 ERRORS = [  # what an error is on, and the prefix of its keys
     ("its rows", ""),

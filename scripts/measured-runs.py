@@ -6,10 +6,11 @@
     scripts/measured-runs.py requests.jsonl -o DIR       # of casys-kaist/LLMServingSim, bench/examples/CARD/MODEL/vllm
 
 The first gives a file of closed loops for each server, model, card and format of the weights. It leaves out runs with
-separate servers for prefill and decode, and with data-parallel attention, neither of which is a row's own column, and
-rows that repeat another. Attention is data-parallel too where the experts are on more cards than tp_size says. Runs of
-InferenceMAX (SemiAnalysisAI/InferenceX) get the settings that its scripts state. With --half fit or --half held, the
-files have only the rows of one half: a bit of the CRC-32 of a row's settings says which.
+separate servers for prefill and decode, and with data-parallel attention, neither of which is a row's own column, rows
+that repeat another, and those of DeepSeek that may have had speculation. Attention is data-parallel too where the experts
+are on more cards than tp_size says. Runs of InferenceMAX (SemiAnalysisAI/InferenceX) get the settings that its scripts
+state, NVIDIA's own those of its benchmark. With --half fit or --half held, the files have only the rows of one half: a
+bit of the CRC-32 of a row's settings says which.
 
 The second gives files of batches, of vLLM and TensorRT-LLM on A100 and H100, for each server, model and card, and halves
 likewise. They were measured until September 2024: vLLM was V0 then.
@@ -27,7 +28,8 @@ import re
 import zlib
 
 COLUMNS = (
-    "backend,version,model,card,tp,weights,kv_dtype,max_num_batched_tokens,isl,osl,concurrency,num_requests,ttft_ms,tpot_ms"
+    "backend,version,model,card,tp,weights,kv_dtype,max_num_batched_tokens,isl,osl,concurrency,num_requests,"
+    "prefill_first,length_spread,distinct_prompts,ttft_ms,tpot_ms"
 ).split(",")
 BATCH_COLUMNS = "backend,card,tp,model,isl,osl,batch,latency_s".split(",")
 WEIGHTS = {"": "bf16", "fp8": "fp8", "fp8_block": "fp8", "nvfp4": "nvfp4", "int4_wo": "int4"}
@@ -61,17 +63,38 @@ def inferencemax(model, card, row):
     utils/bench_serving/benchmark_serving.py draws lengths uniformly from 0.8 to 1 of isl and osl. The scripts of
     Llama-3.1-70B (benchmarks/70b_*, before commit 2582bce40) set kv-cache-dtype fp8 on every card, those of gpt-oss
     (benchmarks/single_node/fixed_seq_len/deprecated/gptoss_*) on the B200 only. Both set max-num-batched-tokens 8192
-    in vLLM; in TensorRT-LLM max_num_tokens is 16384 and 20000. Other models' settings are left out.
+    in vLLM; in TensorRT-LLM max_num_tokens is 16384 and 20000. Those of DeepSeek (fixed_seq_len/dsr1_*) set SGLang's
+    chunked-prefill-size, and its kv-cache-dtype fp8_e4m3 except on the H200. Other settings are left out.
     """
     cards, experts = int(row["tp_size"]), int(row["moe_ep_size"] or 1)
-    if "source_file=2026-04-06.csv" in row["silicon_data_source"] and experts > 1:
-        cards //= experts  # tp_size is a product there: tp 16 and ep 4 take the time of four cards
+    if "source_file=2026-03-25.csv" not in row["silicon_data_source"] and experts > 1:
+        cards //= experts  # tp_size is a product in the other dumps: tp 16 and ep 4 take the time of four cards
+    if model == "deepseek-v3" and row["backend"] == "sglang":
+        fp4 = row["gemm_quant_mode"] == "nvfp4"
+        tokens = 16384 if fp4 else 8192 if cards == 4 else 32768
+        return round(0.9 * int(row["isl"])), round(0.9 * int(row["osl"])), "" if card == "h200" else "fp8_e4m3", tokens, cards
     llama, gpt = model == "llama-3.1-70b", model.startswith("gpt-oss")
     kv = "fp8_e4m3" if llama or gpt and card == "b200" else ""
     tokens = ""
     if llama or gpt:
         tokens = 8192 if row["backend"] == "vllm" else 16384 if llama else 20000
     return round(0.9 * int(row["isl"])), round(0.9 * int(row["osl"])), kv, tokens, cards
+
+
+def schedule(model, row, own):
+    """Return what decides a run's schedule beside its lengths: prefill_first, length_spread and distinct_prompts.
+
+    aiperf, which measured NVIDIA's own runs, has 100 distinct prompts (num-dataset-entries), and each request has one of
+    them at random. The times of two models in fp8 by vLLM show that its prefix cache was on. SGLang's server of
+    Llama-3.1-8B, 0.5.6, mixed prompts with decode steps (--enable-mixed-chunk, as aiconfigurator's generator sets).
+    """
+    if not own:  # other servers' lengths are taken to vary by about as much
+        return "", "0.111" if row["backend"] == "sglang" else "", ""
+    if row["backend"] == "vllm" and row["gemm_quant_mode"] == "fp8" and model in ("llama-3.1-8b", "qwen3-32b"):
+        return "", "", 100
+    if row["backend"] == "sglang" and model == "llama-3.1-8b":
+        return "false", "", ""
+    return "", "", ""
 
 
 def closed_loops(path, half):
@@ -90,6 +113,10 @@ def closed_loops(path, half):
             weights = "" if model.startswith("gpt-oss") else WEIGHTS[row["gemm_quant_mode"]]
             stated = re.search(r"silicon_concurrency=(\d+)", row["silicon_data_source"])
             clients = int(stated.group(1) if stated else row["batch_size"])
+            if model == "deepseek-v3" and row["silicon_data_source"].startswith("source_file=2026"):
+                continue  # some have speculation (InferenceX's dsr1-*-mtp), which no column says; the dump of 2026-04-27 has none
+            if model == "deepseek-v3" and row["backend"] == "sglang" and measured(row) < "2026-01-21":
+                continue  # without a warm-up (InferenceX's commit d053ae24e): the first requests wait until kernels are compiled
             if model == "gpt-oss-120b" and clients == 512:
                 continue  # TPOT is that of 4 to 64 clients, and TTFT minutes: a limit that is not stated held most back
             isl, osl, kv, tokens, cards, requests = int(row["isl"]), int(row["osl"]), "", "", row["tp_size"], ""
@@ -102,11 +129,20 @@ def closed_loops(path, half):
                 continue
             if own and row["backend"] == "trtllm":  # NVIDIA's checkpoints in fp8 have a cache in fp8; authors', in blocks, do not
                 settings[6] = "fp8_e4m3" if weights == row["gemm_quant_mode"] == "fp8" else "bf16"
+            order = schedule(model, row, own)
+            if order[2]:
+                settings[11] = 20 * clients  # aiconfigurator's bench_run.sh
+            settings += order
             ttft, tpot = row["silicon_ttft_ms"], row["silicon_tpot_ms"]
             # The dumps repeat runs, some in another precision.
             key = (*settings, f"{float(ttft):.6g}", f"{float(tpot):.6g}")
             files[row["backend"], model, card, weights or "own"].setdefault(key, [*settings, ttft, tpot])
     return {name: rows.values() for name, rows in files.items()}
+
+
+def measured(row):
+    """Return the day on which a run was measured, as 2026-01-31; empty if it is not stated."""
+    return "".join(re.findall(r"measured=(\d{4}-\d{2}-\d{2})", row["silicon_data_source"]))
 
 
 def half_of(settings):

@@ -5,11 +5,14 @@
     scripts/runs-table.py DIR... --kvc OLD/kvc --kvc ./kvc
 
 Each DIR has files that scripts/measured-runs.py or a log of requests gave. A log named open-loop-CARD_MODEL-vllm.csv is
-served as LOGS below states. With several --kvc, each has its columns, so that two builds can be compared. "stated" is the
-error to expect, of TPOT, that the output states first.
+served as LOGS below states. With several --kvc, each has its columns, so that two builds can be compared. "stated" are
+the errors to expect, of TPOT, that the output states: on rows like those of its fit, on runs unlike them, and at worst;
+of a card without rows, on average and at worst. A second table has, by the last build, the means over the files of each
+server and card, over their rows and over files; "below" is in how many files TPOT is below the last of the stated errors.
 """
 
 import argparse
+import collections
 import json
 import pathlib
 import re
@@ -25,18 +28,46 @@ LOGS = {
 
 
 def errors(kvc, path):
-    """Return the cells of a file: rows, refused rows, errors in per cent, and the first stated error of TPOT."""
+    """Return the summary of a file and the stated errors of TPOT; for the former the reason if there is none."""
     log = re.fullmatch(r"open-loop-(.*)-vllm\.csv", path.name)
     settings = LOGS[log.group(1)] if log else []
     run = subprocess.run([kvc, "sim", "--cases", path, "--json", *settings], capture_output=True, text=True, check=False)
     if not run.stdout:
-        return ["–", "all", run.stderr.strip().split("\n")[0][:60], "", "", ""]
+        return run.stderr.strip().split("\n")[0][:60], []
     out = json.loads(run.stdout)
     s = out["summary"]
     said = " ".join(out["notes"]) + s.get("error_to_expect", "")
-    stated = re.search(r"TPOT ([\d.]+) %", said)
-    off = [f"{100 * s[key]:.1f} %" if s.get(key) is not None else "" for key in ("tpot_mape", "ttft_mape", "throughput_mape")]
-    return [s["rows"], s.get("refused_rows", 0) or "", *off, stated.group(1) + " %" if stated else "not known"]
+    said = re.sub(r"TPOT [\d.]+ % and throughput [\d.]+ % over rows left out", "", said)
+    return s, re.findall(r"TPOT ([\d.]+) %", said)
+
+
+KEYS = ["tpot_mape", "ttft_mape", "throughput_mape"]
+
+
+def cells(summary, stated):
+    """Return the cells of a file: errors in per cent, and the stated ones."""
+    if isinstance(summary, str):
+        return [summary, "", "", ""]
+    off = [f"{100 * summary[key]:.1f} %" if summary.get(key) is not None else "" for key in KEYS]
+    return [*off, ", ".join(stated) + " %" if stated else "not known"]
+
+
+def means(files):
+    """Print the means over the files of each server and card."""
+    print("\n| server | card | files | rows | TPOT, of rows | of files | throughput, of rows | of files | below |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for (server, card), group in sorted(files.items()):
+        row = [server, card, len(group), sum(s["rows"] - s.get("refused_rows", 0) for s, _ in group)]
+        for key in ("tpot_mape", "throughput_mape"):
+            known = [(s[key], s["rows"] - s.get("refused_rows", 0)) for s, _ in group if s.get(key) is not None]
+            if known:
+                row.append(f"{100 * sum(e * n for e, n in known) / sum(n for _, n in known):.1f} %")
+                row.append(f"{100 * sum(e for e, _ in known) / len(known):.1f} %")
+            else:
+                row += ["", ""]
+        said = [(s, stated) for s, stated in group if stated and s.get("tpot_mape") is not None]
+        below = sum(100 * s["tpot_mape"] <= float(stated[-1]) for s, stated in said)
+        print("| " + " | ".join(map(str, [*row, f"{below} of {len(said)}" if said else ""])) + " |")
 
 
 def main():
@@ -47,10 +78,18 @@ def main():
     builds = len(args.kvc)
     print("| file | rows | refused |" + " TPOT | TTFT | throughput | stated |" * builds)
     print("|---|---|---|" + "---|" * 4 * builds)
+    files = collections.defaultdict(list)
     for path in sorted(p for folder in args.folders for p in folder.glob("*.csv")):
-        cells = [errors(kvc, path) for kvc in args.kvc]
-        row = [path.stem, *map(str, cells[-1][:2]), *(c for build in cells for c in build[2:])]
-        print("| " + " | ".join(row) + " |", flush=True)
+        of = [errors(kvc, path) for kvc in args.kvc]
+        last = of[-1][0]
+        row = ["–", "all"]
+        if not isinstance(last, str):
+            row = [last["rows"], last.get("refused_rows", 0) or ""]
+            server_card = re.match(r"(batch-vllm-v0|batch-trtllm|[a-z]+)-.*?-((?:[abgh]+\d+)(?:-\d+gb)?)\b", path.stem)
+            if server_card:
+                files[server_card.groups()].append(of[-1])
+        print("| " + " | ".join([path.stem, *map(str, row), *(c for build in of for c in cells(*build))]) + " |", flush=True)
+    means(files)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,9 @@ Serving runs without compression, a row for each run:
   at least one of ttft_ms, tpot_ms, latency_s, total_tokens_per_s
   and if they are known: tensor_parallel (or tp), weights, kv_dtype, max_num_seqs,
       max_num_batched_tokens, chunked_prefill, gpu_memory_utilization, num_requests,
-      backend, version
+      backend, version; prefill_first (true: waiting prompts go before decode steps),
+      length_spread (0.1: lengths vary by ±10 % around isl and osl), distinct_prompts
+      (of which each request has one at random, and the server has prefix caching)
 
 A log of measured requests of vLLM V1, a row for each request:
   arrival_s, input_tokens, output_tokens, and any of ttft_ms, tpot_ms, e2e_s

@@ -29,7 +29,7 @@ var absentZeros = map[string][]string{
 		"bench each", "bench max_tokens", "bench digits", "bench distractors", "validate before", "validate before_rows", "validate scale", "validate tokens", "validate deviations",
 	},
 	"of a file that was read, in which 0 is not known": {
-		"sim/cost card_gib", "sim/cost max_num_seqs", "sim/cost max_num_batched_tokens", "sim/cost gpu_memory_utilization", "sim/cost concurrency", "sim/cost num_requests",
+		"sim/cost card_gib", "sim/cost max_num_seqs", "sim/cost max_num_batched_tokens", "sim/cost gpu_memory_utilization", "sim/cost concurrency", "sim/cost num_requests", "sim/cost length_spread", "sim/cost distinct_prompts",
 		"sim/cost ttft_ms", "sim/cost tpot_ms", "sim/cost latency_s", "sim/cost total_tokens_per_s", "sim/cost weights_gib", "sim/cost activation_gib", "sim/cost kv_gib",
 		"sim/cost gpu_blocks_of_16", "sim/cost max_cache_tokens", "sim/cost max_decoding_batch",
 	},

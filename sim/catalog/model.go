@@ -156,6 +156,14 @@ func (m *Model) ExpertLayers() int {
 	return n
 }
 
+// LatentLayers returns the number of layers with multi-head latent attention.
+func (m *Model) LatentLayers() int {
+	if m.Latent == 0 {
+		return 0
+	}
+	return len(m.Layers)
+}
+
 // ExpertBytes returns the bytes of one routed expert, summed over the layers with experts.
 func (m *Model) ExpertBytes(w Weights) int64 {
 	return m.sum(w, func(mod *Module) int64 {

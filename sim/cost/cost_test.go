@@ -161,6 +161,8 @@ func TestRatesAreTheTerms(t *testing.T) {
 			of.Weights = catalog.NVFP4
 		case "expert_weights", "expert_gemm", "expert_layer":
 			of.Model = catalogModel(t, "mixtral-8x7b")
+		case "latent_layer":
+			of.Model = catalogModel(t, "deepseek-v3")
 		case "kv8":
 			of.KV = dtype.E4M3
 		case "host":

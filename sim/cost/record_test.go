@@ -58,7 +58,7 @@ func TestRecordIsTheRun(t *testing.T) {
 		var ttft, tpot float64
 		several := 0
 		out, err := sim.Project(context.Background(), plan, func(yield func(trace.Request, error) bool) {
-			for _, r := range s.requests(c.Rules.Jitter) {
+			for _, r := range s.requests(c.Rules.Jitter, 16) {
 				if !yield(r, nil) {
 					return
 				}
@@ -136,17 +136,17 @@ func TestRecordRefuses(t *testing.T) {
 // 0.414, frac(2√2) = 0.828, each over ±10 %.
 func TestRequestsOfARun(t *testing.T) {
 	s := Serving{ISL: 1000, OSL: 1000, Concurrency: 1, Requests: 2}
-	got := s.requests(0.1)
+	got := s.requests(0.1, 16)
 	for i, want := range [][2]int{{1024, 983}, {947, 1066}} {
 		if got[i].PromptTokens != want[0] || got[i].OutputTokens != want[1] {
 			t.Errorf("request %d: %d and %d tokens, want %v", i, got[i].PromptTokens, got[i].OutputTokens, want)
 		}
 	}
-	if got := s.requests(0); got[1].PromptTokens != 1000 || got[1].OutputTokens != 1000 {
+	if got := s.requests(0, 16); got[1].PromptTokens != 1000 || got[1].OutputTokens != 1000 {
 		t.Errorf("without jitter %+v", got)
 	}
 	batch := Serving{ISL: 10, OSL: 1, Requests: 3}
-	if got := batch.requests(0.1); len(got) != 3 || got[2].PromptTokens != 10 || got[2].OutputTokens != 1 {
+	if got := batch.requests(0.1, 16); len(got) != 3 || got[2].PromptTokens != 10 || got[2].OutputTokens != 1 {
 		t.Errorf("a batch %+v", got)
 	}
 	if one := spreadLength(1, 1, math.Phi, 0.9); one != 1 {

@@ -1,6 +1,7 @@
 package cost
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -18,8 +19,7 @@ const (
 // Servers returns the servers whose measured runs can be fitted.
 func Servers() []sim.Scheduler { return []sim.Scheduler{sim.VLLMV1, VLLMV0, SGLang, TensorRTLLM} }
 
-// Rules are assumptions about how a backend served its runs, which a file of serving runs does not
-// state. docs/cost-model.md has the errors of each backend's rows with either value of PrefillFirst.
+// Rules are how a backend served its runs: what a file of serving runs states, and otherwise assumptions. docs/cost-model.md has the errors of each backend's rows with either value of PrefillFirst.
 type Rules struct {
 	Server sim.Scheduler `json:"server"` // whose fits are used
 
@@ -78,9 +78,19 @@ func RulesOf(backend string) Rules {
 	return r
 }
 
-// rules returns the rules of a run, by its backend and, for vLLM, its version if it is stated, or by the
-// server that was chosen for it.
+// rules returns the rules of a run: those of its server, but for what the file states.
 func (s *Serving) rules() Rules {
+	r := s.serverRules()
+	if s.First != nil {
+		r.PrefillFirst = *s.First
+	}
+	r.Jitter = cmp.Or(s.Spread, r.Jitter)
+	return r
+}
+
+// serverRules returns the rules of a run's server: by its backend and, for vLLM, its version if it is stated, or
+// the server that was chosen for it.
+func (s *Serving) serverRules() Rules {
 	if s.Chosen != "" {
 		return RulesOf(string(s.Chosen))
 	}
@@ -107,7 +117,7 @@ func (r Rules) Note(backend string) string {
 	}
 	lengths := "lengths of a closed loop all equal"
 	if r.Jitter > 0 {
-		lengths = fmt.Sprintf("lengths of a closed loop spread by ±%g %%", 100*r.Jitter)
+		lengths = fmt.Sprintf("lengths of a closed loop spread by ±%.3g %%", 100*r.Jitter)
 	}
 	switch {
 	case backend == "" && r.Server == sim.VLLMV1:

@@ -31,11 +31,14 @@ type Serving struct {
 	MaxSeqs     int             `json:"max_num_seqs,omitempty"`           // 0 is the server's default
 	MaxTokens   int             `json:"max_num_batched_tokens,omitempty"` // likewise
 	Whole       bool            `json:"whole_prompts"`                    // chunked prefill is off
+	First       *bool           `json:"prefill_first,omitempty"`          // nil if the file does not state it: see [Rules.PrefillFirst]
 	Utilization float64         `json:"gpu_memory_utilization,omitempty"` // 0 if the file does not state it: see [Rules.Utilization]
 	ISL         int             `json:"isl"`                              // tokens of a prompt
 	OSL         int             `json:"osl"`                              // tokens of an output
 	Concurrency int             `json:"concurrency,omitempty"`            // clients of a closed loop; 0 if all requests arrive at the start
 	Requests    int             `json:"num_requests,omitempty"`           // 0 is unknown: see [Serving.Count]
+	Spread      float64         `json:"length_spread,omitempty"`          // of a closed loop; 0 if the file does not state it: see [Rules.Jitter]
+	Prompts     int             `json:"distinct_prompts,omitempty"`       // each request has one of so many, at random, and the server has prefix caching; 0: no two are equal
 
 	TTFT    float64 `json:"ttft_ms,omitempty"`
 	TPOT    float64 `json:"tpot_ms,omitempty"`
@@ -63,8 +66,8 @@ func (s *Serving) Count() int {
 // it may have.
 func ServingColumns() (required, optional []string) {
 	return []string{"model", "isl", "osl"}, []string{
-		"gpu", "card", "card_gib", "tensor_parallel", "tp", "weights", "kv_dtype", "max_num_seqs", "max_num_batched_tokens", "chunked_prefill", "gpu_memory_utilization",
-		"concurrency", "batch", "num_requests", "ttft_ms", "tpot_ms", "latency_s", "total_tokens_per_s", "backend", "version",
+		"gpu", "card", "card_gib", "tensor_parallel", "tp", "weights", "kv_dtype", "max_num_seqs", "max_num_batched_tokens", "chunked_prefill", "prefill_first", "gpu_memory_utilization",
+		"concurrency", "batch", "num_requests", "length_spread", "distinct_prompts", "ttft_ms", "tpot_ms", "latency_s", "total_tokens_per_s", "backend", "version",
 	}
 }
 
@@ -94,7 +97,7 @@ func ReadServing(r io.Reader, name string) ([]Serving, error) {
 		}{
 			{"tensor_parallel", either("tensor_parallel", "tp"), &s.TP, 0},
 			{"isl", get("isl"), &s.ISL, 1}, {"osl", get("osl"), &s.OSL, 1},
-			{"concurrency", get("concurrency"), &s.Concurrency, 0}, {"batch", get("batch"), &batch, 0}, {"num_requests", get("num_requests"), &s.Requests, 0},
+			{"concurrency", get("concurrency"), &s.Concurrency, 0}, {"batch", get("batch"), &batch, 0}, {"num_requests", get("num_requests"), &s.Requests, 0}, {"distinct_prompts", get("distinct_prompts"), &s.Prompts, 0},
 			{"max_num_seqs", get("max_num_seqs"), &s.MaxSeqs, 0}, {"max_num_batched_tokens", get("max_num_batched_tokens"), &s.MaxTokens, 0},
 		} {
 			if err := parseCount(c.to, c.value, c.least); err != nil {
@@ -123,12 +126,13 @@ func ReadServing(r io.Reader, name string) ([]Serving, error) {
 		} else {
 			s.KVAuto = true
 		}
-		switch v := strings.ToLower(get("chunked_prefill")); v {
-		case "", "true", "1", "on":
-		case "false", "0", "off":
-			s.Whole = true
-		default:
-			return fmt.Errorf("chunked_prefill: want true or false, got %q", v)
+		chunked, err := parseSwitch("chunked_prefill", get)
+		if err != nil {
+			return err
+		}
+		s.Whole = chunked != nil && !*chunked
+		if s.First, err = parseSwitch("prefill_first", get); err != nil {
+			return err
 		}
 		for _, c := range []struct {
 			column string
@@ -136,7 +140,7 @@ func ReadServing(r io.Reader, name string) ([]Serving, error) {
 			most   float64
 		}{
 			{"ttft_ms", &s.TTFT, 1e9}, {"tpot_ms", &s.TPOT, 1e9}, {"latency_s", &s.Latency, 1e7}, {"total_tokens_per_s", &s.Tokens, 1e9}, {"gpu_memory_utilization", &s.Utilization, 1},
-			{"card_gib", &s.CardGiB, 1 << 20},
+			{"card_gib", &s.CardGiB, 1 << 20}, {"length_spread", &s.Spread, 1},
 		} {
 			text := get(c.column)
 			if text == "" {
@@ -147,7 +151,7 @@ func ReadServing(r io.Reader, name string) ([]Serving, error) {
 				return fmt.Errorf("%s: want a number above 0 and at most %g, got %q", c.column, c.most, text)
 			}
 			*c.to = v
-			known = known || c.to != &s.Utilization && c.to != &s.CardGiB
+			known = known || c.to != &s.Utilization && c.to != &s.CardGiB && c.to != &s.Spread
 		}
 		if !known {
 			return fmt.Errorf("nothing was measured: want a value in one of ttft_ms, tpot_ms, latency_s, total_tokens_per_s")
@@ -156,4 +160,19 @@ func ReadServing(r io.Reader, name string) ([]Serving, error) {
 		return nil
 	})
 	return list, err
+}
+
+// parseSwitch parses a column that is on, off or, as nil, empty.
+func parseSwitch(column string, get func(string) string) (*bool, error) {
+	on := false
+	switch v := strings.ToLower(get(column)); v {
+	case "":
+		return nil, nil
+	case "true", "1", "on":
+		on = true
+	case "false", "0", "off":
+	default:
+		return nil, fmt.Errorf("%s: want true or false, got %q", column, v)
+	}
+	return &on, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -13,50 +14,54 @@ import (
 )
 
 func TestReadServing(t *testing.T) {
-	in := "\ufeffbackend,version,model,card,tp,weights,kv_dtype,isl,osl,concurrency,batch,num_requests,ttft_ms,tpot_ms,latency_s,total_tokens_per_s,max_num_seqs,max_num_batched_tokens,chunked_prefill,gpu_memory_utilization\n" +
-		"vllm,0.19.0,llama-3.1-8b,h100,2,fp8,fp8_e4m3,1000,200,8,,32,120.5,7.25,,,64,4096,false,0.8\n" +
-		"sglang,,llama-3.1-8b,h100,,,auto,10,20,,16,,,,3.5,99,,,,\n"
+	in := "\ufeffbackend,version,model,card,tp,weights,kv_dtype,isl,osl,concurrency,batch,num_requests,ttft_ms,tpot_ms,latency_s,total_tokens_per_s,max_num_seqs,max_num_batched_tokens,chunked_prefill,gpu_memory_utilization,prefill_first,length_spread,distinct_prompts\n" +
+		"vllm,0.19.0,llama-3.1-8b,h100,2,fp8,fp8_e4m3,1000,200,8,,32,120.5,7.25,,,64,4096,false,0.8,,0.25,100\n" +
+		"sglang,,llama-3.1-8b,h100,,,auto,10,20,,16,,,,3.5,99,,,,,off,,\n"
 	got, err := ReadServing(strings.NewReader(in), "f")
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []Serving{
 		{Line: 2, GPU: "h100", Model: "llama-3.1-8b", Backend: "vllm", Version: "0.19.0", TP: 2, Weights: "fp8", KV: dtype.E4M3, MaxSeqs: 64, MaxTokens: 4096, Whole: true, Utilization: 0.8,
-			ISL: 1000, OSL: 200, Concurrency: 8, Requests: 32, TTFT: 120.5, TPOT: 7.25},
-		{Line: 3, GPU: "h100", Model: "llama-3.1-8b", Backend: "sglang", TP: 1, KV: dtype.F16, KVAuto: true, ISL: 10, OSL: 20, Requests: 16, Latency: 3.5, Tokens: 99},
+			ISL: 1000, OSL: 200, Concurrency: 8, Requests: 32, Spread: 0.25, Prompts: 100, TTFT: 120.5, TPOT: 7.25},
+		{Line: 3, GPU: "h100", Model: "llama-3.1-8b", Backend: "sglang", TP: 1, KV: dtype.F16, KVAuto: true, First: new(false), ISL: 10, OSL: 20, Requests: 16, Latency: 3.5, Tokens: 99},
 	}
 	for i := range want {
-		if got[i] != want[i] {
+		if !reflect.DeepEqual(got[i], want[i]) {
 			t.Errorf("row %d: %+v, want %+v", i, got[i], want[i])
 		}
 	}
 
-	const header = "gpu,model,isl,osl,concurrency,batch,num_requests,ttft_ms,tpot_ms,tensor_parallel,weights,kv_dtype,chunked_prefill,gpu_memory_utilization\n"
+	const header = "gpu,model,isl,osl,concurrency,batch,num_requests,ttft_ms,tpot_ms,tensor_parallel,weights,kv_dtype,chunked_prefill,gpu_memory_utilization,prefill_first,length_spread,distinct_prompts\n"
 	for row, want := range map[string]string{
-		",m,1,1,1,,,1,,,,,,":                                 "f:2: gpu: want the name of a card",
-		"g,m,0,1,1,,,1,,,,,,":                                `isl: want an integer from 1 to 2147483647, got "0"`,
-		"g,m,1,,1,,,1,,,,,,":                                 `osl: want an integer from 1 to 2147483647, got ""`,
-		"g,m,1,1,-1,,,1,,,,,,":                               "concurrency",
-		"g,m,1,1,x,,,1,,,,,,":                                "concurrency",
-		"g,m,1,1,,,,1,,,,,,":                                 "one of concurrency and batch",
-		"g,m,1,1,2,2,,1,,,,,,":                               "one of concurrency and batch",
-		"g,m,1,1,1,,2000000,1,,,,,,":                         "2000000 requests of 1 and 1 tokens: want at most",
-		"g,m,2000000000,2000000000,1,,,1,,,,,,":              "tokens in all",
-		"g,m,1,1,1,,,,,,,,,":                                 "nothing was measured",
-		"g,m,1,1,1,,,,,,,,,0.9":                              "nothing was measured",
-		"g,m,1,1,1,,,0,,,,,,":                                "ttft_ms: want a number above 0",
-		"g,m,1,1,1,,,1.05e9,,,,,,":                           "ttft_ms: want a number above 0 and at most 1e+09",
-		"g,m,1,1,1,,,,1.05e9,,,,,":                           "tpot_ms: want a number above 0 and at most 1e+09",
-		"g,m,1,1,1,,,,NaN,,,,,":                              "tpot_ms",
-		"g,m,1,1,1,,,,Inf,,,,,":                              "tpot_ms",
-		"g,m,1,1,1,,,1,,x,,,,":                               "tensor_parallel",
-		"g,m,1,1,1,,,1,,,fp3,,,":                             `weights: want one of`,
-		"g,m,1,1,1,,,1,,,,int7,,":                            "kv_dtype",
-		"g,m,1,1,1,,,1,,,,,maybe,":                           `chunked_prefill: want true or false, got "maybe"`,
-		"g,m,1,1,1,,,1,,,,,,1.5":                             "gpu_memory_utilization: want a number above 0 and at most 1",
-		"g," + strings.Repeat("m", 300) + ",1,1,1,,,1,,,,,,": "f:2: column 2: a field of 300 bytes",
-		"g,m,1":     "wrong number of fields",
-		"g,m,1,1\"": "bare",
+		",m,1,1,1,,,1,,,,,,,,,":                                 "f:2: gpu: want the name of a card",
+		"g,m,0,1,1,,,1,,,,,,,,,":                                `isl: want an integer from 1 to 2147483647, got "0"`,
+		"g,m,1,,1,,,1,,,,,,,,,":                                 `osl: want an integer from 1 to 2147483647, got ""`,
+		"g,m,1,1,-1,,,1,,,,,,,,,":                               "concurrency",
+		"g,m,1,1,x,,,1,,,,,,,,,":                                "concurrency",
+		"g,m,1,1,,,,1,,,,,,,,,":                                 "one of concurrency and batch",
+		"g,m,1,1,2,2,,1,,,,,,,,,":                               "one of concurrency and batch",
+		"g,m,1,1,1,,2000000,1,,,,,,,,,":                         "2000000 requests of 1 and 1 tokens: want at most",
+		"g,m,2000000000,2000000000,1,,,1,,,,,,,,,":              "tokens in all",
+		"g,m,1,1,1,,,,,,,,,,,,":                                 "nothing was measured",
+		"g,m,1,1,1,,,,,,,,,0.9,,,":                              "nothing was measured",
+		"g,m,1,1,1,,,0,,,,,,,,,":                                "ttft_ms: want a number above 0",
+		"g,m,1,1,1,,,1.05e9,,,,,,,,,":                           "ttft_ms: want a number above 0 and at most 1e+09",
+		"g,m,1,1,1,,,,1.05e9,,,,,,,,":                           "tpot_ms: want a number above 0 and at most 1e+09",
+		"g,m,1,1,1,,,,NaN,,,,,,,,":                              "tpot_ms",
+		"g,m,1,1,1,,,,Inf,,,,,,,,":                              "tpot_ms",
+		"g,m,1,1,1,,,1,,x,,,,,,,":                               "tensor_parallel",
+		"g,m,1,1,1,,,1,,,fp3,,,,,,":                             `weights: want one of`,
+		"g,m,1,1,1,,,1,,,,int7,,,,,":                            "kv_dtype",
+		"g,m,1,1,1,,,1,,,,,maybe,,,,":                           `chunked_prefill: want true or false, got "maybe"`,
+		"g,m,1,1,1,,,1,,,,,,1.5,,,":                             "gpu_memory_utilization: want a number above 0 and at most 1",
+		"g," + strings.Repeat("m", 300) + ",1,1,1,,,1,,,,,,,,,": "f:2: column 2: a field of 300 bytes",
+		"g,m,1,1,1,,,1,,,,,,,yes,,":                             `prefill_first: want true or false, got "yes"`,
+		"g,m,1,1,1,,,1,,,,,,,,1.5,":                             "length_spread: want a number above 0 and at most 1",
+		"g,m,1,1,1,,,,,,,,,,,0.1,":                              "nothing was measured",
+		"g,m,1,1,1,,,1,,,,,,,,,-1":                              "distinct_prompts",
+		"g,m,1":                                                 "wrong number of fields",
+		"g,m,1,1\"":                                             "bare",
 	} {
 		if _, err := ReadServing(strings.NewReader(header+row+"\n"), "f"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want an error with %q", row, err, want)
@@ -275,6 +280,55 @@ func TestServingCase(t *testing.T) {
 		if err := cases[1].Predict(fit); err == nil || SummarizeServing(cases).Refused != 1 {
 			t.Errorf("%s: %v", change, err)
 		}
+	}
+}
+
+// TestServedAsStated: what a row states of prefills and lengths goes before the rules of its server.
+func TestServedAsStated(t *testing.T) {
+	s := Serving{Backend: "sglang"}
+	if r := s.rules(); !r.PrefillFirst || r.Jitter != 0 || r.Server != SGLang {
+		t.Errorf("%+v", r)
+	}
+	s.First, s.Spread = new(false), 0.25
+	if r := s.rules(); r.PrefillFirst || r.Jitter != 0.25 || r.Server != SGLang || !r.Static {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestDistinctPrompts: of four requests with one prompt of 40 tokens, one after another, the first computes all of it
+// and each other what follows its two whole blocks of 16. A prompt of 32 tokens is two whole blocks, and the last is
+// computed again: the first token needs the output of a token. Without distinct prompts all is computed.
+func TestDistinctPrompts(t *testing.T) {
+	for _, c := range []struct{ isl, prompts, want int }{{40, 0, 4 * 40}, {40, 1, 40 + 3*8}, {32, 1, 32 + 3*16}} {
+		s := Serving{GPU: "h100", Model: "llama-3.1-8b", TP: 1, KV: dtype.F16, ISL: c.isl, OSL: 2, Concurrency: 1, Requests: 4, Spread: 1e-9, Prompts: c.prompts}
+		run, err := NewServingCase(t.Context(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := run.work()[sim.PrefillTokens]; got != float64(c.want) {
+			t.Errorf("%d distinct prompts of %d tokens: %v tokens are computed, want %d", c.prompts, c.isl, got, c.want)
+		}
+		if err := run.Predict(&Fit{Of: "a test", Overlap: true, Card: "h100", Factors: ServerFactors()}); err != nil {
+			t.Fatal(err)
+		}
+		if noted := slices.ContainsFunc(run.Notes, func(n string) bool { return strings.Contains(n, "1 distinct prompts") }); noted != (c.prompts > 0) {
+			t.Errorf("%d distinct prompts: %q", c.prompts, run.Notes)
+		}
+	}
+	s := Serving{GPU: "h100", Model: "llama-3.1-8b", TP: 1, KV: dtype.F16, ISL: 10, OSL: 2, Concurrency: 1, Backend: "sglang", Prompts: 5}
+	if _, err := NewServingCase(t.Context(), s); err == nil || !strings.Contains(err.Error(), "distinct_prompts") {
+		t.Errorf("%v, want an error: served prefill-first", err)
+	}
+	s.First, s.Prompts, s.Spread, s.Requests = new(false), 3, 0.5, 200
+	lengths := map[int]int{}
+	for _, r := range s.requests(s.Spread, 1) {
+		if len(r.PrefixHashes) != r.PromptTokens || slices.Min(r.PrefixHashes) != slices.Max(r.PrefixHashes) {
+			t.Fatalf("%d hashes of a prompt of %d tokens", len(r.PrefixHashes), r.PromptTokens)
+		}
+		lengths[r.PromptTokens]++
+	}
+	if len(lengths) != 3 { // 11, 7 and 14
+		t.Errorf("prompts by length: %v, want three lengths", lengths)
 	}
 }
 

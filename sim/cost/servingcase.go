@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 
 	"kvcompress/dtype"
@@ -80,12 +81,18 @@ func NewServingCase(ctx context.Context, s Serving) (*ServingCase, error) {
 	}
 	c.Deployment, c.Memory = d, memory
 	plan.Concurrency = s.Concurrency
-	if c.Rules.PrefillFirst {
+	switch {
+	case c.Rules.PrefillFirst && s.Prompts > 0:
+		return nil, errors.New("distinct_prompts: prefix caching is modelled with vLLM V1's rules only, and this run is served prefill-first")
+	case c.Rules.PrefillFirst:
 		plan.Scheduler = sim.KVCompressServer // without compression it prefills whole prompts before any decode step
-	} else {
+	default:
 		plan.V1.WholePrompts = s.Whole
+		if s.Prompts > 0 {
+			plan.V1.Prefixes, plan.V1.PrefixTokens = true, plan.Config.BlockSize
+		}
 	}
-	c.record, err = recordOf(ctx, plan, s.requests(c.Rules.Jitter))
+	c.record, err = recordOf(ctx, plan, s.requests(c.Rules.Jitter, plan.Config.BlockSize))
 	return c, err
 }
 
@@ -140,14 +147,27 @@ func (s *Serving) card() (catalog.Card, error) {
 }
 
 // requests returns the run's requests. The lengths of a closed loop are spread evenly within a fraction
-// jitter of isl and osl, by the multiples of two irrational numbers.
-func (s *Serving) requests(jitter float64) []trace.Request {
+// jitter of isl and osl, by the multiples of two irrational numbers. Of distinct prompts each request has one at
+// random, with a prefix hash for each whole block of so many tokens.
+func (s *Serving) requests(jitter float64, blockSize int) []trace.Request {
+	random := rand.New(rand.NewPCG(0, 0))
+	hashes := make([][]uint64, s.Prompts)
 	list := make([]trace.Request, s.Count())
 	for i := range list {
 		list[i] = trace.Request{PromptTokens: s.ISL, OutputTokens: s.OSL}
+		prompt := i
+		if s.Prompts > 0 {
+			prompt = random.IntN(s.Prompts)
+		}
 		if s.Concurrency > 0 {
-			list[i].PromptTokens = spreadLength(s.ISL, i, math.Phi, jitter)
+			list[i].PromptTokens = spreadLength(s.ISL, prompt, math.Phi, jitter)
 			list[i].OutputTokens = spreadLength(s.OSL, i, math.Sqrt2, jitter)
+		}
+		if s.Prompts > 0 {
+			if hashes[prompt] == nil {
+				hashes[prompt] = slices.Repeat([]uint64{uint64(prompt)}, list[i].PromptTokens/blockSize)
+			}
+			list[i].PrefixHashes = hashes[prompt]
 		}
 	}
 	return list
@@ -216,6 +236,9 @@ func (c *ServingCase) Predict(f *Fit) error {
 	c.Notes = f.notes(&c.Deployment)
 	if c.KVAuto && c.KV != dtype.F16 {
 		c.Notes = append(c.Notes, fmt.Sprintf("The rows do not state the format of the cache: with weights in %s it is taken for %v on %s. A column kv_dtype states it.", c.Deployment.Weights, c.KV, c.Rules.Server))
+	}
+	if c.Prompts > 0 {
+		c.Notes = append(c.Notes, fmt.Sprintf("The clients repeat %d distinct prompts: what the prefix cache holds of one is not computed again.", c.Prompts))
 	}
 	p := c.outcome(f)
 	if p.total <= 0 {

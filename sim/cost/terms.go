@@ -188,6 +188,8 @@ func Terms() []Term {
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * float64(len(d.Model.Layers)) })},
 		{ID: "expert_layer", What: "routing and launching a layer with experts, in every step", Overhead: true,
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * float64(d.Model.ExpertLayers()) })},
+		{ID: "latent_layer", What: "launching the additional products of a layer with multi-head latent attention, in every step", Overhead: true,
+			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * float64(d.Model.LatentLayers()) })},
 		{ID: "elementwise", What: "norms, residuals and activations, read and written between the products",
 			peak: func(d *Deployment) unit {
 				m := &d.Model

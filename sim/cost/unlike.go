@@ -39,6 +39,20 @@ func (f *Fit) formats() []string {
 	return formats
 }
 
+// expertFormats returns the formats that experts may have run in. A model with a format of its own, such as gpt-oss,
+// ran in it; one in 16 bits may have run in any format of the fit's runs.
+func (f *Fit) expertFormats(ran []catalog.Model) (formats []string) {
+	for i := range ran {
+		switch m := &ran[i]; {
+		case m.Experts.Total > 0 && m.Weights.Bits() < 16:
+			formats = append(formats, string(m.Weights))
+		case m.Experts.Total > 0:
+			formats = append(formats, f.formats()...)
+		}
+	}
+	return formats
+}
+
 // Unlike returns a sentence that names the features of a deployment that no run of the fit had, so that
 // the fit's error does not apply; "" if there is none. It compares the layers of the models that ran,
 // the formats of their weights, and whether they ran on several cards.
@@ -69,8 +83,11 @@ func (f *Fit) Unlike(d *Deployment) string {
 			list = append(list, kind.name)
 		}
 	}
-	if d.Weights.Bits() < 16 && !slices.Contains(f.formats(), string(d.Weights)) {
+	switch experts := f.expertFormats(ran); {
+	case d.Weights.Bits() < 16 && !slices.Contains(f.formats(), string(d.Weights)):
 		list = append(list, fmt.Sprintf("weights in %s", d.Weights))
+	case d.Model.Experts.Total > 0 && len(experts) > 0 && !slices.Contains(experts, string(d.Weights)):
+		list = append(list, fmt.Sprintf("experts in %s", d.Weights))
 	}
 	if d.KV.Size() == 1 && !f.KVOneFactor && !slices.Contains(f.Fitted, "kv8") {
 		list = append(list, "a cache in 8 bits")

@@ -34,6 +34,11 @@ func TestUnlike(t *testing.T) {
 		{Fit{Models: []string{"qwen3-30b-a3b"}}, "mixtral-8x7b", "", 1, 1, ""},
 		{Fit{Models: []string{"somebody's"}}, "mixtral-8x7b", "", 1, 1, ""},
 		{Fit{}, "mixtral-8x7b", "", 1, 1, ""},
+		{Fit{Models: []string{"llama-3.1-70b", "gpt-oss-120b"}, Formats: []string{"fp8", "mxfp4"}}, "qwen3-235b-a22b", "fp8", 1, 1, "experts in fp8"},
+		{Fit{Models: []string{"llama-3.1-70b", "gpt-oss-120b"}, Formats: []string{"fp8", "mxfp4"}}, "gpt-oss-20b", "", 1, 1, ""},
+		{Fit{Models: []string{"llama-3.1-70b", "gpt-oss-120b"}, Formats: []string{"fp8", "mxfp4"}}, "llama-3.1-8b", "fp8", 1, 1, ""},
+		{Fit{Models: []string{"gpt-oss-120b", "qwen3-30b-a3b"}, Formats: []string{"fp8", "mxfp4"}}, "qwen3-235b-a22b", "fp8", 1, 1, ""},
+		{Fit{Models: []string{"gpt-oss-120b", "qwen3-30b-a3b"}, Formats: []string{"mxfp4"}}, "qwen3-235b-a22b", "fp8", 1, 1, "weights in fp8"},
 		{dense, "llama-3.1-8b", "", 2, 1, "several cards"},
 		{Fit{Models: []string{"qwen3-32b"}, Fitted: []string{"weights", allReduce}}, "llama-3.1-8b", "", 2, 1, ""},
 	} {
