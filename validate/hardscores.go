@@ -69,7 +69,7 @@ func (p *Pipeline) score(pair *Pair, id kv.SeqID, n int) error {
 				bits := splitmix.Next(splitmix.Next(splitmix.Next(key^uint64(h))^uint64(i)) ^ uint64(j))
 				v := hardScore(key, bits, float32(after))
 				if head.Len > longHead && key>>46&1 == 0 {
-					v = sparseScore(bits, head.Len, float32(after))
+					v = sparseScore(bits, head.Len, key>>47&1 == 0, float32(after))
 				}
 				if p.Inputs.Digits && !positive {
 					v = digitScore(bits, j == 0)
@@ -90,14 +90,19 @@ func (p *Pipeline) score(pair *Pair, id kv.SeqID, n int) error {
 // longHead is the largest number of KVs that a kernel that counts a head's costs gives to one thread block.
 const longHead = 4096
 
-// sparseScore makes a KV's score such that most costs of a head of n KVs are equal, and the others, about 32, are larger and of
-// all magnitudes. So few KVs have their first digit, and where the bound is among them all others lie before it.
-func sparseScore(bits uint64, n int, after float32) float32 {
-	const larger = 32
-	if bits%uint64(n/larger) > 0 {
+// sparseScore makes a KV's score such that most costs of a head of n KVs are equal, and the others, about 32, are of all
+// magnitudes above them, or below. So few KVs have their first digit. If these are larger, and the bound is among them, all others
+// lie before it; if they are smaller, and the bound is not among them, a kernel that overlooks one evicts one of the others too many.
+func sparseScore(bits uint64, n int, larger bool, after float32) float32 {
+	const others = 32
+	if bits%uint64(n/others) > 0 {
 		return 0x1p-40 * after
 	}
-	return math.Float32frombits(uint32(bits>>32)&0x7fffff|(100+uint32(bits>>24)%64)<<23) * after
+	exponent := 100 + uint32(bits>>24)%64
+	if !larger {
+		exponent = 22 + uint32(bits>>24)%64
+	}
+	return math.Float32frombits(uint32(bits>>32)&0x7fffff|exponent<<23) * after
 }
 
 // digitScore makes a finite score whose key, an integer of the same order that kernels search digit by digit, has digits

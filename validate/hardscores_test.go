@@ -65,20 +65,23 @@ func TestHardScores(t *testing.T) {
 	}
 }
 
-// TestSparseScores: most scores of a long head are equal, and a few are larger.
+// TestSparseScores: most scores of a long head are equal, and a few are larger, or smaller.
 func TestSparseScores(t *testing.T) {
-	r, larger := rand.New(rand.NewPCG(1, 2)), 0
-	const n = 1<<16 + 100
-	for range n {
-		v := sparseScore(r.Uint64(), n, 3)
-		if v < 3*0x1p-40 || math.IsInf(float64(v), 0) {
-			t.Fatal(v)
+	r := rand.New(rand.NewPCG(1, 2))
+	const n, usual = 1<<16 + 100, 3 * 0x1p-40
+	for _, larger := range []bool{true, false} {
+		others := 0
+		for range n {
+			v := sparseScore(r.Uint64(), n, larger, 3)
+			if v != usual && (v > usual) != larger || v <= 0 || math.IsInf(float64(v), 0) {
+				t.Fatal(v)
+			}
+			if v != usual {
+				others++
+			}
 		}
-		if v > 3*0x1p-40 {
-			larger++
+		if others < 16 || others > 64 {
+			t.Errorf("%d of %d", others, n)
 		}
-	}
-	if larger < 16 || larger > 64 {
-		t.Errorf("%d of %d", larger, n)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 
 	"kvcompress/dtype"
 	"kvcompress/internal/splitmix"
@@ -27,7 +28,7 @@ type Pipeline struct {
 	Operations []Operation `json:"operations"`    // operations that do not apply are skipped
 
 	// Before is how many blocks come before the cache's own, and BeforeRows how many sequences, in an engine that
-	// is a [Placer].
+	// is a [Placer]. The pipeline's own sequences are numbered from BeforeRows on.
 	Before     int `json:"before,omitempty"`
 	BeforeRows int `json:"before_rows,omitempty"`
 }
@@ -172,8 +173,9 @@ func (p Pipeline) Run(ctx context.Context, test NewEngine, tolerance Tolerance) 
 		if err := pair.Poison(); err != nil {
 			return o, err
 		}
+		numbered := p.numbered(op)
 		if op.Kind == OpScores {
-			if err := p.score(pair, op.Sequences[0], n); err != nil {
+			if err := p.score(pair, numbered.Sequences[0], n); err != nil {
 				return o, err
 			}
 			o.Operations++
@@ -184,7 +186,7 @@ func (p Pipeline) Run(ctx context.Context, test NewEngine, tolerance Tolerance) 
 			if op.Kind == OpGrow {
 				do = p.grow
 			}
-			did, err := do(pair, op)
+			did, err := do(pair, numbered)
 			if err != nil {
 				return o, err
 			}
@@ -199,7 +201,7 @@ func (p Pipeline) Run(ctx context.Context, test NewEngine, tolerance Tolerance) 
 				return o, err
 			}
 		}
-		_, err := pair.Do(op)
+		_, err := pair.Do(numbered)
 		if stopped(err) {
 			return o, err // the engines may have come differently far
 		}
@@ -227,10 +229,22 @@ func (p Pipeline) Run(ctx context.Context, test NewEngine, tolerance Tolerance) 
 func (p Pipeline) configure(e sim.Cache, id kv.SeqID) error {
 	for _, own := range p.Own {
 		if own.Sequence == id {
-			return e.Configure(id, &own.Compression)
+			return e.Configure(p.number(id), &own.Compression)
 		}
 	}
 	return nil
+}
+
+// number returns the number under which the engines know a sequence.
+func (p *Pipeline) number(id kv.SeqID) kv.SeqID { return id + kv.SeqID(p.BeforeRows) }
+
+// numbered returns an operation with these numbers.
+func (p *Pipeline) numbered(op Operation) Operation {
+	op.Sequences = slices.Clone(op.Sequences)
+	for i, id := range op.Sequences {
+		op.Sequences[i] = p.number(id)
+	}
+	return op
 }
 
 // fitting returns the part of an operation that applies, and whether there is any: a prefill needs a sequence
@@ -273,9 +287,9 @@ func enter(op Operation, tokens map[kv.SeqID]int) {
 	}
 }
 
-// open returns the inputs of a sequence.
-func (p Pipeline) open(id kv.SeqID) (trace.Tensors, error) {
-	return &madeUp{p.Shape, p.Inputs, p.Config.DType, p.Config.KVScale, id}, nil
+// open returns the inputs of the sequence that the engines know under a number.
+func (p Pipeline) open(number kv.SeqID) (trace.Tensors, error) {
+	return &madeUp{p.Shape, p.Inputs, p.Config.DType, p.Config.KVScale, number - kv.SeqID(p.BeforeRows)}, nil
 }
 
 // madeUp are the artificial inputs of one sequence.

@@ -113,14 +113,20 @@ func (m *Mutant) Astray() []byte {
 	return m.alone(fmt.Sprintf("%s add.s64 %s, %s, %d;", w, d, d, int64(far)))
 }
 
-// array returns the allocation or memory of an out-of-bounds access; "" if it is not known.
+// oneOfSeveral is the array of an access whose address may be derived from several: a report names the one that is nearest to
+// where Astray made it point.
+const oneOfSeveral = "one of several arrays"
+
+// array returns the allocation or memory that an access of Astray was meant for; "" if the error is none of such an access.
 func array(err error) string {
 	report := (*ptx.Report)(nil)
-	if !errors.As(err, &report) {
+	switch {
+	case !errors.As(err, &report):
 		return ""
-	}
-	if report.Space == "shared" || report.Space == "local" {
+	case report.Space == "shared" || report.Space == "local":
 		return report.Space + " memory"
+	case uint64(report.Offset)%far >= uint64(report.Extent): // far times a number was added to the offset
+		return oneOfSeveral
 	}
 	return report.Allocation
 }

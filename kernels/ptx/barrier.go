@@ -33,7 +33,7 @@ type barrierState struct {
 }
 
 // barrier executes bar and barrier; it reports whether the warp has to wait. A warp arrives with all its
-// lanes (PTX ISA §9.7.12.1).
+// lanes (PTX ISA §9.7.12.1), except by barrier.cluster.arrive without .aligned.
 func (w *warp) barrier(in *instr, mask uint32) (bool, error) {
 	b, op := w.block, in.bar
 	lane, id := bits.TrailingZeros32(mask), uint32(atCluster)
@@ -42,7 +42,8 @@ func (w *warp) barrier(in *instr, mask uint32) (bool, error) {
 			return false, w.errorf(in, mask, "barrier %d of %d", id, maxBarriers)
 		}
 	}
-	if w.block.launch.checkSync && mask != w.live {
+	alone := op.kind == barClusterArrive && !op.aligned
+	if w.block.launch.checkSync && mask != w.live && !alone {
 		r := w.report(BarrierDiverged, in, mask)
 		r.Detail = fmt.Sprintf("lanes %#x of warp %d are at the barrier, but lanes %#x are not", mask, w.index, w.live&^mask)
 		if err := w.block.launch.found(r); err != nil {

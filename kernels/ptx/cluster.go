@@ -7,11 +7,11 @@ import (
 
 // Clusters (PTX ISA §2.2.3). Every cluster has one block here, as in a launch that asks for none. So the shared memory
 // of the cluster is the block's, at the same addresses, and barrier.cluster is a barrier of the block whose arrival
-// and wait are two instructions.
+// and wait are two instructions. The lanes of a warp arrive together with .aligned, else also one by one; they always wait together.
 
 // clusterBarrier is the state of a block's barrier.cluster.
 type clusterBarrier struct {
-	arrived uint32 // the warps that have arrived in the current phase
+	arrived uint32 // the warps of which lanes have arrived in the current phase
 	phase   int    // the number of complete phases
 }
 
@@ -43,10 +43,11 @@ func (d *decoder) decodeClusterBarrier() error {
 func (w *warp) clusterBarrier(in *instr, mask uint32) (bool, error) {
 	b, c := w.block, w.block.launch.checks
 	if in.bar.kind == barClusterArrive {
-		if w.clusterPhase > 0 {
+		if w.clusterLanes&mask != 0 {
 			return false, w.errorf(in, mask, "arrives again without barrier.cluster.wait")
 		}
 		w.clusterPhase = b.cluster.phase + 1
+		w.clusterLanes |= mask
 		b.cluster.arrived |= 1 << w.index
 		if c != nil {
 			c.clusterArrive(w, in.bar.relaxed)
@@ -54,7 +55,7 @@ func (w *warp) clusterBarrier(in *instr, mask uint32) (bool, error) {
 		return false, nil
 	}
 	switch {
-	case w.clusterPhase == 0:
+	case mask&^w.clusterLanes != 0:
 		return false, w.errorf(in, mask, "waits without barrier.cluster.arrive")
 	case b.cluster.phase < w.clusterPhase:
 		w.waiting = atCluster
@@ -66,10 +67,15 @@ func (w *warp) clusterBarrier(in *instr, mask uint32) (bool, error) {
 
 // passCluster lets a warp go on after its wait.
 func (w *warp) passCluster() {
-	w.clusterPhase = 0
+	w.clusterPhase, w.clusterLanes = 0, 0
 	if c := w.block.launch.checks; c != nil {
 		c.clusterWait(w)
 	}
+}
+
+// inCluster reports whether all lanes of a warp that have not exited have arrived in the current phase.
+func (w *warp) inCluster() bool {
+	return w.clusterPhase == w.block.cluster.phase+1 && w.live&^w.clusterLanes == 0
 }
 
 // releaseCluster completes the phase if every warp has arrived or exited. Warps that wait at barrier.cluster then go on.
@@ -78,7 +84,7 @@ func (b *block) releaseCluster() {
 		return
 	}
 	for i := range b.warps {
-		if b.warps[i].live != 0 && b.cluster.arrived>>i&1 == 0 {
+		if w := &b.warps[i]; w.live != 0 && !w.inCluster() {
 			return
 		}
 	}
@@ -108,7 +114,9 @@ func (b *block) stuckInCluster() string {
 	for i := range b.warps {
 		if b.warps[i].live != 0 {
 			waits++
-			arrived += int(b.cluster.arrived >> i & 1)
+			if b.warps[i].inCluster() {
+				arrived++
+			}
 		}
 	}
 	return fmt.Sprintf("barrier.cluster waits for %d warps; %d have arrived, and no other can (%d of %d warps have exited)",

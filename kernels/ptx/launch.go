@@ -376,7 +376,7 @@ func (b *block) end() error {
 func (w *warp) begin(b *block) {
 	w.block = b
 	l := b.launch
-	w.pc, w.rpc, w.stack, w.calls, w.waiting, w.cc, w.clusterPhase = 0, -1, w.stack[:0], 0, -1, 0, 0
+	w.pc, w.rpc, w.stack, w.calls, w.waiting, w.cc, w.clusterPhase, w.clusterLanes = 0, -1, w.stack[:0], 0, -1, 0, 0, 0
 	w.live = allLanes
 	if rest := b.threads - w.index*warpSize; rest < warpSize {
 		w.live = 1<<rest - 1

@@ -37,7 +37,8 @@ type warp struct {
 	undefStored    uint32     // lanes of the current store with undefined values, for the checkers
 
 	waiting      int32  // barrier that the warp waits at; -1 for none
-	clusterPhase int    // of barrier.cluster in which it has arrived and not waited yet, from 1; 0 for none
+	clusterPhase int    // of barrier.cluster in which lanes have arrived and not waited yet, from 1; 0 for none
+	clusterLanes uint32 // these lanes
 	polls        int32  // number of strong accesses that end its turn; 0 if none do
 	probe        *probe // nil unless the warp is watched
 

@@ -182,6 +182,62 @@ ret;
 	}
 }
 
+// TestWMMAPadding loads a tile with 16 bytes of padding between its rows. Nobody writes the padding, or another warp does so at the
+// same time: it is no part of the tile. An element that nobody has written is.
+func TestWMMAPadding(t *testing.T) {
+	// Lane i of the first warp writes row i, of 16 elements of 2 bytes, if i is less than rows. Rows are 48 bytes apart.
+	const text = `.version 7.8
+.target sm_80
+.address_size 64
+.visible .entry kernel()
+{
+	.reg .pred %%p<3>; .reg .b32 %%r<20>; .reg .b64 %%rd<3>;
+	.shared .align 16 .b8 tile[%d];
+	mov.u32 %%r1, %%tid.x; and.b32 %%r2, %%r1, 31; mov.u32 %%r3, tile; mad.lo.u32 %%r4, %%r2, 48, %%r3; mov.u32 %%r5, 0;
+	mov.u64 %%rd1, tile; cvta.shared.u64 %%rd1, %%rd1; mov.u32 %%r6, 24;
+	setp.lt.u32 %%p1, %%r1, 32; setp.lt.u32 %%p2, %%r1, %d;
+	@!%%p2 bra WRITTEN;
+	st.shared.v4.u32 [%%r4], {%%r5, %%r5, %%r5, %%r5}; st.shared.v4.u32 [%%r4+16], {%%r5, %%r5, %%r5, %%r5};
+WRITTEN:
+	bar.sync 0;
+	@%%p1 bra LOAD;
+	setp.lt.u32 %%p2, %%r2, 15;
+	@%%p2 st.shared.u32 [%%r4+32], %%r5;
+	ret;
+LOAD:
+	wmma.load.%s.sync.aligned.%s.m16n16k16%s.f16 {%%r10, %%r11, %%r12, %%r13%s}, [%s], %%r6;
+	ret;
+}
+`
+	const size = 15*48 + 32 // the last row has no padding
+	for _, c := range []struct{ matrix, layout, more string }{
+		{"a", "row", ", %r14, %r15, %r16, %r17"}, {"b", "col", ", %r14, %r15, %r16, %r17"}, {"c", "row", ""}, {"c", "col", ""},
+	} {
+		for space, address := range map[string]string{".shared": "%r3", "": "%rd1"} {
+			for _, x := range []struct {
+				rows, threads int
+				says          string
+			}{
+				{16, 32, ""}, {16, 64, ""}, {15, 32, "nothing has written"},
+			} {
+				dev := New(Options{Checks: AllChecks()})
+				m, err := dev.Load("k.ptx", fmt.Appendf(nil, text, size, x.rows, c.matrix, c.layout, space, c.more, address))
+				if err != nil {
+					t.Fatal(err)
+				}
+				k, err := m.Kernel("kernel")
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = k.Launch(t.Context(), extent(1), extent(x.threads), 0)
+				if (err == nil) != (x.says == "") || err != nil && !strings.Contains(err.Error(), x.says) {
+					t.Errorf("%s, %s, %q, %+v: %v", c.matrix, c.layout, space, x, err)
+				}
+			}
+		}
+	}
+}
+
 // TestWMMAChecks checks reports of wrong uses, and refusals of unsupported shapes.
 func TestWMMAChecks(t *testing.T) {
 	const eight = "{%r10, %r11, %r12, %r13, %r14, %r15, %r16, %r17}"

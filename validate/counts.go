@@ -1,0 +1,166 @@
+package validate
+
+import (
+	"math/rand/v2"
+	"slices"
+
+	"kvcompress/dtype"
+	"kvcompress/kv"
+	"kvcompress/ref"
+	"kvcompress/ref/draw"
+	"kvcompress/trace"
+)
+
+// countsEvery is how many numbers i of edgeOfCounts have one pipeline.
+const countsEvery = 4
+
+// edgeOfCounts returns the i-th pipeline at which a count, or the number of rounds of a loop, is larger than in all others.
+// It is nil for most i, and if none was found.
+func edgeOfCounts(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
+	if i%countsEvery != countsEvery-1 {
+		return nil, nil
+	}
+	switch i /= countsEvery; i % 8 {
+	case 3:
+		return edgeOfHoles(r, i/8, methods)
+	case 0, 4, 6:
+		return edgeOfChunks(r, i/2, methods)
+	case 2, 7:
+		return edgeOfParts(r, methods)
+	default:
+		return edgeOfPieces(r, i/2, methods)
+	}
+}
+
+// drawNamed is drawMethod for the method of a name. It returns false if it is not among methods.
+func (p *Pipeline) drawNamed(r *rand.Rand, name string, is func(*ref.Config, ref.Method) bool, methods []*draw.Method) (bool, error) {
+	others := func(m *draw.Method) bool { return m.Name != name }
+	return p.drawMethod(r, slices.DeleteFunc(slices.Clone(methods), others), is)
+}
+
+// chunks are numbers of sequences, layers and KV heads, whose product exceeds the 1,024 heads of one thread block.
+var chunks = [][3]int{{3, 3, 120}, {2, 4, 150}, {5, 2, 110}}
+
+// edgeOfChunks returns the i-th pipeline in which several thread blocks give blocks to the heads of a decode step, and heads of
+// all layers differ in length: some lose several small blocks, and others none. It is nil if KV-Compress is not among methods.
+func edgeOfChunks(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
+	size := chunks[i%len(chunks)]
+	sequences := size[0]
+	for range maxEdgeDraws {
+		p := &Pipeline{
+			Shape:  kv.Shape{Layers: size[1], KVHeads: size[2], HeadSize: 8, Group: 1},
+			Inputs: Inputs{Seed: r.Uint64(), Scale: 4},
+		}
+		p.Config = ref.Default()
+		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = 2, edgeFormats[i%len(edgeFormats)], 1
+		if found, err := p.drawNamed(r, ref.KVCompress, anyReading, methods); err != nil || !found {
+			return nil, err
+		}
+		const least, steps = 9, 3
+		p.Config.Metric = ref.Default().Metric
+		p.Config.Metric.MaxPool = 0 // of KVs with the same cost, all would be lost by the first heads
+		p.Config.Compression = ref.Compression{MaxCacheTokens: least - 1 - r.IntN(2)}
+		var all []kv.SeqID
+		for id := range sequences {
+			n := least + id%2
+			all = append(all, kv.SeqID(id))
+			p.Inputs.Tokens = append(p.Inputs.Tokens, n+steps)
+			p.Config.Blocks += ((n+steps)/p.Config.BlockSize + 1) * p.Shape.Heads()
+			one := []kv.SeqID{kv.SeqID(id)}
+			p.Operations = append(p.Operations, Operation{OpPrefill, one, n}, Operation{OpCompress, one, 0})
+		}
+		for range steps {
+			p.Operations = append(p.Operations, Operation{OpDecode, slices.Clone(all), 0})
+		}
+		if cfg := p.config(); cfg.Validate() == nil && p.work() <= maxWork {
+			p.placeRowsFar()
+			return p, nil
+		}
+	}
+	return nil, nil
+}
+
+// oddHeadSizes are head sizes for which an fp8 row has more pieces of 8 bytes than a warp has lanes for, and none of 16.
+var oddHeadSizes = []int{136, 248, 168, 200}
+
+// edgeOfPieces returns the i-th pipeline in which a warp moves a key and a value of fp8 in several rounds, beyond 2 GiB. It is nil if
+// evicting at random is not among methods.
+func edgeOfPieces(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
+	p := &Pipeline{
+		Shape:  kv.Shape{Layers: 1, KVHeads: 1 + r.IntN(2), HeadSize: oddHeadSizes[i%len(oddHeadSizes)], Group: 1},
+		Inputs: Inputs{Seed: r.Uint64(), Spread: true, Scale: 1},
+	}
+	p.Config = ref.Default()
+	p.Config.BlockSize, p.Config.DType, p.Config.Blocks = 32, pick(r, dtype.E4M3, dtype.E5M2), 1
+	if found, err := p.drawNamed(r, "random", anyReading, methods); err != nil || !found {
+		return nil, err
+	}
+	p.Config.Compression = ref.Compression{MaxCacheTokens: 20 + r.IntN(20)}
+	p.fillEdges(r, 2, 65+r.IntN(40))
+	p.placeFar()
+	return p, nil
+}
+
+// edgeOfParts returns a pipeline in which several thread blocks count the costs of a head that are multiplied by its share, and a
+// few of its KVs cost less than all others. It is nil if Ada-SnapKV is not among methods.
+func edgeOfParts(r *rand.Rand, methods []*draw.Method) (*Pipeline, error) {
+	p := &Pipeline{
+		Shape:  kv.Shape{Layers: 1, KVHeads: 2, HeadSize: 8, Group: 1},
+		Inputs: Inputs{Seed: r.Uint64(), Scale: 1},
+	}
+	p.Config = ref.Default()
+	p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), pick(r, edgeFormats...), 1
+	shares := func(cfg *ref.Config, m ref.Method) bool { return rankingOf(cfg, m).Share != nil }
+	if found, err := p.drawNamed(r, "ada-snapkv", shares, methods); err != nil || !found {
+		return nil, err
+	}
+	const prompt, rounds, most = 65, 4, 2*longHead + 100
+	p.Config.Compression = ref.Compression{MaxCacheTokens: longHead - 100}
+	one := []kv.SeqID{0}
+	p.Inputs.Tokens = []int{prompt + most}
+	p.Config.Blocks = ((prompt+most)/p.Config.BlockSize + 2) * p.Shape.Heads()
+	for round := range rounds {
+		more := most - round%2*longHead
+		p.Operations = append(p.Operations, Operation{OpPrefill, one, prompt}, Operation{OpGrow, one, more},
+			Operation{OpScores, one, 0}, Operation{OpCompress, one, 0}, Operation{OpRelease, one, 0})
+	}
+	if cfg := p.config(); cfg.Validate() != nil {
+		return nil, nil
+	}
+	return p, nil
+}
+
+// holesOf are the methods of edgeOfHoles: one that evicts a run of the oldest KVs, and reads keys at their positions in the
+// cache, and one that evicts KVs all over a head.
+var holesOf = []struct {
+	name    string
+	reading func(*ref.Config, ref.Method) bool
+}{{"streaming-llm", edgeReadings[2]}, {"random", anyReading}}
+
+// edgeOfHoles returns the i-th pipeline in which a compression evicts more than 2¹⁶ KVs of each head, which still holds more than
+// 2¹⁶ then. StreamingLLM moves as many. It is nil if the method is not among methods.
+func edgeOfHoles(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
+	by := holesOf[i%len(holesOf)]
+	p := &Pipeline{
+		Shape:  kv.Shape{Layers: 1, KVHeads: 2, HeadSize: 8, Group: 1},
+		Inputs: Inputs{Seed: r.Uint64(), Spread: true, Scale: 1},
+		Rope:   &trace.Rope{Base: 10000, RotarySize: 8, Pairing: pick(r, trace.Half, trace.Interleaved)},
+	}
+	p.Config = ref.Default()
+	p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), pick(r, edgeFormats...), 1
+	if found, err := p.drawNamed(r, by.name, by.reading, methods); err != nil || !found {
+		return nil, err
+	}
+	const kept = 1<<16 + 40
+	p.set("sinks", nil) // a few
+	p.Config.Compression = ref.Compression{MaxCacheTokens: kept}
+	one := []kv.SeqID{0}
+	p.Inputs.Tokens = []int{9}
+	p.Operations = []Operation{{OpPrefill, one, 8}, {OpCompress, one, 0}, {OpDecode, one, 0}}
+	p.Config.Blocks = (9/p.Config.BlockSize + 1) * p.Shape.Heads()
+	p.growFirst(2 * kept)
+	if cfg := p.config(); cfg.Validate() != nil {
+		return nil, nil
+	}
+	return p, nil
+}

@@ -1,0 +1,124 @@
+package validate
+
+import (
+	"context"
+	"math/rand/v2"
+	"testing"
+
+	"kvcompress/internal/testsize"
+	"kvcompress/kv"
+	"kvcompress/ref"
+	"kvcompress/trace"
+)
+
+// TestEdgesOfCounts: of consecutive pipelines with a large count, some launch several thread blocks for the heads of a batch whose
+// lengths differ in every layer, some move keys in several rounds, some evict more than 2¹⁶ KVs of a head and keep as many, and
+// some have a few KVs with smaller costs than all others of a long head.
+func TestEdgesOfCounts(t *testing.T) {
+	methods := withPlain.of(allMethods(t))
+	var chunked, pieces, holes, parts int
+	n := testsize.Of(0, 8, 16)
+	if n == 0 {
+		t.Skip("it runs pipelines of long heads")
+	}
+	for i := range n * countsEvery {
+		p, err := edgeOfCounts(rand.New(rand.NewPCG(1, uint64(i))), i, methods)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (p == nil) != (i%countsEvery != countsEvery-1) {
+			t.Fatalf("pipeline %d: %v", i, p)
+		}
+		if p == nil {
+			continue
+		}
+		if err := p.check(); err != nil {
+			t.Errorf("%s: %v", p, err)
+		}
+		switch {
+		case len(p.Inputs.Tokens)*p.Shape.Heads() > 1024:
+			chunked++
+			if n := uneven(t, p); n == 0 {
+				t.Errorf("%s: in no decode step do the heads of each layer differ in length", p)
+			}
+		case p.Shape.HeadSize > 128:
+			pieces++
+			if lost := evicted(t, p); p.Shape.HeadSize%16 == 0 || lost == 0 {
+				t.Errorf("%s: %d KVs evicted", p, lost)
+			}
+		case p.Inputs.Tokens[0] > 1<<17:
+			holes++
+			if lost := evicted(t, p); lost <= 2<<16 {
+				t.Errorf("%s: %d KVs evicted", p, lost)
+			}
+		case p.Inputs.Tokens[0] > longHead:
+			parts++
+		}
+	}
+	if chunked < n/4 || pieces < n/4 || holes < n/6 || parts < n/6 {
+		t.Errorf("%d of chunks, %d of pieces, %d of holes, %d of parts", chunked, pieces, holes, parts)
+	}
+	for i := range 8 * countsEvery {
+		if p, err := edgeOfCounts(rand.New(rand.NewPCG(1, uint64(i))), i, only(t, "kivi")); p != nil || err != nil {
+			t.Errorf("a pipeline of another method: %v, %v", p, err)
+		}
+	}
+}
+
+// observed runs a pipeline on two reference engines. seen is called with the events of one.
+func observed(t *testing.T, p *Pipeline, seen func(e ref.Event)) {
+	t.Helper()
+	engine := func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+		return Reference(cfg, open, func(e ref.Event) {
+			seen(e)
+			observe(e)
+		})
+	}
+	if o, err := p.Run(context.Background(), engine, Tolerance{}); err != nil || o.Divergence != nil {
+		t.Fatalf("%s: %v, %v", p, err, o.Divergence)
+	}
+}
+
+// evicted returns how many KVs a pipeline evicts.
+func evicted(t *testing.T, p *Pipeline) int {
+	n := 0
+	observed(t, p, func(e ref.Event) {
+		if e.Stage != ref.StageDecide {
+			return
+		}
+		for _, edit := range e.Plan.Edits {
+			if edit.Op == ref.Drop {
+				n += len(edit.KVs)
+			}
+		}
+	})
+	return n
+}
+
+// uneven returns the number of decode steps after which a block has just been given to some heads of each layer, and to others
+// not.
+func uneven(t *testing.T, p *Pipeline) int {
+	steps := 0
+	observed(t, p, func(e ref.Event) {
+		if e.Stage != ref.StageDecode {
+			return
+		}
+		both := true
+		for layer := range p.Shape.Layers {
+			given, heads := 0, 0
+			for _, id := range e.Seqs {
+				for _, h := range e.Cache.Sequence(id).Heads[layer*p.Shape.KVHeads:][:p.Shape.KVHeads] {
+					heads++
+					if h.Len%p.Config.BlockSize == 1 {
+						given++
+					}
+				}
+			}
+			both = both && given > 0 && given < heads
+		}
+		if both {
+			steps++
+		}
+	})
+	return steps
+}
