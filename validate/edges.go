@@ -131,6 +131,7 @@ var edgeKinds = []edgeKind{
 	{name: "exponents", seeds: oddSeeds, draw: edgeOfExponents},
 	{name: "a large number", seeds: evenSeeds, draw: edgeOfWidth},
 	{name: "merged ties", methods: withOwnPages, seeds: evenSeeds, draw: edgeOfTies},
+	{name: "merged angles", methods: withOwnPages, seeds: oddSeeds, draw: edgeOfAngles},
 }
 
 // EdgePipelines returns the edge pipelines of a seed with the given methods, at most one of each kind. The pipelines of
