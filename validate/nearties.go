@@ -35,10 +35,15 @@ func (m *madeUp) readVectors(dst []float32, layer int, t trace.Tensor, token int
 }
 
 // numberedVector sets v to a layer's vector of a number. Its elements are numbers of the format, of magnitudes from 2 down to
-// 2⁻⁸.
+// 2⁻⁸. If the number is odd, only four lanes of a warp have elements that are not 0. Then more of what a lane rounds remains in
+// the sum over all lanes.
 func numberedVector(v []float32, seed uint64, number uint16, layer int, format dtype.DType) {
 	key := splitmix.Next(splitmix.Next(seed^uint64(number)) ^ uint64(layer))
+	clear(v)
 	for j := range v {
+		if number%2 == 1 && j%8 != int(number)/2%8 {
+			continue
+		}
 		x := splitmix.Next(key ^ uint64(j))
 		smaller := uint32(bits.TrailingZeros64(x | 1<<8))
 		v[j] = math.Float32frombits((uint32(x>>32)&0x807fffff | (127-smaller)<<23) &^ (1<<ties[format].dropped - 1))
@@ -46,19 +51,21 @@ func numberedVector(v []float32, seed uint64, number uint16, layer int, format d
 }
 
 // nearTies returns n numbers, or fewer, of vectors of d elements that are merged to a direction with an element near a tie:
-// see nearTie.
+// see nearTie. Half of them are even.
 func nearTies(n int, seed uint64, format dtype.DType, d, shallow int, by merge.Slerp) ([]uint16, error) {
 	var numbers []uint16
 	x, y := make([]float32, d), make([]float32, d)
-	for number := uint16(0); len(numbers) < n && number < math.MaxUint16; number++ {
-		numberedVector(y, seed, number, shallow, format)
-		numberedVector(x, seed, number, shallow+1, format)
-		near, err := nearTie(format, x, y, by)
-		if err != nil {
-			return nil, err
-		}
-		if near {
-			numbers = append(numbers, number)
+	for odd := range 2 {
+		for number := odd; len(numbers) < (odd+1)*n/2 && number <= math.MaxUint16; number += 2 {
+			numberedVector(y, seed, uint16(number), shallow, format)
+			numberedVector(x, seed, uint16(number), shallow+1, format)
+			near, err := nearTie(format, x, y, by)
+			if err != nil {
+				return nil, err
+			}
+			if near {
+				numbers = append(numbers, uint16(number))
+			}
 		}
 	}
 	return numbers, nil
@@ -72,17 +79,15 @@ func nearTie(format dtype.DType, x, y []float32, by merge.Slerp) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	above, below := merged.Directions, slices.Clone(merged.Directions)
-	for j, v := range below {
-		if v != 0 {
-			above[j], below[j] = math.Nextafter32(v, 2), math.Nextafter32(v, -2)
-		}
+	if format == dtype.F32 {
+		return true, nil
 	}
-	var stored [2][4 * kv.MaxHeadSize]byte
-	for i, directions := range [][]float32{above, below} {
-		format.Encode(stored[i][:len(x)*format.Size()], directions)
-	}
-	return stored[0] != stored[1], nil
+	dropped, low := ties[format].dropped, float32(math.Ldexp(1, ties[format].low))
+	return slices.ContainsFunc(merged.Directions, func(v float32) bool {
+		b := int(math.Float32bits(v) &^ (1 << 31))
+		from, odd := b%(1<<dropped)-1<<(dropped-1), b>>dropped&1
+		return (from == 0 || from == 1-2*odd) && math.Float32frombits(uint32(b)) >= low // next to a tie, which goes to even
+	}), nil
 }
 
 // tieTokens is the length of a prompt of edgeOfTies.
