@@ -132,6 +132,7 @@ var edgeKinds = []edgeKind{
 	{name: "a large number", seeds: evenSeeds, draw: edgeOfWidth},
 	{name: "merged ties", methods: withOwnPages, seeds: evenSeeds, draw: edgeOfTies},
 	{name: "a large count", methods: withPlain, seeds: oddSeeds, draw: edgeOfCounts},
+	{name: "merged angles", methods: withOwnPages, seeds: oddSeeds, draw: edgeOfAngles},
 }
 
 // EdgePipelines returns the edge pipelines of a seed with the given methods, at most one of each kind. The pipelines of

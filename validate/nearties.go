@@ -1,7 +1,6 @@
 package validate
 
 import (
-	"encoding/binary"
 	"math"
 	"math/bits"
 	"math/rand/v2"
@@ -21,51 +20,78 @@ func (m *madeUp) readVectors(dst []float32, layer int, t trace.Tensor, token int
 	if len(m.inputs.Vectors) == 0 || t == trace.Q {
 		return false
 	}
-	number := m.inputs.Vectors[(token+int(t))%len(m.inputs.Vectors)]
+	number := m.inputs.Vectors[(2*token+int(t))%len(m.inputs.Vectors)]
 	for d := m.shape.HeadSize; len(dst) > 0; dst = dst[d:] {
-		numberedVector(dst[:d], m.inputs.Seed, number, layer, m.format)
+		switch other := make([]float32, d); {
+		case !m.inputs.Angles:
+			numberedVector(dst[:d], m.inputs.Seed, number, layer, m.format)
+		case layer == 0:
+			angledVectors(other, dst[:d], m.inputs.Seed, number)
+		default:
+			angledVectors(dst[:d], other, m.inputs.Seed, number)
+		}
 	}
 	return true
 }
 
 // numberedVector sets v to a layer's vector of a number. Its elements are numbers of the format, of magnitudes from 2 down to
-// 2⁻⁸.
+// 2⁻⁸. If the number is odd, only four lanes of a warp have elements that are not 0. Then more of what a lane rounds remains in
+// the sum over all lanes.
 func numberedVector(v []float32, seed uint64, number uint16, layer int, format dtype.DType) {
 	key := splitmix.Next(splitmix.Next(seed^uint64(number)) ^ uint64(layer))
+	clear(v)
 	for j := range v {
+		if number%2 == 1 && j%8 != int(number)/2%8 {
+			continue
+		}
 		x := splitmix.Next(key ^ uint64(j))
 		smaller := uint32(bits.TrailingZeros64(x | 1<<8))
 		v[j] = math.Float32frombits((uint32(x>>32)&0x807fffff | (127-smaller)<<23) &^ (1<<ties[format].dropped - 1))
 	}
 }
 
-// nearTies returns n numbers, or fewer, of vectors of d elements. Where those of two layers are merged, an element of their
-// direction is so close to halfway between two numbers of the format that an error of one unit in the last place of binary32
-// changes what is stored. In other vectors rounding hides such an error.
+// nearTies returns n numbers, or fewer, of vectors of d elements that are merged to a direction with an element near a tie:
+// see nearTie. Half of them are even.
 func nearTies(n int, seed uint64, format dtype.DType, d, shallow int, by merge.Slerp) ([]uint16, error) {
-	var to [4]byte
-	code := func(v float32) uint32 {
-		format.Encode(to[:format.Size()], []float32{v})
-		return binary.LittleEndian.Uint32(to[:])
-	}
-	near := func(v float32) bool {
-		return code(math.Nextafter32(v, 2)) != code(v) || code(math.Nextafter32(v, -2)) != code(v)
-	}
 	var numbers []uint16
 	x, y := make([]float32, d), make([]float32, d)
-	for number := uint16(0); len(numbers) < n && number < math.MaxUint16; number++ {
-		numberedVector(y, seed, number, shallow, format)
-		numberedVector(x, seed, number, shallow+1, format)
-		merged, err := by.Merge(x, y, d)
-		if err != nil {
-			return nil, err
-		}
-		if slices.ContainsFunc(merged.Directions, near) {
-			numbers = append(numbers, number)
+	for odd := range 2 {
+		for number := odd; len(numbers) < (odd+1)*n/2 && number <= math.MaxUint16; number += 2 {
+			numberedVector(y, seed, uint16(number), shallow, format)
+			numberedVector(x, seed, uint16(number), shallow+1, format)
+			near, err := nearTie(format, x, y, by)
+			if err != nil {
+				return nil, err
+			}
+			if near {
+				numbers = append(numbers, uint16(number))
+			}
 		}
 	}
 	return numbers, nil
 }
+
+// nearTie reports whether an element of the direction of two vectors, x in the deeper layer, is so close to halfway between two
+// numbers of the format that an error of one unit in the last place of binary32 changes what is stored. In other vectors
+// rounding hides such an error.
+func nearTie(format dtype.DType, x, y []float32, by merge.Slerp) (bool, error) {
+	merged, err := by.Merge(x, y, len(x))
+	if err != nil {
+		return false, err
+	}
+	if format == dtype.F32 {
+		return true, nil
+	}
+	dropped, low := ties[format].dropped, float32(math.Ldexp(1, ties[format].low))
+	return slices.ContainsFunc(merged.Directions, func(v float32) bool {
+		b := int(math.Float32bits(v) &^ (1 << 31))
+		from, odd := b%(1<<dropped)-1<<(dropped-1), b>>dropped&1
+		return (from == 0 || from == 1-2*odd) && math.Float32frombits(uint32(b)) >= low // next to a tie, which goes to even
+	}), nil
+}
+
+// tieTokens is the length of a prompt of edgeOfTies.
+const tieTokens = 24
 
 // edgeOfTies returns the i-th pipeline of a method that merges, of vectors of nearTies with the most elements: four
 // consecutive i that are not nil cover every method and f16 and bf16. It is nil for seven of eight i, if the method is not among
@@ -75,12 +101,20 @@ func edgeOfTies(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) 
 		return nil, nil
 	}
 	i /= 8
-	name, format := edgeMerging[i%2].name, edgeFormats[1+i/2%2]
+	return edgeOfVectors(r, edgeMerging[i%2].name, edgeFormats[1+i/2%2], tieTokens, methods, func(p *Pipeline) (err error) {
+		by := p.newMethod().(ref.Merger).Merging()
+		p.Inputs.Vectors, err = nearTies(2*tieTokens, p.Inputs.Seed, p.Config.DType, kv.MaxHeadSize, by.First, by.Slerp)
+		return err
+	})
+}
+
+// edgeOfVectors returns a pipeline of the method that merges, with a prompt of so many tokens, of vectors with the most elements,
+// whose numbers choose sets. It is nil if the method is not among methods, and if none was found.
+func edgeOfVectors(r *rand.Rand, name string, format dtype.DType, tokens int, methods []*draw.Method, choose func(p *Pipeline) error) (*Pipeline, error) {
 	k := slices.IndexFunc(methods, func(m *draw.Method) bool { return m.Name == name })
 	if k < 0 {
 		return nil, nil
 	}
-	const tokens = 24
 	for range maxEdgeDraws {
 		p := &Pipeline{
 			Shape:  kv.Shape{Layers: 2, KVHeads: 1, HeadSize: kv.MaxHeadSize, Group: 1},
@@ -105,11 +139,7 @@ func edgeOfTies(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) 
 		if cfg := p.config(); cfg.Validate() != nil {
 			continue
 		}
-		by := p.newMethod().(ref.Merger).Merging()
-		if p.Inputs.Vectors, err = nearTies(tokens, p.Inputs.Seed, format, kv.MaxHeadSize, by.First, by.Slerp); err != nil {
-			return nil, err
-		}
-		return p, nil
+		return p, choose(p)
 	}
 	return nil, nil
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/testsize"
 	"kvcompress/kv"
 	"kvcompress/ref/merge"
 )
@@ -54,7 +55,7 @@ func TestNearTies(t *testing.T) {
 // TestEdgesOfTies: the pipelines can be run, and have the vectors of their method's weight.
 func TestEdgesOfTies(t *testing.T) {
 	methods := withOwnPages.of(allMethods(t))
-	for i := range 4 {
+	for i := range testsize.Of(2, 4, 4) {
 		p, err := edgeOfTies(rand.New(rand.NewPCG(1, uint64(i))), 8*i+7, methods)
 		if err != nil || p == nil {
 			t.Fatalf("pipeline %d: %v, %v", i, p, err)

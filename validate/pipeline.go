@@ -63,8 +63,10 @@ type Inputs struct {
 	Exponents bool `json:"exponents,omitempty"`
 	// Deviations is the length of LagKV's segments, if their scores are to be such numbers: see readDeviations.
 	Deviations int `json:"deviations,omitempty"`
-	// Vectors are numbers of the vectors of K and V, token by token and again from the first one: see nearTies.
+	// Vectors are numbers of the vectors of K and V, in turn, token by token and again from the first one: see nearTies. With Angles,
+	// their cosines are given: see cosines.
 	Vectors []uint16 `json:"vectors,omitempty"`
+	Angles  bool     `json:"angles,omitempty"`
 	Scale   float32  `json:"scale,omitempty"`
 }
 
