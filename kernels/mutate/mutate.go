@@ -77,9 +77,14 @@ func (m *Module) Mutants(kernel string) []Mutant {
 		return nil
 	}
 	var list []Mutant
-	c := &preceding{last: map[string]string{}, products: map[string]written{}}
-	for i, s := range m.functions[k].Statements {
-		w := read(string(m.text[s.Start:s.End]))
+	statements := m.functions[k].Statements
+	instructions := make([]written, len(statements))
+	for i, s := range statements {
+		instructions[i] = read(string(m.text[s.Start:s.End]))
+	}
+	c := &preceding{last: map[string]string{}, products: map[string]written{}, small: smallOf(instructions)}
+	for i, s := range statements {
+		w := instructions[i]
 		if w.op == "" {
 			continue
 		}

@@ -75,7 +75,6 @@ func TestMutants(t *testing.T) {
 	}
 	const want = `14 a type's sign: mul.wide.u32 %rd2, %r1, 4;
 14 a constant by one: mul.wide.s32 %rd2, %r1, 5;
-14 32 for 64 bits of address arithmetic: mul.wide.s32 %rd2, %r1, 4; shl.b64 %rd2, %rd2, 32; shr.s64 %rd2, %rd2, 32;
 15 an operand: add.s64 %rd3, %rd2, %rd2;
 15 32 for 64 bits of address arithmetic: add.s64 %rd3, %rd1, %rd2; shl.b64 %rd3, %rd3, 32; shr.s64 %rd3, %rd3, 32;
 17 a constant by one: ld.global.f32 %f1, [%rd3+4];

@@ -2,6 +2,7 @@ package mutate
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -40,6 +41,7 @@ type fault struct {
 type preceding struct {
 	last     map[string]string  // the last register written, by class
 	products map[string]written // mul instructions by destination, while destination and operands have not been overwritten
+	small    smallRegisters     // of the whole function
 }
 
 // faults returns all faults of an instruction.
@@ -103,7 +105,7 @@ func (c *preceding) faults(w written) []fault {
 	if x, ok := c.fused(w); ok {
 		add(KindFused, x)
 	}
-	if (op == "add" || op == "sub" || op == "mul" || op == "mad" || op == "shl") && len(w.operands) > 2 && class(w.operands[0]) == "%rd" {
+	if (op == "add" || op == "sub" || op == "mul" || op == "mad" || op == "shl") && len(w.operands) > 2 && class(w.operands[0]) == "%rd" && !c.small.fits(w) {
 		d := w.operands[0]
 		g := ""
 		if w.guard != "" {
@@ -112,6 +114,15 @@ func (c *preceding) faults(w written) []fault {
 		text(KindAddress32, fmt.Sprintf("%s %sshl.b64 %s, %s, 32; %sshr.s64 %s, %s, 32;", w, g, d, d, g, d, d))
 	}
 	return list
+}
+
+// destinations returns all registers that an instruction writes.
+func (w written) destinations() []string {
+	if len(w.operands) == 0 || w.parts()[0] == "st" || w.parts()[0] == "red" {
+		return nil
+	}
+	all := strings.FieldsFunc(w.operands[0], func(r rune) bool { return strings.ContainsRune("{}|, ", r) })
+	return slices.DeleteFunc(all, func(d string) bool { return !isRegister(d) })
 }
 
 // writes returns the register that an instruction writes; "" if it has any other effect.
@@ -304,13 +315,7 @@ func (c *preceding) note(w written, labeled bool) {
 	if labeled || w.parts()[0] == "bra" {
 		clear(c.products)
 	}
-	if len(w.operands) == 0 {
-		return
-	}
-	for _, d := range strings.FieldsFunc(w.operands[0], func(r rune) bool { return strings.ContainsRune("{}|, ", r) }) {
-		if !isRegister(d) || w.parts()[0] == "st" || w.parts()[0] == "red" {
-			continue
-		}
+	for _, d := range w.destinations() {
 		c.last[class(d)] = d
 		delete(c.products, d)
 		for to, p := range c.products {
