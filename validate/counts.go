@@ -11,16 +11,21 @@ import (
 	"kvcompress/trace"
 )
 
-// countsEvery is how many numbers i of edgeOfCounts have one pipeline.
-const countsEvery = 4
-
-// edgeOfCounts returns the i-th pipeline at which a count, or the number of rounds of a loop, is larger than in all others.
-// It is nil for most i, and if none was found.
+// edgeOfCounts returns the i-th pipeline at which a count, or the number of rounds of a loop, is another than in most pipelines. It is
+// nil for every fourth i, and if none was found.
 func edgeOfCounts(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
-	if i%countsEvery != countsEvery-1 {
-		return nil, nil
+	switch i % 4 {
+	case 0, 2:
+		return edgeOfElements(r, i/2, methods)
+	case 3:
+		return edgeOfCount(r, i/4, withPlain.of(methods))
 	}
-	switch i /= countsEvery; i % 8 {
+	return nil, nil
+}
+
+// edgeOfCount returns the i-th pipeline of edgeOfHoles, edgeOfChunks, edgeOfParts or edgeOfPieces.
+func edgeOfCount(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
+	switch i % 8 {
 	case 3:
 		return edgeOfHoles(r, i/8, methods)
 	case 0, 4, 6:
@@ -30,6 +35,57 @@ func edgeOfCounts(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error
 	default:
 		return edgeOfPieces(r, i/2, methods)
 	}
+}
+
+// elementRules are predicates on methods, one for each kernel of attention in decode steps, and for each tile of keys in it.
+var elementRules = []struct {
+	methods methodSet
+	is      func(cfg *ref.Config, m ref.Method) bool
+}{
+	{withPlain, edgeReadings[0]},
+	{withPlain, edgeReadings[1]},
+	{withPlain, edgeReadings[2]},
+	{withOwnPages, func(cfg *ref.Config, m ref.Method) bool { return !merges(cfg, m) }},
+	{withOwnPages, func(cfg *ref.Config, m ref.Method) bool { return merges(cfg, m) && !quantizes(m) }},
+	{withOwnPages, func(cfg *ref.Config, m ref.Method) bool { return merges(cfg, m) && quantizes(m) }},
+}
+
+// oddElements is a head size at which a loop over every eighth four elements of a key, from the first eighth on, has fewer rounds if
+// its step is nine: at multiples of 64 it has as many.
+const oddElements = 248
+
+// edgeOfElements returns the i-th pipeline of heads of oddElements, with a group of which a kernel takes four queries, two and one. 30
+// consecutive i cover every rule of elementRules and every format.
+func edgeOfElements(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
+	rule, format := elementRules[i%len(elementRules)], i/len(elementRules)
+	methods = rule.methods.of(methods)
+	for range maxEdgeDraws {
+		p := &Pipeline{
+			Shape:  kv.Shape{Layers: 1, KVHeads: 1, HeadSize: oddElements, Group: 7},
+			Inputs: Inputs{Seed: r.Uint64(), Spread: r.IntN(2) == 0, Scale: 1},
+			Rope:   &trace.Rope{Base: 10000, RotarySize: oddElements, Pairing: pick(r, trace.Half, trace.Interleaved)},
+		}
+		p.Config = ref.Default()
+		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), edgeFormats[format%len(edgeFormats)], 1
+		if rule.methods == withOwnPages {
+			p.Shape.Layers, p.Config.DType = 3, edgeFormats[format%pageFormats]
+		}
+		found, err := p.drawMethod(r, methods, rule.is)
+		if err != nil {
+			return nil, err
+		}
+		if !found { // small blocks hold no group
+			continue
+		}
+		p.fillEdges(r, 2, 33+r.IntN(40))
+		if rule.methods == withOwnPages { // new pages are taken before plain ones come free
+			p.Config.Blocks *= 2
+		}
+		if cfg := p.config(); cfg.Validate() == nil && p.work() <= maxWork {
+			return p, nil
+		}
+	}
+	return nil, nil
 }
 
 // drawNamed is drawMethod for the method of a name. It returns false if it is not among methods.

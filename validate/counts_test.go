@@ -3,6 +3,7 @@ package validate
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"kvcompress/internal/testsize"
@@ -11,7 +12,7 @@ import (
 	"kvcompress/trace"
 )
 
-// TestEdgesOfCounts: of consecutive pipelines with a large count, some launch several thread blocks for the heads of a batch whose
+// TestEdgesOfCounts: of consecutive pipelines of edgeOfCount, some launch several thread blocks for the heads of a batch whose
 // lengths differ in every layer, some move keys in several rounds, some evict more than 2¹⁶ KVs of a head and keep as many, and
 // some have a few KVs with smaller costs than all others of a long head.
 func TestEdgesOfCounts(t *testing.T) {
@@ -21,16 +22,10 @@ func TestEdgesOfCounts(t *testing.T) {
 	if n == 0 {
 		t.Skip("it runs pipelines of long heads")
 	}
-	for i := range n * countsEvery {
-		p, err := edgeOfCounts(rand.New(rand.NewPCG(1, uint64(i))), i, methods)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if (p == nil) != (i%countsEvery != countsEvery-1) {
-			t.Fatalf("pipeline %d: %v", i, p)
-		}
-		if p == nil {
-			continue
+	for i := range n {
+		p, err := edgeOfCount(rand.New(rand.NewPCG(1, uint64(i))), i, methods)
+		if err != nil || p == nil {
+			t.Fatalf("pipeline %d: %v, %v", i, p, err)
 		}
 		if err := p.check(); err != nil {
 			t.Errorf("%s: %v", p, err)
@@ -58,10 +53,30 @@ func TestEdgesOfCounts(t *testing.T) {
 	if chunked < n/4 || pieces < n/4 || holes < n/6 || parts < n/6 {
 		t.Errorf("%d of chunks, %d of pieces, %d of holes, %d of parts", chunked, pieces, holes, parts)
 	}
-	for i := range 8 * countsEvery {
-		if p, err := edgeOfCounts(rand.New(rand.NewPCG(1, uint64(i))), i, only(t, "kivi")); p != nil || err != nil {
+	for i := range n {
+		if p, err := edgeOfCount(rand.New(rand.NewPCG(1, uint64(i))), i, only(t, "knorm")); p != nil || err != nil {
 			t.Errorf("a pipeline of another method: %v, %v", p, err)
 		}
+	}
+}
+
+// TestEdgesOfElements: each way in which decode steps read KVs occurs with each format that it has, and its pipeline can be run.
+func TestEdgesOfElements(t *testing.T) {
+	methods := allMethods(t)
+	type kind struct{ rule, format int }
+	have := map[kind]bool{}
+	for i := range len(elementRules) * len(edgeFormats) {
+		p, err := edgeOfElements(rand.New(rand.NewPCG(1, uint64(i))), i, methods)
+		if err != nil || p == nil {
+			t.Fatalf("pipeline %d: %v, %v", i, p, err)
+		}
+		if err := p.check(); err != nil {
+			t.Errorf("%s: %v", p, err)
+		}
+		have[kind{i % len(elementRules), slices.Index(edgeFormats, p.Config.DType)}] = true
+	}
+	if want := 3*len(edgeFormats) + 3*pageFormats; len(have) != want {
+		t.Errorf("%d of %d combinations", len(have), want)
 	}
 }
 

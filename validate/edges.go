@@ -131,7 +131,7 @@ var edgeKinds = []edgeKind{
 	{name: "exponents", seeds: oddSeeds, draw: edgeOfExponents},
 	{name: "a large number", seeds: evenSeeds, draw: edgeOfWidth},
 	{name: "merged ties", methods: withOwnPages, seeds: evenSeeds, draw: edgeOfTies},
-	{name: "a large count", methods: withPlain, seeds: oddSeeds, draw: edgeOfCounts},
+	{name: "a count", seeds: oddSeeds, draw: edgeOfCounts},
 	{name: "merged angles", methods: withOwnPages, seeds: oddSeeds, draw: edgeOfAngles},
 }
 
@@ -483,11 +483,14 @@ func (p *Pipeline) drawMethod(r *rand.Rand, methods []*draw.Method, is func(*ref
 	return false, nil
 }
 
-// quantizes reports whether the pipeline's method quantizes.
-func (p *Pipeline) quantizes() bool {
-	_, quantizes := p.newMethod().(ref.Quantizer)
+// quantizes reports whether a method quantizes.
+func quantizes(m ref.Method) bool {
+	_, quantizes := m.(ref.Quantizer)
 	return quantizes
 }
+
+// quantizes reports whether the pipeline's method quantizes.
+func (p *Pipeline) quantizes() bool { return quantizes(p.newMethod()) }
 
 // observation returns what the pipeline's method observes; nil if nothing.
 func (p *Pipeline) observation() *ref.Observation {

@@ -34,9 +34,9 @@ func (p *Pipeline) hardScores(r *rand.Rand) {
 // score carries out an OpScores, operation n of the pipeline, on the reference, and copies the state to the
 // engine under test. It does nothing if the method does not rank by scores.
 func (p *Pipeline) score(pair *Pair, id kv.SeqID, n int) error {
-	cache := pair.reference.Cache()
-	s := cache.Sequence(id)
-	method, err := p.methodOf(pair, id)
+	cache, number := pair.reference.Cache(), p.number(id)
+	s := cache.Sequence(number)
+	method, err := p.methodOf(pair, number)
 	if err != nil {
 		return err
 	}

@@ -177,7 +177,7 @@ func (p Pipeline) Run(ctx context.Context, test NewEngine, tolerance Tolerance) 
 		}
 		numbered := p.numbered(op)
 		if op.Kind == OpScores {
-			if err := p.score(pair, numbered.Sequences[0], n); err != nil {
+			if err := p.score(pair, op.Sequences[0], n); err != nil {
 				return o, err
 			}
 			o.Operations++

@@ -286,6 +286,11 @@ func TestArguments(t *testing.T) {
 	m = &Mutant{Kernel: "hide_tokens", File: "edits.cu", SourceLine: 178, Old: "mul.wide.s32 %rd24, %r18, 4;", New: "mul.wide.s32 %rd24, %r18, 4; shl.b64 %rd24, %rd24, 32; shr.s64 %rd24, %rd24, 32;"}
 	argued(`32 bits held the offset: it is of "hidden", which may have more than 2 GiB`, "")
 	argued(`32 bits held the offset: it is of "tables", which may have more than 2 GiB`, "the offset is within the block table of one head")
+	// The step of fold's loop is %r8; its start is of the same form.
+	m = &Mutant{Kernel: "fold_f16", File: "edits.cu", SourceLine: 63, Old: "shl.b32 %r73, %r5, 3;", New: "shl.b32 %r73, %r5, 4;"}
+	argued("", "")
+	m.Old, m.New = "shl.b32 %r8, %r40, 3;", "shl.b32 %r8, %r40, 4;"
+	argued("", "a thread block has at least a thread for every 8 elements of a key and a value, so no thread has a second round, and the step may be larger")
 	// The rows of a prefill do not fit 16 bits: those of 300 positions of 128 query heads.
 	m = &Mutant{Kernel: "prefill_partitions", File: "partition.cuh", SourceLine: 102, Old: "ld.shared.s32 %rd1, [%r1];", New: "ld.shared.s16 %rd1, [%r1];"}
 	argued("", "")
