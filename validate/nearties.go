@@ -35,8 +35,8 @@ func (m *madeUp) readVectors(dst []float32, layer int, t trace.Tensor, token int
 }
 
 // numberedVector sets v to a layer's vector of a number. Its elements are numbers of the format, of magnitudes from 2 down to
-// 2⁻⁸. If the number is odd, only four lanes of a warp have elements that are not 0. Then more of what a lane rounds remains in
-// the sum over all lanes.
+// 2⁻⁸. If the number is odd, only four lanes of a warp have elements that are not 0, and smaller magnitudes are as frequent as
+// larger ones. So lanes round sums of squares, and more of that remains in the sum over all lanes.
 func numberedVector(v []float32, seed uint64, number uint16, layer int, format dtype.DType) {
 	key := splitmix.Next(splitmix.Next(seed^uint64(number)) ^ uint64(layer))
 	clear(v)
@@ -46,6 +46,9 @@ func numberedVector(v []float32, seed uint64, number uint16, layer int, format d
 		}
 		x := splitmix.Next(key ^ uint64(j))
 		smaller := uint32(bits.TrailingZeros64(x | 1<<8))
+		if number%2 == 1 {
+			smaller = uint32(x>>8) % 12
+		}
 		v[j] = math.Float32frombits((uint32(x>>32)&0x807fffff | (127-smaller)<<23) &^ (1<<ties[format].dropped - 1))
 	}
 }

@@ -128,11 +128,18 @@ func edgeOfRule(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) 
 	return nil, nil
 }
 
-// hardScorer gives the round-th pipeline of a scorer inputs beyond the range that kernels count, or the largest heads, whose
-// covariances have the most tiles, with shorter prompts.
+// hardScorer gives the round-th pipeline of a scorer inputs beyond the range that kernels count, inputs so small that their norms
+// are below its bounds or their squares below the smallest number, or the largest heads, whose covariances have the most tiles,
+// with shorter prompts.
 func (p *Pipeline) hardScorer(round int, scorer ref.Scorer, prompts []int) {
-	if p.Config.DType != dtype.F16 && p.Inputs.Seed>>3&3 == 0 {
-		p.Inputs.Scale = 0x1p40
+	switch p.Inputs.Seed >> 3 & 3 {
+	case 0:
+		if p.Config.DType != dtype.F16 {
+			p.Inputs.Scale = 0x1p40
+		}
+	case 1:
+		p.Inputs.Ties, p.Inputs.Integers = false, false // which have no scale
+		p.Inputs.Scale = []float32{0x1p-40, 0x1p-65, 0x1p-73}[p.Inputs.Seed>>5%3]
 	}
 	if _, expected := scorer.(*ref.ExpectedAttention); expected && round%3 == 0 {
 		p.Shape.HeadSize = kv.MaxHeadSize
