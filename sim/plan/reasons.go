@@ -88,6 +88,9 @@ func (q *Question) reasons(o *sweep.Outcome, f Facts) []Reason {
 		}
 		missed = true
 		reason := q.missed(objective, &f.Expected)
+		if served := float64(m.Finished) / float64(all); served < 1 && objective.Share >= served-1e-9 {
+			reason.Text = fmt.Sprintf("%s is within %s for all others", objectiveName(objective.Name), Seconds(objective.Limit))
+		}
 		if l := o.LinkUse; l != nil && objective.Name != "tpot" && l.Wait > 0.1*objective.Limit {
 			reason.Text += fmt.Sprintf("; prompts wait %s on average for the link that their KVs are sent over", Seconds(l.Wait))
 		}
