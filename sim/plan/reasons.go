@@ -72,7 +72,11 @@ func (q *Question) reasons(o *sweep.Outcome, f Facts) []Reason {
 	m := &o.Metrics
 	all := max(1, m.Finished+m.Refused+m.Unfinished)
 	if o.TooLong > 0 {
-		list = append(list, Reason{Kind: TooLong, Text: fmt.Sprintf("%s of the requests are longer than the %s tokens of its context", words.Share(float64(o.TooLong)/float64(all)), words.Number(o.Memory.MaxModelLen))})
+		bound := "the model's context"
+		if o.Memory.MaxModelLen < f.Context {
+			bound = "max_model_len"
+		}
+		list = append(list, Reason{Kind: TooLong, Text: fmt.Sprintf("%s of the requests are longer than the %s tokens of %s", words.Share(float64(o.TooLong)/float64(all)), words.Number(o.Memory.MaxModelLen), bound)})
 	}
 	if others := m.Refused - o.TooLong; others > 0 {
 		list = append(list, Reason{Kind: Refused, Text: fmt.Sprintf("%s of the requests are refused, as %s", words.Share(float64(others)/float64(all)), o.Refusal)})
