@@ -66,7 +66,7 @@ func sweepBars(s *Sweep) *bars {
 	}
 	for _, g := range order {
 		o := best[g]
-		name := o.Replicated(fmt.Sprintf("%d × %s", g.tp, g.card))
+		name := o.Replicated(fmt.Sprintf("%d × %s", g.tp, o.CardName()))
 		if len(models) > 1 {
 			name = g.model + ", " + name
 		}

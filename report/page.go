@@ -235,7 +235,7 @@ func memorySection(s *Sweep) section {
 		if o.Error != "" {
 			continue
 		}
-		row := []string{o.Model, o.Card, words.Number(o.TP), o.Budget.String(), o.Compression.MethodName()}
+		row := []string{o.Model, o.CardName(), words.Number(o.TP), o.Budget.String(), o.Compression.MethodName()}
 		for _, e := range memoryEntries(&o.Memory) {
 			row = append(row, e.Value)
 		}

@@ -70,7 +70,7 @@ func planColumns(a *plan.Answer) []planColumn {
 			}
 			return words.Number(c.Servers())
 		}},
-		{"of", true, false, false, func(c *plan.Candidate) string { return fmt.Sprintf("%d × %s", c.Cards/c.Servers(), c.Card) }},
+		{"of", true, false, false, func(c *plan.Candidate) string { return fmt.Sprintf("%d × %s", c.Cards/c.Servers(), c.CardName()) }},
 		{"compression", true, false, false, func(c *plan.Candidate) string { return c.Compression.String() }},
 	}
 	for _, other := range []struct {

@@ -105,7 +105,7 @@ func panels(s *Sweep, name, title, x string, at func(*sweep.Outcome) (float64, b
 
 // panelTitle returns the parameters that all points of a panel have in common.
 func panelTitle(p *sweep.Point) string {
-	parts := []string{fmt.Sprintf("%s on %d × %s", p.Model, p.TP, p.Card)}
+	parts := []string{fmt.Sprintf("%s on %d × %s", p.Model, p.TP, p.CardName())}
 	if p.Budget != (sweep.Budget{}) {
 		parts = append(parts, "memory "+p.Budget.String())
 	}

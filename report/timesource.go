@@ -41,7 +41,7 @@ func sweepTime(outcomes []sweep.Outcome) []string {
 		if o.Other != "" {
 			other = "a fit to " + o.Other + ", "
 		}
-		sentence := fmt.Sprintf("Time on %s by %s%s. Error to expect: %s.", o.Card, other, o.Factors, o.Expected)
+		sentence := fmt.Sprintf("Time on %s by %s%s. Error to expect: %s.", o.CardName(), other, o.Factors, o.Expected)
 		if !slices.Contains(text, sentence) {
 			text = append(text, sentence)
 		}
@@ -51,7 +51,7 @@ func sweepTime(outcomes []sweep.Outcome) []string {
 		if o.Link == 0 { // no disaggregated servers
 			continue
 		}
-		sentence := fmt.Sprintf("Each %s of a prefill server sends its KVs at %.4g GB a second. %s", o.Card, o.Link/1e9, apart)
+		sentence := fmt.Sprintf("Each %s of a prefill server sends its KVs at %.4g GB a second. %s", o.CardName(), o.Link/1e9, apart)
 		if !slices.Contains(text, sentence) {
 			text = append(text, sentence)
 		}

@@ -14,6 +14,14 @@ import (
 	"kvcompress/internal/near"
 )
 
+// ofVLLM has flags of vLLM's server and benchmarks that have other names here.
+var ofVLLM = map[string]string{
+	"tensor-parallel-size": "tensor-parallel", "pipeline-parallel-size": "pipeline-parallel",
+	"kv-cache-dtype": "kv-dtype", "quantization": "weights", "num-gpu-blocks-override": "num-gpu-blocks",
+	"no-enable-prefix-caching": "enable-prefix-caching=false", "no-enable-chunked-prefill": "enable-chunked-prefill=false",
+	"max-concurrency": "concurrency",
+}
+
 // flagError rewrites the errors of parsed flags: it suggests a name for an unknown flag, and
 // says what an invalid value should be.
 func flagError(cmd *cobra.Command, err error) error {
@@ -23,7 +31,11 @@ func flagError(cmd *cobra.Command, err error) error {
 	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "":
 		var names []string
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-		if name := near.Name(unknown.GetSpecifiedName(), names); name != "" {
+		name := near.Name(unknown.GetSpecifiedName(), names)
+		if same := ofVLLM[unknown.GetSpecifiedName()]; slices.Contains(names, strings.TrimSuffix(same, "=false")) {
+			name = same
+		}
+		if name != "" {
 			err = fmt.Errorf("%w: did you mean --%s?", err, name)
 		}
 	case errors.As(err, &invalid):

@@ -358,6 +358,7 @@ func (f *planFlags) facts(j *sweep.Projector, p *sweep.Point, profile *cost.Prof
 	if err != nil {
 		return facts
 	}
+	facts.Context = model.MaxLen
 	d := cost.New(model, card)
 	d.Weights = cmp.Or(catalog.Weights(j.Weights), d.Weights)
 	facts.Expected = plan.Expect(profile, &d, j.Scheduler)

@@ -53,7 +53,7 @@ func TestBeyondContext(t *testing.T) {
 		"sim":                   {"1 request is refused, the first because " + why + ". 1 request is longer than the 4,096 tokens of the model's context."},
 		"sim --json":            {`"refusal": "` + why, `"longer_than_context": 1`},
 		"sweep --json":          {`"refusal": "` + why, `"longer_than_context": 1`},
-		"plan --slo-ttft 9s":    {"33.3 % of the requests are longer than the 4,096 tokens of its context"},
+		"plan --slo-ttft 9s":    {"33.3 % of the requests are longer than the 4,096 tokens of the model's context"},
 		"sim --engine vllm-0.6": {why},
 	} {
 		if _, out, errs := kvc(strings.Fields(command + serve)...); !containsAll(out, wants) {

@@ -16,7 +16,8 @@ func TestDidYouMean(t *testing.T) {
 		{"rnu", "did you mean kvc run?"}, {"valdate", "did you mean kvc validate?"}, {"trace imprt x", "did you mean kvc trace import?"},
 		{"golden chekc", "did you mean kvc golden check?"}, {"versoin", "did you mean kvc version?"},
 		{"run --rat 0.5", "did you mean --rate?"}, {"run --block_size 3", "did you mean --block-size?"}, {"sim --request x", "did you mean --requests?"},
-		{"sweep --wrokers 3", "did you mean --workers?"},
+		{"sweep --wrokers 3", "did you mean --workers?"}, {"sim --kv-cache-dtype fp8", "did you mean --kv-dtype?"}, {"plan --tensor-parallel-size 2", "did you mean --tensor-parallel?"},
+		{"plan --no-enable-prefix-caching", "did you mean --enable-prefix-caching=false?"},
 	} {
 		var errs bytes.Buffer
 		if code := run(strings.Fields(c.line), io.Discard, &errs); code != exitUsage || !strings.Contains(errs.String(), c.want) {
@@ -139,6 +140,16 @@ func TestCompletedValues(t *testing.T) {
 		_, out, _ := kvc(append(append([]string{"__complete"}, strings.Fields(line)...), "")...)
 		if !slices.Contains(strings.Split(out, "\n"), want) {
 			t.Errorf("%s is completed by %q, want one of %s", line, out, want)
+		}
+	}
+}
+
+// TestFlagsOfVLLM checks that each flag that stands for one of vLLM's is there, and vLLM's is not.
+func TestFlagsOfVLLM(t *testing.T) {
+	flags := newSimCmd().Flags()
+	for theirs, ours := range ofVLLM {
+		if flags.Lookup(theirs) != nil || flags.Lookup(strings.TrimSuffix(ours, "=false")) == nil {
+			t.Errorf("--%s for --%s", ours, theirs)
 		}
 	}
 }

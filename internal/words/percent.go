@@ -6,12 +6,14 @@ import (
 )
 
 // Share formats a fraction of many in percent, rounded down, so that it does not look like a required
-// fraction that it misses: to a tenth, and from 99.9 % on to a thousandth.
+// fraction that it misses: to a tenth, from 99.9 % on to a hundredth, and from 99.99 % on to a thousandth.
 func Share(part float64) string {
 	switch {
 	case part > 0 && part < 0.001:
 		return "< 0.1 %"
-	case part >= 0.999:
+	case part >= 0.999 && part < 0.9999:
+		return strconv.FormatFloat(percent(part, 2), 'f', -1, 64) + " %"
+	case part >= 0.9999:
 		return strconv.FormatFloat(percent(part, 3), 'f', -1, 64) + " %"
 	}
 	return strconv.FormatFloat(percent(part, 1), 'f', -1, 64) + " %"

@@ -30,7 +30,7 @@ func (a *Answer) Name(c *Candidate) string {
 // decode replicas of 2 × h100. If no number of replicas meets the objectives it is 2 × h100 with
 // any number of replicas.
 func (c *Candidate) What() string {
-	one := fmt.Sprintf("%d × %s", c.Cards/c.Servers(), c.Card)
+	one := fmt.Sprintf("%d × %s", c.Cards/c.Servers(), c.CardName())
 	switch {
 	case c.Alone && c.Disaggregated():
 		return one + " with any number of prefill and decode replicas"

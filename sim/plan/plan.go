@@ -96,6 +96,7 @@ type Answer struct {
 type Facts struct {
 	Scheduler sim.Scheduler
 	Cards     int // of one replica
+	Context   int // tokens of the model's context
 	Expected  Expected
 	Quality   *Quality // nil if the question does not ask for it
 }

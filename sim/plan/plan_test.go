@@ -41,7 +41,7 @@ func answer(outcomes ...sweep.Outcome) *plan.Answer {
 		requests = append(requests, trace.Request{PromptTokens: 1000 * (1 + i), OutputTokens: 24})
 	}
 	return plan.NewAnswer(objectives(), outcomes, plan.Count(slices.Values(requests)), func(p *sweep.Point) plan.Facts {
-		f := plan.Facts{Scheduler: sim.VLLMV1, Cards: p.TP}
+		f := plan.Facts{Scheduler: sim.VLLMV1, Cards: p.TP, Context: 90_000}
 		if p.Compression.Enabled() {
 			f.Scheduler = sim.KVCompressServer
 		}
@@ -109,6 +109,9 @@ func TestReasons(t *testing.T) {
 	long.Compression = sweep.Compression{Rate: 0.5}
 	long.TooLong, long.Memory.MaxModelLen = 11, 90_000
 	long.Metrics.Finished, long.Metrics.Refused, long.Refusal = 85, 15, "a prompt of 95000 tokens exceeds 90000"
+	late := outcome("h100", 1, 6, 0.84, 2.5)
+	late.TooLong, late.Memory.MaxModelLen = 15, 80_000
+	late.Metrics.Finished, late.Metrics.Refused = 85, 15
 	cut := outcome("h100", 1, 6, 0.5, 0)
 	cut.Metrics.Finished, cut.Metrics.Unfinished = 50, 50
 	together := outcome("h100", 4, 6, 0.98, 1)
@@ -125,9 +128,10 @@ func TestReasons(t *testing.T) {
 		kinds []plan.Kind
 		want  string
 	}{
-		{"too long", long, []plan.Kind{plan.TooLong, plan.Refused, plan.Missed}, "11 % of the requests are longer than the 90,000 tokens of its context; 4 % of the requests are refused, as a prompt of 95000 tokens exceeds 90000; TTFT is within 2 s for 85 % of the requests only"},
+		{"too long", long, []plan.Kind{plan.TooLong, plan.Refused, plan.Missed}, "11 % of the requests are longer than the 90,000 tokens of the model's context; 4 % of the requests are refused, as a prompt of 95000 tokens exceeds 90000; TTFT is within 2 s for all others"},
+		{"too long and late", late, []plan.Kind{plan.TooLong, plan.Missed}, "15 % of the requests are longer than the 80,000 tokens of max_model_len; TTFT is within 2 s for 84 % of the requests only: p99 is 2.5 s, 25 % over"},
 		{"a slow link", slow, []plan.Kind{plan.Missed}, "with 1 prefill and 1 decode replicas: TTFT is within 2 s for 50 % of the requests only: p99 is 3 s, 50 % over; prompts wait 1.25 s on average for the link that their KVs are sent over"},
-		{"unfinished", cut, []plan.Kind{plan.Unserved, plan.Missed}, "50 % of the requests have not finished; TTFT is within 2 s for 50 %"},
+		{"unfinished", cut, []plan.Kind{plan.Unserved, plan.Missed}, "50 % of the requests have not finished; TTFT is within 2 s for all others"},
 		{"together", together, []plan.Kind{plan.Together}, "with 4 replicas: enough requests meet each objective, but only 98 % meet all of them"},
 		{"no room", fat, []plan.Kind{plan.NoRoom}, "the weights take 141 GB"},
 		{"a method", method, []plan.Kind{plan.Not}, "razor needs full_share"},

@@ -72,7 +72,11 @@ func (q *Question) reasons(o *sweep.Outcome, f Facts) []Reason {
 	m := &o.Metrics
 	all := max(1, m.Finished+m.Refused+m.Unfinished)
 	if o.TooLong > 0 {
-		list = append(list, Reason{Kind: TooLong, Text: fmt.Sprintf("%s of the requests are longer than the %s tokens of its context", words.Share(float64(o.TooLong)/float64(all)), words.Number(o.Memory.MaxModelLen))})
+		bound := "the model's context"
+		if o.Memory.MaxModelLen < f.Context {
+			bound = "max_model_len"
+		}
+		list = append(list, Reason{Kind: TooLong, Text: fmt.Sprintf("%s of the requests are longer than the %s tokens of %s", words.Share(float64(o.TooLong)/float64(all)), words.Number(o.Memory.MaxModelLen), bound)})
 	}
 	if others := m.Refused - o.TooLong; others > 0 {
 		list = append(list, Reason{Kind: Refused, Text: fmt.Sprintf("%s of the requests are refused, as %s", words.Share(float64(others)/float64(all)), o.Refusal)})
@@ -88,6 +92,9 @@ func (q *Question) reasons(o *sweep.Outcome, f Facts) []Reason {
 		}
 		missed = true
 		reason := q.missed(objective, &f.Expected)
+		if served := float64(m.Finished) / float64(all); served < 1 && objective.Share >= served-1e-9 {
+			reason.Text = fmt.Sprintf("%s is within %s for all others", objectiveName(objective.Name), Seconds(objective.Limit))
+		}
 		if l := o.LinkUse; l != nil && objective.Name != "tpot" && l.Wait > 0.1*objective.Limit {
 			reason.Text += fmt.Sprintf("; prompts wait %s on average for the link that their KVs are sent over", Seconds(l.Wait))
 		}

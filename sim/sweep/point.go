@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -55,6 +56,10 @@ func (p *Point) Replicated(one string) string {
 	return one
 }
 
+// CardName returns the name of the card in words: of a card that a file describes, the file's name without
+// folder and extension.
+func (p *Point) CardName() string { return strings.TrimSuffix(filepath.Base(p.Card), ".json") }
+
 // String describes the point in one line.
 func (p *Point) String() string {
 	load := fmt.Sprintf("load × %.4g", p.Load)
@@ -65,7 +70,7 @@ func (p *Point) String() string {
 		}
 	}
 	return fmt.Sprintf("%s on %s, memory %s, compression %s, batch limit %d, %s",
-		p.Model, p.Replicated(fmt.Sprintf("%d × %s", p.TP, p.Card)), p.Budget, p.Compression, p.MaxNumSeqs, load)
+		p.Model, p.Replicated(fmt.Sprintf("%d × %s", p.TP, p.CardName())), p.Budget, p.Compression, p.MaxNumSeqs, load)
 }
 
 // Axes are the lists of values that a sweep combines.

@@ -278,3 +278,13 @@ func TestPointsOfFiles(t *testing.T) {
 		t.Errorf("%+v, %v", points, err)
 	}
 }
+
+// TestCardName: a card that a file describes is shown by the file's name, and a catalogue's card by its own.
+func TestCardName(t *testing.T) {
+	for card, want := range map[string]string{"h100": "h100", "a100-80gb": "a100-80gb", "mine.json": "mine", "../cards/h100 79.18.json": "h100 79.18", "/cards/mine": "mine"} {
+		p := Point{Card: card, Model: "m", TP: 2}
+		if got := p.CardName(); got != want || !strings.Contains(p.String(), "m on 2 × "+want+",") {
+			t.Errorf("%s: %q, %s", card, got, p.String())
+		}
+	}
+}
