@@ -396,7 +396,8 @@ func TestRankingCompare(t *testing.T) {
 		}
 		return units
 	})
-	// Of 2⁸ exchanges, two are as far apart as less is: p is 2/256, and twice that by Holm.
+	// Of the 2⁸ ways to exchange scores, two have a mean difference as large as that of `less`: p is
+	// 2/256, and Holm's method doubles it.
 	if less := r.Rows[1]; less.Tied || less.P == nil || math.Abs(*less.P-4.0/256) > 1e-12 {
 		t.Errorf("less: %+v", less)
 	}

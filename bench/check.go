@@ -95,7 +95,7 @@ func (c *Check) byScore(full, evicted *Cell) {
 }
 
 // CheckText returns a line for each mode and reason that names the categories that are not valid
-// tasks, or one line that says that all are, or that the plan has no random eviction to tell; and
+// tasks, or one line that says that all are valid, or that the plan lacks the random eviction to check it; and
 // a line that says that no difference between methods can be significant.
 func (t *Table) CheckText() []string {
 	var lines []string

@@ -78,7 +78,7 @@ func TestReadQualityRefuses(t *testing.T) {
 	}
 }
 
-// A bench whose categories are no valid tasks is refused, and one of which some are not says so.
+// A bench in which no category is a valid task is refused; one in which some are not valid says so.
 func TestQualityOfInvalidTasks(t *testing.T) {
 	with := func(checks ...Check) []byte {
 		var table Table

@@ -245,8 +245,8 @@ func constructed(shape kv.Shape, kinds [][]kind, prompt []int) *memory {
 	return m
 }
 
-// Heads that are echo, induction, local, sink and even heads by construction are found
-// exactly: whatever the ratio asks for is of the right kind.
+// Heads are constructed as echo, induction, local, sink and uniform heads. The search finds
+// exactly the echo and induction heads.
 func TestKnownHeadsAreFound(t *testing.T) {
 	shape := kv.Shape{Layers: 3, KVHeads: 3, Group: 2, HeadSize: 64}
 	kinds := [][]kind{

@@ -7,7 +7,7 @@ import (
 	"kvcompress/trace"
 )
 
-// reading says how queries read KVs, if a method has them read otherwise than as they are stored.
+// reading describes how queries read KVs, for a method whose queries do not read them as they are stored.
 type reading struct {
 	standIns ref.StandIns // columns of the stand-ins
 	hidden   int          // column of the hidden KVs, or None
@@ -29,7 +29,7 @@ func readingOf(method ref.Method, rope *trace.Rope) reading {
 	return r
 }
 
-// adjusts reports whether KVs are read otherwise than as they are stored.
+// adjusts reports whether KVs are adjusted when they are read.
 func (r *reading) adjusts() bool {
 	return r.standIns.Weight != ref.None || r.hidden != ref.None || r.turns != nil
 }

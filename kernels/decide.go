@@ -47,7 +47,7 @@ func (d *decision) freed() int {
 	return n
 }
 
-// possible returns an error if heads cannot lose what the kernels computed, since such a decision could not
+// possible returns an error if heads cannot lose as much as the kernels computed, since such a decision could not
 // be carried out.
 func (d *decision) possible() error {
 	for i, lost := range d.heads {

@@ -7,7 +7,7 @@
 // It also runs methods that quantize the oldest keys and values ([ref.Quantizer]) or merge pairs of layers
 // ([ref.Merger]), with page formats of their own. Other needs of methods have kernels of their own: further
 // columns, scores computed from attention in another way than KV-Compress's metric, scores that are not
-// attention weights ([ref.Scorer]), and queries that read KVs otherwise than as they are stored.
+// attention weights ([ref.Scorer]), and keys and values that are adjusted when they are read.
 //
 // The kernels are the .cu files in cu/, one for each stage; the PTX that clang-19 compiles them to is
 // embedded. docs/kernels.md lists each kernel's arguments, reads and writes, so that it can be replaced.

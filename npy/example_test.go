@@ -26,7 +26,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	n, ok := h.Count()
-	if !ok || n != int64(r.Len())/4 { // before anything is allocated on the header's word
+	if !ok || n != int64(r.Len())/4 { // checked before memory is allocated for the array
 		log.Fatal("the file does not hold the array that its header describes")
 	}
 	got := make([]float32, n)

@@ -29,7 +29,7 @@ type Header struct {
 const (
 	magic     = "\x93NUMPY"
 	maxHeader = 64 << 10 // bytes of the text; NumPy writes about a hundred
-	maxDims   = 64       // of which NumPy has as many
+	maxDims   = 64       // as in NumPy 2
 	alignment = 64       // of the array's bytes in the file
 )
 

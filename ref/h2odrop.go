@@ -98,11 +98,6 @@ func (m h2oDrop) Rank(c Counts) Ranking {
 func (m h2oDrop) Asks(c Counts) int { return m.Rank(c).Asks() }
 
 // Quiet returns how many tokens can enter before a head holds more than C.
-func (m h2oDrop) Quiet(c Counts) int {
-	if !m.cfg.Compression.Enabled() {
-		return math.MaxInt
-	}
-	return c.belowCapacity(m.cfg.Compression.capacity(c.Prompt, 1))
-}
-func (m h2oDrop) Plan(v View) Plan { return v.drop(m.Rank(v.Counts()), Decide) }
-func (m h2oDrop) Spec(v View) Plan { return v.drop(m.Rank(v.Counts()), Walk) }
+func (m h2oDrop) Quiet(c Counts) int { return c.belowCapacity(&m.cfg.Compression, 1) }
+func (m h2oDrop) Plan(v View) Plan   { return v.drop(m.Rank(v.Counts()), Decide) }
+func (m h2oDrop) Spec(v View) Plan   { return v.drop(m.Rank(v.Counts()), Walk) }

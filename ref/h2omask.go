@@ -1,7 +1,6 @@
 package ref
 
 import (
-	"math"
 	"slices"
 
 	"kvcompress/internal/work"
@@ -107,12 +106,7 @@ func (m h2oMask) Protects(c Counts) (sinks, newest int) {
 }
 
 // Quiet returns how many tokens can enter before a head holds more than C.
-func (m h2oMask) Quiet(c Counts) int {
-	if !m.cfg.Compression.Enabled() {
-		return math.MaxInt
-	}
-	return c.belowCapacity(m.cfg.Compression.capacity(c.Prompt, 1))
-}
+func (m h2oMask) Quiet(c Counts) int { return c.belowCapacity(&m.cfg.Compression, 1) }
 
 func (m h2oMask) Plan(v View) Plan { return m.plan(v, lowest) }
 func (m h2oMask) Spec(v View) Plan { return m.plan(v, lowestSorted) }

@@ -1,6 +1,7 @@
 package ref
 
 import (
+	"math"
 	"slices"
 
 	"kvcompress/internal/ceil"
@@ -143,8 +144,14 @@ func (c *Counts) Whole() bool {
 	return true
 }
 
-// belowCapacity returns how many tokens can enter before a head holds more than capacity.
-func (c *Counts) belowCapacity(capacity int) int { return max(0, capacity-slices.Max(c.Heads)) }
+// belowCapacity returns how many tokens can enter before a head holds more KVs than its capacity, which is at
+// least `least` with a rate. Without compression there is no capacity.
+func (c *Counts) belowCapacity(o *Compression, least int) int {
+	if !o.Enabled() {
+		return math.MaxInt
+	}
+	return max(0, o.capacity(c.Prompt, least)-slices.Max(c.Heads))
+}
 
 // Asks returns the number of units that the ranking's quotas ask for.
 func (r Ranking) Asks() int { return asked(r.Quotas) }

@@ -1,8 +1,6 @@
 package ref
 
 import (
-	"math"
-
 	"kvcompress/kv"
 )
 
@@ -59,11 +57,6 @@ func (m random) Rank(c Counts) Ranking {
 func (m random) Asks(c Counts) int { return m.Rank(c).Asks() }
 
 // Quiet returns how many tokens can enter before a head holds more than C.
-func (m random) Quiet(c Counts) int {
-	if !m.cfg.Compression.Enabled() {
-		return math.MaxInt
-	}
-	return c.belowCapacity(m.cfg.Compression.capacity(c.Prompt, 1))
-}
-func (m random) Plan(v View) Plan { return v.drop(m.Rank(v.Counts()), Decide) }
-func (m random) Spec(v View) Plan { return v.drop(m.Rank(v.Counts()), Walk) }
+func (m random) Quiet(c Counts) int { return c.belowCapacity(&m.cfg.Compression, 1) }
+func (m random) Plan(v View) Plan   { return v.drop(m.Rank(v.Counts()), Decide) }
+func (m random) Spec(v View) Plan   { return v.drop(m.Rank(v.Counts()), Walk) }

@@ -2,7 +2,6 @@ package ref
 
 import (
 	"fmt"
-	"math"
 
 	"kvcompress/kv"
 )
@@ -125,11 +124,6 @@ func (m streamingLLM) Rank(c Counts) Ranking {
 func (m streamingLLM) Asks(c Counts) int { return m.Rank(c).Asks() }
 
 // Quiet returns how many tokens can enter before a head holds more than C.
-func (m streamingLLM) Quiet(c Counts) int {
-	if !m.cfg.Compression.Enabled() {
-		return math.MaxInt
-	}
-	return c.belowCapacity(m.cfg.Compression.capacity(c.Prompt, m.opt.Sinks+1))
-}
-func (m streamingLLM) Plan(v View) Plan { return v.drop(m.Rank(v.Counts()), Decide) }
-func (m streamingLLM) Spec(v View) Plan { return v.drop(m.Rank(v.Counts()), Walk) }
+func (m streamingLLM) Quiet(c Counts) int { return c.belowCapacity(&m.cfg.Compression, m.opt.Sinks+1) }
+func (m streamingLLM) Plan(v View) Plan   { return v.drop(m.Rank(v.Counts()), Decide) }
+func (m streamingLLM) Spec(v View) Plan   { return v.drop(m.Rank(v.Counts()), Walk) }

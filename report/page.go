@@ -90,7 +90,7 @@ type pageTable struct {
 type pageHead struct {
 	Lines []string
 	Left  bool
-	Extra bool // it is not printed, because it would not fit
+	Extra bool // left out in print, where it would not fit
 }
 
 type pageRow struct {

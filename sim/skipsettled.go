@@ -8,7 +8,7 @@ import (
 )
 
 // settled is the state of a sequence after a compression by level. It determines the next
-// compression, without a visit to the heads that this does not change.
+// compression, without visiting the heads that do not change.
 //
 // A compression shortens heads to a level in blocks, and the first heads that reach the level to
 // one block less. So of the heads that can lose KVs, none is longer than a later one. With B tokens

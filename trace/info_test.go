@@ -66,8 +66,8 @@ func TestInfo(t *testing.T) {
 	}
 }
 
-// TestInfoArrivals: gaps that are 0 are there, and what one request, or requests that come all
-// at once, do not have is not.
+// TestInfoArrivals: gaps of 0 are included; figures that a single request, or requests that all
+// arrive at once, do not have are omitted.
 func TestInfoArrivals(t *testing.T) {
 	const none = `{"min":0,"p50":0,"mean":0,"p90":0,"p99":0,"max":0}`
 	for want, at := range map[string][]int64{

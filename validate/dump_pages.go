@@ -161,7 +161,7 @@ func (r *tensorReader) readPages(cfg *ref.Config, s *kv.Snapshot) error {
 	return nil
 }
 
-// consistentPages returns an error if a page of a head that is not plain is not its own, or if what
+// consistentPages returns an error if a quantized or merged page of a head belongs to another owner, or if what
 // is read of it is beyond ±2⁶¹. It returns how many there are, each once.
 func consistentPages(cfg *ref.Config, c *kv.Cache, id kv.SeqID, head int) (int, error) {
 	h, n, of := &c.Sequence(id).Heads[head], 0, cfg.Shape.KVHeads

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"kvcompress/internal/jsonlines"
 	"kvcompress/internal/words"
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -91,7 +92,7 @@ func Record(ctx context.Context, name string, t *trace.Trace, opt sim.Options, p
 	return g, nil
 }
 
-// Write writes the golden result as JSON with one line per step, so that a diff shows which steps changed.
+// Write writes the golden result as JSON with one line per step.
 func (g *Golden) Write(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	head := *g
@@ -100,23 +101,15 @@ func (g *Golden) Write(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	open, ok := bytes.CutSuffix(encoded, []byte("]}"))
+	open, ok := bytes.CutSuffix(encoded, []byte("[]}"))
 	if !ok {
 		return errors.New("golden: steps are not the last field")
 	}
 	out.Write(open)
-	for i, s := range g.Steps {
-		line, err := json.Marshal(s)
-		if err != nil {
-			return err
-		}
-		if i > 0 {
-			out.WriteByte(',')
-		}
-		out.WriteByte('\n')
-		out.Write(line)
+	if err := jsonlines.WriteArray(out, g.Steps); err != nil {
+		return err
 	}
-	out.WriteString("\n]}\n")
+	out.WriteString("}\n")
 	return out.Flush()
 }
 

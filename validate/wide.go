@@ -61,6 +61,18 @@ func merges(_ *ref.Config, m ref.Method) bool {
 	return ok && merger.Merging().Pairs > 0
 }
 
+// drawWide draws a configuration that rule k of wideRules matches, with one of the methods. The format of the cache
+// changes from round to round. It reports whether a method was found.
+func (p *Pipeline) drawWide(r *rand.Rand, k, round int, methods []*draw.Method) (bool, error) {
+	rule, format := wideRules[k], edgeFormats[(k+2*round)%len(edgeFormats)]
+	if rule.methods == withOwnPages {
+		p.Shape.Layers, format = 2, edgeFormats[(k+round)%pageFormats]
+	}
+	p.Config = ref.Default()
+	p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), format, 1
+	return p.drawMethod(r, methods, rule.is)
+}
+
 // batches are numbers of sequences of a decode step.
 var batches = []int{33, 9, 65, 17, 40}
 
@@ -80,14 +92,7 @@ func edgeOfBatch(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error)
 			Inputs: Inputs{Seed: r.Uint64(), Integers: r.IntN(4) == 0, Scale: 1},
 			Rope:   &trace.Rope{Base: 10000, RotarySize: 8, Pairing: pick(r, trace.Half, trace.Interleaved)},
 		}
-		format := edgeFormats[(k+2*round)%len(edgeFormats)]
-		if rule.methods == withOwnPages {
-			p.Shape.Layers, format = 2, edgeFormats[(k+round)%pageFormats]
-		}
-		p.Config = ref.Default()
-		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), format, 1
-		found, err := p.drawMethod(r, methods, rule.is)
-		if err != nil || !found {
+		if found, err := p.drawWide(r, k, round, methods); err != nil || !found {
 			return nil, err
 		}
 		p.fillBatch(r, sequences)
@@ -155,14 +160,7 @@ func edgeOfGroup(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error)
 			Inputs: Inputs{Seed: r.Uint64(), Spread: r.IntN(2) == 0, Scale: 1},
 			Rope:   &trace.Rope{Base: 10000, RotarySize: d, Pairing: pick(r, trace.Half, trace.Interleaved)},
 		}
-		format := edgeFormats[(k+2*round)%len(edgeFormats)]
-		if rule.methods == withOwnPages {
-			p.Shape.Layers, format = 2, edgeFormats[(k+round)%pageFormats]
-		}
-		p.Config = ref.Default()
-		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), format, 1
-		found, err := p.drawMethod(r, methods, rule.is)
-		if err != nil || !found {
+		if found, err := p.drawWide(r, k, round, methods); err != nil || !found {
 			return nil, err
 		}
 		p.fillEdges(r, 2, pick(r, 5, 31, 33, 40), pick(r, 0, 3))

@@ -28,7 +28,7 @@ func normalized(text string) []string {
 }
 
 // withoutArticles puts a space in place of every article that stands between characters
-// that are no letters or digits, such as a dash that is not ASCII.
+// other than letters and digits, such as a dash that is not ASCII.
 func withoutArticles(text string) string {
 	var b strings.Builder
 	word := 0 // index at which the current word begins

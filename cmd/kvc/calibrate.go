@@ -87,7 +87,7 @@ docs/cost-model.md has the terms and their units.`,
 	flags.StringVar(&f.gpu, "gpu", "", "use the rows of this `card` only")
 	flags.BoolVar(&f.asJSON, "json", false, "print the fit as JSON")
 	// It fails only for a flag that does not exist.
-	_ = cmd.MarkFlagFilename("measurements", "csv")
+	reads(cmd, "measurements", "csv")
 	writes(cmd, outputFile, "out", "json")
 	return cmd
 }

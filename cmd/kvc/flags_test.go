@@ -149,7 +149,7 @@ func TestLimitsWithWhichVLLMDoesNotStart(t *testing.T) {
 }
 
 // TestNoLoadMeetsTheObjectives checks that a search for the largest load that finds none at any
-// point has the exit code of a sweep without results, and one that finds some has not.
+// point has the exit code of a sweep without results; a search that finds one has exit code 0.
 func TestNoLoadMeetsTheObjectives(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if err := os.WriteFile("log.csv", []byte("arrived_at,num_prefill_tokens,num_decode_tokens\n0.5,1000,10\n0.75,1000,10\n"), 0o600); err != nil {

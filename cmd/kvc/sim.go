@@ -132,14 +132,12 @@ server, and the error to expect. docs/cost-model.md has the model and its accura
 	flags.IntVar(&f.replicas, "replicas", 1, "`number` of equal servers behind a router")
 	f.pools.add(flags)
 	f.files.add(cmd)
-	for _, name := range []string{"requests", "cases"} {
-		// Here and below it fails only for a flag that does not exist.
-		_ = cmd.MarkFlagFilename(name)
-	}
-	_ = cmd.MarkFlagFilename("profile", "json")
+	reads(cmd, "requests")
+	reads(cmd, "cases")
+	reads(cmd, "profile", "json")
 	writes(cmd, outputFile, "plot", "png", "svg")
-	_ = cmd.RegisterFlagCompletionFunc("model", cobra.FixedCompletions(modelNames(), cobra.ShellCompDirectiveDefault))
-	_ = cmd.RegisterFlagCompletionFunc("gpu", cobra.FixedCompletions(cardNames(), cobra.ShellCompDirectiveDefault))
+	completes(cmd, "model", cobra.ShellCompDirectiveDefault, modelNames()...)
+	completes(cmd, "gpu", cobra.ShellCompDirectiveDefault, cardNames()...)
 	return cmd
 }
 

@@ -34,7 +34,23 @@ func commandError(cmd *cobra.Command, args []string, err error) error {
 	return err
 }
 
-// completed registers shell completion for all flags with a fixed list of values.
+// completes registers shell completion of a flag's value from a list, for a flag whose values depend on the
+// command; knownValues has those of other flags. It panics if the command does not have the flag.
+func completes(cmd *cobra.Command, flag string, directive cobra.ShellCompDirective, values ...string) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, directive)); err != nil {
+		panic(err)
+	}
+}
+
+// reads registers shell completion of a flag's value by files, with one of the extensions if there are
+// any. It panics if the command does not have the flag.
+func reads(cmd *cobra.Command, flag string, extensions ...string) {
+	if err := cmd.MarkFlagFilename(flag, extensions...); err != nil {
+		panic(err)
+	}
+}
+
+// completed registers shell completion for all other flags with a fixed list of values.
 func completed(cmd *cobra.Command) {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if _, ok := cmd.GetFlagCompletionFunc(f.Name); ok {
@@ -46,8 +62,7 @@ func completed(cmd *cobra.Command) {
 			case "spread", "tasks", "models":
 				directive = cobra.ShellCompDirectiveDefault // the value may also be a file
 			}
-			// It fails only for a flag that does not exist or has completion already.
-			_ = cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(values, directive))
+			completes(cmd, f.Name, directive, values...)
 		}
 	})
 	for _, sub := range cmd.Commands() {

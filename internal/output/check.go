@@ -8,8 +8,7 @@ import (
 	"path/filepath"
 )
 
-// Check returns an error if a file with this path cannot be written, before a long computation whose result
-// it is to have.
+// Check returns an error if a file with this path cannot be written. It is for use before a long computation.
 func Check(path string) error {
 	final, err := target(path)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 const Built = true
 
 // gpu is a CUDA context. All operations of a Device use one stream, so they keep their order. Operations that
-// need not wait do not.
+// need not wait return at once.
 //
 // The driver's current context belongs to an OS thread. enter locks the goroutine to its thread and makes the
 // context current there; leave unlocks it.

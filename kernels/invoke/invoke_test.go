@@ -197,7 +197,7 @@ func TestRunErrors(t *testing.T) {
 	if _, err := run(t, func([][]byte, []device.Arg) error { return fault }, "in=good.npy", "zeros=f32[1]:y.npy"); !errors.Is(err, fault) {
 		t.Errorf("%v", err)
 	}
-	// The second file cannot be had, and so the first one is not written.
+	// The second file cannot be created, so the first one is not written either.
 	for _, second := range []string{"out=u8[1]:nowhere/z.npy", "zeros=u8[1]:./y.npy", "zeros=u8[1]:y.safetensors#b"} {
 		first := "zeros=f32[1]:y.npy"
 		if strings.HasSuffix(second, "#b") {

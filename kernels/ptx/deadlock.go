@@ -7,7 +7,7 @@ import (
 	"unsafe"
 )
 
-// Deadlocks: threads that wait in a loop for what no thread will do. (Warps that wait at bar.sync do not run at
+// Deadlocks: threads that wait in a loop for something that no thread will do. (Warps that wait at bar.sync do not run at
 // all; [block.stuck] reports them.)
 //
 // A warp is idle if it comes back to a state that it was in before, and all it did in between was compute, read

@@ -144,7 +144,7 @@ type MemorySummary struct {
 	Refused    int      `json:"refused_rows"` // rows that cannot be projected
 	Measured   int      `json:"measured_rows"`
 	KVMAPE     *float64 `json:"kv_mape,omitempty"`       // mean absolute error; nil where nothing was measured
-	KVMean     *float64 `json:"kv_mean_error,omitempty"` // with its sign: above 0 is too large a cache; likewise
+	KVMean     *float64 `json:"kv_mean_error,omitempty"` // signed: positive if the caches are projected too large; likewise
 	KVMaxError *float64 `json:"kv_max_error,omitempty"`  // absolute; likewise
 
 	// The largest absolute errors of rows that state version and card's memory, and of the others.

@@ -46,7 +46,7 @@ type Fit struct {
 	// add up.
 	Overlap bool `json:"overlap,omitempty"`
 
-	KVOneFactor bool `json:"-"` // the profile that was read has no factor kv8, so whether its runs had caches in 8 bits is not known
+	KVOneFactor bool `json:"-"` // the profile that was read has no factor kv8, so it is not known whether its runs had 8-bit caches
 }
 
 // Quality is how far a fit is off the measurements, as parts; nil where that was not measured.

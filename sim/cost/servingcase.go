@@ -278,9 +278,9 @@ func Refused(cases []*ServingCase, file string) error {
 	return nil
 }
 
-// ServingSummary compares predictions with measurements. Errors are parts: 0.04 is 4 %. Those
-// with a sign are above 0 where the prediction is above what was measured; the largest errors
-// have theirs. Errors of what was not measured are nil.
+// ServingSummary compares predictions with measurements. Errors are fractions: 0.04 is 4 %. Mean
+// and largest errors are signed, positive if the prediction is too high. Errors of quantities that
+// were not measured are nil.
 type ServingSummary struct {
 	Rows               int      `json:"rows"`
 	Refused            int      `json:"refused_rows"` // rows that cannot be projected

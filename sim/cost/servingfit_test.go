@@ -198,8 +198,7 @@ func TestFitFindsPlanted(t *testing.T) {
 	}
 }
 
-// TestFitsOfSeveralCards: each card has a fit, and all together one; of another server's card
-// the host's part is as on the others.
+// TestFitsOfSeveralCards: each card has a fit, and there is one to the rows of all cards.
 func TestFitsOfSeveralCards(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it fits the cost model to the runs of three cards")

@@ -57,7 +57,7 @@ func TestUnlike(t *testing.T) {
 	}
 }
 
-// TestRan: a model is the same with and without its format in its name, and a format that is not stated
+// TestRan: a model is the same with and without its format in its name, and an unstated format
 // is the models' own.
 func TestRan(t *testing.T) {
 	card, err := catalog.FindCard("h100")

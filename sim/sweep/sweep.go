@@ -44,7 +44,7 @@ type Outcome struct {
 	LoadUnbounded     bool             `json:"load_unbounded,omitempty"`                // the largest load that was tried meets the objectives too
 	Refusal           string           `json:"refusal,omitempty"`                       // why the first refused request was refused
 	TooLong           int64            `json:"longer_than_context"`                     // see project.Result
-	Alone             bool             `json:"alone,omitempty"`                         // it is of one request at a time, and even so too few requests meet the objectives
+	Alone             bool             `json:"alone,omitempty"`                         // the outcome is for one request at a time, because too few requests meet the objectives even so
 	Link              float64          `json:"kv_link_bytes_per_second,omitempty"`      // of each prefill card to the decode servers
 	LinkUse           *project.LinkUse `json:"kv_link,omitempty"`
 	ReplicaProbes     int              `json:"replica_probes,omitempty"`          // projections in the search for the fewest replicas

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 
+	"kvcompress/internal/jsonlines"
 	"kvcompress/internal/words"
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -188,32 +189,16 @@ func (m *Manifest) Write(w io.Writer) error {
 		return err
 	}
 	out.Write(head[:len(head)-1])
-	if err := writeLines(out, "inputs", m.Inputs); err != nil {
+	out.WriteString(",\n\"inputs\":")
+	if err := jsonlines.WriteArray(out, m.Inputs); err != nil {
 		return err
 	}
-	if err := writeLines(out, "stages", m.Stages); err != nil {
+	out.WriteString(",\n\"stages\":")
+	if err := jsonlines.WriteArray(out, m.Stages); err != nil {
 		return err
 	}
 	out.WriteString("}\n")
 	return out.Flush()
-}
-
-// writeLines writes a list member of an object, one line for each entry.
-func writeLines[T any](out *bufio.Writer, name string, list []T) error {
-	fmt.Fprintf(out, ",\n%q:[", name)
-	for i := range list {
-		line, err := json.Marshal(&list[i])
-		if err != nil {
-			return err
-		}
-		if i > 0 {
-			out.WriteByte(',')
-		}
-		out.WriteByte('\n')
-		out.Write(line)
-	}
-	out.WriteString("\n]")
-	return nil
 }
 
 // ReadManifest reads and checks the manifest of an export. An unknown or duplicate name, a file at another
