@@ -1,7 +1,6 @@
 package main
 
 import (
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"kvcompress/kernels/device"
@@ -34,12 +33,6 @@ func (f *deviceFlags) optional(fs *pflag.FlagSet) {
 
 // allChecks lists the checkers of the PTX machine, with commas.
 func allChecks() string { return ptx.AllChecks().String() }
-
-// complete registers the flags' values for shell completion.
-func (f *deviceFlags) complete(cmd *cobra.Command) error {
-	return cmd.RegisterFlagCompletionFunc("device",
-		cobra.FixedCompletions(devices.Names(), cobra.ShellCompDirectiveNoFileComp))
-}
 
 // open opens the device that the flags ask for.
 func (f *deviceFlags) open() (device.Device, error) { return devices.Open(f.name, f.options) }

@@ -44,9 +44,7 @@ golden check uses them too; docs/checking.md has its keys.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return goldenUpdate(cmd, args, dir, override)
 	}
-	if err := completeOptionFlags(cmd); err != nil {
-		panic(err) // cannot happen: the flag is defined above
-	}
+	optionFiles(cmd)
 	return cmd
 }
 

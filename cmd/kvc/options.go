@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -145,16 +144,11 @@ func (b *binder) also(set func(*sim.Options)) {
 	})
 }
 
-// completeOptionFlags registers the values of the flags of addOptionFlags for shell completion.
-func completeOptionFlags(cmd *cobra.Command) error {
-	var errs []error
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if e, ok := f.Value.(interface{ names() []string }); ok {
-			errs = append(errs, cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(e.names(), cobra.ShellCompDirectiveNoFileComp)))
-		}
-	})
-	errs = append(errs, cmd.MarkFlagFilename("options", "json"), cmd.MarkFlagFilename("head-bias", "json", "safetensors", "npz"))
-	return errors.Join(errs...)
+// optionFiles names the files that flags of addOptionFlags take, for shell completion.
+func optionFiles(cmd *cobra.Command) {
+	// It fails only for a flag that does not exist.
+	_ = cmd.MarkFlagFilename("options", "json")
+	_ = cmd.MarkFlagFilename("head-bias", "json", "safetensors", "npz")
 }
 
 // checkOptions checks options of a trace, filled from it. The error names the trace's

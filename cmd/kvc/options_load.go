@@ -42,9 +42,8 @@ func (f *sendFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&f.turns, "turns", string(sim.TurnsAsRecorded), "`rule` by which the turns of a session arrive: as-recorded, wait (as recorded, but not before the previous turn has ended) or think (after the end of the previous turn by as much as they were recorded after its arrival)")
 	fs.StringVar(&f.router, "router", string(sim.RoundRobin), "`rule` by which a request is sent to a replica: round-robin, or least-outstanding (the fewest waiting and running requests)")
-	// It fails only for a flag that does not exist.
-	_ = cmd.RegisterFlagCompletionFunc("turns", cobra.FixedCompletions(asStrings(sim.AllTurns()), cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.RegisterFlagCompletionFunc("router", cobra.FixedCompletions(asStrings(sim.Routers()), cobra.ShellCompDirectiveNoFileComp))
+	suggest(cmd, "turns", asStrings(sim.AllTurns())...)
+	suggest(cmd, "router", asStrings(sim.Routers())...)
 }
 
 // parse returns the rules that the flags name.

@@ -104,10 +104,10 @@ Exit code 1 if no candidate meets the objectives.`,
 	fs.BoolVar(&f.asJSON, "json", false, "print the answer as JSON")
 	fs.StringVar(&f.html, "html", "", "write one self-contained page to a `file`")
 	writes(cmd, outputFile, "html", "html")
+	suggestOrFile(cmd, "model", modelNames()...)
+	suggestOrFile(cmd, "gpu", cardNames()...)
 	for _, err := range []error{
 		cmd.MarkFlagFilename("profile", "json"), cmd.MarkFlagFilename("requests"),
-		cmd.RegisterFlagCompletionFunc("model", cobra.FixedCompletions(modelNames(), cobra.ShellCompDirectiveDefault)),
-		cmd.RegisterFlagCompletionFunc("gpu", cobra.FixedCompletions(cardNames(), cobra.ShellCompDirectiveDefault)),
 	} {
 		if err != nil {
 			panic(err) // cannot happen: the flag is defined above

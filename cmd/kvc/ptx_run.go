@@ -108,9 +108,6 @@ argument's index from 0 or by the parameter's name. Bits must be equal unless --
 	flags.device.add(fs)
 	addRun(fs, &flags.device.options)
 	fs.BoolVar(&flags.json, "json", false, "print the result as JSON")
-	if err := flags.device.complete(cmd); err != nil {
-		panic(err) // cannot happen: the flag is defined above
-	}
 	return cmd
 }
 

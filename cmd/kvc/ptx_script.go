@@ -57,9 +57,6 @@ script cannot be run; files are written only if all went well.`,
 	addRun(fs, &device.options)
 	fs.Var(positive[int64]{&device.options.MemoryLimit}, "memory", "`bytes` that all buffers may have together")
 	fs.BoolVar(&asJSON, "json", false, "print the result as JSON")
-	if err := device.complete(cmd); err != nil {
-		panic(err) // cannot happen: the flag is defined above
-	}
 	return cmd
 }
 

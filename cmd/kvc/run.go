@@ -86,14 +86,8 @@ Ctrl-C prints the finished steps: exit code 130.`,
 	writes(cmd, outputFile, "plot", "png", "svg")
 	writes(cmd, outputFile, "plot-kept", "png", "svg")
 	writes(cmd, outputFile, "profile", "json")
-	for _, err := range []error{
-		completeOptionFlags(cmd),
-		cmd.RegisterFlagCompletionFunc("steps", cobra.FixedCompletions([]string{"all"}, cobra.ShellCompDirectiveNoFileComp)),
-	} {
-		if err != nil {
-			panic(err) // cannot happen: the flag is defined above
-		}
-	}
+	optionFiles(cmd)
+	suggest(cmd, "steps", "all")
 	return cmd
 }
 

@@ -138,8 +138,8 @@ server, and the error to expect. docs/cost-model.md has the model and its accura
 	}
 	_ = cmd.MarkFlagFilename("profile", "json")
 	writes(cmd, outputFile, "plot", "png", "svg")
-	_ = cmd.RegisterFlagCompletionFunc("model", cobra.FixedCompletions(modelNames(), cobra.ShellCompDirectiveDefault))
-	_ = cmd.RegisterFlagCompletionFunc("gpu", cobra.FixedCompletions(cardNames(), cobra.ShellCompDirectiveDefault))
+	suggestOrFile(cmd, "model", modelNames()...)
+	suggestOrFile(cmd, "gpu", cardNames()...)
 	return cmd
 }
 

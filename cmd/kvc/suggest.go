@@ -34,16 +34,37 @@ func commandError(cmd *cobra.Command, args []string, err error) error {
 	return err
 }
 
-// completed registers shell completion for all flags with a fixed list of values.
+// Annotations of a flag: values that shell completion suggests.
+const (
+	suggestion       = "kvc_suggestion"
+	suggestionOrFile = "kvc_suggestion_or_file" // the value may also be a file
+)
+
+// suggest sets the values that shell completion suggests for a flag, in place of its known values.
+func suggest(cmd *cobra.Command, flag string, values ...string) {
+	// It fails only for a flag that does not exist.
+	_ = cmd.Flags().SetAnnotation(flag, suggestion, values)
+}
+
+// suggestOrFile is suggest for a flag whose value may also be a file.
+func suggestOrFile(cmd *cobra.Command, flag string, values ...string) {
+	// It fails only for a flag that does not exist.
+	_ = cmd.Flags().SetAnnotation(flag, suggestionOrFile, values)
+}
+
+// completes says whether a command line asks for shell completion.
+func completes(args []string) bool {
+	return len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd)
+}
+
+// completed registers shell completion for all flags with a list of values. cobra keeps what is
+// registered, and so the commands, for as long as the program runs.
 func completed(cmd *cobra.Command) {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if _, ok := cmd.GetFlagCompletionFunc(f.Name); ok {
-			return
-		}
 		if values := knownValues(f); values != nil {
 			directive := cobra.ShellCompDirectiveNoFileComp
-			switch f.Name {
-			case "spread", "tasks", "models":
+			switch {
+			case f.Name == "spread", f.Name == "tasks", f.Name == "models", f.Annotations[suggestionOrFile] != nil:
 				directive = cobra.ShellCompDirectiveDefault // the value may also be a file
 			}
 			// It fails only for a flag that does not exist or has completion already.
@@ -57,6 +78,11 @@ func completed(cmd *cobra.Command) {
 
 // knownValues returns the values that a flag may have, nil if they cannot be listed.
 func knownValues(f *pflag.Flag) []string {
+	for _, annotation := range []string{suggestion, suggestionOrFile} {
+		if values := f.Annotations[annotation]; values != nil {
+			return values
+		}
+	}
 	if e, ok := f.Value.(interface{ names() []string }); ok {
 		return e.names()
 	}

@@ -135,10 +135,10 @@ Ctrl-C prints the finished outcomes, marked partial, and writes no file: exit co
 	fs.IntVar(&f.workers, "workers", 0, "`number` of projections at a time; 0 is one for each core")
 	f.out.add(cmd)
 	writes(cmd, outputFolder, "out")
+	suggestOrFile(cmd, "model", modelNames()...)
+	suggestOrFile(cmd, "gpu", cardNames()...)
 	for _, err := range []error{
 		cmd.MarkFlagFilename("profile", "json"), cmd.MarkFlagFilename("requests"),
-		cmd.RegisterFlagCompletionFunc("model", cobra.FixedCompletions(modelNames(), cobra.ShellCompDirectiveDefault)),
-		cmd.RegisterFlagCompletionFunc("gpu", cobra.FixedCompletions(cardNames(), cobra.ShellCompDirectiveDefault)),
 	} {
 		if err != nil {
 			panic(err) // cannot happen: the flag is defined above
@@ -320,8 +320,7 @@ func (o *sweepOutput) add(cmd *cobra.Command) {
 	fs.StringVar(&o.html, "html", "", "write one self-contained page to a `file`")
 	fs.StringVar(&o.figure, "plots", "", "draw the plots to a `folder`, as SVG and PNG")
 	fs.StringVar(&o.latency, "latency", "e2e", "`latency` of the Pareto front, at its 99th percentile: e2e, ttft, tpot or itl")
-	// It fails only for a flag that does not exist.
-	_ = cmd.RegisterFlagCompletionFunc("latency", cobra.FixedCompletions(report.Latencies(), cobra.ShellCompDirectiveNoFileComp))
+	suggest(cmd, "latency", report.Latencies()...)
 	writes(cmd, outputFile, "html", "html")
 	writes(cmd, outputFile, "csv", "csv")
 	writes(cmd, outputFolder, "plots")

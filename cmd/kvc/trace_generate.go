@@ -62,8 +62,6 @@ TIME may be a rate, such as 20/s. Without a rule all requests arrive at once.`,
 	flags.StringVar(&f.name, "name", "", "the trace's name (default: that of its folder)")
 	flags.StringVar(&f.description, "description", "", "`text` that the trace stores")
 	flags.BoolVar(&f.asJSON, "json", false, "print what was made as JSON")
-	// It fails only for a flag that does not exist.
-	_ = cmd.RegisterFlagCompletionFunc("arrivals", cobra.FixedCompletions([]string{"fixed:", "poisson:", "gamma:"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 

@@ -105,12 +105,8 @@ change requests are applied in the order of the list below.`,
 	flags.StringVar(&f.description, "description", "", "`text` about the log, which the trace stores")
 	flags.StringVar(&f.licence, "licence", "", "the log's `licence`, which the trace stores")
 	flags.BoolVar(&f.asJSON, "json", false, "print what was made as JSON")
-	for flag, values := range map[string][]string{
-		"format": names, "time-unit": {"s", "ms", "us", "ns"}, "arrivals": {"fixed:", "poisson:", "gamma:"},
-	} {
-		// It fails only for a flag that does not exist.
-		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
-	}
+	suggest(cmd, "format", names...)
+	suggest(cmd, "time-unit", "s", "ms", "us", "ns")
 	return cmd
 }
 

@@ -71,14 +71,8 @@ Models whose shape is known: ` + strings.Join(models, ", ") + `.`,
 	flags.StringVarP(&f.out, "out", "o", "", "the trace's `folder`")
 	writes(cmd, outputFolder, "out")
 	flags.BoolVar(&f.asJSON, "json", false, "print what was made as JSON")
-	complete := func(flag string, values ...string) {
-		// It fails only for a flag that does not exist.
-		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
-	}
-	complete("model", models...)
-	complete("dtype", "f32", "f16", "bf16")
-	complete("heads", "sink", "local:", "retrieval", "uniform", "sink+local:")
-	complete("arrivals", "fixed:", "poisson:", "gamma:")
+	suggest(cmd, "model", models...)
+	suggest(cmd, "heads", "sink", "local:", "retrieval", "uniform", "sink+local:")
 	return cmd
 }
 
