@@ -28,7 +28,7 @@ import (
 // only by their hashes. When the stages exceed maxCourseBytes, the cache is cleared; sequences keep
 // the stages that they are at.
 type courses struct {
-	table [courseStates]courseEntry
+	table [courseStates / coursePage]*[coursePage]courseEntry // pages are allocated when first used
 	bytes uintptr
 }
 
@@ -38,10 +38,11 @@ type courseEntry struct {
 	stage *stage // nil for a state that occurred once
 }
 
-// courseStates is the number of entries of the hash table, a power of two; maxCourseBytes bounds
-// the memory of stages and outcomes.
+// courseStates is the number of entries of the hash table and coursePage that of one of its pages, powers
+// of two; maxCourseBytes bounds the memory of stages and outcomes.
 const (
 	courseStates   = 1 << 15
+	coursePage     = 1 << 6
 	maxCourseBytes = 24 << 20
 	maxMisses      = 4
 )
@@ -90,7 +91,11 @@ func (c *courses) stageOf(prompt, tokens int, runs []run) *stage {
 	for _, r := range runs {
 		hash = mix(hash^uint64(r.heads), uint64(r.gone))
 	}
-	m := &c.table[hash%courseStates]
+	page := &c.table[hash%courseStates/coursePage]
+	if *page == nil {
+		*page = new([coursePage]courseEntry)
+	}
+	m := &(*page)[hash%coursePage]
 	switch {
 	case m.hash != hash:
 		*m = courseEntry{hash: hash}
