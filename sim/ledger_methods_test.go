@@ -52,9 +52,10 @@ func pipeline(t *testing.T, m *draw.Method, seed uint64, wrap func(*sim.Ledger) 
 // operation.
 func TestLedgerOfEveryMethod(t *testing.T) {
 	pipelines, replays := testsize.Of(1, 1, 12), testsize.Of(1, 1, 2)
-	names := slices.DeleteFunc(traces.Names(), func(name string) bool {
-		return name == "by-request" // its requests have options of KV-Compress: see TestLedgerIsTheEngine
-	})
+	// The requests of by-request have options of KV-Compress: see TestLedgerIsTheEngine. The longest trace takes
+	// most of the time.
+	without := append([]string{"by-request"}, testsize.Of([]string{"story-full"}, nil, nil)...)
+	names := slices.DeleteFunc(traces.Names(), func(name string) bool { return slices.Contains(without, name) })
 	for i, m := range drawn(t) {
 		t.Run(m.Name, func(t *testing.T) {
 			for seed := range pipelines {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"testing"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/traces"
@@ -12,12 +13,13 @@ import (
 // TestLedgerOfMethods compares a ledger with an engine after every operation, for every
 // method that an engine runs.
 func TestLedgerOfMethods(t *testing.T) {
+	name := testsize.Of("mha", "mha", "six-stories")
 	for _, e := range ref.Methods() {
 		if e.Planned {
 			continue
 		}
 		t.Run(e.Name, func(t *testing.T) {
-			b, err := traces.Bundled("six-stories")
+			b, err := traces.Bundled(name)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -28,8 +28,7 @@ import (
 // only by their hashes. When the stages exceed maxCourseBytes, the cache is cleared; sequences keep
 // the stages that they are at.
 type courses struct {
-	table []courseEntry // at most a sixteenth is used until it has courseStates entries, so that states seldom replace each other
-	used  int           // entries that are not empty
+	table [courseStates / coursePage]*[coursePage]courseEntry // pages are allocated when first used
 	bytes uintptr
 }
 
@@ -39,13 +38,13 @@ type courseEntry struct {
 	stage *stage // nil for a state that occurred once
 }
 
-// The hash table has fewCourseStates to courseStates entries, which are powers of two; maxCourseBytes
-// bounds the memory of stages and outcomes.
+// courseStates is the number of entries of the hash table and coursePage that of one of its pages, powers
+// of two; maxCourseBytes bounds the memory of stages and outcomes.
 const (
-	fewCourseStates = 1 << 7
-	courseStates    = 1 << 15
-	maxCourseBytes  = 24 << 20
-	maxMisses       = 4
+	courseStates   = 1 << 15
+	coursePage     = 1 << 6
+	maxCourseBytes = 24 << 20
+	maxMisses      = 4
 )
 
 // ByDemand is a [Spread] whose result depends only on the demand, and not on Demand.Seq.
@@ -92,15 +91,13 @@ func (c *courses) stageOf(prompt, tokens int, runs []run) *stage {
 	for _, r := range runs {
 		hash = mix(hash^uint64(r.heads), uint64(r.gone))
 	}
-	if 16*c.used >= len(c.table) && len(c.table) < courseStates {
-		c.grow()
+	page := &c.table[hash%courseStates/coursePage]
+	if *page == nil {
+		*page = new([coursePage]courseEntry)
 	}
-	m := c.entry(hash)
+	m := &(*page)[hash%coursePage]
 	switch {
 	case m.hash != hash:
-		if *m == (courseEntry{}) {
-			c.used++
-		}
 		*m = courseEntry{hash: hash}
 		return nil
 	case m.stage == nil:
@@ -112,20 +109,6 @@ func (c *courses) stageOf(prompt, tokens int, runs []run) *stage {
 		return nil
 	}
 	return m.stage
-}
-
-// entry returns the entry of a hash.
-func (c *courses) entry(hash uint64) *courseEntry { return &c.table[hash&uint64(len(c.table)-1)] }
-
-// grow doubles the hash table.
-func (c *courses) grow() {
-	old := c.table
-	c.table = make([]courseEntry, max(fewCourseStates, 2*len(old)))
-	for _, e := range old {
-		if e != (courseEntry{}) {
-			*c.entry(e.hash) = e // no other entry of the old table goes there
-		}
-	}
 }
 
 // add adds an outcome to a stage.
@@ -140,8 +123,8 @@ func (c *courses) add(s *stage, t outcome) *outcome {
 func (c *courses) take(bytes uintptr) {
 	c.bytes += bytes
 	if c.bytes > maxCourseBytes {
-		c.bytes, c.used = bytes, 0
-		clear(c.table)
+		c.bytes = bytes
+		clear(c.table[:])
 	}
 }
 

@@ -72,7 +72,7 @@ The options are those of the trace; flags override them.`,
 	fs.BoolVar(&flags.json, "json", false, "print the size as JSON")
 	override := addOptionFlags(fs)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return goldenExport(cmd, args[0], override, &flags) }
-	completeOptionFlags(cmd)
+	readsOptions(cmd)
 	return cmd
 }
 

@@ -44,7 +44,7 @@ golden check uses them too; docs/checking.md has its keys.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return goldenUpdate(cmd, args, dir, override)
 	}
-	completeOptionFlags(cmd)
+	readsOptions(cmd)
 	return cmd
 }
 

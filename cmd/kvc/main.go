@@ -42,6 +42,9 @@ func runContext(ctx context.Context, args []string, stdout, stderr io.Writer, pa
 	defer stop()
 	out := &standardOutput{w: stdout, failed: stop}
 	root := newRootCmd(out, parsed)
+	if completes(args) {
+		completed(root)
+	}
 	root.SetArgs(args)
 	root.SetErr(stderr)
 	err := func() (err error) {
@@ -94,7 +97,6 @@ attention head, and always whole blocks, which other requests can then use.`,
 	root.InitDefaultCompletionCmd()
 	wrongUse(root)
 	checked(root)
-	completed(root)
 	readableHelp(root)
 	return root
 }

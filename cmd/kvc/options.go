@@ -144,8 +144,8 @@ func (b *binder) also(set func(*sim.Options)) {
 	})
 }
 
-// completeOptionFlags registers the file flags of addOptionFlags for shell completion.
-func completeOptionFlags(cmd *cobra.Command) {
+// readsOptions is reads for the flags of addOptionFlags.
+func readsOptions(cmd *cobra.Command) {
 	reads(cmd, "options", "json")
 	reads(cmd, "head-bias", "json", "safetensors", "npz")
 }

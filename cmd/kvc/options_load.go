@@ -42,8 +42,8 @@ func (f *sendFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&f.turns, "turns", string(sim.TurnsAsRecorded), "`rule` by which the turns of a session arrive: as-recorded, wait (as recorded, but not before the previous turn has ended) or think (after the end of the previous turn by as much as they were recorded after its arrival)")
 	fs.StringVar(&f.router, "router", string(sim.RoundRobin), "`rule` by which a request is sent to a replica: round-robin, least-outstanding (the fewest waiting and running requests) or session-affinity (the one that has the session or at least half of the prompt's prefix hashes, for prefix caching; else least-outstanding)")
-	completes(cmd, "turns", cobra.ShellCompDirectiveNoFileComp, asStrings(sim.AllTurns())...)
-	completes(cmd, "router", cobra.ShellCompDirectiveNoFileComp, asStrings(sim.Routers())...)
+	suggest(cmd, "turns", asStrings(sim.AllTurns())...)
+	suggest(cmd, "router", asStrings(sim.Routers())...)
 }
 
 // parse returns the rules that the flags name.

@@ -106,8 +106,8 @@ Exit code 1 if no candidate meets the objectives.`,
 	writes(cmd, outputFile, "html", "html")
 	reads(cmd, "profile", "json")
 	reads(cmd, "requests")
-	completes(cmd, "model", cobra.ShellCompDirectiveDefault, modelNames()...)
-	completes(cmd, "gpu", cobra.ShellCompDirectiveDefault, cardNames()...)
+	suggestOrFile(cmd, "model", modelNames()...)
+	suggestOrFile(cmd, "gpu", cardNames()...)
 	return cmd
 }
 

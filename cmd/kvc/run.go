@@ -86,8 +86,8 @@ Ctrl-C prints the finished steps: exit code 130.`,
 	writes(cmd, outputFile, "plot", "png", "svg")
 	writes(cmd, outputFile, "plot-kept", "png", "svg")
 	writes(cmd, outputFile, "profile", "json")
-	completeOptionFlags(cmd)
-	completes(cmd, "steps", cobra.ShellCompDirectiveNoFileComp, "all")
+	readsOptions(cmd)
+	suggest(cmd, "steps", "all")
 	return cmd
 }
 

@@ -353,12 +353,8 @@ func TestRunCompletion(t *testing.T) {
 		{[]string{"run", "--steps", ""}, "all"},
 	} {
 		var out bytes.Buffer
-		root := newRootCmd(io.Discard, nil)
-		root.SetArgs(append([]string{"__complete"}, c.args...))
-		root.SetOut(&out)
-		root.SetErr(io.Discard)
-		if err := root.ExecuteContext(t.Context()); err != nil {
-			t.Fatal(err)
+		if code := run(append([]string{"__complete"}, c.args...), &out, io.Discard); code != exitDone {
+			t.Fatal(code)
 		}
 		if !strings.Contains(out.String(), c.want+"\n") {
 			t.Errorf("%q: no %q in\n%s", c.args, c.want, out.String())

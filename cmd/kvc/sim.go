@@ -136,8 +136,8 @@ server, and the error to expect. docs/cost-model.md has the model and its accura
 	reads(cmd, "cases")
 	reads(cmd, "profile", "json")
 	writes(cmd, outputFile, "plot", "png", "svg")
-	completes(cmd, "model", cobra.ShellCompDirectiveDefault, modelNames()...)
-	completes(cmd, "gpu", cobra.ShellCompDirectiveDefault, cardNames()...)
+	suggestOrFile(cmd, "model", modelNames()...)
+	suggestOrFile(cmd, "gpu", cardNames()...)
 	return cmd
 }
 

@@ -34,35 +34,55 @@ func commandError(cmd *cobra.Command, args []string, err error) error {
 	return err
 }
 
-// completes registers shell completion of a flag's value from a list, for a flag whose values depend on the
-// command; knownValues has those of other flags. It panics if the command does not have the flag.
-func completes(cmd *cobra.Command, flag string, directive cobra.ShellCompDirective, values ...string) {
-	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, directive)); err != nil {
+// Annotations of a flag: values that shell completion suggests.
+const (
+	suggestion       = "kvc_suggestion"
+	suggestionOrFile = "kvc_suggestion_or_file" // the value may also be a file
+)
+
+// suggest sets the values that shell completion suggests for a flag, in place of its known values. It
+// panics if the command does not have the flag.
+func suggest(cmd *cobra.Command, flag string, values ...string) {
+	annotate(cmd, flag, suggestion, values)
+}
+
+// suggestOrFile is suggest for a flag whose value may also be a file.
+func suggestOrFile(cmd *cobra.Command, flag string, values ...string) {
+	annotate(cmd, flag, suggestionOrFile, values)
+}
+
+func annotate(cmd *cobra.Command, flag, key string, values []string) {
+	if err := cmd.Flags().SetAnnotation(flag, key, values); err != nil {
 		panic(err)
 	}
 }
 
-// reads registers shell completion of a flag's value by files, with one of the extensions if there are
-// any. It panics if the command does not have the flag.
+// reads makes shell completion suggest files for a flag, with one of the extensions if there are any. It
+// panics if the command does not have the flag.
 func reads(cmd *cobra.Command, flag string, extensions ...string) {
 	if err := cmd.MarkFlagFilename(flag, extensions...); err != nil {
 		panic(err)
 	}
 }
 
-// completed registers shell completion for all other flags with a fixed list of values.
+// completes says whether a command line asks for shell completion.
+func completes(args []string) bool {
+	return len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd)
+}
+
+// completed registers shell completion for all flags with a list of values. cobra keeps what is
+// registered, and so the commands, for as long as the program runs.
 func completed(cmd *cobra.Command) {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if _, ok := cmd.GetFlagCompletionFunc(f.Name); ok {
-			return
-		}
 		if values := knownValues(f); values != nil {
 			directive := cobra.ShellCompDirectiveNoFileComp
-			switch f.Name {
-			case "spread", "tasks", "models":
+			switch {
+			case f.Name == "spread", f.Name == "tasks", f.Name == "models", f.Annotations[suggestionOrFile] != nil:
 				directive = cobra.ShellCompDirectiveDefault // the value may also be a file
 			}
-			completes(cmd, f.Name, directive, values...)
+			if err := cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(values, directive)); err != nil {
+				panic(err) // cannot happen: the command has the flag, and is completed once
+			}
 		}
 	})
 	for _, sub := range cmd.Commands() {
@@ -72,6 +92,11 @@ func completed(cmd *cobra.Command) {
 
 // knownValues returns the values that a flag may have, nil if they cannot be listed.
 func knownValues(f *pflag.Flag) []string {
+	for _, annotation := range []string{suggestion, suggestionOrFile} {
+		if values := f.Annotations[annotation]; values != nil {
+			return values
+		}
+	}
 	if e, ok := f.Value.(interface{ names() []string }); ok {
 		return e.names()
 	}

@@ -83,7 +83,9 @@ func TestFlagsAreAlike(t *testing.T) {
 	type use struct{ path, kind, value, short string }
 	first := map[string]use{}
 	differ := map[string]bool{}
-	everyCommand(newRootCmd(io.Discard, nil), func(cmd *cobra.Command) {
+	root := newRootCmd(io.Discard, nil)
+	completed(root)
+	everyCommand(root, func(cmd *cobra.Command) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
 			if f.Name == "workers" && strings.Contains(f.Usage, "`time`") {
 				t.Errorf("%s --%s: %s", cmd.CommandPath(), f.Name, f.Usage)

@@ -137,8 +137,8 @@ Ctrl-C prints the finished outcomes, marked partial, and writes no file: exit co
 	writes(cmd, outputFolder, "out")
 	reads(cmd, "profile", "json")
 	reads(cmd, "requests")
-	completes(cmd, "model", cobra.ShellCompDirectiveDefault, modelNames()...)
-	completes(cmd, "gpu", cobra.ShellCompDirectiveDefault, cardNames()...)
+	suggestOrFile(cmd, "model", modelNames()...)
+	suggestOrFile(cmd, "gpu", cardNames()...)
 	cmd.AddCommand(newSweepMergeCmd())
 	return cmd
 }
@@ -315,7 +315,7 @@ func (o *sweepOutput) add(cmd *cobra.Command) {
 	fs.StringVar(&o.html, "html", "", "write one self-contained page to a `file`")
 	fs.StringVar(&o.figure, "plots", "", "draw the plots to a `folder`, as SVG and PNG")
 	fs.StringVar(&o.latency, "latency", "e2e", "`latency` of the Pareto front, at its 99th percentile: e2e, ttft, tpot or itl")
-	completes(cmd, "latency", cobra.ShellCompDirectiveNoFileComp, report.Latencies()...)
+	suggest(cmd, "latency", report.Latencies()...)
 	writes(cmd, outputFile, "html", "html")
 	writes(cmd, outputFile, "csv", "csv")
 	writes(cmd, outputFolder, "plots")

@@ -105,8 +105,8 @@ change requests are applied in the order of the list below.`,
 	flags.StringVar(&f.description, "description", "", "`text` about the log, which the trace stores")
 	flags.StringVar(&f.licence, "licence", "", "the log's `licence`, which the trace stores")
 	flags.BoolVar(&f.asJSON, "json", false, "print what was made as JSON")
-	completes(cmd, "format", cobra.ShellCompDirectiveNoFileComp, names...)
-	completes(cmd, "time-unit", cobra.ShellCompDirectiveNoFileComp, "s", "ms", "us", "ns")
+	suggest(cmd, "format", names...)
+	suggest(cmd, "time-unit", "s", "ms", "us", "ns")
 	return cmd
 }
 

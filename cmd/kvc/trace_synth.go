@@ -71,8 +71,8 @@ Models whose shape is known: ` + strings.Join(models, ", ") + `.`,
 	flags.StringVarP(&f.out, "out", "o", "", "the trace's `folder`")
 	writes(cmd, outputFolder, "out")
 	flags.BoolVar(&f.asJSON, "json", false, "print what was made as JSON")
-	completes(cmd, "model", cobra.ShellCompDirectiveNoFileComp, models...)
-	completes(cmd, "heads", cobra.ShellCompDirectiveNoFileComp, "sink", "local:", "retrieval", "uniform", "sink+local:")
+	suggest(cmd, "model", models...)
+	suggest(cmd, "heads", "sink", "local:", "retrieval", "uniform", "sink+local:")
 	return cmd
 }
 

@@ -63,7 +63,7 @@ func npySource(f *os.File, size int64) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &source{shape: h.Shape, at: bufio.NewReaderSize(f, chunk)}
+	s := &source{shape: h.Shape, at: bufio.NewReaderSize(f, int(min(size, chunk)))}
 	for t, name := range npyTypes {
 		if name == h.Type {
 			s.typ = t

@@ -297,7 +297,7 @@ func (t *translator) literal(c rune, f flags) error {
 	default:
 		t.out.WriteString(classText(set))
 	}
-	t.literals += caseTable().fold(c)
+	t.literals += fullFold()(c)
 	for s, r := range caseTable().strings {
 		if strings.HasSuffix(t.literals, s) {
 			return fmt.Errorf("(?i) with %q, which is %q too", s, r)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/text/cases"
 )
@@ -117,11 +118,10 @@ func orbit(r rune) []rune {
 type caseFolds struct {
 	cased   []rune
 	strings map[string]rune
-	fold    func(rune) string // full case folding
 }
 
 var caseTable = sync.OnceValue(func() caseFolds {
-	t := caseFolds{strings: map[string]rune{}, fold: func(r rune) string { return cases.Fold().String(string(r)) }}
+	t, fold := caseFolds{strings: map[string]rune{}}, fullFold()
 	for r := range rune(unicode.MaxRune) {
 		if 0xD800 <= r && r < 0xE000 {
 			continue
@@ -132,12 +132,25 @@ var caseTable = sync.OnceValue(func() caseFolds {
 		if r < 0x80 {
 			continue
 		}
-		if s := t.fold(r); len([]rune(s)) > 1 {
+		if s := fold(r); len([]rune(s)) > 1 {
 			t.strings[s] = r
 		}
 	}
 	return t
 })
+
+// fullFold returns a function for full case folding. It is not for concurrent use.
+func fullFold() func(r rune) string {
+	caser := cases.Fold()
+	var from, to [64]byte // no rune is folded to more than three
+	return func(r rune) string {
+		n, _, err := caser.Transform(to[:], utf8.AppendRune(from[:0], r), true)
+		if err != nil {
+			panic(err) // cannot happen: there is room
+		}
+		return string(to[:n])
+	}
+}
 
 // The sets of Oniguruma's escapes and POSIX brackets that are not a Unicode category.
 
