@@ -12,13 +12,17 @@ import (
 )
 
 // edgeOfCounts returns the i-th pipeline at which a count, or the number of rounds of a loop, is another than in most pipelines. It is
-// nil for every fourth i, and if none was found.
+// nil for every eighth i, and if none was found.
 func edgeOfCounts(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
-	switch i % 4 {
-	case 0, 2:
+	switch {
+	case i%2 == 0:
 		return edgeOfElements(r, i/2, methods)
-	case 3:
+	case i%4 == 3:
 		return edgeOfCount(r, i/4, withPlain.of(methods))
+	case i%16 == 1:
+		return edgeOfFreeBlocks(r, methods)
+	case i%16 == 9:
+		return edgeOfFloor(r, methods)
 	}
 	return nil, nil
 }
@@ -215,6 +219,63 @@ func edgeOfHoles(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error)
 	p.Operations = []Operation{{OpPrefill, one, 8}, {OpCompress, one, 0}, {OpDecode, one, 0}}
 	p.Config.Blocks = (9/p.Config.BlockSize + 1) * p.Shape.Heads()
 	p.growFirst(2 * kept)
+	if cfg := p.config(); cfg.Validate() != nil {
+		return nil, nil
+	}
+	return p, nil
+}
+
+// edgeOfFreeBlocks returns a pipeline in which a prompt takes blocks from several chunks of the free list, each a thread block's, after
+// a compression has freed some of each chunk. It is nil if evicting at random is not among methods.
+func edgeOfFreeBlocks(r *rand.Rand, methods []*draw.Method) (*Pipeline, error) {
+	const chunk = 32 * 1024 // blocks
+	p := &Pipeline{
+		Shape:  kv.Shape{Layers: 4, KVHeads: 16, HeadSize: 8, Group: 1},
+		Inputs: Inputs{Seed: r.Uint64(), Scale: 1},
+	}
+	p.Config = ref.Default()
+	p.Config.BlockSize, p.Config.DType, p.Config.Blocks = 1, pick(r, edgeFormats...), 1
+	if found, err := p.drawNamed(r, "random", anyReading, methods); err != nil || !found {
+		return nil, err
+	}
+	heads := p.Shape.Heads()
+	kvs := (chunk + chunk/8 + r.IntN(chunk/2)) / heads
+	evicted := 8 + r.IntN(8)
+	p.Config.Compression = ref.Compression{MaxCacheTokens: kvs - evicted}
+	both := []kv.SeqID{0, 1}
+	prompts := []int{8, evicted - r.IntN(2)}
+	p.Inputs.Tokens = []int{kvs + 2, prompts[1] + 2}
+	p.Config.Blocks = (kvs + prompts[1] + 4) * heads
+	p.Operations = []Operation{
+		{OpPrefill, both[:1], prompts[0]}, {OpGrow, both[:1], kvs - prompts[0]}, {OpCompress, both[:1], 0},
+		{OpPrefill, both[1:], prompts[1]}, {OpDecode, both, 0}, {OpDecode, both, 0},
+	}
+	if cfg := p.config(); cfg.Validate() != nil {
+		return nil, nil
+	}
+	return p, nil
+}
+
+// edgeOfFloor returns a pipeline in which each head keeps at least more than 2¹⁶ KVs, and as many are evicted as this allows. It is nil
+// if Ada-SnapKV is not among methods.
+func edgeOfFloor(r *rand.Rand, methods []*draw.Method) (*Pipeline, error) {
+	p := &Pipeline{
+		Shape:  kv.Shape{Layers: 1, KVHeads: 2, HeadSize: 8, Group: 1},
+		Inputs: Inputs{Seed: r.Uint64(), Scale: 1},
+	}
+	p.Config = ref.Default()
+	p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), pick(r, edgeFormats...), 1
+	if found, err := p.drawNamed(r, "ada-snapkv", anyReading, methods); err != nil || !found {
+		return nil, err
+	}
+	p.set("floor", 1)
+	const prompt, kept = 65, 1<<16 + 100
+	more := 60 + r.IntN(600)
+	p.Config.Compression = ref.Compression{MaxCacheTokens: kept}
+	one := []kv.SeqID{0}
+	p.Inputs.Tokens = []int{kept + more}
+	p.Config.Blocks = ((kept+more)/p.Config.BlockSize + 2) * p.Shape.Heads()
+	p.Operations = []Operation{{OpPrefill, one, prompt}, {OpGrow, one, kept + more - prompt}, {OpScores, one, 0}, {OpCompress, one, 0}}
 	if cfg := p.config(); cfg.Validate() != nil {
 		return nil, nil
 	}

@@ -137,3 +137,55 @@ func uneven(t *testing.T, p *Pipeline) int {
 	})
 	return steps
 }
+
+// TestEdgeOfFreeBlocks: the second prompt takes blocks of both chunks of the free list.
+func TestEdgeOfFreeBlocks(t *testing.T) {
+	for seed := range uint64(testsize.Of(1, 2, 8)) {
+		p, err := edgeOfFreeBlocks(rand.New(rand.NewPCG(1, seed)), allMethods(t))
+		if err != nil || p == nil {
+			t.Fatalf("%v, %v", p, err)
+		}
+		const chunk = 32 * 1024
+		var first, second int
+		observed(t, p, func(e ref.Event) {
+			if e.Stage != ref.StagePrefill || e.Seqs[0] != 1 {
+				return
+			}
+			for _, h := range e.Cache.Sequence(1).Heads {
+				for _, b := range h.Table {
+					if b < chunk {
+						first++
+					} else {
+						second++
+					}
+				}
+			}
+		})
+		if first < 64 || second < 64 {
+			t.Errorf("%s: %d and %d blocks", p, first, second)
+		}
+	}
+}
+
+// TestEdgeOfFloor: heads lose the same number of KVs, though not the same KVs cost least, and keep more than 2¹⁶.
+func TestEdgeOfFloor(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it evicts from long heads")
+	}
+	p, err := edgeOfFloor(rand.New(rand.NewPCG(1, 2)), allMethods(t))
+	if err != nil || p == nil {
+		t.Fatalf("%v, %v", p, err)
+	}
+	if lost := evicted(t, p); lost < 60 {
+		t.Errorf("%s: %d KVs evicted", p, lost)
+	}
+	observed(t, p, func(e ref.Event) {
+		if e.Stage != ref.StageMove {
+			return
+		}
+		heads := e.Cache.Sequence(0).Heads
+		if a, b := heads[0].Len, heads[1].Len; a <= 1<<16 || a != b {
+			t.Errorf("%s: heads of %d and %d KVs", p, a, b)
+		}
+	})
+}
