@@ -259,6 +259,11 @@ func TestArguments(t *testing.T) {
 	m = &Mutant{Kernel: "hide_tokens", File: "edits.cu", SourceLine: 178, Old: "mul.wide.s32 %rd24, %r18, 4;", New: "mul.wide.s32 %rd24, %r18, 4; shl.b64 %rd24, %rd24, 32; shr.s64 %rd24, %rd24, 32;"}
 	argued(`32 bits held the offset: it is of "hidden", which may have more than 2 GiB`, "")
 	argued(`32 bits held the offset: it is of "tables", which may have more than 2 GiB`, "the offset is within the block table of one head")
+	// In f32, other than in f16, a number can be as small as what is added to it.
+	m = &Mutant{Kernel: "fold_f32", File: "edits.cu", SourceLine: 28, Old: "add.rn.f32 %f3, %f2, 0f00000000;", New: "add.rn.f32 %f3, %f2, 0f00000001;"}
+	argued("", "")
+	m.Kernel = "fold_f16"
+	argued("", list[len(list)-1].Why)
 	// The rows of a prefill do not fit 16 bits: those of 300 positions of 128 query heads.
 	m = &Mutant{Kernel: "prefill_partitions", File: "partition.cuh", SourceLine: 102, Old: "ld.shared.s32 %rd1, [%r1];", New: "ld.shared.s16 %rd1, [%r1];"}
 	argued("", "")
