@@ -52,6 +52,7 @@ type Inputs struct {
 	Integers bool   `json:"integers,omitempty"` // integers −4 to 4, with exact and often equal sums; otherwise −Scale to Scale
 	Edges    bool   `json:"edges,omitempty"`    // values at the edges of a cache's formats
 	Mirror   bool   `json:"mirror,omitempty"`   // every other token is the negative of the one before it, so that sums become 0
+	Rests    bool   `json:"rests,omitempty"`    // with Mirror, half of the values are subnormal and not negated, so that sums become such
 	Alike    bool   `json:"alike,omitempty"`    // two layers in a row differ by 1/16 of what they have in common
 	Spread   bool   `json:"spread,omitempty"`   // of all bits and of magnitudes down to 2⁻¹⁶·Scale, so that sums and differences are rounded
 	Grid     bool   `json:"grid,omitempty"`     // halves from 0 to 3 times a constant, whose quotients lie halfway between two codes
@@ -352,6 +353,10 @@ func (m *madeUp) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 			if m.inputs.Alike && own != common {
 				x = m.value(splitmix.Next(common^uint64(j))) + x*apart
 			}
+			if m.inputs.Rests && math.Abs(float64(x)) < 0x1p-126 {
+				dst[i*row+j] = x
+				continue
+			}
 			dst[i*row+j] = sign * times * x
 		}
 	}
@@ -362,6 +367,8 @@ func (m *madeUp) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 func (m *madeUp) value(x uint64) float32 {
 	in := &m.inputs
 	switch {
+	case in.Rests && x>>7&1 == 0:
+		return math.Float32frombits(uint32(x>>32) & 0x807fffff)
 	case in.Ties:
 		return tie(x, m.format)
 	case in.Integers:

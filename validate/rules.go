@@ -105,7 +105,7 @@ func edgeOfRule(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) 
 		}
 		prompts := []int{pick(r, 31, 33, 65, 127, 129, 131, 160, 257), pick(r, edgePrompts...)}
 		if o := p.observation(); o != nil && o.Scorer != nil && !grow {
-			p.hardScorer(i/len(edgeRules), o.Scorer, prompts)
+			p.hardScorer(r, i/len(edgeRules), o.Scorer, prompts)
 		}
 		p.fillDecisions(r, rounds, prompts[:rounds]...)
 		if cfg := p.config(); cfg.Validate() != nil || p.work() > maxRuleWork {
@@ -128,18 +128,26 @@ func edgeOfRule(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) 
 	return nil, nil
 }
 
-// hardScorer gives the round-th pipeline of a scorer inputs beyond the range that kernels count, inputs so small that their norms
-// are below its bounds or their squares below the smallest number, or the largest heads, whose covariances have the most tiles,
-// with shorter prompts.
-func (p *Pipeline) hardScorer(round int, scorer ref.Scorer, prompts []int) {
-	switch p.Inputs.Seed >> 3 & 3 {
-	case 0:
-		if p.Config.DType != dtype.F16 {
-			p.Inputs.Scale = 0x1p40
-		}
+// smallScales are scales of inputs at which norms are below the bounds of [ref.KeyDiff], squares are subnormal, or products are.
+var smallScales = []float32{0x1p-40, 0x1p-73, 0x1p-90}
+
+// hardScorer gives the round-th pipeline of a scorer inputs that are small, beyond the range that kernels count, or almost
+// cancel, or the largest heads, whose covariances have the most tiles, with shorter prompts.
+func (p *Pipeline) hardScorer(r *rand.Rand, round int, scorer ref.Scorer, prompts []int) {
+	in := &p.Inputs
+	switch round % 4 {
 	case 1:
-		p.Inputs.Ties, p.Inputs.Integers = false, false // which have no scale
-		p.Inputs.Scale = []float32{0x1p-40, 0x1p-65, 0x1p-73}[p.Inputs.Seed>>5%3]
+		in.Scale = smallScales[round/4%len(smallScales)]
+		in.Ties, in.Integers = false, false // they have no scale
+	case 2:
+		if p.Config.DType != dtype.F16 {
+			in.Scale = 0x1p40
+		}
+	case 3:
+		in.Mirror, in.Rests = true, true
+		p.Shape.HeadSize, p.Shape.Group = max(p.Shape.HeadSize, 128), 2
+		prompts[0] = ref.Partition + pick(r, 2, 2, 4) // pairs; in a partition of few all values of an element may be subnormal
+		in.Ties, in.Integers, in.Spread = false, false, false
 	}
 	if _, expected := scorer.(*ref.ExpectedAttention); expected && round%3 == 0 {
 		p.Shape.HeadSize = kv.MaxHeadSize

@@ -19,7 +19,7 @@ type Expectation struct {
 		// detects that the line has moved.
 		Lines map[string]string `json:"lines"`
 	} `json:"files"`
-	// Kernels are the kernels that it applies to, without the cache's format; empty for all.
+	// Kernels are the kernels that it applies to: without the cache's format for every format; empty for all.
 	Kernels []string `json:"kernels,omitempty"`
 }
 
@@ -61,7 +61,7 @@ func (e *Expectation) covers(l *Line) bool {
 			continue
 		}
 		return !slices.ContainsFunc(l.instructionsMissing, func(kernel string) bool {
-			return len(e.Kernels) > 0 && !slices.Contains(e.Kernels, withoutFormat(kernel))
+			return len(e.Kernels) > 0 && !slices.Contains(e.Kernels, kernel) && !slices.Contains(e.Kernels, withoutFormat(kernel))
 		})
 	}
 	return false

@@ -291,6 +291,11 @@ func TestArguments(t *testing.T) {
 	argued("", "")
 	m.Old, m.New = "shl.b32 %r8, %r40, 3;", "shl.b32 %r8, %r40, 4;"
 	argued("", "a thread block has at least a thread for every 8 elements of a key and a value, so no thread has a second round, and the step may be larger")
+	// In f32, other than in f16, a number can be as small as what is added to it.
+	m = &Mutant{Kernel: "fold_f32", File: "edits.cu", SourceLine: 28, Old: "add.rn.f32 %f3, %f2, 0f00000000;", New: "add.rn.f32 %f3, %f2, 0f00000001;"}
+	argued("", "")
+	m.Kernel = "fold_f16"
+	argued("", list[len(list)-1].Why)
 	// The rows of a prefill do not fit 16 bits: those of 300 positions of 128 query heads.
 	m = &Mutant{Kernel: "prefill_partitions", File: "partition.cuh", SourceLine: 102, Old: "ld.shared.s32 %rd1, [%r1];", New: "ld.shared.s16 %rd1, [%r1];"}
 	argued("", "")
