@@ -70,7 +70,13 @@ func planColumns(a *plan.Answer) []planColumn {
 			}
 			return words.Number(c.Servers())
 		}},
-		{"of", true, false, false, func(c *plan.Candidate) string { return fmt.Sprintf("%d × %s", c.Cards/c.Servers(), c.CardName()) }},
+		{"of", true, false, false, func(c *plan.Candidate) string {
+			of := fmt.Sprintf("%d × %s", c.Cards/c.Servers(), c.CardName())
+			if c.Disaggregated() && (c.Error != "" || c.Alone) { // then the replicas do not show it
+				of += ", disaggregated"
+			}
+			return of
+		}},
 		{"compression", true, false, false, func(c *plan.Candidate) string { return c.Compression.String() }},
 	}
 	for _, other := range []struct {

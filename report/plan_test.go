@@ -107,3 +107,23 @@ func TestPlanJSON(t *testing.T) {
 		t.Errorf("%v", c)
 	}
 }
+
+// TestPlanDisaggregatedShown checks that a disaggregated candidate without numbers of servers is told from one
+// that is not disaggregated.
+func TestPlanDisaggregatedShown(t *testing.T) {
+	p := samplePlan()
+	for _, c := range []struct {
+		change func(*plan.Candidate)
+		want   string
+	}{
+		{func(c *plan.Candidate) { c.Error = "windows" }, "1 × l4, disaggregated"},
+		{func(c *plan.Candidate) { c.Alone = true }, "1 × l4, disaggregated"},
+		{func(*plan.Candidate) {}, "1 × l4"},
+	} {
+		candidate := plan.Candidate{Outcome: sweep.Outcome{Point: sweep.Point{Card: "l4", TP: 1, Prefill: 2, Decode: 1}}, Cards: 3}
+		c.change(&candidate)
+		if got := planColumns(p.Answer)[1].cell(&candidate); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}

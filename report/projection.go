@@ -43,7 +43,11 @@ func Concurrency(m *cost.Memory) string {
 		return whole + " of any length at once"
 	}
 	length := words.Number(m.MaxModelLen)
-	return fmt.Sprintf("%s of %s tokens at once. Maximum concurrency for %s tokens per request: %s", whole, length, length, times(m.Concurrency))
+	text := fmt.Sprintf("%s of %s tokens at once. Maximum concurrency for %s tokens per request: %s", whole, length, length, times(m.Concurrency))
+	if m.Longest < m.MaxModelLen {
+		text += fmt.Sprintf(".\n  Without compression a server starts only with --max-model-len %d or less", m.Longest)
+	}
+	return text
 }
 
 // latencyRows are a run's latencies as rows of a table.

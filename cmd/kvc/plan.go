@@ -288,7 +288,7 @@ func (f *planFlags) checkPrices(points []sweep.Point) error {
 }
 
 // limitTo sets the servers' maximum length to the longest of the requests, or to the model's
-// context if that is less; longer requests are refused.
+// context or what the cache holds if that is less; longer requests are refused.
 func (f *planFlags) limitTo(requests []trace.Request) error {
 	model, err := catalog.FindModel(f.models[0])
 	if err != nil {
@@ -299,7 +299,7 @@ func (f *planFlags) limitTo(requests []trace.Request) error {
 		for i := range requests {
 			longest = max(longest, requests[i].PromptTokens+requests[i].OutputTokens)
 		}
-		f.settings.MaxModelLen = min(longest, model.MaxLen)
+		f.settings.MaxModelLen, f.settings.FitModelLen = min(longest, model.MaxLen), true
 	}
 	return nil
 }
@@ -315,11 +315,11 @@ func (f *planFlags) projectors(points []sweep.Point, own bool, base *sweep.Proje
 		j := *base
 		if own {
 			f.engine.scheduler = string(map[bool]sim.Scheduler{false: sim.VLLMV1, true: sim.KVCompressServer}[compressed])
-			prefixes, most := f.settings.V1, f.settings.MaxModelLen
+			prefixes, most, fit := f.settings.V1, f.settings.MaxModelLen, f.settings.FitModelLen
 			if err := f.applySettings(); err != nil {
 				return nil, err
 			}
-			f.settings.MaxModelLen = most
+			f.settings.MaxModelLen, f.settings.FitModelLen = most, fit
 			if f.settings.V1 != nil && prefixes != nil {
 				f.settings.V1.PrefixTokens = prefixes.PrefixTokens
 			}

@@ -210,7 +210,7 @@ func TestConcurrency(t *testing.T) {
 		t.Errorf("%v, %+v", err, m)
 	}
 	d.BlocksGiven, d.MaxModelLen = 1478*256, 29000
-	if _, err = d.Memory(); err == nil || !strings.Contains(err.Error(), "a request of 29000 tokens does not fit") || !strings.Contains(err.Error(), "holds 23648") {
+	if _, err = d.Memory(); err == nil || !strings.Contains(err.Error(), "a request of 29000 tokens does not fit") || !strings.Contains(err.Error(), "holds one of at most 23648") {
 		t.Errorf("%v", err)
 	}
 	d.MaxModelLen = 23648
@@ -238,5 +238,35 @@ func TestDoesNotFitBySampler(t *testing.T) {
 	d.MaxSeqs, d.MaxTokens = 4096, 4096
 	if _, err := d.Memory(); err == nil || !strings.Contains(err.Error(), "the peak of sampling 4096 sequences 20.2 GB") || !strings.Contains(err.Error(), "max_num_seqs") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestLongest: the longest request that is said to fit takes no more blocks than there are, and one more token
+// takes more; a server starts with it as max_model_len, and not with one more.
+func TestLongest(t *testing.T) {
+	for _, name := range []string{"llama-3.1-8b", "gpt-oss-20b", "gemma-3-4b", "mistral-7b-v0.1", "deepseek-v2-lite", "jamba-v0.1", "qwen3-next-80b-a3b"} {
+		d := deployment(t, name, "h200")
+		d.TP = 2
+		for _, blocks := range []int{2_000_000, 200_000, 20_000} {
+			d.BlocksGiven, d.MaxModelLen = blocks, 0
+			m, err := d.Memory()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.Longest == 0 || m.Longest > m.MaxModelLen || d.need(m.Longest) > blocks || m.Longest < m.MaxModelLen && d.need(m.Longest+1) <= blocks {
+				t.Errorf("%s with %d blocks: %d of %d tokens, which take %d blocks", name, blocks, m.Longest, m.MaxModelLen, d.need(m.Longest))
+			}
+			if d.MaxModelLen = m.Longest; d.MaxModelLen > 0 {
+				_, err = d.Memory()
+			}
+			if err != nil {
+				t.Errorf("%s with %d blocks: %v", name, blocks, err)
+			}
+			if d.MaxModelLen++; d.MaxModelLen <= m.MaxModelLen {
+				if again, err := d.Memory(); err == nil || again.Longest != m.Longest {
+					t.Errorf("%s with %d blocks: %d tokens: %v, %d fit", name, blocks, d.MaxModelLen, err, again.Longest)
+				}
+			}
+		}
 	}
 }

@@ -2,6 +2,7 @@ package cost
 
 import (
 	"fmt"
+	"sort"
 
 	"kvcompress/internal/ceil"
 	"kvcompress/sim"
@@ -50,6 +51,7 @@ type Memory struct {
 	Peak        string  `json:"peak_of"`         // what takes the activations: PeakPrefill or PeakSampler
 	MaxModelLen int     `json:"max_model_len"`   // tokens of the longest request
 	Concurrency float64 `json:"max_concurrency"` // uncompressed requests of that length that fit the blocks
+	Longest     int     `json:"longest_request"` // tokens of the longest uncompressed request that fits, at most MaxModelLen
 }
 
 // Memory returns how the bytes of a card are used. All cards of a tensor-parallel group have equal
@@ -106,36 +108,40 @@ func (d *Deployment) Memory() (Memory, error) {
 	return m, d.fits(&m)
 }
 
-// fits sets the numbers of tokens and of longest requests that the blocks hold. It is an error if not
-// even one such request fits.
+// fits sets the numbers of tokens and of longest requests that the blocks hold. It is an error if
+// MaxModelLen is set and not even one request of this length fits.
 func (d *Deployment) fits(m *Memory) error {
-	longest := ceil.Div(m.MaxModelLen, d.BlockSize)
-	layout := d.Layout()
-	switch heads := d.Heads(); {
-	case heads == 0:
+	heads := d.Heads()
+	if heads == 0 {
 		m.Sequences = m.Blocks / d.TP
-		m.Concurrency = float64(m.Sequences)
+		m.Concurrency, m.Longest = float64(m.Sequences), m.MaxModelLen
 		return nil
-	case layout != nil:
-		m.Tokens = m.Blocks / heads * d.BlockSize
-		window := ceil.Div(min(m.MaxModelLen, layout.Window), d.BlockSize)
-		if d.Server().Scheduler() == sim.VLLMV1 && layout.Group > 0 {
-			window = ceil.Div(min(m.MaxModelLen, layout.Window-1+d.MaxTokens), d.BlockSize) + 1 // a batch's tokens too; it may begin within a block
-		}
-		need := layout.Full*longest + layout.Windowed*window + layout.Fixed
-		m.Concurrency = float64(m.Blocks) / float64(need)
-		if d.MaxModelLen == 0 || need <= m.Blocks {
-			return nil
-		}
-	default:
-		m.Tokens = m.Blocks / heads * d.BlockSize
-		m.Concurrency = float64(m.Tokens/d.BlockSize) / float64(longest)
-		if d.MaxModelLen <= m.Tokens || d.Compresses() {
-			return nil
-		}
 	}
-	return fmt.Errorf("a request of %d tokens does not fit: the cache of %s on %s holds %d, and a server refuses to start: want a max_model_len of at most that, %s",
-		d.MaxModelLen, d.Model.Name, d.Card.Name, m.Tokens, d.more(m))
+	m.Tokens = m.Blocks / heads * d.BlockSize
+	if d.Layout() != nil {
+		m.Concurrency = float64(m.Blocks) / float64(d.need(m.MaxModelLen))
+	} else {
+		m.Concurrency = float64(m.Tokens/d.BlockSize) / float64(ceil.Div(m.MaxModelLen, d.BlockSize))
+	}
+	m.Longest = sort.Search(m.MaxModelLen, func(n int) bool { return d.need(n+1) > m.Blocks })
+	if d.MaxModelLen <= m.Longest || d.Compresses() {
+		return nil
+	}
+	return fmt.Errorf("a request of %d tokens does not fit: the cache of %s on %s holds one of at most %d, and a server refuses to start: want a max_model_len of at most that, %s",
+		d.MaxModelLen, d.Model.Name, d.Card.Name, m.Longest, d.more(m))
+}
+
+// need returns the blocks that a request of n tokens takes uncompressed.
+func (d *Deployment) need(n int) int {
+	layout := d.Layout()
+	if layout == nil {
+		return d.Heads() * ceil.Div(n, d.BlockSize)
+	}
+	window := ceil.Div(min(n, layout.Window), d.BlockSize)
+	if d.Server().Scheduler() == sim.VLLMV1 && layout.Group > 0 {
+		window = ceil.Div(min(n, layout.Window-1+d.MaxTokens), d.BlockSize) + 1 // a batch's tokens too; it may begin within a block
+	}
+	return layout.Full*ceil.Div(n, d.BlockSize) + layout.Windowed*window + layout.Fixed
 }
 
 // maxModelLen returns the tokens of the longest request: the deployment's limit, or else the model's

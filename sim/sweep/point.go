@@ -160,7 +160,7 @@ func (a *Axes) Points() ([]Point, error) {
 	}
 	for _, load := range a.Loads {
 		if !(load >= MinLoad && load <= MaxLoad) {
-			errs = append(errs, fmt.Errorf("sweep: load %v: want %g to %g", load, MinLoad, MaxLoad))
+			errs = append(errs, fmt.Errorf("sweep: load %v: want a multiple of the recorded rate from 2⁻²⁰ to 2²⁰, such as 0.5 or 2", load))
 		}
 	}
 	for _, n := range concurrency {

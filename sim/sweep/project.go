@@ -10,6 +10,7 @@ import (
 
 	"kvcompress/dtype"
 	"kvcompress/internal/ceil"
+	"kvcompress/internal/words"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
@@ -23,8 +24,9 @@ import (
 // Settings are the inputs that all projections of a sweep share.
 type Settings struct {
 	BlockSize           int     `json:"block_size"`
-	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"`  // of one prefill batch; 0 is vLLM V1's default for the card
-	MaxModelLen         int     `json:"max_model_len,omitempty"` // tokens of the longest request; 0 is the model's context
+	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"`      // of one prefill batch; 0 is vLLM V1's default for the card
+	MaxModelLen         int     `json:"max_model_len,omitempty"`     // tokens of the longest request; 0 is the model's context
+	FitModelLen         bool    `json:"fit_max_model_len,omitempty"` // MaxModelLen is lowered to what the cache holds, where it holds less
 	Watermark           float64 `json:"watermark"`
 	PP                  int     `json:"pipeline_parallel,omitempty"` // stages, each of the point's cards
 	Blocks              int     `json:"blocks,omitempty"`            // of the cache, each of one head; 0: what fits the point's budget
@@ -184,8 +186,18 @@ func (j *Projector) Project(ctx context.Context, p Point) (Outcome, error) {
 	o := Outcome{Point: p}
 	c, err := j.config(p)
 	var memory cost.Memory
+	note := ""
 	if err == nil {
 		memory, err = c.Deployment.Memory()
+		n := memory.Longest
+		if j.Scheduler == sim.VLLMV1 {
+			n -= j.BlockSize // without the null block
+		}
+		if j.FitModelLen && err != nil && n > 0 {
+			c.Deployment.MaxModelLen, c.Limits.MaxModelLen = n, n
+			memory, err = c.Deployment.Memory()
+			note = fmt.Sprintf("%d × %s: the cache serves no request of more than %s, so the server is started with --max-model-len %d, and longer requests are refused.", c.Deployment.Cards(), p.CardName(), words.Count(n, "token"), n)
+		}
 		o.NoRoom = err != nil
 	}
 	if err == nil && memory.Blocks < 1 {
@@ -206,6 +218,9 @@ func (j *Projector) Project(ctx context.Context, p Point) (Outcome, error) {
 	}
 	o.Memory, o.Metrics, o.Time, o.Factors, o.Bound, o.Reading, o.Notes, o.Refusal, o.TooLong = r.Memory, r.Metrics, r.Time, r.Factors, r.Bound, r.Reading, r.Notes, r.Refusal, r.TooLong
 	o.Other, o.Expected, o.Client = r.Other, r.Expected, r.Client
+	if note != "" {
+		o.Notes = append(o.Notes, note)
+	}
 	o.price(&c.Deployment, j.Prices)
 	if c.Disaggregation != nil {
 		o.Link, o.LinkUse = c.Disaggregation.Link.BytesPerSecond, r.Link

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kvcompress/sim"
 	"kvcompress/sim/stats"
 	"kvcompress/trace"
 )
@@ -285,6 +286,30 @@ func TestCardName(t *testing.T) {
 		p := Point{Card: card, Model: "m", TP: 2}
 		if got := p.CardName(); got != want || !strings.Contains(p.String(), "m on 2 × "+want+",") {
 			t.Errorf("%s: %q, %s", card, got, p.String())
+		}
+	}
+}
+
+// TestFitModelLen: where the cache holds no request of max_model_len tokens, a server does not start, or with
+// FitModelLen it is started with less, and longer requests are refused. The requests have 550 tokens.
+func TestFitModelLen(t *testing.T) {
+	for _, c := range []struct {
+		tokens        int64 // of the cache
+		fit, starts   bool
+		most, refused int
+	}{
+		{544, false, false, 0, 0},
+		{560, true, true, 544, 100}, // 35 blocks, of which vLLM V1 uses 34
+		{576, true, true, 560, 0},
+		{2000, true, true, 1000, 0},
+		{2000, false, true, 1000, 0},
+	} {
+		j := &Projector{Settings: DefaultSettings(), Requests: requests(100, 50e6)}
+		j.MaxNumBatchedTokens, j.MaxModelLen, j.FitModelLen, j.Scheduler = 8192, 1000, c.fit, sim.VLLMV1
+		o := must(j.Project(t.Context(), Point{Model: "llama-3.1-8b", Card: "l4", TP: 1, Budget: Budget{Tokens: c.tokens}, MaxNumSeqs: 8, Load: 1}))
+		fitted := strings.Contains(strings.Join(o.Notes, " "), "1 × l4: the cache serves no request of more than")
+		if (o.Error == "") != c.starts || c.starts && (o.Memory.MaxModelLen != c.most || o.Metrics.Refused != int64(c.refused) || o.TooLong != int64(c.refused) || fitted != (c.most < 1000)) {
+			t.Errorf("%+v: %q, %q, max_model_len %d, %d refused, %d too long, %v", c, o.Error, o.Refusal, o.Memory.MaxModelLen, o.Metrics.Refused, o.TooLong, o.Notes)
 		}
 	}
 }
