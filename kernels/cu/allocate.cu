@@ -161,7 +161,7 @@ give_tokens(const int* __restrict__ rows, const int* __restrict__ ids,
   const int i = block_x() * threads_x() + thread_x();
   const batch_head h(i, batch, heads);
   int64 at = 0;
-  int length = 1;  // of a head that is not there: not full
+  int length = 1;  // beyond the last head: counts as not full
   if (i < batch * all) {
     at = h.at(rows, all, heads);
     length = lengths[at];

@@ -7,9 +7,9 @@
 #include "paging.cuh"
 
 // mean writes 8 elements of the mean of KVs' rows to a slot, rounded to the cache's format,
-// and as they are to `means` if that is there (ref/NUMERICS.md §9). Of a new stand-in the
-// slot's own row comes first; of one that is there, `count` KVs are in the mean already.
-// `limit` cuts what has no bits in the format; fp8 is cut when it is encoded.
+// and unrounded to `means` if that is not null (ref/NUMERICS.md §9). A new stand-in begins with
+// the slot's own row; an existing one already has `count` KVs in its mean. Magnitudes are cut to
+// `limit`, the largest number of the format; fp8 saturates when it is encoded.
 template <class format>
 __device__ __forceinline__ void mean(format codec, char* rows, float* means, const int* __restrict__ folded,
                                      const int* __restrict__ table, int n, int slot, int count,

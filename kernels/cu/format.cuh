@@ -133,12 +133,12 @@ struct fp8 {
   // a power of two that depends on the bias alone, subnormals included. The
   // arithmetic shift leaves room for the exponent's upper bits.
   //
-  // The product by which it becomes what it is has the scale as well, so that the scale
-  // costs nothing. It is rounded once, as x·s is to be. What it is multiplied by, the power
-  // of two times the scale, would be beyond the largest float; over `lift` it is not. The
-  // result over `lift` is a normal number, and has the bits that x·s has but for its exponent.
-  // A query or a weight that it is multiplied by is multiplied by `lift` first, which is exact:
-  // it is at most 2^56. So the product of both is that of x·s before it is rounded.
+  // One multiplication, by this power of two times the scale s, corrects it and applies the
+  // scale. It is rounded once, as x·s is specified to be. The factor could exceed the largest
+  // float, so it is divided by `lift`. The result, x·s / lift, is a normal number and has the
+  // bits of x·s except for the exponent. The query or weight that it is multiplied by has been
+  // multiplied by `lift`, which is exact, since its magnitude is at most 2^56. So the product of
+  // the two is the same as with x·s.
   __word__ float element(uint32 x, int i) const {
     constexpr uint32 mask = 0x80000000 | 0x7fu << (23 - mantissa);
     const int moved = int(x << (24 - 8 * i)) >> (mantissa + 1);

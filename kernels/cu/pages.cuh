@@ -102,8 +102,8 @@ struct warp_share {
   }
 };
 
-// load_read brings KVs first to first + n - 1 of a partition into the tile, as float32: `from` reads
-// four elements of one.
+// load_read loads KVs first to first + n - 1 of a partition into the tile, as float32. `from` decodes
+// four elements of a KV at a time.
 template <class reading>
 __device__ __forceinline__ void load_read(const share& s, const reading& from, int start, int first,
                                           int n, int d) {
