@@ -68,9 +68,6 @@ func (p *Pipeline) score(pair *Pair, id kv.SeqID, n int) error {
 			for j := range width {
 				bits := splitmix.Next(splitmix.Next(splitmix.Next(key^uint64(h))^uint64(i)) ^ uint64(j))
 				v := hardScore(key, bits, float32(after))
-				if tiny(key) && j > 0 { // so that the sum is as small
-					v = 0
-				}
 				if head.Len > longHead && key>>46&1 == 0 {
 					v = sparseScore(bits, head.Len, key>>47&1 == 0, float32(after))
 				}
@@ -133,16 +130,12 @@ func digitScore(bits uint64, first bool) float32 {
 	return math.Float32frombits(key)
 }
 
-// tiny reports whether most scores are about 2⁻¹²⁵: half an ulp is 2⁻¹⁴⁹ there, the smallest number that could be added to a
-// cost by mistake.
-func tiny(key uint64) bool { return key>>42%4 == 0 }
-
 // hardScore makes a KV's score from random bits. The cost is the score divided by after. key is the same for
 // all KVs.
 func hardScore(key, bits uint64, after float32) float32 {
 	exponent := 120 + uint32(key>>24)%8 // 2⁻⁷ to 2
-	if tiny(key) {
-		exponent = 2
+	if key>>42%4 == 0 {
+		exponent = 2 // 2⁻¹²⁵: half an ulp is 2⁻¹⁴⁹, the smallest number that could be added to a cost by mistake
 	}
 	common := math.Float32frombits(uint32(key)&0x7fffff | exponent<<23)
 	switch kind := bits % 16; {
