@@ -245,12 +245,17 @@ func (t *tried) judge(ctx context.Context, parsed *ptx.Cache) (Survivor, error) 
 }
 
 // runLeft runs the mutant on up to n of the pipelines that execute it and were left out, until one detects it. Faults
-// in offsets are run first where the cache, or the block tables, lie far behind; others first where it is cheap.
+// in offsets are run first where the cache, or the block tables, lie far behind, those in widths first where heads are
+// longest, since only then do counts and indices exceed 16 bits; others first where it is cheap.
 func (t *tried) runLeft(ctx context.Context, n int) {
 	far := func(in *input) int { return -(in.Before*in.Config.BlockSize + in.BeforeRows) }
+	longest := func(in *input) int { return -slices.Max(in.Inputs.Tokens) }
 	slices.SortStableFunc(t.left, func(a, b *input) int {
-		if t.Kind == KindAddress32 {
+		switch t.Kind {
+		case KindAddress32:
 			return cmp.Compare(far(a), far(b))
+		case KindWidth:
+			return cmp.Compare(longest(a), longest(b))
 		}
 		return cmp.Compare(a.cost, b.cost)
 	})
