@@ -69,7 +69,7 @@ func projectCluster(ctx context.Context, p *Plan, n int, router Router, requests
 	}
 	c := &cluster{router: router}
 	if router == SessionAffinity {
-		c.affinity = &affinity{map[string]*replica{}, map[uint64]*replica{}}
+		c.affinity = &affinity{sessions: map[string]*replica{}, prefixes: map[uint64]*replica{}}
 	}
 	c.source.readFrom(requests)
 	defer c.source.close()
@@ -186,12 +186,7 @@ func (c *cluster) choose(request *trace.Request) *replica {
 	case RoundRobin:
 		return c.replicas[c.routed%len(c.replicas)]
 	case SessionAffinity:
-		to := c.affinity.of(request)
-		if to == nil {
-			to = c.least()
-		}
-		c.affinity.sent(request, to)
-		return to
+		return c.affinity.choose(request, c.least)
 	}
 	return c.least()
 }
@@ -210,32 +205,34 @@ func (c *cluster) least() *replica {
 // affinity has the replicas to which sessions and prefixes were sent last.
 type affinity struct {
 	sessions map[string]*replica
-	prefixes map[uint64]*replica // by the last hash of the prefix
+	prefixes map[uint64]*replica // by a hash of the prefix's hashes
+	chain    []uint64            // such hashes of the prefixes of one request
 }
 
-// of returns the replica of the request's session, or else the one that has its longest known prefix, of
-// at least half of its hashes; nil if there is none. A shorter prefix, such as a system prompt that all
-// requests share, would send them all to one replica.
-func (a *affinity) of(r *trace.Request) *replica {
-	if to := a.sessions[r.Session]; to != nil {
-		return to
+// choose returns the replica of the request's session, or else the one that has its longest known prefix, of
+// at least half of its hashes; otherwise that of another rule. A shorter prefix, such as a system prompt that
+// all requests share, would send them all to one replica.
+func (a *affinity) choose(r *trace.Request, otherwise func() *replica) *replica {
+	a.chain = a.chain[:0]
+	hash := uint64(0)
+	for _, h := range r.PrefixHashes {
+		hash = mix(hash, h)
+		a.chain = append(a.chain, hash)
 	}
-	for n := len(r.PrefixHashes); n > 0 && 2*n >= len(r.PrefixHashes); n-- {
-		if to := a.prefixes[r.PrefixHashes[n-1]]; to != nil {
-			return to
-		}
+	to := a.sessions[r.Session]
+	for n := len(a.chain); to == nil && n > 0 && 2*n >= len(a.chain); n-- {
+		to = a.prefixes[a.chain[n-1]]
 	}
-	return nil
-}
-
-// sent records the replica that a request was sent to.
-func (a *affinity) sent(r *trace.Request, to *replica) {
+	if to == nil {
+		to = otherwise()
+	}
 	if r.Session != "" {
 		a.sessions[r.Session] = to
 	}
-	for _, hash := range r.PrefixHashes {
+	for _, hash := range a.chain {
 		a.prefixes[hash] = to
 	}
+	return to
 }
 
 // begin begins a step of every replica that has requests and runs no step. It reports whether requests may

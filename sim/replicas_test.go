@@ -97,7 +97,8 @@ func TestSessionAffinity(t *testing.T) {
 	for name, asked := range map[string][]ask{
 		"sessions":          {{"a", nil, 0}, {"b", nil, 1}, {"b", nil, 1}, {"b", nil, 1}, {"", nil, 0}, {"a", nil, 0}, {"c", nil, 0}},
 		"prefixes":          {{"", []uint64{1, 2, 3, 4}, 0}, {"", []uint64{1, 2, 3, 5, 6}, 0}, {"", []uint64{1, 2, 7, 8}, 0}, {"", []uint64{1, 9, 10}, 1}, {"", []uint64{1, 9, 11}, 1}},
-		"the longest":       {{"", []uint64{1, 2}, 0}, {"", []uint64{3}, 1}, {"x", []uint64{4}, 0}, {"", nil, 1}, {"", []uint64{1, 2, 3}, 1}},
+		"the longest":       {{"a", nil, 0}, {"b", []uint64{1, 2, 3}, 1}, {"a", []uint64{1, 2}, 0}, {"", []uint64{1, 2, 3, 4}, 1}, {"a", []uint64{1, 2}, 0}, {"", []uint64{1, 2, 9}, 0}},
+		"all of a prefix":   {{"", []uint64{1, 2}, 0}, {"", []uint64{3}, 1}, {"", []uint64{1, 2, 3}, 0}, {"", []uint64{3, 2}, 1}, {"", []uint64{2}, 0}, {"", []uint64{4, 2}, 1}},
 		"a session first":   {{"a", []uint64{1, 2}, 0}, {"b", []uint64{3, 4}, 1}, {"b", []uint64{1, 2}, 1}, {"", []uint64{1, 2}, 1}},
 		"a session's start": {{"a", []uint64{1, 2}, 0}, {"a", []uint64{1, 2}, 0}, {"b", []uint64{1, 2, 3}, 0}},
 		"neither":           {{"", nil, 0}, {"", nil, 1}, {"", nil, 0}},

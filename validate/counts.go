@@ -37,7 +37,7 @@ func edgeOfCount(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error)
 	case 2, 7:
 		return edgeOfParts(r, methods)
 	default:
-		return edgeOfPieces(r, i/2, methods)
+		return edgeOfPieces(r, i/4, methods)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 func TestEdgesOfCounts(t *testing.T) {
 	methods := withPlain.of(allMethods(t))
 	var chunked, pieces, holes, parts int
+	sizes := map[int]bool{} // of the heads of which a warp moves keys in several rounds
 	n := testsize.Of(0, 8, 16)
 	if n == 0 {
 		t.Skip("it runs pipelines of long heads")
@@ -38,6 +39,7 @@ func TestEdgesOfCounts(t *testing.T) {
 			}
 		case p.Shape.HeadSize > 128:
 			pieces++
+			sizes[p.Shape.HeadSize] = true
 			if lost := evicted(t, p); p.Shape.HeadSize%16 == 0 || lost == 0 {
 				t.Errorf("%s: %d KVs evicted", p, lost)
 			}
@@ -49,6 +51,9 @@ func TestEdgesOfCounts(t *testing.T) {
 		case p.Inputs.Tokens[0] > longHead:
 			parts++
 		}
+	}
+	if len(sizes) != pieces {
+		t.Errorf("%d pipelines of pieces have %d head sizes", pieces, len(sizes))
 	}
 	if chunked < n/4 || pieces < n/4 || holes < n/6 || parts < n/6 {
 		t.Errorf("%d of chunks, %d of pieces, %d of holes, %d of parts", chunked, pieces, holes, parts)

@@ -6,17 +6,19 @@ import (
 )
 
 // Share formats a fraction of many in percent, rounded down, so that it does not look like a required
-// fraction that it misses: to a tenth, from 99.9 % on to a hundredth, and from 99.99 % on to a thousandth.
+// fraction that it misses: to a tenth, but between 99.9 % and 100 % to a hundredth, and from 99.99 % on to a
+// thousandth.
 func Share(part float64) string {
+	decimals := 1
 	switch {
 	case part > 0 && part < 0.001:
 		return "< 0.1 %"
-	case part >= 0.999 && part < 0.9999:
-		return strconv.FormatFloat(percent(part, 2), 'f', -1, 64) + " %"
-	case part >= 0.9999:
-		return strconv.FormatFloat(percent(part, 3), 'f', -1, 64) + " %"
+	case part >= 0.9999 && part < 1:
+		decimals = 3
+	case part >= 0.999 && part < 1:
+		decimals = 2
 	}
-	return strconv.FormatFloat(percent(part, 1), 'f', -1, 64) + " %"
+	return strconv.FormatFloat(percent(part, decimals), 'f', -1, 64) + " %"
 }
 
 // ShareColumn is Share with one decimal for every fraction but 1, for a column of a table.

@@ -121,7 +121,7 @@ const oneOfSeveral = "one of several arrays"
 func array(err error) string {
 	report := (*ptx.Report)(nil)
 	switch {
-	case !errors.As(err, &report):
+	case !errors.As(err, &report) || report.Kind != ptx.OutOfBounds:
 		return ""
 	case report.Space == "shared" || report.Space == "local":
 		return report.Space + " memory"

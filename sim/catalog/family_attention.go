@@ -136,8 +136,9 @@ func gemma3(b *builder) {
 	if of := b.c.object("rope_parameters"); of != nil {
 		if slides := of.object("sliding_attention"); slides != nil {
 			local.read(slides)
-			b.c.errs = append(b.c.errs, slides.errs...)
+			of.errs = append(of.errs, slides.errs...)
 		}
+		b.c.errs = append(b.c.errs, of.errs...)
 	}
 	b.embeddings = []rotary{whole, local}
 	b.heads(8, 4, 256)

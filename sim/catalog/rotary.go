@@ -42,6 +42,7 @@ const maxScaling = 1 << 20
 func (b *builder) rotary(positions int, part float64) rotary {
 	r := rotary{theta: b.c.real("rope_theta", 10000), factor: 1, original: b.c.sizeOr("original_max_position_embeddings", positions, Unbounded)}
 	r.part = b.c.real("partial_rotary_factor", part)
+	r.checkPart(b.c)
 	for _, name := range []string{"rope_scaling", "rope_parameters"} {
 		if of := b.c.object(name); of != nil {
 			if whole := of.object("full_attention"); whole != nil { // each kind of layer has its own
@@ -51,15 +52,21 @@ func (b *builder) rotary(positions int, part float64) rotary {
 			b.c.errs = append(b.c.errs, of.errs...)
 		}
 	}
-	if !(r.part > 0 && r.part <= 1) {
-		b.c.fail("partial_rotary_factor is %v, want a fraction in (0, 1]", r.part)
-	}
 	return r
+}
+
+// checkPart reports a part that is none.
+func (r *rotary) checkPart(of *config) {
+	if !(r.part > 0 && r.part <= 1) {
+		of.fail("%spartial_rotary_factor is %v, want a fraction in (0, 1]", of.at, r.part)
+		r.part = 1
+	}
 }
 
 // read sets what an object's entries say.
 func (r *rotary) read(of *config) {
 	r.theta, r.part = of.real("rope_theta", r.theta), of.real("partial_rotary_factor", r.part)
+	r.checkPart(of)
 	r.original = of.sizeOr("original_max_position_embeddings", r.original, Unbounded)
 	r.scaling = of.str("rope_type", of.str("type", r.scaling))
 	if r.factor = of.real("factor", r.factor); !(r.factor > 0 && r.factor <= maxScaling) {

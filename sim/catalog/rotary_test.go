@@ -82,9 +82,24 @@ func TestRotaryRefused(t *testing.T) {
 	}
 }
 
+// TestRotaryOfGemma3Refused checks that the embedding of layers with a window is checked as that of the others.
+func TestRotaryOfGemma3Refused(t *testing.T) {
+	for entry, want := range map[string]string{
+		`{"partial_rotary_factor":-0.5}`:  "rope_parameters.sliding_attention.partial_rotary_factor is -0.5, want a fraction",
+		`{"partial_rotary_factor":1e300}`: "rope_parameters.sliding_attention.partial_rotary_factor is 1e+300, want a fraction",
+		`{"factor":-8}`:                   "rope_parameters.sliding_attention.factor is -8, want above 0",
+		`"default"`:                       "rope_parameters.sliding_attention: ",
+	} {
+		if _, err := ParseConfig([]byte(gemma3Model+`"rope_parameters":{"sliding_attention":`+entry+`}}`), nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", entry, err, want)
+		}
+	}
+}
+
+const gemma3Model = `{"model_type":"gemma3_text","num_hidden_layers":6,"hidden_size":64,"intermediate_size":64,"vocab_size":64,"max_position_embeddings":1000,"sliding_window":10,"head_dim":8,`
+
 // TestRotaryOfGemma3 checks that layers with a window share the table of the others if both are the same.
 func TestRotaryOfGemma3(t *testing.T) {
-	const base = `{"model_type":"gemma3_text","num_hidden_layers":6,"hidden_size":64,"intermediate_size":64,"vocab_size":64,"max_position_embeddings":1000,"sliding_window":10,"head_dim":8,`
 	for _, test := range []struct {
 		entries string
 		want    []RotaryTable
@@ -94,7 +109,7 @@ func TestRotaryOfGemma3(t *testing.T) {
 		{`"rope_parameters":{"full_attention":{"rope_type":"linear","factor":8.0,"rope_theta":1e6},"sliding_attention":{"rope_type":"default","rope_theta":1e4}}`,
 			[]RotaryTable{{8000, 8}, {1000, 8}}},
 	} {
-		m, err := ParseConfig([]byte(base+test.entries+"}"), nil)
+		m, err := ParseConfig([]byte(gemma3Model+test.entries+"}"), nil)
 		if err != nil {
 			t.Errorf("%s: %v", test.entries, err)
 			continue

@@ -19,7 +19,8 @@ const (
 // Servers returns the servers whose measured runs can be fitted.
 func Servers() []sim.Scheduler { return []sim.Scheduler{sim.VLLMV1, VLLMV0, SGLang, TensorRTLLM} }
 
-// Rules are how a backend served its runs: what a file of serving runs states, and otherwise assumptions. docs/cost-model.md has the errors of each backend's rows with either value of PrefillFirst.
+// Rules are how a backend served its runs: what a file of serving runs states, and otherwise assumptions.
+// docs/cost-model.md has the errors of each backend's rows with either value of PrefillFirst.
 type Rules struct {
 	Server sim.Scheduler `json:"server"` // whose fits are used
 

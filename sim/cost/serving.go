@@ -110,6 +110,8 @@ func ReadServing(r io.Reader, name string) ([]Serving, error) {
 		switch n := s.Count(); {
 		case s.Concurrency > 0 == (batch > 0):
 			return fmt.Errorf("want one of concurrency and batch")
+		case s.Prompts > maxRunRequests:
+			return fmt.Errorf("distinct_prompts: %d: want at most %d", s.Prompts, maxRunRequests)
 		case n > maxRunRequests || float64(n)*(float64(s.ISL)+float64(s.OSL)) > maxRunTokens:
 			return fmt.Errorf("%d requests of %d and %d tokens: want at most %d requests and %d tokens in all", n, s.ISL, s.OSL, maxRunRequests, maxRunTokens)
 		}

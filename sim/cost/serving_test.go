@@ -60,6 +60,7 @@ func TestReadServing(t *testing.T) {
 		"g,m,1,1,1,,,1,,,,,,,,1.5,":                             "length_spread: want a number above 0 and at most 1",
 		"g,m,1,1,1,,,,,,,,,,,0.1,":                              "nothing was measured",
 		"g,m,1,1,1,,,1,,,,,,,,,-1":                              "distinct_prompts",
+		"g,m,1,1,1,,,1,,,,,,,,,2147483647":                      "distinct_prompts: 2147483647: want at most 1000000",
 		"g,m,1":                                                 "wrong number of fields",
 		"g,m,1,1\"":                                             "bare",
 	} {
