@@ -166,7 +166,7 @@ func TestEdgeOfFreeBlocks(t *testing.T) {
 				}
 			}
 		})
-		if first < 64 || second < 64 {
+		if first < 32 || second < 32 {
 			t.Errorf("%s: %d and %d blocks", p, first, second)
 		}
 	}
