@@ -92,6 +92,9 @@ func TestBench(t *testing.T) {
 
 // A heat map of two shards is that of one machine, in the text, the page and the CSV.
 func TestBenchNeedle(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it runs models")
+	}
 	dir := t.TempDir()
 	needle := func(args ...string) string {
 		t.Helper()

@@ -173,6 +173,9 @@ func TestStandardOutputFails(t *testing.T) {
 // TestInterrupted interrupts commands that would run for minutes: they end soon, with exit code
 // 130, and leave no files.
 func TestInterrupted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it projects 300,000 requests")
+	}
 	t.Chdir(t.TempDir())
 	if code := run(strings.Fields("trace generate --requests 300000 --arrivals poisson:20/s -o load"), new(bytes.Buffer), new(bytes.Buffer)); code != exitDone {
 		t.Fatal(code)

@@ -10,6 +10,9 @@ import (
 
 // TestPTXMutate plants faults in a file, and runs a command to find them.
 func TestPTXMutate(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts a shell for each fault")
+	}
 	example(t)
 	code, stdout, stderr := kvc("ptx", "mutate", "example.ptx", "--entry", "saxpy", "-n", "1000", "--json",
 		"--check", "test $(grep -c st.global.f32 {}) = $(grep -c st.global.f32 example.ptx)")

@@ -291,6 +291,9 @@ func TestRunJSONAndPlot(t *testing.T) {
 // TestRunPlotKept draws the KVs that heads keep. docs/images/kept has this plot for every method;
 // it must equal the command's.
 func TestRunPlotKept(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it replays a trace with every method")
+	}
 	replays, err := traces.Expand("recall/...")
 	if err != nil {
 		t.Fatal(err)
