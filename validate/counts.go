@@ -92,12 +92,6 @@ func edgeOfElements(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, err
 	return nil, nil
 }
 
-// drawNamed is drawMethod for the method of a name. It returns false if it is not among methods.
-func (p *Pipeline) drawNamed(r *rand.Rand, name string, is func(*ref.Config, ref.Method) bool, methods []*draw.Method) (bool, error) {
-	others := func(m *draw.Method) bool { return m.Name != name }
-	return p.drawMethod(r, slices.DeleteFunc(slices.Clone(methods), others), is)
-}
-
 // chunks are numbers of sequences, layers and KV heads, whose product exceeds the 1,024 heads of one thread block.
 var chunks = [][3]int{{3, 3, 120}, {2, 4, 150}, {5, 2, 110}}
 
@@ -113,7 +107,7 @@ func edgeOfChunks(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error
 		}
 		p.Config = ref.Default()
 		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = 2, edgeFormats[i%len(edgeFormats)], 1
-		if found, err := p.drawNamed(r, ref.KVCompress, anyReading, methods); err != nil || !found {
+		if found, err := p.drawMethod(r, named(methods, ref.KVCompress), anyReading); err != nil || !found {
 			return nil, err
 		}
 		const least, steps = 9, 3
@@ -152,7 +146,7 @@ func edgeOfPieces(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error
 	}
 	p.Config = ref.Default()
 	p.Config.BlockSize, p.Config.DType, p.Config.Blocks = 32, pick(r, dtype.E4M3, dtype.E5M2), 1
-	if found, err := p.drawNamed(r, "random", anyReading, methods); err != nil || !found {
+	if found, err := p.drawMethod(r, named(methods, "random"), anyReading); err != nil || !found {
 		return nil, err
 	}
 	p.Config.Compression = ref.Compression{MaxCacheTokens: 20 + r.IntN(20)}
@@ -171,7 +165,7 @@ func edgeOfParts(r *rand.Rand, methods []*draw.Method) (*Pipeline, error) {
 	p.Config = ref.Default()
 	p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), pick(r, edgeFormats...), 1
 	shares := func(cfg *ref.Config, m ref.Method) bool { return rankingOf(cfg, m).Share != nil }
-	if found, err := p.drawNamed(r, "ada-snapkv", shares, methods); err != nil || !found {
+	if found, err := p.drawMethod(r, named(methods, "ada-snapkv"), shares); err != nil || !found {
 		return nil, err
 	}
 	const prompt, rounds, most = 65, 4, 2*longHead + 100
@@ -208,7 +202,7 @@ func edgeOfHoles(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error)
 	}
 	p.Config = ref.Default()
 	p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), pick(r, edgeFormats...), 1
-	if found, err := p.drawNamed(r, by.name, by.reading, methods); err != nil || !found {
+	if found, err := p.drawMethod(r, named(methods, by.name), by.reading); err != nil || !found {
 		return nil, err
 	}
 	const kept = 1<<16 + 40
@@ -235,7 +229,7 @@ func edgeOfFreeBlocks(r *rand.Rand, methods []*draw.Method) (*Pipeline, error) {
 	}
 	p.Config = ref.Default()
 	p.Config.BlockSize, p.Config.DType, p.Config.Blocks = 1, pick(r, edgeFormats...), 1
-	if found, err := p.drawNamed(r, "random", anyReading, methods); err != nil || !found {
+	if found, err := p.drawMethod(r, named(methods, "random"), anyReading); err != nil || !found {
 		return nil, err
 	}
 	heads := p.Shape.Heads()
@@ -265,7 +259,7 @@ func edgeOfFloor(r *rand.Rand, methods []*draw.Method) (*Pipeline, error) {
 	}
 	p.Config = ref.Default()
 	p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), pick(r, edgeFormats...), 1
-	if found, err := p.drawNamed(r, "ada-snapkv", anyReading, methods); err != nil || !found {
+	if found, err := p.drawMethod(r, named(methods, "ada-snapkv"), anyReading); err != nil || !found {
 		return nil, err
 	}
 	p.set("floor", 1)

@@ -3,7 +3,6 @@ package validate
 import (
 	"math"
 	"math/rand/v2"
-	"slices"
 
 	"kvcompress/internal/splitmix"
 	"kvcompress/kv"
@@ -59,8 +58,7 @@ func deviation(a float32, d int) float32 {
 // edgeOfDeviations returns the i-th pipeline of LagKV whose scores are e^x of exponents. It is nil if LagKV is not among
 // methods, or if none was found.
 func edgeOfDeviations(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
-	k := slices.IndexFunc(methods, func(m *draw.Method) bool { return m.Name == "lagkv" })
-	if k < 0 {
+	if methods = named(methods, "lagkv"); methods == nil {
 		return nil, nil
 	}
 	lag := pick(r, 8, 12, 33)
@@ -71,7 +69,7 @@ func edgeOfDeviations(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, e
 		}
 		p.Config = ref.Default()
 		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), edgeFormats[i%len(edgeFormats)], 1
-		found, err := p.drawMethod(r, methods[k:k+1], anyReading)
+		found, err := p.drawMethod(r, methods, anyReading)
 		if err != nil || !found {
 			return nil, err
 		}

@@ -267,14 +267,13 @@ var edgeMerging = []struct {
 // head size. It is nil if the method is not among methods, or if no such pipeline was found.
 func edgeOfMerging(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
 	merging := edgeMerging[i%len(edgeMerging)]
-	k := slices.IndexFunc(methods, func(m *draw.Method) bool { return m.Name == merging.name })
-	if k < 0 {
+	if methods = named(methods, merging.name); methods == nil {
 		return nil, nil
 	}
 	i /= len(edgeMerging)
 	size := i / pageFormats
 	for range mergingDraws {
-		p, err := edgeOf(r, i, merging.layers, edgeFormats[i%pageFormats], size%len(edgeHeadSizes), size/len(edgeHeadSizes), anyReading, methods[k:k+1])
+		p, err := edgeOf(r, i, merging.layers, edgeFormats[i%pageFormats], size%len(edgeHeadSizes), size/len(edgeHeadSizes), anyReading, methods)
 		if err != nil {
 			return nil, err
 		}
@@ -391,8 +390,7 @@ func edgeOfMethod(r *rand.Rand, i int, m *draw.Method) (*Pipeline, error) {
 
 // edgeOfLength returns the i-th pipeline with a head of more than 4,096 KVs; nil if none was found.
 func edgeOfLength(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
-	k := slices.IndexFunc(methods, func(m *draw.Method) bool { return m.Name == edgeLong[i%len(edgeLong)] })
-	if k < 0 {
+	if methods = named(methods, edgeLong[i%len(edgeLong)]); methods == nil {
 		return nil, nil
 	}
 	for range maxEdgeDraws {
@@ -402,7 +400,7 @@ func edgeOfLength(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error
 		}
 		p.Config = ref.Default()
 		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), pick(r, edgeFormats...), 1
-		found, err := p.drawMethod(r, methods[k:k+1], anyReading)
+		found, err := p.drawMethod(r, methods, anyReading)
 		if err != nil || !found {
 			return nil, err
 		}
@@ -422,8 +420,7 @@ var manyHeads = [][2]int{{1, 257}, {65, 1}, {2, 513}, {3, 86}, {33, 8}}
 // equal cost. Blocks are evicted from all heads together, from each head alike (Uniform), or from each
 // layer alike (EvenLayers). It is nil if KV-Compress is not among methods.
 func edgeOfHeads(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
-	k := slices.IndexFunc(methods, func(m *draw.Method) bool { return m.Name == ref.KVCompress })
-	if k < 0 {
+	if methods = named(methods, ref.KVCompress); methods == nil {
 		return nil, nil
 	}
 	for range maxEdgeDraws {
@@ -434,7 +431,7 @@ func edgeOfHeads(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error)
 		}
 		p.Config = ref.Default()
 		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, 1, 2, 4), pick(r, edgeFormats...), 1
-		found, err := p.drawMethod(r, methods[k:k+1], anyReading)
+		found, err := p.drawMethod(r, methods, anyReading)
 		if err != nil || !found {
 			return nil, err
 		}
@@ -481,6 +478,15 @@ func (p *Pipeline) drawMethod(r *rand.Rand, methods []*draw.Method, is func(*ref
 		}
 	}
 	return false, nil
+}
+
+// named returns the method of a name alone; nil if it is not among methods.
+func named(methods []*draw.Method, name string) []*draw.Method {
+	k := slices.IndexFunc(methods, func(m *draw.Method) bool { return m.Name == name })
+	if k < 0 {
+		return nil
+	}
+	return methods[k : k+1]
 }
 
 // quantizes reports whether a method quantizes.

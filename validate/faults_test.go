@@ -9,7 +9,7 @@ type fault struct{ rounding, fused, constant int }
 
 var noFault = fault{-1, -1, -1}
 
-// faults returns the faults of a computation with so many steps of each kind.
+// faults returns the faults of a computation, one for each step that rounds, each addition that may be fused and each constant.
 func faults(roundings, additions, constants int) []fault {
 	var all []fault
 	for i := range roundings {

@@ -22,13 +22,13 @@ func (m *madeUp) readVectors(dst []float32, layer int, t trace.Tensor, token int
 	}
 	number := m.inputs.Vectors[(2*token+int(t))%len(m.inputs.Vectors)]
 	for d := m.shape.HeadSize; len(dst) > 0; dst = dst[d:] {
-		switch other := make([]float32, d); {
+		switch v := dst[:d]; {
 		case !m.inputs.Angles:
-			numberedVector(dst[:d], m.inputs.Seed, number, layer, m.format)
+			numberedVector(v, m.inputs.Seed, number, layer, m.format)
 		case layer == 0:
-			angledVectors(other, dst[:d], m.inputs.Seed, number)
+			angledVectors(make([]float32, d), v, m.inputs.Seed, number)
 		default:
-			angledVectors(dst[:d], other, m.inputs.Seed, number)
+			angledVectors(v, make([]float32, d), m.inputs.Seed, number)
 		}
 	}
 	return true
@@ -111,11 +111,11 @@ func edgeOfTies(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) 
 	})
 }
 
-// edgeOfVectors returns a pipeline of the method that merges, with a prompt of so many tokens, of vectors with the most elements,
-// whose numbers choose sets. It is nil if the method is not among methods, and if none was found.
+// edgeOfVectors returns a pipeline of the method of a name, which merges, with one prompt of the given length. Its keys and values
+// are the vectors, of the most elements, that choose lists in Inputs.Vectors. It is nil if the method is not among methods, and
+// if no configuration was found.
 func edgeOfVectors(r *rand.Rand, name string, format dtype.DType, tokens int, methods []*draw.Method, choose func(p *Pipeline) error) (*Pipeline, error) {
-	k := slices.IndexFunc(methods, func(m *draw.Method) bool { return m.Name == name })
-	if k < 0 {
+	if methods = named(methods, name); methods == nil {
 		return nil, nil
 	}
 	for range maxEdgeDraws {
@@ -125,7 +125,7 @@ func edgeOfVectors(r *rand.Rand, name string, format dtype.DType, tokens int, me
 		}
 		p.Config = ref.Default()
 		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), format, 1
-		found, err := p.drawMethod(r, methods[k:k+1], merges)
+		found, err := p.drawMethod(r, methods, merges)
 		if err != nil {
 			return nil, err
 		}

@@ -2,7 +2,6 @@ package validate
 
 import (
 	"math/rand/v2"
-	"slices"
 
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -15,8 +14,7 @@ var mergedHeadSizes = []int{256, 8, 40, 96, 128, 160, 192, 224}
 // edgeOfRounds returns the i-th pipeline of MiniCache with two merged layers, which are often nearly equal: 24
 // consecutive i cover every format and number of rounds. It is nil if MiniCache is not among methods.
 func edgeOfRounds(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
-	k := slices.IndexFunc(methods, func(m *draw.Method) bool { return m.Name == "minicache" })
-	if k < 0 {
+	if methods = named(methods, "minicache"); methods == nil {
 		return nil, nil
 	}
 	for range maxEdgeDraws {
@@ -26,7 +24,7 @@ func edgeOfRounds(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error
 		}
 		p.Config = ref.Default()
 		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), edgeFormats[i%pageFormats], 1
-		found, err := p.drawMethod(r, methods[k:k+1], anyReading)
+		found, err := p.drawMethod(r, methods, anyReading)
 		if err != nil || !found {
 			return nil, err
 		}

@@ -29,8 +29,8 @@ func ShareColumn(part float64) string {
 	return strconv.FormatFloat(percent(part, 1), 'f', 1, 64) + " %"
 }
 
-// percent returns a fraction in percent, rounded down to a number of decimals. If it is off from a number
-// with so many decimals by a rounding error, it is taken for that number.
+// percent returns a fraction in percent, rounded down to a number of decimals. A fraction that a rounding
+// error has made slightly smaller than such a number is not rounded down to the next one.
 func percent(part float64, decimals int) float64 {
 	return math.Floor(float64(math.Pow10(2+decimals)*part)+1e-6) / math.Pow10(decimals)
 }

@@ -38,7 +38,7 @@ type Serving struct {
 	Concurrency int             `json:"concurrency,omitempty"`            // clients of a closed loop; 0 if all requests arrive at the start
 	Requests    int             `json:"num_requests,omitempty"`           // 0 is unknown: see [Serving.Count]
 	Spread      float64         `json:"length_spread,omitempty"`          // of a closed loop; 0 if the file does not state it: see [Rules.Jitter]
-	Prompts     int             `json:"distinct_prompts,omitempty"`       // each request has one of so many, at random, and the server has prefix caching; 0: no two are equal
+	Prompts     int             `json:"distinct_prompts,omitempty"`       // how many different prompts the clients choose from at random, with prefix caching; 0: no two prompts are equal
 
 	TTFT    float64 `json:"ttft_ms,omitempty"`
 	TPOT    float64 `json:"tpot_ms,omitempty"`

@@ -147,8 +147,8 @@ func (s *Serving) card() (catalog.Card, error) {
 }
 
 // requests returns the run's requests. The lengths of a closed loop are spread evenly within a fraction
-// jitter of isl and osl, by the multiples of two irrational numbers. Of distinct prompts each request has one at
-// random, with a prefix hash for each whole block of so many tokens.
+// jitter of isl and osl, by the multiples of two irrational numbers. With distinct prompts, each request
+// has one of them at random, and a prefix hash for each whole block of blockSize tokens.
 func (s *Serving) requests(jitter float64, blockSize int) []trace.Request {
 	random := rand.New(rand.NewPCG(0, 0))
 	hashes := make([][]uint64, s.Prompts)
