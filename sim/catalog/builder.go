@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -107,11 +108,7 @@ func (b *builder) finish() {
 	if b.m.Shape.Layers == 0 {
 		b.m.Shape = kv.Shape{}
 	} else if b.positions < Unbounded {
-		rotated := b.rotated
-		if rotated == 0 {
-			rotated = b.m.Shape.HeadSize
-		}
-		b.m.Rotary = tables(b.embeddings, b.positions, rotated)
+		b.m.Rotary = tables(b.embeddings, b.positions, cmp.Or(b.rotated, b.m.Shape.HeadSize))
 	}
 	if b.m.Count(Windowed) == 0 || b.m.Window >= b.m.MaxLen {
 		for l, kind := range b.m.Layers { // a window as long as the context is full attention
