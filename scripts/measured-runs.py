@@ -42,6 +42,9 @@ MODELS = {
     "qwen3-32b-nvfp4": "qwen3-32b",
 }
 
+# Models that InferenceX measures with and without multi-token prediction (benchmarks/*/*_mtp.sh).
+SPECULATION = {"deepseek-v3", "qwen3.5-397b-a17b"}
+
 # Names of LLM-Inference-Bench. Llama-3 and Qwen2 have the layers of later models.
 BATCH_MODELS = {
     "meta-llama/Llama-2-7b-hf": "llama-2-7b",
@@ -64,15 +67,24 @@ def inferencemax(model, card, row):
     Llama-3.1-70B (benchmarks/70b_*, before commit 2582bce40) set kv-cache-dtype fp8 on every card, those of gpt-oss
     (benchmarks/single_node/fixed_seq_len/deprecated/gptoss_*) on the B200 only. Both set max-num-batched-tokens 8192
     in vLLM; in TensorRT-LLM max_num_tokens is 16384 and 20000. Those of DeepSeek (fixed_seq_len/dsr1_*) set SGLang's
-    chunked-prefill-size, and its kv-cache-dtype fp8_e4m3 except on the H200. Other settings are left out.
+    chunked-prefill-size, and its kv-cache-dtype fp8_e4m3 except on the H200; those of Qwen3.5 (qwen3.5_*) likewise, in
+    fp8 and nvfp4. From vLLM 0.18 on, those of MiniMax-M2.5 (deprecated/minimaxm2.5_*) and, from 0.19 on, of Kimi-K2.5
+    in nvfp4 (deprecated/kimik2.5_fp4_*) set kv-cache-dtype fp8 and max-num-batched-tokens 2 * isl on the B200 and B300.
+    Other settings are left out.
     """
     cards, experts = int(row["tp_size"]), int(row["moe_ep_size"] or 1)
-    if "source_file=2026-03-25.csv" not in row["silicon_data_source"] and experts > 1:
+    if experts > 1 and not re.search(r"source_file=(2026-03-25|\S*gap-analysis)\.csv", row["silicon_data_source"]):
         cards //= experts  # tp_size is a product in the other dumps: tp 16 and ep 4 take the time of four cards
     if model == "deepseek-v3" and row["backend"] == "sglang":
         fp4 = row["gemm_quant_mode"] == "nvfp4"
         tokens = 16384 if fp4 else 8192 if cards == 4 else 32768
         return round(0.9 * int(row["isl"])), round(0.9 * int(row["osl"])), "" if card == "h200" else "fp8_e4m3", tokens, cards
+    if model == "qwen3.5-397b-a17b":
+        tokens = 32768 if card == "b200" or row["gemm_quant_mode"] != "fp8" else 16384
+        kv = "fp8_e4m3" if row["gemm_quant_mode"] else ""
+        return round(0.9 * int(row["isl"])), round(0.9 * int(row["osl"])), kv, tokens, cards
+    if model in ("minimax-m2.5", "kimi-k2.5") and card in ("b200", "b300") and "0.18" <= row["backend_version"]:
+        return round(0.9 * int(row["isl"])), round(0.9 * int(row["osl"])), "fp8_e4m3", 2 * int(row["isl"]), cards
     llama, gpt = model == "llama-3.1-70b", model.startswith("gpt-oss")
     kv = "fp8_e4m3" if llama or gpt and card == "b200" else ""
     tokens = ""
@@ -111,16 +123,18 @@ def closed_loops(path, half):
             card = row["system"].removesuffix("_sxm")
             # gpt-oss has its own format, despite the column.
             weights = "" if model.startswith("gpt-oss") else WEIGHTS[row["gemm_quant_mode"]]
+            own = row["silicon_data_source"].startswith("source_file=/")  # NVIDIA's own run
             stated = re.search(r"silicon_concurrency=(\d+)", row["silicon_data_source"])
+            if own and not stated:
+                continue  # batch_size is what a planner assumed, not the clients that there were
             clients = int(stated.group(1) if stated else row["batch_size"])
-            if model == "deepseek-v3" and row["silicon_data_source"].startswith("source_file=2026"):
-                continue  # some have speculation (InferenceX's dsr1-*-mtp), which no column says; the dump of 2026-04-27 has none
+            if model in SPECULATION and "db-dump/2026-04-27" not in row["silicon_data_source"] and not own:
+                continue  # some have speculation, which no column says; the dump of 2026-04-27 has none
             if model == "deepseek-v3" and row["backend"] == "sglang" and measured(row) < "2026-01-21":
                 continue  # without a warm-up (InferenceX's commit d053ae24e): the first requests wait until kernels are compiled
             if model == "gpt-oss-120b" and clients == 512:
                 continue  # TPOT is that of 4 to 64 clients, and TTFT minutes: a limit that is not stated held most back
             isl, osl, kv, tokens, cards, requests = int(row["isl"]), int(row["osl"]), "", "", row["tp_size"], ""
-            own = row["silicon_data_source"].startswith("source_file=/")  # NVIDIA's own run
             if not own:
                 isl, osl, kv, tokens, cards = inferencemax(model, card, row)
                 requests = 10 * clients
@@ -134,8 +148,8 @@ def closed_loops(path, half):
                 settings[11] = 20 * clients  # aiconfigurator's bench_run.sh
             settings += order
             ttft, tpot = row["silicon_ttft_ms"], row["silicon_tpot_ms"]
-            # The dumps repeat runs, some in another precision.
-            key = (*settings, f"{float(ttft):.6g}", f"{float(tpot):.6g}")
+            # The dumps repeat runs, some rounded.
+            key = (*settings, f"{float(ttft):.2f}", f"{float(tpot):.2f}")
             files[row["backend"], model, card, weights or "own"].setdefault(key, [*settings, ttft, tpot])
     return {name: rows.values() for name, rows in files.items()}
 

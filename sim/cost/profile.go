@@ -32,6 +32,7 @@ type Fit struct {
 	Server  sim.Scheduler `json:"server,omitempty"`  // the measured server; "" is unknown
 	Models  []string      `json:"models"`            // the measured models
 	Formats []string      `json:"weights,omitempty"` // of their weights; empty is their own
+	Experts []string      `json:"experts,omitempty"` // of the weights of those with experts; empty is not stated
 	Of      string        `json:"of"`                // the measurements, in words
 	Rows    int           `json:"rows"`              // number of measurements
 	Factors Factors       `json:"factors"`           // by term: a multiple of the time at the card's peak, or µs for an overhead

@@ -57,13 +57,18 @@ type measuredRun interface {
 // throughput are fitted together, and a factor of two too much is as wrong as a factor of two too little.
 func fitServing(ctx context.Context, runs []measuredRun, weights []float64, card, file string, start Factors) (*Fit, error) {
 	fit := &Fit{Card: card, Factors: maps.Clone(start), Overlap: true}
+	add := func(list *[]string, name string) {
+		if !slices.Contains(*list, name) {
+			*list = append(*list, name)
+		}
+	}
 	for _, r := range runs {
 		fit.Rows += r.rows()
-		if name := r.deployment().Model.Name; !slices.Contains(fit.Models, name) {
-			fit.Models = append(fit.Models, name)
-		}
-		if format := string(r.deployment().Weights); !slices.Contains(fit.Formats, format) {
-			fit.Formats = append(fit.Formats, format)
+		d := r.deployment()
+		add(&fit.Models, d.Model.Name)
+		add(&fit.Formats, string(d.Weights))
+		if d.Model.Experts.Total > 0 {
+			add(&fit.Experts, string(d.Weights))
 		}
 	}
 	fit.Of = fmt.Sprintf("%s of %s (%s, %s)", rows(fit.Rows), file, cardsOfFit(card), strings.Join(fit.Models, ", "))

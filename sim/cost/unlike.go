@@ -39,9 +39,12 @@ func (f *Fit) formats() []string {
 	return formats
 }
 
-// expertFormats returns the formats that experts may have run in. A model with a format of its own, such as gpt-oss,
-// ran in it; one in 16 bits may have run in any format of the fit's runs.
+// expertFormats returns the formats that experts ran in. Where the fit does not state them, they are those that experts
+// may have run in: a model with a format of its own, such as gpt-oss, ran in it, one in 16 bits in any of the fit's.
 func (f *Fit) expertFormats(ran []catalog.Model) (formats []string) {
+	if len(f.Experts) > 0 {
+		return f.Experts
+	}
 	for i := range ran {
 		switch m := &ran[i]; {
 		case m.Experts.Total > 0 && m.Weights.Bits() < 16:

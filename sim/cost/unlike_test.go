@@ -39,6 +39,8 @@ func TestUnlike(t *testing.T) {
 		{Fit{Models: []string{"llama-3.1-70b", "gpt-oss-120b"}, Formats: []string{"fp8", "mxfp4"}}, "llama-3.1-8b", "fp8", 1, 1, ""},
 		{Fit{Models: []string{"gpt-oss-120b", "qwen3-30b-a3b"}, Formats: []string{"fp8", "mxfp4"}}, "qwen3-235b-a22b", "fp8", 1, 1, ""},
 		{Fit{Models: []string{"gpt-oss-120b", "qwen3-30b-a3b"}, Formats: []string{"mxfp4"}}, "qwen3-235b-a22b", "fp8", 1, 1, "weights in fp8"},
+		{Fit{Models: []string{"llama-3.1-70b", "deepseek-v3"}, Formats: []string{"fp8", "nvfp4"}, Experts: []string{"nvfp4"}}, "deepseek-v3", "nvfp4", 1, 1, ""},
+		{Fit{Models: []string{"llama-3.1-70b", "deepseek-v3"}, Formats: []string{"fp8", "nvfp4"}, Experts: []string{"nvfp4"}}, "deepseek-v3", "fp8", 1, 1, "experts in fp8"},
 		{dense, "llama-3.1-8b", "", 2, 1, "several cards"},
 		{Fit{Models: []string{"qwen3-32b"}, Fitted: []string{"weights", allReduce}}, "llama-3.1-8b", "", 2, 1, ""},
 	} {
