@@ -8,7 +8,8 @@ Each DIR has files that scripts/measured-runs.py or a log of requests gave. A lo
 served as LOGS below states. With several --kvc, each has its columns, so that two builds can be compared. "stated" are
 the errors to expect, of TPOT, that the output states: on rows like those of its fit, on runs unlike them, and at worst;
 of a card without rows, on average and at worst. A second table has, by the last build, the means over the files of each
-server and card, over their rows and over files; "below" is in how many files TPOT is below the last of the stated errors.
+server and card, over their rows and over files; "below" is in how many files TPOT and throughput are below the last of
+their stated errors.
 """
 
 import argparse
@@ -28,17 +29,18 @@ LOGS = {
 
 
 def errors(kvc, path):
-    """Return the summary of a file and the stated errors of TPOT; for the former the reason if there is none."""
+    """Return the summary of a file and the stated errors of TPOT and of throughput; the reason if there is no summary."""
     log = re.fullmatch(r"open-loop-(.*)-vllm\.csv", path.name)
     settings = LOGS[log.group(1)] if log else []
     run = subprocess.run([kvc, "sim", "--cases", path, "--json", *settings], capture_output=True, text=True, check=False)
     if not run.stdout:
-        return run.stderr.strip().split("\n")[0][:60], []
+        return run.stderr.strip().split("\n")[0][:60], {}
     out = json.loads(run.stdout)
     s = out["summary"]
     said = " ".join(out["notes"]) + s.get("error_to_expect", "")
     said = re.sub(r"TPOT [\d.]+ % and throughput [\d.]+ % over rows left out", "", said)
-    return s, re.findall(r"TPOT ([\d.]+) %", said)
+    stated = {"tpot_mape": re.findall(r"TPOT ([\d.]+) %", said), "throughput_mape": re.findall(r"throughput ([\d.]+) %", said)}
+    return s, stated
 
 
 KEYS = ["tpot_mape", "ttft_mape", "throughput_mape"]
@@ -49,13 +51,13 @@ def cells(summary, stated):
     if isinstance(summary, str):
         return [summary, "", "", ""]
     off = [f"{100 * summary[key]:.1f} %" if summary.get(key) is not None else "" for key in KEYS]
-    return [*off, ", ".join(stated) + " %" if stated else "not known"]
+    return [*off, ", ".join(stated["tpot_mape"]) + " %" if stated["tpot_mape"] else "not known"]
 
 
 def means(files):
     """Print the means over the files of each server and card."""
-    print("\n| server | card | files | rows | TPOT, of rows | of files | throughput, of rows | of files | below |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("\n| server | card | files | rows | TPOT, of rows | of files | throughput, of rows | of files | below | |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for (server, card), group in sorted(files.items()):
         row = [server, card, len(group), sum(s["rows"] - s.get("refused_rows", 0) for s, _ in group)]
         for key in ("tpot_mape", "throughput_mape"):
@@ -65,9 +67,10 @@ def means(files):
                 row.append(f"{100 * sum(e for e, _ in known) / len(known):.1f} %")
             else:
                 row += ["", ""]
-        said = [(s, stated) for s, stated in group if stated and s.get("tpot_mape") is not None]
-        below = sum(100 * s["tpot_mape"] <= float(stated[-1]) for s, stated in said)
-        print("| " + " | ".join(map(str, [*row, f"{below} of {len(said)}" if said else ""])) + " |")
+        for key in ("tpot_mape", "throughput_mape"):
+            said = [(s[key], float(stated[key][-1])) for s, stated in group if stated[key] and s.get(key) is not None]
+            row.append(f"{sum(100 * off <= worst for off, worst in said)} of {len(said)}" if said else "")
+        print("| " + " | ".join(map(str, row)) + " |")
 
 
 def main():
