@@ -158,6 +158,14 @@ func (a *Axes) Points() ([]Point, error) {
 			cards[i] = c.Name
 		}
 	}
+	for i, card := range cards {
+		named := func(other string) bool {
+			return other != card && (&Point{Card: other}).CardName() == (&Point{Card: card}).CardName()
+		}
+		if j := slices.IndexFunc(cards[:i], named); j >= 0 {
+			errs = append(errs, fmt.Errorf("sweep: the cards %s and %s would have the same name in tables: rename a file", cards[j], card))
+		}
+	}
 	for _, load := range a.Loads {
 		if !(load >= MinLoad && load <= MaxLoad) {
 			errs = append(errs, fmt.Errorf("sweep: load %v: want a multiple of the recorded rate from 2⁻²⁰ to 2²⁰, such as 0.5 or 2", load))

@@ -278,6 +278,13 @@ func TestPointsOfFiles(t *testing.T) {
 	if err != nil || len(points) != 2 || points[0].Card != path || points[1].Card != "l4" {
 		t.Errorf("%+v, %v", points, err)
 	}
+	a.Cards = []string{"l4", filepath.Join(filepath.Dir(path), "l4.json")}
+	if err := os.Rename(path, a.Cards[1]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Points(); err == nil || !strings.Contains(err.Error(), "would have the same name in tables") {
+		t.Errorf("two cards that tables call l4: %v", err)
+	}
 }
 
 // TestCardName: a card that a file describes is shown by the file's name, and a catalogue's card by its own.
