@@ -71,7 +71,7 @@ func planColumns(a *plan.Answer) []planColumn {
 			return words.Number(c.Servers())
 		}},
 		{"of", true, false, false, func(c *plan.Candidate) string {
-			of := fmt.Sprintf("%d × %s", c.Cards/c.Servers(), c.CardName())
+			of := c.One()
 			if c.Disaggregated() && (c.Error != "" || c.Alone) { // then the replicas do not show it
 				of += ", disaggregated"
 			}

@@ -26,11 +26,21 @@ func (a *Answer) Name(c *Candidate) string {
 	return strings.Join(parts, ", ")
 }
 
+// One describes the cards of one of a candidate's servers: 2 × h100, or 4 × h100 in 2 stages.
+func (c *Candidate) One() string {
+	cards := c.Cards / c.Servers()
+	one := fmt.Sprintf("%d × %s", cards, c.CardName())
+	if stages := cards / c.TP; stages > 1 {
+		one += fmt.Sprintf(" in %d stages", stages)
+	}
+	return one
+}
+
 // What describes the cards of a candidate: 2 × h100, 3 replicas of 2 × h100, or 1 prefill + 2
 // decode replicas of 2 × h100. If no number of replicas meets the objectives it is 2 × h100 with
 // any number of replicas.
 func (c *Candidate) What() string {
-	one := fmt.Sprintf("%d × %s", c.Cards/c.Servers(), c.CardName())
+	one := c.One()
 	switch {
 	case c.Alone && c.Disaggregated():
 		return one + " with any number of prefill and decode replicas"

@@ -406,3 +406,20 @@ func TestNumbers(t *testing.T) {
 		}
 	}
 }
+
+// TestOne: the cards of a server, with the stages of pipeline parallelism.
+func TestOne(t *testing.T) {
+	for _, c := range []struct {
+		tp, cards, replicas int
+		want                string
+	}{
+		{2, 2, 1, "2 × h100"},
+		{2, 4, 1, "4 × h100 in 2 stages"},
+		{4, 24, 2, "12 × h100 in 3 stages"},
+	} {
+		candidate := plan.Candidate{Cards: c.cards, Outcome: sweep.Outcome{Point: sweep.Point{Card: "h100", TP: c.tp, Replicas: c.replicas}}}
+		if got := candidate.One(); got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
+	}
+}
