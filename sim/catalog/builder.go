@@ -71,6 +71,9 @@ func (b *builder) routed(name string, in, out int) {
 	b.add(Routed, name, in, out, b.m.Experts.Total)
 }
 
+// router adds a matrix by whose products experts are weighed.
+func (b *builder) router(name string, out int) { b.add(Router, name, b.m.Hidden, out, 1) }
+
 // plain adds a matrix that no format of fewer bits applies to.
 func (b *builder) plain(name string, in, out int) { b.add(Small, name, in, out, 1) }
 

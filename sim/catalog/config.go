@@ -29,7 +29,7 @@ func ParseConfig(text, quant []byte) (Model, error) {
 	if build == nil {
 		return fail(fmt.Errorf("model_type is %.40q: want one of %s; other architectures are not modelled, but a config.json of a similar one can be projected instead", kind, strings.Join(slices.Sorted(maps.Keys(families())), ", ")))
 	}
-	if kind == "gemma3" { // a text model with an image encoder
+	if slices.Contains(withEncoder(), kind) {
 		if text := c.object("text_config"); text != nil {
 			delete(text.entries, "model_type")
 			maps.Copy(c.entries, text.entries)
@@ -55,6 +55,10 @@ func ParseConfig(text, quant []byte) (Model, error) {
 	}
 	return b.m, nil
 }
+
+// withEncoder returns the values of model_type of models with an encoder of images, whose files have the
+// entries of the language model in text_config.
+func withEncoder() []string { return []string{"gemma3", "qwen3_5", "qwen3_5_moe"} }
 
 // config has the entries of a config.json, and tracks which of them have been read.
 type config struct {

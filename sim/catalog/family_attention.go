@@ -9,6 +9,7 @@ func families() map[string]func(*builder) {
 		"deepseek_v2": deepseek, "deepseek_v3": deepseek, "kimi_k2": deepseek,
 		"mamba": mamba, "falcon_mamba": mamba, "mamba2": mamba2, "rwkv": rwkv4, "rwkv5": rwkv5,
 		"recurrent_gemma": recurrentGemma, "jamba": jamba, "qwen3_next": qwen3Next,
+		"qwen3_5": qwen35Images, "qwen3_5_moe": qwen35MoEImages, "qwen3_5_text": qwen35Text, "qwen3_5_moe_text": qwen35MoEText,
 	}
 }
 

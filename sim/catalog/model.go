@@ -75,6 +75,7 @@ type Kind int
 const (
 	Linear    Kind = iota // a matrix of a layer
 	Routed                // matrices of N routed experts, of which a token uses Experts.Active
+	Router                // a matrix that weighs experts: like Linear, but servers never quantize it
 	Embedding             // a table from which a token reads a row; if tied, also the output matrix
 	Output                // the output matrix
 	Small                 // norms, biases and other vectors: a row of Out elements
@@ -202,12 +203,12 @@ func (m *Model) sum(w Weights, count func(*Module) int64) int64 {
 }
 
 // Active returns the number of weights with which a token is multiplied in the matrices of a kind, [Linear]
-// or [Routed], by the bits of the product's input: 16, 8 and 4.
+// (and [Router]) or [Routed], by the bits of the product's input: 16, 8 and 4.
 func (m *Model) Active(w Weights, kind Kind) map[int]int64 {
 	active := map[int]int64{}
 	for i := range m.Modules {
 		mod := &m.Modules[i]
-		if mod.Kind != kind {
+		if mod.Kind != kind && !(mod.Kind == Router && kind == Linear) {
 			continue
 		}
 		n := mod.Params()

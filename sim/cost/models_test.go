@@ -33,6 +33,7 @@ func TestKVBytes(t *testing.T) {
 		"llama-3.1-8b": 131_072, "llama-3.1-405b": 516_096, "qwen2.5-72b": 327_680, "deepseek-v3": 70_272,
 		"deepseek-v2-lite": 27 * 576 * 2, "mixtral-8x7b": 131_072, "mistral-nemo": 4 * 40 * 8 * 128, "qwen3-30b-a3b": 4 * 48 * 4 * 128,
 		"gpt-oss-120b": 4 * 36 * 8 * 64, "gemma-3-27b": 4 * 62 * 16 * 128, "jamba-v0.1": 4 * 4 * 8 * 128, "qwen3-next-80b-a3b": 4 * 12 * 2 * 256,
+		"qwen3.5-397b-a17b": 4 * 15 * 2 * 256,
 	} {
 		d := deploy(t, model, "h100", 1)
 		s := d.Model.Shape
@@ -59,6 +60,8 @@ func TestLayouts(t *testing.T) {
 		{"jamba-v0.1", 1, sim.Layout{Full: 4 * 8, Fixed: 28 * 8 * 5}},
 		// On each of 2 cards a head with blocks of 16,384 bytes; half a state is 548,864: 34 of them.
 		{"qwen3-next-80b-a3b", 2, sim.Layout{Full: 12 * 2, Fixed: 36 * 34 * 2}},
+		// A quarter of a state is 1,067,008 bytes: 66 blocks of each card's head, of which there are 4.
+		{"qwen3.5-397b-a17b", 4, sim.Layout{Full: 15 * 4, Fixed: 45 * 66 * 4}},
 	} {
 		d := deploy(t, c.model, "h100", c.tp)
 		if got := d.Layout(); got == nil || *got != c.want {
