@@ -71,6 +71,12 @@ func (b *builder) routed(name string, in, out int) {
 	b.add(Routed, name, in, out, b.m.Experts.Total)
 }
 
+// fixed makes the last module one that servers hold in this number of bits, whatever the format of the others.
+func (b *builder) fixed(bits int) {
+	m := &b.m.Modules[len(b.m.Modules)-1]
+	m.Fixed, m.Format.Bits = true, bits
+}
+
 // plain adds a matrix that no format of fewer bits applies to.
 func (b *builder) plain(name string, in, out int) { b.add(Small, name, in, out, 1) }
 

@@ -285,7 +285,8 @@ func neutral() []string {
 		"temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "max_length", "min_length", "num_beams",
 		"num_beam_groups", "diversity_penalty", "num_return_sequences", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "early_stopping",
 		"do_sample", "prefix", "suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "task_specific_params", "finetuning_task", "tie_encoder_decoder",
-		"num_nextn_predict_layers", // servers load these layers only for speculative decoding
+		// Layers that servers load only for speculative decoding.
+		"num_nextn_predict_layers", "use_mtp", "num_mtp_modules", "mtp_transformer_layers",
 		"mm_tokens_per_image",
 	}
 }

@@ -5,7 +5,7 @@ func families() map[string]func(*builder) {
 	return map[string]func(*builder){
 		"llama": llama, "mistral": mistral, "granite": llama, "qwen2": qwen2, "qwen3": qwen3, "phi3": phi3, "olmo2": olmo2,
 		"gemma": gemma, "gemma2": gemma2, "gemma3_text": gemma3, "gemma3": gemma3Images,
-		"mixtral": mixtral, "qwen2_moe": qwen2MoE, "qwen3_moe": qwen3MoE, "gpt_oss": gptOSS,
+		"mixtral": mixtral, "minimax_m2": miniMaxM2, "qwen2_moe": qwen2MoE, "qwen3_moe": qwen3MoE, "gpt_oss": gptOSS,
 		"deepseek_v2": deepseek, "deepseek_v3": deepseek, "kimi_k2": deepseek,
 		"mamba": mamba, "falcon_mamba": mamba, "mamba2": mamba2, "rwkv": rwkv4, "rwkv5": rwkv5,
 		"recurrent_gemma": recurrentGemma, "jamba": jamba, "qwen3_next": qwen3Next,
