@@ -30,9 +30,7 @@ func qwen35MoE(b *builder, prefix string) {
 	b.c.num("intermediate_size", 0) // which no layer has
 	qwen35Layers(b, prefix, func(int) {
 		b.router("mlp.gate", b.m.Experts.Total)
-		b.routed("mlp.experts.*.gate_proj", b.m.Hidden, each)
-		b.routed("mlp.experts.*.up_proj", b.m.Hidden, each)
-		b.routed("mlp.experts.*.down_proj", each, b.m.Hidden)
+		b.routedMLP(each)
 		b.mlp("mlp.shared_expert.", shared, false)
 		b.router("mlp.shared_expert_gate", 1)
 	})

@@ -66,6 +66,7 @@ type Module struct {
 	Out    int
 	N      int    // number of equal tensors: the experts of a layer; otherwise 1
 	Format Format // as published
+	Fixed  bool   // servers hold it as published, whatever the format of the other modules
 }
 
 // Kind is the kind of a module. It determines whether the module can be quantized and when it is read.
@@ -75,7 +76,6 @@ type Kind int
 const (
 	Linear    Kind = iota // a matrix of a layer
 	Routed                // matrices of N routed experts, of which a token uses Experts.Active
-	Router                // a matrix that weighs experts: like Linear, but servers never quantize it
 	Embedding             // a table from which a token reads a row; if tied, also the output matrix
 	Output                // the output matrix
 	Small                 // norms, biases and other vectors: a row of Out elements
@@ -89,13 +89,13 @@ func (m *Module) Params() int64 { return int64(m.N) * int64(m.In) * int64(m.Out)
 func (m *Module) bytes(f Format) int64 { return f.Bytes(int64(m.In), int64(m.Out)) }
 
 // quantizable reports whether a format of fewer bits applies to the module.
-func (m *Module) quantizable() bool { return m.Kind == Linear || m.Kind == Routed }
+func (m *Module) quantizable() bool { return (m.Kind == Linear || m.Kind == Routed) && !m.Fixed }
 
 // format returns how a module is stored if the model's weights are in the given format: as in the
 // checkpoint if that is its format.
 func (m *Model) format(mod *Module, w Weights) Format {
 	switch {
-	case w == m.Weights:
+	case w == m.Weights || mod.Fixed:
 		return mod.Format
 	case mod.quantizable():
 		return w.Format()
@@ -203,12 +203,12 @@ func (m *Model) sum(w Weights, count func(*Module) int64) int64 {
 }
 
 // Active returns the number of weights with which a token is multiplied in the matrices of a kind, [Linear]
-// (and [Router]) or [Routed], by the bits of the product's input: 16, 8 and 4.
+// or [Routed], by the bits of the product's input: 16, 8 and 4.
 func (m *Model) Active(w Weights, kind Kind) map[int]int64 {
 	active := map[int]int64{}
 	for i := range m.Modules {
 		mod := &m.Modules[i]
-		if mod.Kind != kind && !(mod.Kind == Router && kind == Linear) {
+		if mod.Kind != kind {
 			continue
 		}
 		n := mod.Params()

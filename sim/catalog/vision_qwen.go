@@ -2,49 +2,41 @@ package catalog
 
 import "strings"
 
-// qwenVision adds the encoder of images and videos of Qwen3-VL and Qwen3.5, whose weights a server holds: a
-// convolution over patches of some frames, blocks with biases, and mergers that turn a square of patches
-// into one row of the language model: one after the last block, and one after each block of
-// deepstack_visual_indexes.
+// qwenVision adds the encoder of images and videos of Qwen3-VL and Qwen3.5: a convolution over patches of some
+// frames, blocks with biases, and mergers that turn a square of patches into one row of the text model: one
+// after the last block, and one after each block of deepstack_visual_indexes.
 func qwenVision(b *builder) {
-	vision := b.c.object("vision_config")
-	if len(b.c.errs) > 0 {
+	t := b.vision("model.visual.")
+	if t == nil {
 		return
 	}
-	if vision == nil {
-		b.c.fail("vision_config is missing")
-		return
+	c, whole := t.c, b.c.str("model_type", "")
+	if kind := c.str("model_type", whole); strings.TrimSuffix(kind, "_vision") != whole {
+		c.fail("%smodel_type is %.40q, want %s_vision or %[3]s", c.at, kind, whole)
 	}
-	kind := b.c.str("model_type", "")
-	if of := vision.str("model_type", kind); strings.TrimSuffix(of, "_vision") != kind {
-		b.c.fail("vision_config.model_type is %.40q, want %s or %s_vision", of, kind, kind)
+	hidden, blocks, inner := c.sizeOr("hidden_size", 1152, maxWidth), c.sizeOr("depth", 27, maxLayers), c.sizeOr("intermediate_size", 4304, maxWidth)
+	patch, frames, channels := c.sizeOr("patch_size", 16, 1<<10), c.sizeOr("temporal_patch_size", 2, 1<<6), c.sizeOr("in_channels", 3, 1<<6)
+	positions, side := c.sizeOr("num_position_embeddings", 2304, 1<<24), c.sizeOr("spatial_merge_size", 2, 1<<4)
+	c.num("num_heads", 16)
+	mergers := 1 + len(c.nums("deepstack_visual_indexes"))
+	if mergers > 1+blocks {
+		c.fail("%sdeepstack_visual_indexes names %d of %d blocks", c.at, mergers-1, blocks)
 	}
-	hidden, blocks := vision.sizeOr("hidden_size", 1152, maxWidth), vision.sizeOr("depth", 27, maxLayers)
-	inner, out := vision.sizeOr("intermediate_size", 4304, maxWidth), vision.sizeOr("out_hidden_size", 3584, maxWidth)
-	patch, frames, channels := vision.sizeOr("patch_size", 16, 1<<10), vision.sizeOr("temporal_patch_size", 2, 1<<6), vision.sizeOr("in_channels", 3, 1<<6)
-	positions, side := vision.sizeOr("num_position_embeddings", 2304, 1<<24), vision.sizeOr("spatial_merge_size", 2, 1<<4)
-	vision.num("num_heads", 16)
-	deep := len(vision.nums("deepstack_visual_indexes"))
-	if err := vision.unread(); err != nil {
-		b.c.fail("%w", err)
+	if out := c.sizeOr("out_hidden_size", 3584, maxWidth); out != b.m.Hidden {
+		c.fail("%sout_hidden_size is %d, and hidden_size is %d", c.at, out, b.m.Hidden)
 	}
-	b.c.errs = append(b.c.errs, vision.errs...)
-	if deep > blocks {
-		b.c.fail("vision_config.deepstack_visual_indexes names %d of %d blocks", deep, blocks)
-	}
-	if out != b.m.Hidden {
-		b.c.fail("vision_config.out_hidden_size is %d, and hidden_size %d", out, b.m.Hidden)
-	}
+	t.close()
 	merged := side * side * hidden
-	b.layer, b.prefix = -1, "model.visual."
-	b.add(Tower, "patch_embed.proj", channels*frames*patch*patch+1, hidden, 1) // and the bias
-	b.add(Tower, "pos_embed", positions, hidden, 1)
-	b.add(Tower, "blocks.*.attn.qkv, proj", hidden+1, 4*hidden, blocks)
-	b.add(Tower, "blocks.*.mlp.linear_fc1", hidden+1, inner, blocks)
-	b.add(Tower, "blocks.*.mlp.linear_fc2", inner+1, hidden, blocks)
-	b.add(Tower, "blocks.*.norm1, norm2", 4, hidden, blocks)
-	b.add(Tower, "merger.norm", 2, hidden, 1)
-	b.add(Tower, "deepstack_merger_list.*.norm", 2, merged, deep)
-	b.add(Tower, "merger.linear_fc1", merged+1, merged, 1+deep)
-	b.add(Tower, "merger.linear_fc2", merged+1, out, 1+deep)
+	t.linear("patch_embed.proj", channels*frames*patch*patch, hidden, 1)
+	t.add("pos_embed", positions, hidden, 1)
+	t.linear("blocks.attn.qkv, proj", hidden, 4*hidden, blocks)
+	t.linear("blocks.mlp.linear_fc1", hidden, inner, blocks)
+	t.linear("blocks.mlp.linear_fc2", inner, hidden, blocks)
+	t.norms("blocks.norm1, norm2", hidden, 2*blocks)
+	t.norms("merger.norm", hidden, 1)
+	if mergers > 1 {
+		t.norms("deepstack_merger_list.norm", merged, mergers-1)
+	}
+	t.linear("merger.linear_fc1", merged, merged, mergers)
+	t.linear("merger.linear_fc2", merged, b.m.Hidden, mergers)
 }
