@@ -16,6 +16,8 @@ type builder struct {
 	prefix string  // of the layer's modules
 	params float64 // parameters so far; a float64, which cannot overflow
 
+	decoder, head string // names of the decoder and of the output matrix if they are not the family's own and lm_head
+
 	positions  int      // max_position_embeddings
 	embeddings []rotary // of the layers with attention
 	rotated    int      // elements of a key that have positions, if it is not the whole head
@@ -71,6 +73,18 @@ func (b *builder) routed(name string, in, out int) {
 	b.add(Routed, name, in, out, b.m.Experts.Total)
 }
 
+// fixed makes the last module one that servers hold in this number of bits, whatever the format of the others.
+func (b *builder) fixed(bits int) {
+	m := &b.m.Modules[len(b.m.Modules)-1]
+	m.Fixed, m.Format.Bits = true, bits
+}
+
+// router adds a matrix by whose products experts are weighed. Servers hold it in 16 bits.
+func (b *builder) router(name string, out int) {
+	b.linear(name, b.m.Hidden, out, false)
+	b.fixed(16)
+}
+
 // plain adds a matrix that no format of fewer bits applies to.
 func (b *builder) plain(name string, in, out int) { b.add(Small, name, in, out, 1) }
 
@@ -86,6 +100,7 @@ func (b *builder) stack(prefix string, tied bool, body func(layer int)) {
 		return // the sizes are wrong
 	}
 	b.m.Tied = b.c.flag("tie_word_embeddings", tied)
+	prefix = cmp.Or(b.decoder, prefix)
 	b.layer = -1
 	b.add(Embedding, prefix+"embed_tokens", b.m.Hidden, b.m.Vocab, 1)
 	for l := range b.m.Layers {
@@ -98,7 +113,7 @@ func (b *builder) stack(prefix string, tied bool, body func(layer int)) {
 	b.layer, b.prefix = len(b.m.Layers), ""
 	b.small(prefix+"norm", b.m.Hidden)
 	if !b.m.Tied {
-		b.add(Output, "lm_head", b.m.Hidden, b.m.Vocab, 1)
+		b.add(Output, cmp.Or(b.head, "lm_head"), b.m.Hidden, b.m.Vocab, 1)
 	}
 }
 

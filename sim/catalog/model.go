@@ -66,6 +66,7 @@ type Module struct {
 	Out    int
 	N      int    // number of equal tensors: the experts of a layer; otherwise 1
 	Format Format // as published
+	Fixed  bool   // servers hold it as published, whatever the format of the other modules
 }
 
 // Kind is the kind of a module. It determines whether the module can be quantized and when it is read.
@@ -88,13 +89,13 @@ func (m *Module) Params() int64 { return int64(m.N) * int64(m.In) * int64(m.Out)
 func (m *Module) bytes(f Format) int64 { return f.Bytes(int64(m.In), int64(m.Out)) }
 
 // quantizable reports whether a format of fewer bits applies to the module.
-func (m *Module) quantizable() bool { return m.Kind == Linear || m.Kind == Routed }
+func (m *Module) quantizable() bool { return (m.Kind == Linear || m.Kind == Routed) && !m.Fixed }
 
 // format returns how a module is stored if the model's weights are in the given format: as in the
 // checkpoint if that is its format.
 func (m *Model) format(mod *Module, w Weights) Format {
 	switch {
-	case w == m.Weights:
+	case w == m.Weights || mod.Fixed:
 		return mod.Format
 	case mod.quantizable():
 		return w.Format()

@@ -43,7 +43,7 @@ func TestParams(t *testing.T) {
 func TestActive(t *testing.T) {
 	for name, want := range map[string]float64{
 		"mixtral-8x7b": 12.9, "qwen3-30b-a3b": 3.3, "qwen3-235b-a22b": 22, "deepseek-v2-lite": 2.4, "deepseek-v2": 21, "deepseek-v3": 37, "kimi-k2": 32,
-		"gpt-oss-20b": 3.6, "gpt-oss-120b": 5.1, "jamba-v0.1": 12,
+		"gpt-oss-20b": 3.6, "gpt-oss-120b": 5.1, "jamba-v0.1": 12, "qwen3.5-397b-a17b": 17,
 	} {
 		m := find(t, name)
 		n := int64(m.Hidden) * int64(m.Vocab)
@@ -117,6 +117,7 @@ func TestStates(t *testing.T) {
 		"recurrentgemma-2b":  4*2560 + 2*2560*3,
 		"jamba-v0.1":         2 * 8192 * (16 + 3),
 		"qwen3-next-80b-a3b": 2 * (32*128*128 + (2*16*128+32*128)*3),
+		"qwen3.5-397b-a17b":  4*64*128*128 + 2*(2*16*128+64*128)*3,
 	} {
 		m := find(t, name)
 		if got := m.State.Bytes(); got != want {
@@ -130,7 +131,7 @@ func TestLayers(t *testing.T) {
 	for name, want := range map[string][4]int{ // full, windowed, stateful, window
 		"llama-3.1-8b": {32, 0, 0, 0}, "mistral-7b-v0.1": {0, 32, 0, 4096}, "gemma-2-9b": {21, 21, 0, 4096}, "gemma-3-27b": {10, 52, 0, 1024},
 		"gemma-3-1b": {4, 22, 0, 512}, "gpt-oss-20b": {12, 12, 0, 128}, "phi-3-mini-4k": {0, 32, 0, 2047}, "jamba-v0.1": {4, 0, 28, 0},
-		"qwen3-next-80b-a3b": {12, 0, 36, 0}, "recurrentgemma-9b": {0, 12, 26, 2048}, "mamba-2.8b": {0, 0, 64, 0},
+		"qwen3-next-80b-a3b": {12, 0, 36, 0}, "qwen3.5-397b-a17b": {15, 0, 45, 0}, "recurrentgemma-9b": {0, 12, 26, 2048}, "mamba-2.8b": {0, 0, 64, 0},
 	} {
 		m := find(t, name)
 		if got := [4]int{m.Count(Full), m.Count(Windowed), m.Count(Stateful), m.Window}; got != want {

@@ -95,8 +95,14 @@ func (s *scheme) set(f Format, label Weights, skips []string) {
 	s.setWhere(label, skips, func(*Module) (Format, bool) { return f, true })
 }
 
-// setWhere sets the format of each matrix that is not skipped and for which format returns one.
+// setWhere sets the format of each of the layers' matrices that is not skipped and for which format
+// returns one.
 func (s *scheme) setWhere(label Weights, skips []string, format func(*Module) (Format, bool)) {
+	s.setAmong((*Module).quantizable, label, skips, format)
+}
+
+// setAmong is setWhere for the modules for which among is true.
+func (s *scheme) setAmong(among func(*Module) bool, label Weights, skips []string, format func(*Module) (Format, bool)) {
 	skip, err := newMatcher(skips)
 	if err != nil {
 		s.q.errs = append(s.q.errs, err)
@@ -104,7 +110,7 @@ func (s *scheme) setWhere(label Weights, skips []string, format func(*Module) (F
 	}
 	for i := range s.b.m.Modules {
 		m := &s.b.m.Modules[i]
-		if !m.quantizable() {
+		if !among(m) {
 			continue
 		}
 		all, some := skip.matches(m)
@@ -301,6 +307,9 @@ func (s *scheme) grouped(groups map[string]*config, skips []string) {
 			continue // it quantizes activations only
 		}
 		g.format = tensorScheme(s.q, w, activations)
+		if of.str("format", s.q.str("format", "")) == "pack-quantized" {
+			g.format.Extra += 8 // the shape before the packing, two 32-bit numbers
+		}
 		if len(list) == 0 {
 			label = g.format.Weights
 		}
@@ -434,20 +443,24 @@ func (s *scheme) algorithm(name string, group int) (Format, bool) {
 		f := FP8.Format()
 		f.GroupOut = 1
 		return f, true
-	case "NVFP4":
+	case "NVFP4", "W4A16_NVFP4":
 		f := NVFP4.Format()
 		if group < 1 || group > maxWidth {
 			s.q.fail("group_size is %d, want 1 to %d", group, maxWidth)
 			return f, false
 		}
 		f.GroupIn = group
+		if name == "W4A16_NVFP4" {
+			f.Activations, f.Extra = 16, 4 // the scale of the scales alone
+		}
 		return f, true
 	}
-	s.q.fail("quant_algo is %.40q: want FP8, FP8_PER_CHANNEL_PER_TOKEN or NVFP4; or remove it and use --weights", name)
+	s.q.fail("quant_algo is %.40q: want FP8, FP8_PER_CHANNEL_PER_TOKEN, NVFP4 or W4A16_NVFP4; or remove it and use --weights", name)
 	return Format{}, false
 }
 
-// layerwise sets the formats of modules that are named individually; all others keep 16 bits.
+// layerwise sets the formats of modules that are named individually, which may be the output matrix; all
+// others keep 16 bits.
 func (s *scheme) layerwise(layers map[string]*config, skips []string) {
 	byAlgorithm := map[string][]string{}
 	size := map[string]int{}
@@ -488,7 +501,8 @@ func (s *scheme) layerwise(layers map[string]*config, skips []string) {
 		label = f.Weights // NVFP4 if there are both NVFP4 and FP8
 		parts = append(parts, part{f, only})
 	}
-	s.setWhere(label, skips, func(m *Module) (Format, bool) {
+	named := func(m *Module) bool { return m.quantizable() || m.Kind == Output }
+	s.setAmong(named, label, skips, func(m *Module) (Format, bool) {
 		for _, p := range parts {
 			all, some := p.only.matches(m)
 			if all {

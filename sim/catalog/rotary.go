@@ -32,6 +32,7 @@ type rotary struct {
 	factor   float64 // of the scaling
 	original int     // positions before the scaling
 	part     float64 // of a head's elements that are rotated
+	sections bool    // positions in time, height and width have elements of their own
 }
 
 // maxScaling bounds the factor of a rotary embedding's scaling.
@@ -73,6 +74,7 @@ func (r *rotary) read(of *config) {
 		of.fail("%sfactor is %v, want above 0 and at most %d", of.at, r.factor, maxScaling)
 		r.factor = 1
 	}
+	r.sections = r.sections || len(of.nums("mrope_section")) > 0
 	switch r.scaling {
 	case "", "default", "llama3", "linear", "dynamic", "ntk", "yarn", "longrope", "su":
 	default:
@@ -95,8 +97,13 @@ func (r *rotary) scaled(positions int) int {
 // table returns the embedding's table.
 func (r *rotary) table(positions, headSize int) RotaryTable {
 	t := RotaryTable{Positions: r.scaled(positions), Elements: int(float64(headSize) * r.part)}
-	if r.scaling == "longrope" || r.scaling == "su" { // one table for short contexts and one for long ones
+	switch r.scaling {
+	case "longrope", "su": // one table for short contexts and one for long ones
 		t.Positions += r.original
+	case "", "default", "yarn":
+		if r.sections { // a video has positions beyond its tokens
+			t.Positions *= 4
+		}
 	}
 	return t
 }
