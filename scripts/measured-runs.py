@@ -83,7 +83,7 @@ def inferencemax(model, card, row):
         tokens = 32768 if card == "b200" or row["gemm_quant_mode"] != "fp8" else 16384
         kv = "fp8_e4m3" if row["gemm_quant_mode"] else ""
         return round(0.9 * int(row["isl"])), round(0.9 * int(row["osl"])), kv, tokens, cards
-    if model in ("minimax-m2.5", "kimi-k2.5") and card in ("b200", "b300") and "0.18" <= row["backend_version"]:
+    if model in ("minimax-m2.5", "kimi-k2.5") and card in ("b200", "b300") and row["backend_version"] >= "0.18":
         return round(0.9 * int(row["isl"])), round(0.9 * int(row["osl"])), "fp8_e4m3", 2 * int(row["isl"]), cards
     llama, gpt = model == "llama-3.1-70b", model.startswith("gpt-oss")
     kv = "fp8_e4m3" if llama or gpt and card == "b200" else ""
@@ -138,7 +138,8 @@ def closed_loops(path, half):
             if not own:
                 isl, osl, kv, tokens, cards = inferencemax(model, card, row)
                 requests = 10 * clients
-            settings = [row["backend"], row["backend_version"], model, card, cards, weights, kv, tokens, isl, osl, clients, requests]
+            version = "" if row["backend_version"].startswith("nightly") else row["backend_version"]
+            settings = [row["backend"], version, model, card, cards, weights, kv, tokens, isl, osl, clients, requests]
             if half and half_of(settings) != half:
                 continue
             if own and row["backend"] == "trtllm":  # NVIDIA's checkpoints in fp8 have a cache in fp8; authors', in blocks, do not

@@ -161,6 +161,10 @@ func TestRatesAreTheTerms(t *testing.T) {
 			of.Weights = catalog.NVFP4
 		case "expert_weights", "expert_gemm", "expert_layer":
 			of.Model = catalogModel(t, "mixtral-8x7b")
+		case "expert_gemm8", "expert_layer8":
+			of.Model, of.Weights = catalogModel(t, "mixtral-8x7b"), catalog.FP8
+		case "expert_gemm4", "expert_layer4":
+			of.Model, of.Weights = catalogModel(t, "mixtral-8x7b"), catalog.NVFP4
 		case "latent_layer":
 			of.Model = catalogModel(t, "deepseek-v3")
 		case "kv8":
@@ -237,7 +241,11 @@ func TestCalibrateFindsFactors(t *testing.T) {
 	}
 	want := DefaultFactors()
 	want["weights"], want["gemm"], want["kv"], want["decode_gemm"], want["compression"], want["compressed_sequence"], want["attention"] = 1.2, 2.5, 3, 1.5, 5000, 70, 4
-	want["gemm8"], want["gemm4"], want["expert_gemm"], want["expert_weights"], want["kv8"] = 2.5, 2.5, 2.5, 1.2, 3 // which no row has: as the part that rows have
+	for id, as := range map[string]string{ // which no row has: as the part that rows have
+		"gemm8": "gemm", "gemm4": "gemm", "expert_gemm": "gemm", "expert_gemm8": "gemm", "expert_gemm4": "gemm", "expert_weights": "weights", "kv8": "kv",
+	} {
+		want[id] = want[as]
+	}
 	for i := range list {
 		c, err := NewCase(context.Background(), list[i], nil)
 		if err != nil {

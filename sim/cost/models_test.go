@@ -169,7 +169,7 @@ func TestRatesByHand(t *testing.T) {
 	const routers = 58 * 256 * 7168
 	near("a token in 8 bits", peak(d, "gemm8")[sim.PrefillTokens], 2*(35_697_917_952-experts-routers)/1979e12*1e9/8)
 	near("a token in 16 bits", peak(d, "gemm")[sim.PrefillTokens], 2*routers/989e12*1e9/8)
-	near("its experts", peak(d, "expert_gemm")[sim.PrefillTokens], 2*experts/1979e12*1e9/8)
+	near("its experts", peak(d, "expert_gemm8")[sim.PrefillTokens], 2*experts/1979e12*1e9/8)
 
 	d = deploy(t, "gemma-3-27b", "h100", 1)
 	a := peak(d, "attention")

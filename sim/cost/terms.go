@@ -49,6 +49,15 @@ func products(d *Deployment, kind catalog.Kind, formats ...int) float64 {
 	return ns
 }
 
+// expertLayers returns the number of layers with experts, times the part of the experts' products that are in these bits.
+func expertLayers(d *Deployment, bits int) float64 {
+	active := d.Model.Active(d.Weights, catalog.Routed)
+	if active[bits] == 0 {
+		return 0
+	}
+	return float64(d.Model.ExpertLayers()) * float64(active[bits]) / float64(active[16]+active[8]+active[4])
+}
+
 // attends returns the time of a (query, key) pair in this many layers.
 func attends(d *Deployment, layers int) float64 {
 	m := &d.Model
@@ -110,8 +119,12 @@ func Terms() []Term {
 			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Linear, 8) })},
 		{ID: "gemm4", What: "matrix products of prompts, in 4 bits", Default: 3.69, Fitted: true, Product: true,
 			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Linear, 4) })},
-		{ID: "expert_gemm", What: "matrix products of prompts with experts", Default: 3.69, Fitted: true, Product: true,
-			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Routed, 16, 8, 4) })},
+		{ID: "expert_gemm", What: "matrix products of prompts with experts, in 16 bits", Default: 3.69, Fitted: true, Product: true,
+			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Routed, 16) })},
+		{ID: "expert_gemm8", What: "matrix products of prompts with experts, in 8 bits", Default: 3.69, Fitted: true, Product: true,
+			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Routed, 8) })},
+		{ID: "expert_gemm4", What: "matrix products of prompts with experts, in 4 bits", Default: 3.69, Fitted: true, Product: true,
+			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Routed, 4) })},
 		{ID: "attention", What: "attention of prompts", Default: 1.92, Fitted: true,
 			peak: func(d *Deployment) unit {
 				return unit{
@@ -186,8 +199,12 @@ func Terms() []Term {
 		{ID: "prompt", What: "scheduling a prompt", Overhead: true, peak: overhead(sim.PrefillSeqs)},
 		{ID: "layer", What: "launching a layer, in every step", Overhead: true,
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * float64(len(d.Model.Layers)) })},
-		{ID: "expert_layer", What: "routing and launching a layer with experts, in every step", Overhead: true,
-			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * float64(d.Model.ExpertLayers()) })},
+		{ID: "expert_layer", What: "routing and launching a layer with experts whose products are in 16 bits, in every step", Overhead: true,
+			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * expertLayers(d, 16) })},
+		{ID: "expert_layer8", What: "likewise in 8 bits, with the inputs quantized", Overhead: true,
+			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * expertLayers(d, 8) })},
+		{ID: "expert_layer4", What: "likewise in 4 bits", Overhead: true,
+			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * expertLayers(d, 4) })},
 		{ID: "latent_layer", What: "launching the additional products of a layer with multi-head latent attention, in every step", Overhead: true,
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * float64(d.Model.LatentLayers()) })},
 		{ID: "elementwise", What: "norms, residuals and activations, read and written between the products",
@@ -225,20 +242,32 @@ const allReduce = "all_reduce"
 // Factors are the factors of terms, by ID.
 type Factors map[string]float64
 
-// parts are terms that differ only in the format of what is read or multiplied, or in whether it is of
-// experts. Where some of them have a factor and others none, these take that of the first that has.
-var parts = [][]string{{"weights", "expert_weights"}, {"gemm", "gemm8", "gemm4", "expert_gemm"}, {"kv", "kv8"}}
+// parts are terms that differ only in the format of what is read or multiplied, or in whether it is of experts. Those
+// without a factor take that of the first of them that has one, or else of the first of others.
+var parts = []struct{ terms, others []string }{
+	{[]string{"weights", "expert_weights"}, nil},
+	{denseProducts, expertProducts},
+	{expertProducts, denseProducts},
+	{[]string{"expert_layer", "expert_layer8", "expert_layer4"}, nil},
+	{[]string{"kv", "kv8"}, nil},
+}
+
+var (
+	denseProducts  = []string{"gemm", "gemm8", "gemm4"}
+	expertProducts = []string{"expert_gemm", "expert_gemm8", "expert_gemm4"}
+)
 
 // share sets the factors of parts that are not known to that of one that is.
 func (f Factors) share(known func(id string) bool) {
-	for _, group := range parts {
-		i := slices.IndexFunc(group, known)
+	for _, p := range parts {
+		all := slices.Concat(p.terms, p.others)
+		i := slices.IndexFunc(all, known)
 		if i < 0 {
 			continue
 		}
-		for _, id := range group {
+		for _, id := range p.terms {
 			if !known(id) {
-				f[id] = f[group[i]]
+				f[id] = f[all[i]]
 			}
 		}
 	}
