@@ -16,6 +16,8 @@ type builder struct {
 	prefix string  // of the layer's modules
 	params float64 // parameters so far; a float64, which cannot overflow
 
+	decoder, head string // names of the decoder and of the output matrix if they are not the family's own and lm_head
+
 	positions  int      // max_position_embeddings
 	embeddings []rotary // of the layers with attention
 	rotated    int      // elements of a key that have positions, if it is not the whole head
@@ -92,6 +94,7 @@ func (b *builder) stack(prefix string, tied bool, body func(layer int)) {
 		return // the sizes are wrong
 	}
 	b.m.Tied = b.c.flag("tie_word_embeddings", tied)
+	prefix = cmp.Or(b.decoder, prefix)
 	b.layer = -1
 	b.add(Embedding, prefix+"embed_tokens", b.m.Hidden, b.m.Vocab, 1)
 	for l := range b.m.Layers {
@@ -104,7 +107,7 @@ func (b *builder) stack(prefix string, tied bool, body func(layer int)) {
 	b.layer, b.prefix = len(b.m.Layers), ""
 	b.small(prefix+"norm", b.m.Hidden)
 	if !b.m.Tied {
-		b.add(Output, "lm_head", b.m.Hidden, b.m.Vocab, 1)
+		b.add(Output, cmp.Or(b.head, "lm_head"), b.m.Hidden, b.m.Vocab, 1)
 	}
 }
 

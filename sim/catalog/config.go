@@ -29,11 +29,8 @@ func ParseConfig(text, quant []byte) (Model, error) {
 	if build == nil {
 		return fail(fmt.Errorf("model_type is %.40q: want one of %s; other architectures are not modelled, but a config.json of a similar one can be projected instead", kind, strings.Join(slices.Sorted(maps.Keys(families())), ", ")))
 	}
-	if kind == "gemma3" { // a text model with an image encoder
-		if text := c.object("text_config"); text != nil {
-			delete(text.entries, "model_type")
-			maps.Copy(c.entries, text.entries)
-		}
+	if texts := composites()[kind]; texts != nil {
+		c.flatten(texts)
 	}
 	if strings.HasPrefix(kind, "gemma3") && !c.has("vocab_size") {
 		c.entries["vocab_size"] = []byte("262208") // transformers' default, which published files leave out
@@ -287,6 +284,7 @@ func neutral() []string {
 		"do_sample", "prefix", "suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "task_specific_params", "finetuning_task", "tie_encoder_decoder",
 		// Layers that servers load only for speculative decoding.
 		"num_nextn_predict_layers", "use_mtp", "num_mtp_modules", "mtp_transformer_layers",
-		"mm_tokens_per_image",
+		// What becomes of images before the encoder.
+		"mm_tokens_per_image", "ignore_index", "use_unified_vision_chunk", "video_placeholder",
 	}
 }

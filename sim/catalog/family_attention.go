@@ -6,7 +6,7 @@ func families() map[string]func(*builder) {
 		"llama": llama, "mistral": mistral, "granite": llama, "qwen2": qwen2, "qwen3": qwen3, "phi3": phi3, "olmo2": olmo2,
 		"gemma": gemma, "gemma2": gemma2, "gemma3_text": gemma3, "gemma3": gemma3Images,
 		"mixtral": mixtral, "minimax_m2": miniMaxM2, "qwen2_moe": qwen2MoE, "qwen3_moe": qwen3MoE, "gpt_oss": gptOSS,
-		"deepseek_v2": deepseek, "deepseek_v3": deepseek, "kimi_k2": deepseek,
+		"deepseek_v2": deepseek, "deepseek_v3": deepseek, "kimi_k2": deepseek, "kimi_k25": kimiImages,
 		"mamba": mamba, "falcon_mamba": mamba, "mamba2": mamba2, "rwkv": rwkv4, "rwkv5": rwkv5,
 		"recurrent_gemma": recurrentGemma, "jamba": jamba, "qwen3_next": qwen3Next,
 	}
@@ -164,37 +164,4 @@ func gemmaLayers(b *builder, qkNorm bool) {
 		b.mlp("mlp.", inner, false)
 		b.norms(4)
 	})
-}
-
-// gemma3Images is gemma3 with an image encoder, whose weights a server holds.
-func gemma3Images(b *builder) {
-	gemma3(b)
-	vision := b.c.object("vision_config")
-	if vision == nil || len(b.c.errs) > 0 {
-		return
-	}
-	if kind := vision.str("model_type", "siglip_vision_model"); kind != "siglip_vision_model" {
-		b.c.fail("vision_config: model_type is %.40q, want siglip_vision_model", kind)
-	}
-	hidden, layers := vision.sizeOr("hidden_size", 1152, maxWidth), vision.sizeOr("num_hidden_layers", 27, maxLayers)
-	inner, patch, image := vision.sizeOr("intermediate_size", 4304, maxWidth), vision.sizeOr("patch_size", 14, 1<<10), vision.sizeOr("image_size", 896, 1<<14)
-	channels := vision.sizeOr("num_channels", 3, 1<<10)
-	if vision.flag("vision_use_head", true) {
-		b.c.fail("vision_config: vision_use_head is not false: such an encoder is not modelled")
-	}
-	vision.num("num_attention_heads", 0)
-	if err := vision.unread(); err != nil {
-		b.c.fail("%w", err)
-	}
-	b.c.errs = append(b.c.errs, vision.errs...)
-	b.layer, b.prefix = -1, "vision_tower."
-	b.add(Tower, "patch_embedding", channels*patch*patch+1, hidden, 1) // and the bias
-	b.add(Tower, "position_embedding", (image/patch)*(image/patch), hidden, 1)
-	b.add(Tower, "attention", hidden+1, hidden, 4*layers)
-	b.add(Tower, "fc1", hidden+1, inner, layers)
-	b.add(Tower, "fc2", inner+1, hidden, layers)
-	b.add(Tower, "norms", 2, (2*layers+1)*hidden, 1)
-	b.prefix = "multi_modal_projector."
-	b.add(Tower, "mm_input_projection", hidden, b.m.Hidden, 1)
-	b.add(Tower, "mm_soft_emb_norm", 1, hidden, 1)
 }

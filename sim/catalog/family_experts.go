@@ -22,6 +22,11 @@ func mixtral(b *builder) {
 // experts adds the router and the routed experts of a layer.
 func (b *builder) experts(inner int) {
 	b.linear("mlp.gate", b.m.Hidden, b.m.Experts.Total, false)
+	b.routedMLP(inner)
+}
+
+// routedMLP adds the routed experts of a layer.
+func (b *builder) routedMLP(inner int) {
 	b.routed("mlp.experts.*.gate_proj", b.m.Hidden, inner)
 	b.routed("mlp.experts.*.up_proj", b.m.Hidden, inner)
 	b.routed("mlp.experts.*.down_proj", inner, b.m.Hidden)
@@ -181,9 +186,12 @@ func deepseek(b *builder) {
 		if l < dense || l%every != 0 {
 			b.mlp("mlp.", inner, false)
 		} else {
-			b.experts(each)
+			b.linear("mlp.gate", h, b.m.Experts.Total, false)
+			b.fixed(16)
+			b.routedMLP(each)
 			if corrects {
 				b.small("mlp.gate.e_score_correction_bias", b.m.Experts.Total)
+				b.fixed(32)
 			}
 			if shared > 0 {
 				b.mlp("mlp.shared_experts.", shared*each, false)

@@ -59,6 +59,7 @@ func entries() []entry {
 		oss  = `"model_type":"gpt_oss","hidden_size":2880,"intermediate_size":2880,"num_attention_heads":64,"num_key_value_heads":8,"head_dim":64,"num_experts_per_tok":4,"attention_bias":true,"sliding_window":128,"vocab_size":201088,"max_position_embeddings":131072,"quantization_config":{"quant_method":"mxfp4","modules_to_not_convert":["model.layers.*.self_attn","model.layers.*.mlp.router","model.embed_tokens","lm_head"]},`
 		mla  = `"kv_lora_rank":512,"qk_rope_head_dim":64,"qk_nope_head_dim":128,"v_head_dim":128,`
 		fp8  = `"quantization_config":{"quant_method":"fp8","fmt":"e4m3","activation_scheme":"dynamic","weight_block_size":[128,128]},`
+		int4 = `"quantization_config":{"quant_method":"compressed-tensors","format":"pack-quantized","ignore":["lm_head","re:.*self_attn.*","re:.*shared_experts.*","re:.*mlp\\.(gate|up|gate_up|down)_proj.*"],"config_groups":{"group_0":{"targets":["Linear"],"weights":{"num_bits":4,"type":"int","strategy":"group","group_size":32,"symmetric":true}}}},`
 		rgem = `"model_type":"recurrent_gemma","vocab_size":256000,"num_key_value_heads":1,"head_dim":256,"conv1d_width":4,"attention_window_size":2048,"block_types":["recurrent","recurrent","attention"],`
 	)
 	return []entry{
@@ -133,6 +134,9 @@ func entries() []entry {
 			`"model_type":"minimax_m2","num_hidden_layers":62,"hidden_size":3072,"num_attention_heads":48,"num_key_value_heads":8,"head_dim":128,"rotary_dim":64,"intermediate_size":1536,"num_local_experts":256,"num_experts_per_tok":8,"use_routing_bias":true,"vocab_size":200064,"max_position_embeddings":196608,"quantization_config":{"quant_method":"fp8","activation_scheme":"dynamic","weight_block_size":[128,128],"modules_to_not_convert":["gate","e_score_correction_bias","lm_head"]}`},
 		{"kimi-k2", "moonshotai/Kimi-K2-Instruct", nil,
 			`"model_type":"kimi_k2",` + mla + fp8 + `"q_lora_rank":1536,"num_hidden_layers":61,"hidden_size":7168,"num_attention_heads":64,"intermediate_size":18432,"moe_intermediate_size":2048,"n_routed_experts":384,"n_shared_experts":1,"num_experts_per_tok":8,"first_k_dense_replace":1,"topk_method":"noaux_tc","vocab_size":163840,"max_position_embeddings":131072`},
+		{"kimi-k2.5", "moonshotai/Kimi-K2.5", []string{"moonshotai/Kimi-K2.6"},
+			`"model_type":"kimi_k25","text_config":{` + mla + int4 + `"model_type":"kimi_k2","q_lora_rank":1536,"num_hidden_layers":61,"hidden_size":7168,"num_attention_heads":64,"intermediate_size":18432,"moe_intermediate_size":2048,"n_routed_experts":384,"n_shared_experts":1,"num_experts_per_tok":8,"first_k_dense_replace":1,"topk_method":"noaux_tc","vocab_size":163840,"max_position_embeddings":262144,"rope_scaling":{"type":"yarn","factor":64.0,"original_max_position_embeddings":4096}},` +
+				`"vision_config":{"vt_hidden_size":1152,"vt_num_hidden_layers":27,"vt_intermediate_size":4304}`},
 		{"mamba-2.8b", "state-spaces/mamba-2.8b-hf", nil,
 			`"model_type":"mamba","num_hidden_layers":64,"hidden_size":2560,"intermediate_size":5120,"state_size":16,"conv_kernel":4,"time_step_rank":160,"vocab_size":50280,"torch_dtype":"float16"`},
 		{"falcon-mamba-7b", "tiiuae/falcon-mamba-7b", nil,

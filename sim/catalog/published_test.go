@@ -6,24 +6,27 @@ import (
 	"testing"
 )
 
-// TestPublishedChecks compares parameters with the elements of all tensors of the published safetensors files,
-// less those of scales, and bytes with the files' total_size. Where the source gives the bytes rounded, they are
-// compared after the same rounding.
-func TestPublishedChecks(t *testing.T) {
+// TestPublishedFiles compares parameters with the elements of all tensors of the published safetensors files,
+// less those of scales and with packed ones counted each, and bytes with the files' in GiB, which the source
+// gives with two digits.
+func TestPublishedFiles(t *testing.T) {
+	const kimiRouted = 60 * 384 * 3 * 7168 * 2048 // 60 layers of 384 experts with three matrices
 	for _, test := range []struct {
 		model    string
-		elements int64 // of all tensors
-		scales   int64 // of them, those that are no parameters
+		elements int64
+		scales   int64 // of the elements, those that are no parameters
+		packed   int64 // parameters, less the elements that they are packed in
 		gib      float64
 		source   string
 	}{
 		// 62 layers of 256 experts with three matrices of 24 × 12 blocks, and attention's of 24 × (2·48 + 2·8).
-		{"minimax-m2.5", 228_703_644_928, 62 * (256*3*24*12 + 24*(2*48+2*8)), 214.32,
-			"tensors of MiniMaxAI/MiniMax-M2.7, which has the same layers"},
+		{"minimax-m2.5", 228_703_644_928, 62 * (256*3*24*12 + 24*(2*48+2*8)), 0, 214.32, "MiniMaxAI/MiniMax-M2.7, which has the same layers"},
+		// A scale for each 32 weights, and two numbers for the shape of each matrix; eight weights in an element.
+		{"kimi-k2.5", 170_738_182_128, kimiRouted/32 + 60*384*3*2, kimiRouted * 7 / 8, 554.27, "moonshotai/Kimi-K2.5"},
 	} {
 		m := find(t, test.model)
-		if got := m.Params(); got != test.elements-test.scales {
-			t.Errorf("%s: %d parameters, want %d (%s)", test.model, got, test.elements-test.scales, test.source)
+		if got, want := m.Params(), test.elements-test.scales+test.packed; got != want {
+			t.Errorf("%s: %d parameters, want %d (%s)", test.model, got, want, test.source)
 		}
 		if got := math.Round(float64(m.Bytes(m.Weights))/(1<<30)*100) / 100; got != test.gib {
 			t.Errorf("%s: %.2f GiB, want %v (%s)", test.model, got, test.gib, test.source)
@@ -34,7 +37,7 @@ func TestPublishedChecks(t *testing.T) {
 // TestPublishedActive compares the active parameters of a token, the output matrix included, with those of
 // model cards and reports, which are rounded to whole billions.
 func TestPublishedActive(t *testing.T) {
-	for name, want := range map[string]float64{"minimax-m2.5": 10} {
+	for name, want := range map[string]float64{"minimax-m2.5": 10, "kimi-k2.5": 32} {
 		if got := float64(activeParams(find(t, name))) / 1e9; math.Round(got) != want {
 			t.Errorf("%s: a token passes %.2f billion parameters, want %v", name, got, want)
 		}
@@ -105,5 +108,71 @@ func TestMiniMaxM2(t *testing.T) {
 	uneven := "{" + strings.Replace(miniMax, `"num_key_value_heads":2`, `"num_key_value_heads":3`, 1) + `"rotary_dim":64}`
 	if _, err := ParseConfig([]byte(uneven), nil); err == nil || err.Error() != "config.json: num_attention_heads 8 is not a multiple of num_key_value_heads 3" {
 		t.Errorf("uneven heads: %v", err)
+	}
+}
+
+const kimi = `"model_type":"kimi_k25","text_config":{"model_type":"kimi_k2","kv_lora_rank":32,"qk_rope_head_dim":8,"qk_nope_head_dim":16,"v_head_dim":16,"num_hidden_layers":2,"hidden_size":64,"num_attention_heads":4,"intermediate_size":128,"moe_intermediate_size":32,"n_routed_experts":4,"n_shared_experts":1,"num_experts_per_tok":2,"first_k_dense_replace":1,"topk_method":"noaux_tc","vocab_size":128,"max_position_embeddings":512%s}`
+
+// TestKimiImages works out the encoder of images and its projector, and the names by which a list of modules
+// leaves out those of the text model.
+func TestKimiImages(t *testing.T) {
+	parse := func(text, entries string) (Model, error) {
+		return ParseConfig([]byte("{"+strings.Replace(kimi, "%s", text, 1)+entries+"}"), nil)
+	}
+	plain, err := parse("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		vision string
+		held   int64
+	}{
+		{`"vt_hidden_size":24,"vt_num_hidden_layers":3,"vt_intermediate_size":50`,
+			(3*14*14+1)*24 + 64*64*24 + 3*(4*25*24+25*50+51*24+4*24) + 2*24 + 2*24 + (4*24+1)*4*24 + (4*24+1)*64},
+		{`"vt_hidden_size":24,"vt_num_hidden_layers":3,"vt_intermediate_size":50,"vt_num_attention_heads":2,"patch_size":7,"init_pos_emb_height":5,"init_pos_emb_width":6,"init_pos_emb_time":4,"merge_kernel_size":[1,3],"mm_hidden_size":24,"text_hidden_size":64,"model_type":""`,
+			(3*7*7+1)*24 + 5*6*24 + 3*(4*25*24+25*50+51*24+4*24) + 2*24 + 2*24 + (3*24+1)*3*24 + (3*24+1)*64},
+	} {
+		m, err := parse("", `,"vision_config":{`+test.vision+`}`)
+		if err != nil {
+			t.Errorf("%s: %v", test.vision, err)
+			continue
+		}
+		if got := m.Params() - plain.Params(); got != test.held {
+			t.Errorf("%s: %d parameters of the encoder, want %d", test.vision, got, test.held)
+		}
+		if m.StepBytes(BF16) != plain.StepBytes(BF16) || m.Bytes(INT8) != plain.Bytes(INT8)+2*test.held {
+			t.Errorf("%s: a step reads %d bytes, want %d, and in int8 there are %d", test.vision, m.StepBytes(BF16), plain.StepBytes(BF16), m.Bytes(INT8))
+		}
+	}
+	const groups = `"config_groups":{"a":{"targets":["Linear"],"weights":{"num_bits":4,"type":"int","strategy":"group","group_size":32}}}`
+	for _, test := range []struct{ text, entries string }{
+		{`,"quantization_config":{"quant_method":"compressed-tensors","format":"pack-quantized","ignore":["re:.*self_attn.*","re:.*shared_experts.*","re:.*mlp\\.(gate|up|gate_up|down)_proj.*"],` + groups + `}`, ""},
+		{"", `,"quantization_config":{"quant_method":"compressed-tensors","format":"pack-quantized","ignore":["language_model.model.layers.*.self_attn*","language_model.model.layers.0*","language_model.model.layers.1.mlp.shared_experts*"],` + groups + `}`},
+	} {
+		m, err := parse(test.text, test.entries)
+		const routed, matrices = 4 * 3 * 64 * 32, 4 * 3 // 4 experts, the router in 16 bits
+		if want := plain.Bytes(BF16) - 2*routed + routed/2 + routed/32*2 + 8*matrices; err != nil || m.Bytes(INT4) != want {
+			t.Errorf("%s%s: %d bytes, %v, want %d", test.text, test.entries, m.Bytes(INT4), err, want)
+		}
+	}
+	const vision = `,"vision_config":{"vt_hidden_size":24,"vt_num_hidden_layers":3,"vt_intermediate_size":50,`
+	for in, want := range map[[2]string]string{
+		{"", vision + `"pos_emb_type":"rope"}`}:                              `vision_config.pos_emb_type is "rope", want divided_fixed`,
+		{"", vision + `"mm_projector_type":"patchmergerv2"}`}:                `vision_config.mm_projector_type is "patchmergerv2"`,
+		{"", vision + `"merge_kernel_size":[2]}`}:                            "vision_config.merge_kernel_size is [2], want two numbers",
+		{"", vision + `"text_hidden_size":65}`}:                              "vision_config.text_hidden_size is 65, and hidden_size is 64",
+		{"", vision + `"mm_hidden_size":64}`}:                                "vision_config.mm_hidden_size is 64, and vt_hidden_size is 24",
+		{"", vision + `"qkv_hidden_size":12}`}:                               `"vision_config.qkv_hidden_size": unknown`,
+		{"", `,"vision_config":{}`}:                                          "vision_config.vt_hidden_size is missing",
+		{`,"model_type":"llama"`, ""}:                                        `"model_type" occurs twice`,
+		{`,"quantization_config":{"a":1}`, `,"quantization_config":{"a":1}`}: "quantization_config and text_config.quantization_config: want one of them",
+		{`,"made_up":1`, ""}:                                                 `"made_up": unknown`,
+	} {
+		if _, err := parse(in[0], in[1]); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", in, err, want)
+		}
+	}
+	if _, err := ParseConfig([]byte(`{"model_type":"kimi_k25","text_config":{"model_type":"llama"}}`), nil); err == nil || !strings.Contains(err.Error(), `text_config.model_type is "llama", want kimi_k2 or deepseek_v3`) {
+		t.Errorf("a text model of Llama's: %v", err)
 	}
 }

@@ -301,6 +301,9 @@ func (s *scheme) grouped(groups map[string]*config, skips []string) {
 			continue // it quantizes activations only
 		}
 		g.format = tensorScheme(s.q, w, activations)
+		if of.str("format", s.q.str("format", "")) == "pack-quantized" {
+			g.format.Extra += 8 // the shape before the packing, two 32-bit numbers
+		}
 		if len(list) == 0 {
 			label = g.format.Weights
 		}

@@ -30,7 +30,7 @@ func deploy(t *testing.T, model, card string, tp int) *Deployment {
 // "Insights into DeepSeek-V3" (arXiv 2505.09343): 70.272, 327.680 and 516.096 KB.
 func TestKVBytes(t *testing.T) {
 	for model, want := range map[string]int{
-		"llama-3.1-8b": 131_072, "llama-3.1-405b": 516_096, "qwen2.5-72b": 327_680, "deepseek-v3": 70_272,
+		"llama-3.1-8b": 131_072, "llama-3.1-405b": 516_096, "qwen2.5-72b": 327_680, "deepseek-v3": 70_272, "kimi-k2.5": 70_272, "minimax-m2.5": 4 * 62 * 8 * 128,
 		"deepseek-v2-lite": 27 * 576 * 2, "mixtral-8x7b": 131_072, "mistral-nemo": 4 * 40 * 8 * 128, "qwen3-30b-a3b": 4 * 48 * 4 * 128,
 		"gpt-oss-120b": 4 * 36 * 8 * 64, "gemma-3-27b": 4 * 62 * 16 * 128, "jamba-v0.1": 4 * 4 * 8 * 128, "qwen3-next-80b-a3b": 4 * 12 * 2 * 256,
 	} {
@@ -163,7 +163,9 @@ func TestRatesByHand(t *testing.T) {
 	near("a latent", peak(d, "kv")[sim.KVsRead], 576*2/4800e9*1e9/8)
 	near("a pair", peak(d, "attention")[sim.AttentionPairs], 2*61*128*(192+128)/989e12*1e9/8)
 	const experts = 58 * 8 * 3 * 7168 * 2048 // of a token: 8 of each of the layers from the fourth on
-	near("a token in 8 bits", peak(d, "gemm8")[sim.PrefillTokens], 2*(35_697_917_952-experts)/1979e12*1e9/8)
+	const routers = 58 * 256 * 7168
+	near("a token in 8 bits", peak(d, "gemm8")[sim.PrefillTokens], 2*(35_697_917_952-experts-routers)/1979e12*1e9/8)
+	near("a token in 16 bits", peak(d, "gemm")[sim.PrefillTokens], 2*routers/989e12*1e9/8)
 	near("its experts", peak(d, "expert_gemm")[sim.PrefillTokens], 2*experts/1979e12*1e9/8)
 
 	d = deploy(t, "gemma-3-27b", "h100", 1)
