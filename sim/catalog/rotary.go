@@ -32,6 +32,7 @@ type rotary struct {
 	factor   float64 // of the scaling
 	original int     // positions before the scaling
 	part     float64 // of a head's elements that are rotated
+	images   bool    // positions are of time, height and width
 }
 
 // maxScaling bounds the factor of a rotary embedding's scaling.
@@ -69,6 +70,7 @@ func (r *rotary) read(of *config) {
 	r.checkPart(of)
 	r.original = of.sizeOr("original_max_position_embeddings", r.original, Unbounded)
 	r.scaling = of.str("rope_type", of.str("type", r.scaling))
+	r.images = r.images || of.has("mrope_section")
 	if r.factor = of.real("factor", r.factor); !(r.factor > 0 && r.factor <= maxScaling) {
 		of.fail("%sfactor is %v, want above 0 and at most %d", of.at, r.factor, maxScaling)
 		r.factor = 1
@@ -97,6 +99,9 @@ func (r *rotary) table(positions, headSize int) RotaryTable {
 	t := RotaryTable{Positions: r.scaled(positions), Elements: int(float64(headSize) * r.part)}
 	if r.scaling == "longrope" || r.scaling == "su" { // one table for short contexts and one for long ones
 		t.Positions += r.original
+	}
+	if r.images { // vLLM makes room for the frames of long videos
+		t.Positions *= 4
 	}
 	return t
 }
