@@ -45,22 +45,24 @@ func ModelNames() []string {
 // the entries that change neither memory nor time.
 func entries() []entry {
 	const (
-		l8   = `"model_type":"llama","num_hidden_layers":32,"hidden_size":4096,"num_attention_heads":32,"num_key_value_heads":8,"intermediate_size":14336,"vocab_size":128256,"max_position_embeddings":131072,"torch_dtype":"bfloat16"`
-		l70  = `"model_type":"llama","num_hidden_layers":80,"hidden_size":8192,"num_attention_heads":64,"num_key_value_heads":8,"intermediate_size":28672,"vocab_size":128256,"max_position_embeddings":131072,"torch_dtype":"bfloat16"`
-		l2   = `"model_type":"llama","vocab_size":32000,"max_position_embeddings":4096,"torch_dtype":"float16",`
-		m7   = `"model_type":"mistral","num_hidden_layers":32,"hidden_size":4096,"num_attention_heads":32,"num_key_value_heads":8,"intermediate_size":14336,"vocab_size":32000,"max_position_embeddings":32768,"torch_dtype":"bfloat16"`
-		moe  = `"model_type":"mixtral","num_experts_per_tok":2,"num_local_experts":8,"num_key_value_heads":8,"torch_dtype":"bfloat16",`
-		q25  = `"model_type":"qwen2","max_position_embeddings":32768,"use_sliding_window":false,"torch_dtype":"bfloat16",`
-		q3   = `"model_type":"qwen3","vocab_size":151936,"max_position_embeddings":40960,"num_key_value_heads":8,"head_dim":128,"use_sliding_window":false,"torch_dtype":"bfloat16",`
-		q3m  = `"model_type":"qwen3_moe","vocab_size":151936,"max_position_embeddings":40960,"num_key_value_heads":4,"head_dim":128,"num_experts":128,"num_experts_per_tok":8,"use_sliding_window":false,"torch_dtype":"bfloat16",`
-		g2   = `"model_type":"gemma2","vocab_size":256000,"max_position_embeddings":8192,"head_dim":256,"sliding_window":4096,"torch_dtype":"bfloat16",`
-		g3   = `"vocab_size":262208,"max_position_embeddings":131072,"rope_scaling":{"rope_type":"linear","factor":8.0},"sliding_window":1024,"sliding_window_pattern":6,`
-		see  = `"vision_config":{"model_type":"siglip_vision_model","hidden_size":1152,"num_hidden_layers":27,"intermediate_size":4304,"patch_size":14,"image_size":896,"vision_use_head":false}`
-		oss  = `"model_type":"gpt_oss","hidden_size":2880,"intermediate_size":2880,"num_attention_heads":64,"num_key_value_heads":8,"head_dim":64,"num_experts_per_tok":4,"attention_bias":true,"sliding_window":128,"vocab_size":201088,"max_position_embeddings":131072,"quantization_config":{"quant_method":"mxfp4","modules_to_not_convert":["model.layers.*.self_attn","model.layers.*.mlp.router","model.embed_tokens","lm_head"]},`
-		mla  = `"kv_lora_rank":512,"qk_rope_head_dim":64,"qk_nope_head_dim":128,"v_head_dim":128,`
-		fp8  = `"quantization_config":{"quant_method":"fp8","fmt":"e4m3","activation_scheme":"dynamic","weight_block_size":[128,128]},`
-		int4 = `"quantization_config":{"quant_method":"compressed-tensors","format":"pack-quantized","ignore":["lm_head","re:.*self_attn.*","re:.*shared_experts.*","re:.*mlp\\.(gate|up|gate_up|down)_proj.*"],"config_groups":{"group_0":{"targets":["Linear"],"weights":{"num_bits":4,"type":"int","strategy":"group","group_size":32,"symmetric":true}}}},`
-		rgem = `"model_type":"recurrent_gemma","vocab_size":256000,"num_key_value_heads":1,"head_dim":256,"conv1d_width":4,"attention_window_size":2048,"block_types":["recurrent","recurrent","attention"],`
+		l8    = `"model_type":"llama","num_hidden_layers":32,"hidden_size":4096,"num_attention_heads":32,"num_key_value_heads":8,"intermediate_size":14336,"vocab_size":128256,"max_position_embeddings":131072,"torch_dtype":"bfloat16"`
+		l70   = `"model_type":"llama","num_hidden_layers":80,"hidden_size":8192,"num_attention_heads":64,"num_key_value_heads":8,"intermediate_size":28672,"vocab_size":128256,"max_position_embeddings":131072,"torch_dtype":"bfloat16"`
+		l2    = `"model_type":"llama","vocab_size":32000,"max_position_embeddings":4096,"torch_dtype":"float16",`
+		m7    = `"model_type":"mistral","num_hidden_layers":32,"hidden_size":4096,"num_attention_heads":32,"num_key_value_heads":8,"intermediate_size":14336,"vocab_size":32000,"max_position_embeddings":32768,"torch_dtype":"bfloat16"`
+		moe   = `"model_type":"mixtral","num_experts_per_tok":2,"num_local_experts":8,"num_key_value_heads":8,"torch_dtype":"bfloat16",`
+		q25   = `"model_type":"qwen2","max_position_embeddings":32768,"use_sliding_window":false,"torch_dtype":"bfloat16",`
+		q3    = `"model_type":"qwen3","vocab_size":151936,"max_position_embeddings":40960,"num_key_value_heads":8,"head_dim":128,"use_sliding_window":false,"torch_dtype":"bfloat16",`
+		q3m   = `"model_type":"qwen3_moe","vocab_size":151936,"max_position_embeddings":40960,"num_key_value_heads":4,"head_dim":128,"num_experts":128,"num_experts_per_tok":8,"use_sliding_window":false,"torch_dtype":"bfloat16",`
+		q3vl  = `"num_key_value_heads":8,"head_dim":128,"vocab_size":151936,"max_position_embeddings":262144,`
+		q3vlm = `"num_key_value_heads":4,"head_dim":128,"vocab_size":151936,"max_position_embeddings":262144,"num_experts":128,"num_experts_per_tok":8,`
+		g2    = `"model_type":"gemma2","vocab_size":256000,"max_position_embeddings":8192,"head_dim":256,"sliding_window":4096,"torch_dtype":"bfloat16",`
+		g3    = `"vocab_size":262208,"max_position_embeddings":131072,"rope_scaling":{"rope_type":"linear","factor":8.0},"sliding_window":1024,"sliding_window_pattern":6,`
+		see   = `"vision_config":{"model_type":"siglip_vision_model","hidden_size":1152,"num_hidden_layers":27,"intermediate_size":4304,"patch_size":14,"image_size":896,"vision_use_head":false}`
+		oss   = `"model_type":"gpt_oss","hidden_size":2880,"intermediate_size":2880,"num_attention_heads":64,"num_key_value_heads":8,"head_dim":64,"num_experts_per_tok":4,"attention_bias":true,"sliding_window":128,"vocab_size":201088,"max_position_embeddings":131072,"quantization_config":{"quant_method":"mxfp4","modules_to_not_convert":["model.layers.*.self_attn","model.layers.*.mlp.router","model.embed_tokens","lm_head"]},`
+		mla   = `"kv_lora_rank":512,"qk_rope_head_dim":64,"qk_nope_head_dim":128,"v_head_dim":128,`
+		fp8   = `"quantization_config":{"quant_method":"fp8","fmt":"e4m3","activation_scheme":"dynamic","weight_block_size":[128,128]},`
+		int4  = `"quantization_config":{"quant_method":"compressed-tensors","format":"pack-quantized","ignore":["lm_head","re:.*self_attn.*","re:.*shared_experts.*","re:.*mlp\\.(gate|up|gate_up|down)_proj.*"],"config_groups":{"group_0":{"targets":["Linear"],"weights":{"num_bits":4,"type":"int","strategy":"group","group_size":32,"symmetric":true}}}},`
+		rgem  = `"model_type":"recurrent_gemma","vocab_size":256000,"num_key_value_heads":1,"head_dim":256,"conv1d_width":4,"attention_window_size":2048,"block_types":["recurrent","recurrent","attention"],`
 	)
 	return []entry{
 		{"llama-3.1-8b", "meta-llama/Llama-3.1-8B", []string{"Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B-Instruct"}, l8},
@@ -114,6 +116,12 @@ func entries() []entry {
 			`"model_type":"qwen3_next","num_hidden_layers":48,"hidden_size":2048,"num_attention_heads":16,"num_key_value_heads":2,"head_dim":256,"full_attention_interval":4,"linear_conv_kernel_dim":4,"linear_key_head_dim":128,"linear_value_head_dim":128,"linear_num_key_heads":16,"linear_num_value_heads":32,"intermediate_size":5120,"moe_intermediate_size":512,"shared_expert_intermediate_size":512,"num_experts":512,"num_experts_per_tok":10,"vocab_size":151936,"max_position_embeddings":262144,"torch_dtype":"bfloat16"`},
 		{"qwen3.5-397b-a17b", "Qwen/Qwen3.5-397B-A17B", nil,
 			`"model_type":"qwen3_5_moe","text_config":{"num_hidden_layers":60,"hidden_size":4096,"num_attention_heads":32,"num_key_value_heads":2,"head_dim":256,"attn_output_gate":true,"full_attention_interval":4,"linear_conv_kernel_dim":4,"linear_key_head_dim":128,"linear_value_head_dim":128,"linear_num_key_heads":16,"linear_num_value_heads":64,"mamba_ssm_dtype":"float32","moe_intermediate_size":1024,"shared_expert_intermediate_size":1024,"num_experts":512,"num_experts_per_tok":10,"vocab_size":248320,"max_position_embeddings":262144,"dtype":"bfloat16","rope_parameters":{"rope_type":"default","rope_theta":10000000,"partial_rotary_factor":0.25,"mrope_section":[11,11,10]}},"vision_config":{"model_type":"qwen3_5_moe","depth":27,"hidden_size":1152,"intermediate_size":4304,"num_position_embeddings":2304,"out_hidden_size":4096,"in_channels":3,"patch_size":16,"temporal_patch_size":2,"spatial_merge_size":2}`},
+		qwenVL("2b", "qwen3_vl", q3vl+`"num_hidden_layers":28,"hidden_size":2048,"num_attention_heads":16,"intermediate_size":6144,"tie_word_embeddings":true`, 24, 1024, 4096, "5,11,17", 2048),
+		qwenVL("4b", "qwen3_vl", q3vl+`"num_hidden_layers":36,"hidden_size":2560,"num_attention_heads":32,"intermediate_size":9728,"tie_word_embeddings":true`, 24, 1024, 4096, "5,11,17", 2560),
+		qwenVL("8b", "qwen3_vl", q3vl+`"num_hidden_layers":36,"hidden_size":4096,"num_attention_heads":32,"intermediate_size":12288`, 27, 1152, 4304, "8,16,24", 4096),
+		qwenVL("32b", "qwen3_vl", q3vl+`"num_hidden_layers":64,"hidden_size":5120,"num_attention_heads":64,"intermediate_size":25600`, 27, 1152, 4304, "8,16,24", 5120),
+		qwenVL("30b-a3b", "qwen3_vl_moe", q3vlm+`"num_hidden_layers":48,"hidden_size":2048,"num_attention_heads":32,"moe_intermediate_size":768`, 27, 1152, 4304, "8,16,24", 2048),
+		qwenVL("235b-a22b", "qwen3_vl_moe", q3vlm+`"num_hidden_layers":94,"hidden_size":4096,"num_attention_heads":64,"moe_intermediate_size":1536`, 27, 1152, 4304, "8,16,24", 4096),
 		{"gemma-2-2b", "google/gemma-2-2b", []string{"google/gemma-2-2b-it"}, g2 + `"num_hidden_layers":26,"hidden_size":2304,"num_attention_heads":8,"num_key_value_heads":4,"intermediate_size":9216`},
 		{"gemma-2-9b", "google/gemma-2-9b", []string{"google/gemma-2-9b-it"}, g2 + `"num_hidden_layers":42,"hidden_size":3584,"num_attention_heads":16,"num_key_value_heads":8,"intermediate_size":14336`},
 		{"gemma-2-27b", "google/gemma-2-27b", []string{"google/gemma-2-27b-it"}, `"model_type":"gemma2","vocab_size":256000,"max_position_embeddings":8192,"head_dim":128,"sliding_window":4096,"num_hidden_layers":46,"hidden_size":4608,"num_attention_heads":32,"num_key_value_heads":16,"intermediate_size":36864`},
@@ -166,4 +174,13 @@ func qwen(size string, layers, hidden, heads, kvHeads, inner, vocab int, rest st
 func qwen3Entry(size string, layers, hidden, heads, inner int, rest string) entry {
 	return entry{"qwen3-" + size, "Qwen/Qwen3-" + size, nil, rest + fmt.Sprintf(
 		`"num_hidden_layers":%d,"hidden_size":%d,"num_attention_heads":%d,"intermediate_size":%d`, layers, hidden, heads, inner)}
+}
+
+// qwenVL is a model of Qwen3-VL: the entries of its text model, and its encoder's layers, width, MLP, the
+// layers whose output the text model takes, and the text model's width.
+func qwenVL(size, kind, text string, layers, hidden, inner int, stacked string, out int) entry {
+	repo := "Qwen/Qwen3-VL-" + strings.ToUpper(size)
+	return entry{"qwen3-vl-" + size, repo + "-Instruct", []string{repo + "-Thinking"}, fmt.Sprintf(
+		`"model_type":"%s","text_config":{%s},"vision_config":{"depth":%d,"hidden_size":%d,"intermediate_size":%d,"deepstack_visual_indexes":[%s],"out_hidden_size":%d,"num_position_embeddings":2304,"patch_size":16}`,
+		kind, text, layers, hidden, inner, stacked, out)}
 }
