@@ -33,6 +33,7 @@ type rotary struct {
 	original int     // positions before the scaling
 	part     float64 // of a head's elements that are rotated
 	images   bool    // positions are of time, height and width
+	halves   bool    // an element is rotated with one of the other half of the head, and not with its neighbour
 }
 
 // maxScaling bounds the factor of a rotary embedding's scaling.

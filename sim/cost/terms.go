@@ -39,7 +39,7 @@ func readWeights(bytes float64, d *Deployment) float64 {
 // products returns the time of a token's products with the matrices of a kind, those with inputs of these
 // numbers of bits, each at the peak for its format.
 func products(d *Deployment, kind catalog.Kind, formats ...int) float64 {
-	active := d.Model.Active(d.Weights, kind)
+	active := d.Model.OnCards(d.TP).Active(d.Weights, kind)
 	ns := 0.0
 	for _, bits := range formats {
 		if n := active[bits]; n > 0 {
@@ -53,6 +53,13 @@ func products(d *Deployment, kind catalog.Kind, formats ...int) float64 {
 func attends(d *Deployment, layers int) float64 {
 	m := &d.Model
 	return 2 * float64(layers*m.QueryHeads()*m.Pair) / d.Card.Flops16 * 1e9 / float64(d.Cards())
+}
+
+// indexes returns the time of a (query, key) pair in the layers with an indexer: the products of its heads, in 8
+// bits. Every card of a tensor-parallel group computes all of them.
+func indexes(d *Deployment) float64 {
+	x := &d.Model.Indexer
+	return 2 * float64(x.Layers*x.Heads*x.Size) / d.Card.Flops(8) * 1e9 / float64(d.stages())
 }
 
 // readsKVs sets the times to read what decode attention reads.
@@ -99,7 +106,9 @@ func Terms() []Term {
 	const twoThirds = 1.5
 	return []Term{
 		{ID: "weights", What: "reading the weights, in every step", Default: 1.35, Fitted: true, Product: true,
-			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return readWeights(float64(d.Model.StepBytes(d.Weights)), d) })},
+			peak: perUnit(sim.Steps, func(d *Deployment) float64 {
+				return readWeights(float64(d.Model.OnCards(d.TP).StepBytes(d.Weights)), d)
+			})},
 		{ID: "expert_weights", What: "reading the experts to which a step's tokens are routed", Default: 1.35, Fitted: true, Product: true,
 			peak: perUnit(sim.ExpertsRead, func(d *Deployment) float64 {
 				return readWeights(float64(d.Model.ExpertBytes(d.Weights)), d) / sim.ExpertUnit
@@ -114,6 +123,9 @@ func Terms() []Term {
 			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Routed, 16, 8, 4) })},
 		{ID: "attention", What: "attention of prompts", Default: 1.92, Fitted: true,
 			peak: func(d *Deployment) unit {
+				if d.Model.Indexer.Tokens > 0 { // it scores all pairs, and the layers attend to those that it chooses
+					return unit{sim.AttentionPairs: indexes(d), sim.WindowPairs: attends(d, len(d.Model.Layers))}
+				}
 				return unit{
 					sim.AttentionPairs: attends(d, d.attentionLayers(catalog.Full)),
 					sim.WindowPairs:    attends(d, d.attentionLayers(catalog.Windowed)),
@@ -122,7 +134,7 @@ func Terms() []Term {
 		{ID: "kv", What: "reading keys and values of 16 bits, in decode attention, and reading and writing states", Default: 1.69, Fitted: true,
 			peak: func(d *Deployment) unit {
 				states := d.Model.Count(catalog.Stateful) * d.Model.State.Bytes()
-				u := unit{sim.DecodeSeqs: read(float64(2*states), d)}
+				u := unit{sim.DecodeSeqs: read(float64(2*states), d), sim.IndexKeysRead: read(d.indexBytes(), d)}
 				if d.KV.Size() == 2 {
 					d.readsKVs(&u)
 				}
