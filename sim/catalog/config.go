@@ -31,6 +31,9 @@ func ParseConfig(text, quant []byte) (Model, error) {
 	}
 	if texts := composites()[kind]; texts != nil {
 		c.flatten(texts)
+		if err := errors.Join(c.errs...); err != nil {
+			return fail(err)
+		}
 	}
 	if strings.HasPrefix(kind, "gemma3") && !c.has("vocab_size") {
 		c.entries["vocab_size"] = []byte("262208") // transformers' default, which published files leave out

@@ -39,7 +39,7 @@ func TestParseConfig(t *testing.T) {
 	for in, want := range map[string]string{
 		`{`:                                 "config.json",
 		`[]`:                                "config.json",
-		`{"model_type":"llama4"}`:           "llama4",
+		`{"model_type":"llama5"}`:           "llama5",
 		`{"model_type":"llama"}`:            "hidden_size is missing",
 		with(`"vocab_size":0`):              "vocab_size is 0, want 1 to",
 		with(`"hidden_size":65`):            "head_dim",
