@@ -227,6 +227,32 @@ func (c *config) objects(name string) map[string]*config {
 	return all
 }
 
+// list returns an entry that is a list of objects.
+func (c *config) list(name string) (all []*config) {
+	var raw []json.RawMessage
+	if !c.get(name, &raw, "a list") {
+		return nil
+	}
+	for i, value := range raw {
+		of, err := newConfig(value)
+		if err != nil {
+			c.fail("%s%s[%d]: %w", c.at, name, i, err)
+			return nil
+		}
+		of.at = fmt.Sprintf("%s%s[%d].", c.at, name, i)
+		all = append(all, of)
+	}
+	return all
+}
+
+// take reports what is wrong with the entries of an object within these, which has been read.
+func (c *config) take(of *config) {
+	c.errs = append(c.errs, of.errs...)
+	if err := of.unread(); err != nil {
+		c.errs = append(c.errs, err)
+	}
+}
+
 // unread returns an error that names the entries that have not been read and may change
 // memory or time.
 func (c *config) unread() error {

@@ -228,6 +228,9 @@ func FuzzParseConfig(f *testing.F) {
 	for _, e := range entries() {
 		f.Add([]byte("{"+e.config+"}"), []byte(`{"quantization":{"quant_algo":"NVFP4","exclude_modules":["*.experts.0*","re:a"]}}`))
 	}
+	for _, of := range publishedModels() {
+		f.Add([]byte("{"+of.entries+"}"), []byte(nil))
+	}
 	f.Fuzz(func(t *testing.T, in, quant []byte) {
 		if len(quant) == 0 {
 			quant = nil
@@ -236,7 +239,7 @@ func FuzzParseConfig(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if m.Params() <= 0 || m.Bytes(m.Weights) <= 0 || m.StepBytes(m.Weights) > m.Bytes(m.Weights) || m.Shape.Layers+m.Count(Stateful) != len(m.Layers) {
+		if m.Params() <= 0 || m.Bytes(m.Weights) <= 0 || m.StepBytes(m.Weights) > m.Bytes(m.Weights) || m.Shape.Layers+m.Count(Stateful)+m.Count(Stateless) != len(m.Layers) {
 			t.Errorf("%+v: %d parameters, %d bytes", m, m.Params(), m.Bytes(m.Weights))
 		}
 		for _, w := range AllWeights() {
