@@ -55,6 +55,9 @@ func entries() []entry {
 		q3m   = `"model_type":"qwen3_moe","vocab_size":151936,"max_position_embeddings":40960,"num_key_value_heads":4,"head_dim":128,"num_experts":128,"num_experts_per_tok":8,"use_sliding_window":false,"torch_dtype":"bfloat16",`
 		q3vl  = `"num_key_value_heads":8,"head_dim":128,"vocab_size":151936,"max_position_embeddings":262144,`
 		q3vlm = `"num_key_value_heads":4,"head_dim":128,"vocab_size":151936,"max_position_embeddings":262144,"num_experts":128,"num_experts_per_tok":8,`
+		l4    = `"model_type":"llama4","torch_dtype":"bfloat16","text_config":{"num_hidden_layers":48,"hidden_size":5120,"num_attention_heads":40,"num_key_value_heads":8,"head_dim":128,"intermediate_size":8192,"intermediate_size_mlp":16384,"num_experts_per_tok":1,"attention_chunk_size":8192,"vocab_size":202048,`
+		see4  = `"vision_config":{"model_type":"llama4_vision_model","hidden_size":1408,"num_hidden_layers":34,"intermediate_size":5632,"patch_size":14,"image_size":336,"projector_input_dim":4096,"projector_output_dim":4096}`
+		glm4  = `"model_type":"glm4_moe","num_attention_heads":96,"num_key_value_heads":8,"head_dim":128,"attention_bias":true,"n_shared_experts":1,"num_experts_per_tok":8,"partial_rotary_factor":0.5,"vocab_size":151552,"max_position_embeddings":131072,"torch_dtype":"bfloat16",`
 		g2    = `"model_type":"gemma2","vocab_size":256000,"max_position_embeddings":8192,"head_dim":256,"sliding_window":4096,"torch_dtype":"bfloat16",`
 		g3    = `"vocab_size":262208,"max_position_embeddings":131072,"rope_scaling":{"rope_type":"linear","factor":8.0},"sliding_window":1024,"sliding_window_pattern":6,`
 		see   = `"vision_config":{"model_type":"siglip_vision_model","hidden_size":1152,"num_hidden_layers":27,"intermediate_size":4304,"patch_size":14,"image_size":896,"vision_use_head":false}`
@@ -82,6 +85,10 @@ func entries() []entry {
 		{"llama-2-7b", "meta-llama/Llama-2-7b-hf", []string{"meta-llama/Llama-2-7b-chat-hf"}, l2 + `"num_hidden_layers":32,"hidden_size":4096,"num_attention_heads":32,"intermediate_size":11008`},
 		{"llama-2-13b", "meta-llama/Llama-2-13b-hf", []string{"meta-llama/Llama-2-13b-chat-hf"}, l2 + `"num_hidden_layers":40,"hidden_size":5120,"num_attention_heads":40,"intermediate_size":13824`},
 		{"llama-2-70b", "meta-llama/Llama-2-70b-hf", []string{"meta-llama/Llama-2-70b-chat-hf"}, l2 + `"num_hidden_layers":80,"hidden_size":8192,"num_attention_heads":64,"num_key_value_heads":8,"intermediate_size":28672`},
+		{"llama-4-scout", "meta-llama/Llama-4-Scout-17B-16E-Instruct", []string{"meta-llama/Llama-4-Scout-17B-16E", "Llama-4-Scout-17B-16E-Instruct"},
+			l4 + `"interleave_moe_layer_step":1,"num_local_experts":16,"max_position_embeddings":10485760},` + see4},
+		{"llama-4-maverick", "meta-llama/Llama-4-Maverick-17B-128E-Instruct", []string{"meta-llama/Llama-4-Maverick-17B-128E", "Llama-4-Maverick-17B-128E-Instruct"},
+			l4 + `"interleave_moe_layer_step":2,"num_local_experts":128,"max_position_embeddings":1048576},` + see4},
 		{"codellama-34b", "codellama/CodeLlama-34b-hf", []string{"CodeLlama-34b-Instruct-hf", "codellama/CodeLlama-34b-Instruct-hf"},
 			`"model_type":"llama","num_hidden_layers":48,"hidden_size":8192,"num_attention_heads":64,"num_key_value_heads":8,"intermediate_size":22016,"vocab_size":32000,"max_position_embeddings":16384`},
 		{"yi-34b", "01-ai/Yi-34B", []string{"01-ai/Yi-34B-Chat"},
@@ -141,6 +148,10 @@ func entries() []entry {
 			`"model_type":"deepseek_v2",` + mla + `"q_lora_rank":1536,"num_hidden_layers":60,"hidden_size":5120,"num_attention_heads":128,"intermediate_size":12288,"moe_intermediate_size":1536,"n_routed_experts":160,"n_shared_experts":2,"num_experts_per_tok":6,"first_k_dense_replace":1,"vocab_size":102400,"max_position_embeddings":163840`},
 		{"deepseek-v3", "deepseek-ai/DeepSeek-V3", []string{"deepseek-ai/DeepSeek-R1", "deepseek-r1", "deepseek-ai/DeepSeek-V3-0324"},
 			`"model_type":"deepseek_v3",` + mla + fp8 + `"q_lora_rank":1536,"num_hidden_layers":61,"hidden_size":7168,"num_attention_heads":128,"intermediate_size":18432,"moe_intermediate_size":2048,"n_routed_experts":256,"n_shared_experts":1,"num_experts_per_tok":8,"first_k_dense_replace":3,"topk_method":"noaux_tc","vocab_size":129280,"max_position_embeddings":163840`},
+		{"glm-4.5", "zai-org/GLM-4.5", nil,
+			glm4 + `"num_hidden_layers":92,"hidden_size":5120,"intermediate_size":12288,"moe_intermediate_size":1536,"n_routed_experts":160,"first_k_dense_replace":3,"use_qk_norm":true`},
+		{"glm-4.5-air", "zai-org/GLM-4.5-Air", nil,
+			glm4 + `"num_hidden_layers":46,"hidden_size":4096,"intermediate_size":10944,"moe_intermediate_size":1408,"n_routed_experts":128,"first_k_dense_replace":1`},
 		{"minimax-m2.5", "MiniMaxAI/MiniMax-M2.5", nil,
 			`"model_type":"minimax_m2","num_hidden_layers":62,"hidden_size":3072,"num_attention_heads":48,"num_key_value_heads":8,"head_dim":128,"rotary_dim":64,"intermediate_size":1536,"num_local_experts":256,"num_experts_per_tok":8,"use_routing_bias":true,"vocab_size":200064,"max_position_embeddings":196608,"quantization_config":{"quant_method":"fp8","activation_scheme":"dynamic","weight_block_size":[128,128],"modules_to_not_convert":["gate","e_score_correction_bias","lm_head"]}`},
 		{"deepseek-v3.2", "deepseek-ai/DeepSeek-V3.2", nil,

@@ -131,7 +131,8 @@ func TestLayers(t *testing.T) {
 	for name, want := range map[string][4]int{ // full, windowed, stateful, window
 		"llama-3.1-8b": {32, 0, 0, 0}, "mistral-7b-v0.1": {0, 32, 0, 4096}, "gemma-2-9b": {21, 21, 0, 4096}, "gemma-3-27b": {10, 52, 0, 1024},
 		"gemma-3-1b": {4, 22, 0, 512}, "gpt-oss-20b": {12, 12, 0, 128}, "phi-3-mini-4k": {0, 32, 0, 2047}, "jamba-v0.1": {4, 0, 28, 0},
-		"qwen3-next-80b-a3b": {12, 0, 36, 0}, "qwen3.5-397b-a17b": {15, 0, 45, 0}, "recurrentgemma-9b": {0, 12, 26, 2048}, "mamba-2.8b": {0, 0, 64, 0},
+		"qwen3-next-80b-a3b": {12, 0, 36, 0}, "qwen3.5-397b-a17b": {15, 0, 45, 0}, "recurrentgemma-9b": {0, 12, 26, 2048}, "llama-4-scout": {12, 36, 0, 8192},
+		"mamba-2.8b": {0, 0, 64, 0},
 	} {
 		m := find(t, name)
 		if got := [4]int{m.Count(Full), m.Count(Windowed), m.Count(Stateful), m.Window}; got != want {

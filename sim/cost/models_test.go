@@ -30,7 +30,7 @@ func deploy(t *testing.T, model, card string, tp int) *Deployment {
 // "Insights into DeepSeek-V3" (arXiv 2505.09343): 70.272, 327.680 and 516.096 KB.
 func TestKVBytes(t *testing.T) {
 	for model, want := range map[string]int{
-		"llama-3.1-8b": 131_072, "llama-3.1-405b": 516_096, "qwen2.5-72b": 327_680, "deepseek-v3": 70_272, "kimi-k2.5": 70_272, "minimax-m2.5": 4 * 62 * 8 * 128,
+		"llama-3.1-8b": 131_072, "llama-3.1-405b": 516_096, "qwen2.5-72b": 327_680, "deepseek-v3": 70_272, "kimi-k2.5": 70_272, "minimax-m2.5": 4 * 62 * 8 * 128, "glm-4.5": 4 * 92 * 8 * 128,
 		"deepseek-v2-lite": 27 * 576 * 2, "mixtral-8x7b": 131_072, "mistral-nemo": 4 * 40 * 8 * 128, "qwen3-30b-a3b": 4 * 48 * 4 * 128,
 		"gpt-oss-120b": 4 * 36 * 8 * 64, "gemma-3-27b": 4 * 62 * 16 * 128, "jamba-v0.1": 4 * 4 * 8 * 128, "qwen3-next-80b-a3b": 4 * 12 * 2 * 256,
 		"qwen3.5-397b-a17b": 4 * 15 * 2 * 256,
