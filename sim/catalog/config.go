@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"kvcompress/strictjson"
@@ -37,6 +38,11 @@ func ParseConfig(text, quant []byte) (Model, error) {
 	}
 	if strings.HasPrefix(kind, "gemma3") && !c.has("vocab_size") {
 		c.entries["vocab_size"] = []byte("262208") // transformers' default, which published files leave out
+	}
+	if kind == "nemotron_h" && !c.has("num_hidden_layers") { // newer files have the list of layers alone
+		if n := len(nemotronPattern(c)); n > 0 {
+			c.entries["num_hidden_layers"] = strconv.AppendInt(nil, int64(n), 10)
+		}
 	}
 	b := newBuilder(c)
 	if err := errors.Join(b.c.errs...); err != nil {

@@ -20,6 +20,7 @@ func nemotronNAS(b *builder) {
 			switch n := of.num("n_heads_in_group", 0); {
 			case of.flag("no_op", false):
 				b.m.Layers[l] = Stateless
+				b.m.Halves++
 			case n < 1 || group > 0 && n != group:
 				of.fail("%sn_heads_in_group is %d: want the same number of query heads for each KV head in all layers", of.at, n)
 			default:
@@ -31,6 +32,7 @@ func nemotronNAS(b *builder) {
 			inner[l] = of.num("intermediate_size", ffnWidth(of.real("ffn_mult", 0), b.m.Hidden))
 			if of.flag("no_op", false) {
 				inner[l] = 0
+				b.m.Halves++
 			} else if inner[l] < 1 || inner[l] > maxWidth {
 				of.fail("%sffn_mult or intermediate_size make an MLP of %d elements, want 1 to %d", of.at, inner[l], maxWidth)
 			}

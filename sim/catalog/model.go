@@ -14,6 +14,7 @@ type Model struct {
 	Aliases      []string // other names
 	Shape        kv.Shape // number of layers with a KV cache; their KV heads, query heads per KV head and head size
 	Layers       []Layer  // kind of each layer, in order
+	Halves       int      // layers that have no MLP, or nothing else
 	Modules      []Module // all weights, in the order of the layers
 	Hidden       int
 	Intermediate int // width of the widest MLP; for a mixture of experts the sum over a token's experts
@@ -135,6 +136,10 @@ func (m *Model) Count(kind Layer) int {
 	}
 	return n
 }
+
+// Blocks returns the number of pairs of attention or a linear-time mixer and an MLP: the layers, of which those that
+// have only one of them count half.
+func (m *Model) Blocks() float64 { return float64(len(m.Layers)) - float64(m.Halves)/2 }
 
 // Uniform reports whether every layer keeps K and V of every token.
 func (m *Model) Uniform() bool { return m.Count(Full) == len(m.Layers) }

@@ -61,6 +61,7 @@ func entries() []entry {
 		g2    = `"model_type":"gemma2","vocab_size":256000,"max_position_embeddings":8192,"head_dim":256,"sliding_window":4096,"torch_dtype":"bfloat16",`
 		g3    = `"vocab_size":262208,"max_position_embeddings":131072,"rope_scaling":{"rope_type":"linear","factor":8.0},"sliding_window":1024,"sliding_window_pattern":6,`
 		see   = `"vision_config":{"model_type":"siglip_vision_model","hidden_size":1152,"num_hidden_layers":27,"intermediate_size":4304,"patch_size":14,"image_size":896,"vision_use_head":false}`
+		nemo  = `"model_type":"nemotron_h","num_key_value_heads":2,"head_dim":128,"mamba_head_dim":64,"ssm_state_size":128,"conv_kernel":4,"n_groups":8,"mamba_ssm_cache_dtype":"float32","n_shared_experts":1,"vocab_size":131072,"max_position_embeddings":262144,`
 		oss   = `"model_type":"gpt_oss","hidden_size":2880,"intermediate_size":2880,"num_attention_heads":64,"num_key_value_heads":8,"head_dim":64,"num_experts_per_tok":4,"attention_bias":true,"sliding_window":128,"vocab_size":201088,"max_position_embeddings":131072,"quantization_config":{"quant_method":"mxfp4","modules_to_not_convert":["model.layers.*.self_attn","model.layers.*.mlp.router","model.embed_tokens","lm_head"]},`
 		mla   = `"kv_lora_rank":512,"qk_rope_head_dim":64,"qk_nope_head_dim":128,"v_head_dim":128,`
 		glm   = `"model_type":"glm_moe_dsa","kv_lora_rank":512,"qk_rope_head_dim":64,"qk_nope_head_dim":192,"v_head_dim":256,"index_n_heads":32,"index_head_dim":128,"index_topk":2048,"indexer_rope_interleave":true,"q_lora_rank":2048,"num_hidden_layers":78,"hidden_size":6144,"num_attention_heads":64,"intermediate_size":12288,"moe_intermediate_size":2048,"n_routed_experts":256,"n_shared_experts":1,"num_experts_per_tok":8,"first_k_dense_replace":3,"topk_method":"noaux_tc","vocab_size":154880,`
@@ -169,6 +170,12 @@ func entries() []entry {
 			`"model_type":"falcon_mamba","num_hidden_layers":64,"hidden_size":4096,"intermediate_size":8192,"state_size":16,"conv_kernel":4,"time_step_rank":256,"vocab_size":65024,"tie_word_embeddings":false,"torch_dtype":"bfloat16"`},
 		{"mamba-codestral-7b", "mistralai/Mamba-Codestral-7B-v0.1", nil,
 			`"model_type":"mamba2","num_hidden_layers":64,"hidden_size":4096,"expand":2,"num_heads":128,"head_dim":64,"n_groups":8,"state_size":128,"conv_kernel":4,"vocab_size":32768,"torch_dtype":"bfloat16"`},
+		{"nemotron-h-56b", "nvidia/Nemotron-H-56B-Base-8K", nil,
+			`"model_type":"nemotron_h","hybrid_override_pattern":"` + "M-M-M-M*" + strings.Repeat("-M-M-M-M-M*", 9) + `-M-M-M-M-M-","hidden_size":8192,"num_attention_heads":64,"num_key_value_heads":8,"attention_head_dim":128,"mamba_num_heads":256,"mamba_head_dim":64,"ssm_state_size":256,"conv_kernel":4,"n_groups":8,"intermediate_size":32768,"vocab_size":131072,"max_position_embeddings":8192`},
+		{"nemotron-3-nano-30b-a3b", "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", nil,
+			nemo + `"hybrid_override_pattern":"` + strings.Repeat("MEMEM*E", 5) + `MEMEMEM*EMEMEMEME","hidden_size":2688,"num_attention_heads":32,"mamba_num_heads":64,"moe_intermediate_size":1856,"moe_shared_expert_intermediate_size":3712,"n_routed_experts":128,"num_experts_per_tok":6`},
+		{"nemotron-3-super-120b-a12b", "nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-BF16", nil,
+			nemo + `"hybrid_override_pattern":"MEMEMEM*EMEMEMEM*EMEMEMEM*EMEMEMEMEM*EMEMEMEMEM*EMEMEMEMEM*EMEMEMEMEM*EMEMEMEM*EMEMEMEME","hidden_size":4096,"num_attention_heads":32,"mamba_num_heads":128,"moe_intermediate_size":2688,"moe_latent_size":1024,"moe_shared_expert_intermediate_size":5376,"n_routed_experts":512,"num_experts_per_tok":22`},
 		{"rwkv-5-world-7b", "RWKV/rwkv-5-world-7b", nil,
 			`"model_type":"rwkv5","num_hidden_layers":32,"hidden_size":4096,"attention_hidden_size":4096,"head_size":64,"vocab_size":65536`},
 		{"recurrentgemma-2b", "google/recurrentgemma-2b", []string{"google/recurrentgemma-2b-it"}, rgem + `"num_hidden_layers":26,"hidden_size":2560,"lru_width":2560,"num_attention_heads":10,"intermediate_size":15360`},

@@ -179,7 +179,7 @@ func Terms() []Term {
 			peak: func(d *Deployment) unit {
 				var u unit
 				if d.TP > 1 {
-					bytes := float64(2*len(d.Model.Layers)*d.Model.Hidden*2) * 2 * float64(d.TP-1) / float64(d.TP)
+					bytes := 2 * d.Model.Blocks() * float64(d.Model.Hidden*2) * 2 * float64(d.TP-1) / float64(d.TP)
 					u[sim.PrefillTokens] = bytes / d.Card.LinkOf(d.TP) * 1e9 / float64(d.stages())
 				}
 				if n := d.stages(); n > 1 { // the hidden state, sent from each stage to the next
@@ -197,7 +197,7 @@ func Terms() []Term {
 		{ID: "sequence", What: "the host's work for each decoding sequence", Overhead: true, peak: overhead(sim.DecodeSeqs)},
 		{ID: "prompt", What: "scheduling a prompt", Overhead: true, peak: overhead(sim.PrefillSeqs)},
 		{ID: "layer", What: "launching a layer, in every step", Overhead: true,
-			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * float64(len(d.Model.Layers)) })},
+			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * d.Model.Blocks() })},
 		{ID: "expert_layer", What: "routing and launching a layer with experts, in every step", Overhead: true,
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * float64(d.Model.ExpertLayers()) })},
 		{ID: "latent_layer", What: "launching the additional products of a layer with multi-head latent attention, in every step", Overhead: true,
@@ -205,7 +205,7 @@ func Terms() []Term {
 		{ID: "elementwise", What: "norms, residuals and activations, read and written between the products",
 			peak: func(d *Deployment) unit {
 				m := &d.Model
-				bytes := 2 * float64(len(m.Layers)) * (8*float64(m.Hidden) + 3*float64(m.Intermediate)/float64(d.TP))
+				bytes := 2 * m.Blocks() * (8*float64(m.Hidden) + 3*float64(m.Intermediate)/float64(d.TP))
 				ns := bytes / d.Card.Read * 1e9
 				return unit{sim.PrefillTokens: ns, sim.DecodeSeqs: ns}
 			}},
@@ -213,7 +213,7 @@ func Terms() []Term {
 			peak: func(d *Deployment) unit {
 				var u unit
 				if d.TP > 1 {
-					u[sim.Steps] = 1e3 * float64(2*len(d.Model.Layers))
+					u[sim.Steps] = 1e3 * 2 * d.Model.Blocks()
 				}
 				return u
 			}},
