@@ -113,7 +113,7 @@ func (s *Server) workOn(step *Step, q *sequence, n int) {
 	w[PrefillTokens] += int64(n)
 	w[AttentionPairs] += to*(to+1)/2 - from*(from+1)/2
 	if s.ledger != nil {
-		w[WindowPairs] += windowPairs(from, to, int64(s.ledger.windows.size))
+		w[WindowPairs] += windowPairs(from, to, int64(s.ledger.attendsTo()))
 	}
 	w[MetricPairs] += s.policy.watches.Pairs(int(to))
 	step.Tokens += n
@@ -167,7 +167,7 @@ func (s *Server) decodeRunning(step *Step, quiet bool) error {
 	var err error
 	if s.all != nil {
 		step.Work[KVsRead], step.Work[BlocksRead] = s.all.ReadAll(step.Steps)
-		step.Work[QuantizedBytesRead] = s.readQuantized(step.Steps)
+		step.Work[QuantizedBytesRead], step.Work[IndexKeysRead] = s.readQuantized(step.Steps), s.readIndex(step.Steps)
 		err = s.all.DecodeAll(step.Steps)
 	} else if err = s.cache.Decode(step.Batch); err == nil {
 		u := s.cache.Usage()
@@ -189,6 +189,14 @@ func (s *Server) readQuantized(steps int) int64 {
 		return 0
 	}
 	return s.ledger.ReadQuantized(steps)
+}
+
+// readIndex returns the keys of an indexer that decode steps of all sequences read.
+func (s *Server) readIndex(steps int) int64 {
+	if s.ledger == nil {
+		return 0
+	}
+	return s.ledger.ReadIndex(steps)
 }
 
 // need returns the number of blocks that a decode step of all running sequences takes.

@@ -41,7 +41,7 @@ func (s *Server) quietSteps(step *Step) int {
 	cost := func(steps int) Ticks { // cost of the next steps decode steps
 		kvs, blocks := s.all.ReadAll(steps)
 		t := each.Times(uint64(steps)).Plus(s.rates.of(KVsRead, kvs))
-		t = t.Plus(s.rates.of(BlocksRead, blocks))
+		t = t.Plus(s.rates.of(BlocksRead, blocks)).Plus(s.rates.of(IndexKeysRead, s.readIndex(steps)))
 		return t.Plus(s.rates.of(QuantizedBytesRead, s.readQuantized(steps)))
 	}
 	// low steps end before the arrival, high steps do not. Each step takes slightly longer than the

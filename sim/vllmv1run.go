@@ -270,6 +270,7 @@ func (s *vllmV1) decodeOne(step *Step, q *sequence) {
 	step.Work[KVsRead] += kvs
 	step.Work[BlocksRead] += blocks
 	step.Work[QuantizedBytesRead] += s.ledger.ReadQuantizedOf(q.id)
+	step.Work[IndexKeysRead] += s.ledger.ReadIndexOf(q.id)
 	if s.Batch {
 		step.Batch = append(step.Batch, q.id)
 	}

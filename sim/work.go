@@ -17,11 +17,12 @@ const (
 	PrefillSeqs                       // sequences prefilled
 	PrefillTokens                     // tokens prefilled
 	AttentionPairs                    // (query, key) pairs of prefills: Σ n(n+1)/2, less those of a cached prefix
-	WindowPairs                       // (query, key) pairs of prefills in a layer with a sliding window
+	WindowPairs                       // those of them in a layer whose queries attend to a bounded number of tokens: with a sliding window, or with an indexer
 	ExpertsRead                       // experts of a layer that steps read, in units of 1/ExpertUnit: see Experts.Read
 	MetricPairs                       // pairs from which prefills collect metrics: see ref.Observation.Pairs
 	DecodeSeqs                        // sequences decoded
 	KVsRead                           // KVs that decode attention reads, over all heads
+	IndexKeysRead                     // keys of an indexer that decode steps read, over all heads: see Selection
 	BlocksRead                        // blocks of these KVs
 	CompressedSeqs                    // sequences compressed
 	KVsSorted                         // slots of all their blocks, if the method ranks KVs
@@ -36,7 +37,7 @@ const (
 
 var featureNames = [NumFeatures]string{
 	"steps", "prefill_steps", "compression_steps", "prefill_seqs", "prefill_tokens", "attention_pairs", "window_pairs", "experts_read", "metric_pairs",
-	"decode_seqs", "kvs_read", "blocks_read", "compressed_seqs", "kvs_sorted", "kvs_evicted", "kvs_moved", "blocks_freed",
+	"decode_seqs", "kvs_read", "index_keys_read", "blocks_read", "compressed_seqs", "kvs_sorted", "kvs_evicted", "kvs_moved", "blocks_freed",
 	"quantized_bytes_read", "quantized", "merged",
 }
 

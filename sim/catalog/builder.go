@@ -79,6 +79,9 @@ func (b *builder) fixed(bits int) {
 	m.Fixed, m.Format.Bits = true, bits
 }
 
+// copied makes the last module one of which every card of a tensor-parallel group holds all.
+func (b *builder) copied() { b.m.Modules[len(b.m.Modules)-1].Copied = true }
+
 // router adds a matrix by whose products experts are weighed. Servers hold it in 16 bits.
 func (b *builder) router(name string, out int) {
 	b.linear(name, b.m.Hidden, out, false)

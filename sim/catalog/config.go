@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"kvcompress/strictjson"
@@ -31,9 +32,17 @@ func ParseConfig(text, quant []byte) (Model, error) {
 	}
 	if texts := composites()[kind]; texts != nil {
 		c.flatten(texts)
+		if err := errors.Join(c.errs...); err != nil {
+			return fail(err)
+		}
 	}
 	if strings.HasPrefix(kind, "gemma3") && !c.has("vocab_size") {
 		c.entries["vocab_size"] = []byte("262208") // transformers' default, which published files leave out
+	}
+	if kind == "nemotron_h" && !c.has("num_hidden_layers") { // newer files have the list of layers alone
+		if n := len(nemotronPattern(c)); n > 0 {
+			c.entries["num_hidden_layers"] = strconv.AppendInt(nil, int64(n), 10)
+		}
 	}
 	b := newBuilder(c)
 	if err := errors.Join(b.c.errs...); err != nil {
@@ -222,6 +231,32 @@ func (c *config) objects(name string) map[string]*config {
 	}
 	c.errs = append(c.errs, of.errs...)
 	return all
+}
+
+// list returns an entry that is a list of objects.
+func (c *config) list(name string) (all []*config) {
+	var raw []json.RawMessage
+	if !c.get(name, &raw, "a list") {
+		return nil
+	}
+	for i, value := range raw {
+		of, err := newConfig(value)
+		if err != nil {
+			c.fail("%s%s[%d]: %w", c.at, name, i, err)
+			return nil
+		}
+		of.at = fmt.Sprintf("%s%s[%d].", c.at, name, i)
+		all = append(all, of)
+	}
+	return all
+}
+
+// take reports what is wrong with the entries of an object within these, which has been read.
+func (c *config) take(of *config) {
+	c.errs = append(c.errs, of.errs...)
+	if err := of.unread(); err != nil {
+		c.errs = append(c.errs, err)
+	}
 }
 
 // unread returns an error that names the entries that have not been read and may change

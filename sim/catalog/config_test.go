@@ -39,7 +39,7 @@ func TestParseConfig(t *testing.T) {
 	for in, want := range map[string]string{
 		`{`:                                 "config.json",
 		`[]`:                                "config.json",
-		`{"model_type":"llama4"}`:           "llama4",
+		`{"model_type":"llama5"}`:           "llama5",
 		`{"model_type":"llama"}`:            "hidden_size is missing",
 		with(`"vocab_size":0`):              "vocab_size is 0, want 1 to",
 		with(`"hidden_size":65`):            "head_dim",
@@ -228,6 +228,9 @@ func FuzzParseConfig(f *testing.F) {
 	for _, e := range entries() {
 		f.Add([]byte("{"+e.config+"}"), []byte(`{"quantization":{"quant_algo":"NVFP4","exclude_modules":["*.experts.0*","re:a"]}}`))
 	}
+	for _, of := range publishedModels() {
+		f.Add([]byte("{"+of.entries+"}"), []byte(nil))
+	}
 	f.Fuzz(func(t *testing.T, in, quant []byte) {
 		if len(quant) == 0 {
 			quant = nil
@@ -236,7 +239,7 @@ func FuzzParseConfig(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if m.Params() <= 0 || m.Bytes(m.Weights) <= 0 || m.StepBytes(m.Weights) > m.Bytes(m.Weights) || m.Shape.Layers+m.Count(Stateful) != len(m.Layers) {
+		if m.Params() <= 0 || m.Bytes(m.Weights) <= 0 || m.StepBytes(m.Weights) > m.Bytes(m.Weights) || m.Shape.Layers+m.Count(Stateful)+m.Count(Stateless) != len(m.Layers) {
 			t.Errorf("%+v: %d parameters, %d bytes", m, m.Params(), m.Bytes(m.Weights))
 		}
 		for _, w := range AllWeights() {

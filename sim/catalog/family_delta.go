@@ -5,30 +5,30 @@ func qwen3Next(b *builder) {
 	b.contextRotating(0, 0.25)
 	b.heads(16, 2, 256)
 	mlp := qwenExperts(b, 512, 10, 512)
-	deltaNets(b, "model.", mlp, func(keys, values, heads int) {
+	deltaNets(b, mlp, func(keys, values, heads int) {
 		b.linear("linear_attn.in_proj_qkvz", b.m.Hidden, 2*keys+2*values, false)
 		b.linear("linear_attn.in_proj_ba", b.m.Hidden, 2*heads, false)
 	})
 }
 
 // qwen35 has the layers of qwen3Next, without experts. The matrices of a delta net's inputs are apart.
-func qwen35(b *builder, prefix string) {
+func qwen35(b *builder) {
 	b.contextRotating(0, 0.25)
 	b.heads(16, 4, 256)
 	inner := b.c.sizeOr("intermediate_size", 12288, maxWidth)
 	b.widest(inner)
-	qwen35Layers(b, prefix, func(int) { b.mlp("mlp.", inner, false) })
+	qwen35Layers(b, func(int) { b.mlp("mlp.", inner, false) })
 }
 
 // qwen35MoE is qwen35 with a mixture of experts in every layer.
-func qwen35MoE(b *builder, prefix string) {
+func qwen35MoE(b *builder) {
 	b.contextRotating(0, 0.25)
 	b.heads(16, 2, 256)
 	b.moe("num_experts", "num_experts_per_tok", 256, 8)
 	each, shared := b.c.sizeOr("moe_intermediate_size", 512, maxWidth), b.c.sizeOr("shared_expert_intermediate_size", 512, maxWidth)
 	b.widest(each*b.m.Experts.Active + shared)
 	b.c.num("intermediate_size", 0) // which no layer has
-	qwen35Layers(b, prefix, func(int) {
+	qwen35Layers(b, func(int) {
 		b.router("mlp.gate", b.m.Experts.Total)
 		b.routedMLP(each)
 		b.mlp("mlp.shared_expert.", shared, false)
@@ -37,12 +37,12 @@ func qwen35MoE(b *builder, prefix string) {
 }
 
 // qwen35Layers adds the layers of both; mlp adds a layer's MLP.
-func qwen35Layers(b *builder, prefix string, mlp func(layer int)) {
+func qwen35Layers(b *builder, mlp func(layer int)) {
 	for _, name := range []string{"mtp_num_hidden_layers", "mtp_use_dedicated_embeddings"} {
 		b.c.read[name] = true // of layers that servers load only for speculation
 	}
 	b.c.read["output_gate_type"] = true // the function of the gate
-	deltaNets(b, prefix, mlp, func(keys, values, heads int) {
+	deltaNets(b, mlp, func(keys, values, heads int) {
 		b.linear("linear_attn.in_proj_qkv", b.m.Hidden, 2*keys+values, false)
 		b.linear("linear_attn.in_proj_z", b.m.Hidden, values, false)
 		b.linear("linear_attn.in_proj_b", b.m.Hidden, heads, false)
@@ -50,26 +50,15 @@ func qwen35Layers(b *builder, prefix string, mlp func(layer int)) {
 	})
 }
 
-// qwen35Text and qwen35MoEText are the language models alone.
-func qwen35Text(b *builder)    { qwen35(b, "model.") }
-func qwen35MoEText(b *builder) { qwen35MoE(b, "model.") }
-
 // qwen35Images and qwen35MoEImages have an encoder of images and videos.
-func qwen35Images(b *builder) {
-	qwen35(b, "model.language_model.")
-	qwenVision(b)
-}
-
-func qwen35MoEImages(b *builder) {
-	qwen35MoE(b, "model.language_model.")
-	qwenVision(b)
-}
+func qwen35Images(b *builder)    { qwenImages(b, qwen35) }
+func qwen35MoEImages(b *builder) { qwenImages(b, qwen35MoE) }
 
 // deltaNets adds layers with gated delta nets, and with gated attention in every full_attention_interval-th
 // of them or where layer_types says so. A delta net's state is a matrix for each head of values and the
 // past inputs of the convolution. inputs adds the matrices of a delta net's inputs: of the elements of
 // its keys and values, and of its heads of values.
-func deltaNets(b *builder, prefix string, mlp func(layer int), inputs func(keys, values, heads int)) {
+func deltaNets(b *builder, mlp func(layer int), inputs func(keys, values, heads int)) {
 	c, h := b.c, b.m.Hidden
 	keySize, valueSize := c.sizeOr("linear_key_head_dim", 128, 1<<12), c.sizeOr("linear_value_head_dim", 128, 1<<12)
 	heads := c.sizeOr("linear_num_value_heads", 32, maxWidth)
@@ -119,7 +108,7 @@ func deltaNets(b *builder, prefix string, mlp func(layer int), inputs func(keys,
 	if c.flag("attn_output_gate", true) {
 		queries = 2 * q // and the output's gate
 	}
-	b.stack(prefix, false, func(l int) {
+	b.stack("model.", false, func(l int) {
 		if b.m.Layers[l] == Full {
 			b.linear("self_attn.q_proj", h, queries, bias)
 			b.linear("self_attn.k_proj", h, k, bias)

@@ -64,7 +64,6 @@ func TestQwen35Refused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, test := range []struct{ from, to, want string }{
-		{`"model_type":"qwen3_5_moe","num_heads"`, `"model_type":"siglip_vision_model","num_heads"`, `model_type is "siglip_vision_model", want qwen3_5_moe_vision`},
 		{`"out_hidden_size":2048`, `"out_hidden_size":1024`, "out_hidden_size is 1024, and hidden_size is 2048"},
 		{`"num_heads":16`, `"window_size":112`, `"vision_config.window_size": unknown`},
 		{`"deepstack_visual_indexes":[]`, `"deepstack_visual_indexes":"all"`, "vision_config.deepstack_visual_indexes"},

@@ -132,7 +132,10 @@ func gptOSS(b *builder) {
 
 // deepseek has multi-head latent attention, and first dense layers and then mixtures of experts with
 // shared experts.
-func deepseek(b *builder) {
+func deepseek(b *builder) { latentLayers(b, func(int) {}) }
+
+// latentLayers adds the layers of deepseek; more adds further modules of a layer.
+func latentLayers(b *builder, more func(layer int)) {
 	b.context(0)
 	c, h := b.c, b.m.Hidden
 	heads := c.size("num_attention_heads", maxWidth)
@@ -183,6 +186,7 @@ func deepseek(b *builder) {
 		b.small("self_attn.kv_a_layernorm", latent)
 		b.linear("self_attn.kv_b_proj", latent, heads*(nope+value), false)
 		b.linear("self_attn.o_proj", heads*value, h, bias)
+		more(l)
 		if l < dense || l%every != 0 {
 			b.mlp("mlp.", inner, false)
 		} else {

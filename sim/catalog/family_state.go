@@ -65,21 +65,41 @@ func mamba(b *builder) {
 
 func mamba2(b *builder) {
 	b.context(Unbounded)
-	c, h := b.c, b.m.Hidden
-	heads, size := c.sizeOr("num_heads", 128, maxWidth), c.sizeOr("head_dim", 64, maxWidth)
-	states, taps, groups := c.sizeOr("state_size", 128, 1<<12), c.sizeOr("conv_kernel", 4, 1<<10), c.sizeOr("n_groups", 8, 1<<10)
-	inner := c.sizeOr("expand", 2, 1<<8) * h
-	c.num("intermediate_size", inner)
-	bias, convBias := c.flag("use_bias", false), c.flag("use_conv_bias", true)
-	if heads*size != inner || inner > maxWidth {
-		c.fail("num_heads %d of head_dim %d are not expand × hidden_size, %d, of at most %d", heads, size, inner, maxWidth)
+	mixer := b.mamba2Mixer(mamba2Names{"num_heads", "head_dim", "state_size"})
+	inner := b.c.sizeOr("expand", 2, 1<<8) * b.m.Hidden
+	b.c.num("intermediate_size", inner)
+	if b.m.Intermediate != inner {
+		b.c.fail("num_heads and head_dim make %d elements, and expand × hidden_size %d", b.m.Intermediate, inner)
 		return
 	}
-	conv := inner + 2*groups*states
-	b.m.Intermediate = inner
-	b.m.State = State{Elements16: inner*states + conv*(taps-1)}
+	s := &b.m.State
+	*s = State{Elements16: s.Elements16 + s.Elements32}
 	b.states(always)
 	b.stack("backbone.", false, func(int) {
+		mixer()
+		b.norms(1)
+	})
+}
+
+// mamba2Names are the names of a family for the sizes of a Mamba-2 mixer.
+type mamba2Names struct{ heads, size, state string }
+
+// mamba2Mixer reads the sizes of a Mamba-2 mixer, and returns a function that adds one. Its state is a matrix for
+// each head, here in 32 bits, and the past inputs of the convolution.
+func (b *builder) mamba2Mixer(names mamba2Names) func() {
+	c, h := b.c, b.m.Hidden
+	heads, size := c.sizeOr(names.heads, 128, maxWidth), c.sizeOr(names.size, 64, maxWidth)
+	states, taps, groups := c.sizeOr(names.state, 128, 1<<12), c.sizeOr("conv_kernel", 4, 1<<10), c.sizeOr("n_groups", 8, 1<<10)
+	bias, convBias := c.flag("use_bias", false), c.flag("use_conv_bias", true)
+	inner := heads * size
+	if inner > maxWidth {
+		c.fail("%s %d of %s %d make %d elements, want at most %d", names.heads, heads, names.size, size, inner, maxWidth)
+		return func() {}
+	}
+	conv := inner + 2*groups*states
+	b.widest(inner)
+	b.m.State = State{Elements16: conv * (taps - 1), Elements32: inner * states}
+	return func() {
 		b.linear("mixer.in_proj", h, inner+conv+heads, bias)
 		b.plain("mixer.conv1d", taps, conv)
 		if convBias {
@@ -88,8 +108,7 @@ func mamba2(b *builder) {
 		b.small("mixer.dt_bias, A_log, D", 3*heads)
 		b.small("mixer.norm", inner)
 		b.linear("mixer.out_proj", inner, h, bias)
-		b.norms(1)
-	})
+	}
 }
 
 // rwkv4 keeps the last input of each half of a layer, and three sums in 32 bits.

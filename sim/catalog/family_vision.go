@@ -10,9 +10,13 @@ import (
 // text model; for each the model_types that text_config may have.
 func composites() map[string][]string {
 	return map[string][]string{
-		"gemma3":   {"gemma3_text"},
-		"kimi_k25": {"kimi_k2", "deepseek_v3"},
-		"qwen3_5":  {"qwen3_5_text"}, "qwen3_5_moe": {"qwen3_5_moe_text"},
+		"gemma3":       {"gemma3_text"},
+		"llama4":       {"llama4_text"},
+		"kimi_k25":     {"kimi_k2", "deepseek_v3"},
+		"qwen3_vl":     {"qwen3_vl_text"},
+		"qwen3_vl_moe": {"qwen3_vl_moe_text"},
+		"qwen3_5":      {"qwen3_5_text"},
+		"qwen3_5_moe":  {"qwen3_5_moe_text"},
 	}
 }
 
@@ -37,8 +41,7 @@ func (c *config) flatten(kinds []string) {
 type tower struct {
 	b      *builder
 	c      *config // its entries
-	prefix string
-	hidden int // width of its layers
+	prefix string  // of its modules
 }
 
 // vision returns the model's encoder of images, to be added after the text model; nil if it has none or the
@@ -151,4 +154,47 @@ func kimiImages(b *builder) {
 	t.norms("pre_norm", hidden, 1)
 	t.linear("proj.0", merged, merged, 1)
 	t.linear("proj.2", merged, b.m.Hidden, 1)
+}
+
+func qwen3VL(b *builder)    { qwenImages(b, qwen3) }
+func qwen3VLMoE(b *builder) { qwenImages(b, qwen3MoE) }
+
+// qwenImages adds the encoder of Qwen's models to a text model, whose rotary embedding has positions of time,
+// height and width.
+func qwenImages(b *builder, text func(*builder)) {
+	b.decoder = "model.language_model."
+	text(b)
+	for i := range b.embeddings {
+		b.embeddings[i].images = true
+	}
+	t := b.vision("model.visual.")
+	if t == nil {
+		return
+	}
+	c := t.c
+	hidden, layers, inner := c.size("hidden_size", maxWidth), c.size("depth", maxLayers), c.size("intermediate_size", maxWidth)
+	channels, patch, frames := c.sizeOr("in_channels", 3, 1<<10), c.size("patch_size", 1<<10), c.sizeOr("temporal_patch_size", 2, 1<<10)
+	positions, merge := c.size("num_position_embeddings", maxVocab), c.sizeOr("spatial_merge_size", 2, 1<<4)
+	if out := c.size("out_hidden_size", maxWidth); out != b.m.Hidden {
+		c.fail("%sout_hidden_size is %d, and hidden_size is %d", c.at, out, b.m.Hidden)
+	}
+	stacked := c.nums("deepstack_visual_indexes")
+	for _, l := range stacked {
+		if l < 0 || l >= layers {
+			c.fail("%sdeepstack_visual_indexes names layer %d of %d", c.at, l, layers)
+		}
+	}
+	c.num("num_heads", 0)
+	t.close()
+	merged := merge * merge * hidden
+	t.linear("patch_embed.proj", channels*frames*patch*patch, hidden, 1)
+	t.add("pos_embed", positions, hidden, 1)
+	t.linear("blocks.attn", hidden, hidden, 4*layers)
+	t.linear("blocks.mlp.linear_fc1", hidden, inner, layers)
+	t.linear("blocks.mlp.linear_fc2", inner, hidden, layers)
+	t.norms("blocks.norm1, norm2", hidden, 2*layers)
+	t.norms("merger.norm", hidden, 1)
+	t.norms("deepstack_merger_list.norm", merged, len(stacked)) // after merging
+	t.linear("merger, deepstack_merger_list.linear_fc1", merged, merged, 1+len(stacked))
+	t.linear("merger, deepstack_merger_list.linear_fc2", merged, b.m.Hidden, 1+len(stacked))
 }

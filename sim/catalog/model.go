@@ -3,6 +3,7 @@ package catalog
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"kvcompress/kv"
 )
@@ -13,6 +14,7 @@ type Model struct {
 	Aliases      []string // other names
 	Shape        kv.Shape // number of layers with a KV cache; their KV heads, query heads per KV head and head size
 	Layers       []Layer  // kind of each layer, in order
+	Halves       int      // layers that have no MLP, or nothing else
 	Modules      []Module // all weights, in the order of the layers
 	Hidden       int
 	Intermediate int // width of the widest MLP; for a mixture of experts the sum over a token's experts
@@ -27,6 +29,7 @@ type Model struct {
 	Window  int     // tokens that a windowed layer attends to, the newest included
 	Latent  int     // elements of a token's latent KV, in place of K and V of heads; 0 for none
 	Pair    int     // elements of one query head's products with a key and with a value
+	Indexer Indexer // of sparse attention
 	State   State   // of a linear-time layer
 	Experts Experts // of a mixture of experts
 }
@@ -51,6 +54,22 @@ type State struct {
 // Bytes returns the bytes of one layer's state of one sequence.
 func (s State) Bytes() int { return 2*s.Elements16 + 4*s.Elements32 }
 
+// Indexer chooses the tokens that a query attends to, in DeepSeek Sparse Attention. It has heads of queries and
+// one key for each token. Layers without an indexer attend to the tokens that the one before them chose.
+type Indexer struct {
+	Heads  int
+	Size   int // elements of a key
+	Tokens int // most tokens that a query attends to; 0 if there is no indexer
+	Layers int // layers with an indexer
+	Latent int // bytes of a token's latent in a KV cache in 8 bits
+}
+
+// indexBlock is the number of elements of an index key that share a scale.
+const indexBlock = 128
+
+// KeyBytes returns the bytes of a token's key: its elements in 8 bits, and a scale in 32 bits for each 128.
+func (x *Indexer) KeyBytes() int { return x.Size + x.Size/indexBlock*4 }
+
 // Experts is a mixture of experts.
 type Experts struct {
 	Total  int // routed experts of a layer
@@ -67,6 +86,7 @@ type Module struct {
 	N      int    // number of equal tensors: the experts of a layer; otherwise 1
 	Format Format // as published
 	Fixed  bool   // servers hold it as published, whatever the format of the other modules
+	Copied bool   // every card of a tensor-parallel group holds all of it
 }
 
 // Kind is the kind of a module. It determines whether the module can be quantized and when it is read.
@@ -117,6 +137,10 @@ func (m *Model) Count(kind Layer) int {
 	return n
 }
 
+// Blocks returns the number of pairs of attention or a linear-time mixer and an MLP: the layers, of which those that
+// have only one of them count half.
+func (m *Model) Blocks() float64 { return float64(len(m.Layers)) - float64(m.Halves)/2 }
+
 // Uniform reports whether every layer keeps K and V of every token.
 func (m *Model) Uniform() bool { return m.Count(Full) == len(m.Layers) }
 
@@ -144,6 +168,22 @@ func (m *Model) StepBytes(w Weights) int64 {
 		}
 		return 1
 	})
+}
+
+// OnCards returns the model as n cards of a tensor-parallel group hold it: a module of which each of them holds
+// all counts n times.
+func (m *Model) OnCards(n int) *Model {
+	if n == 1 || !slices.ContainsFunc(m.Modules, func(mod Module) bool { return mod.Copied }) {
+		return m
+	}
+	on := *m
+	on.Modules = slices.Clone(m.Modules)
+	for i := range on.Modules {
+		if mod := &on.Modules[i]; mod.Copied {
+			mod.N *= n
+		}
+	}
+	return &on
 }
 
 // ExpertLayers returns the number of layers with routed experts.

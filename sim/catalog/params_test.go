@@ -111,13 +111,15 @@ func TestExperts(t *testing.T) {
 // TestStates works out the bytes of a layer's state of one sequence.
 func TestStates(t *testing.T) {
 	for name, want := range map[string]int{
-		"mamba-2.8b":         2 * 5120 * (16 + 3),
-		"mamba-codestral-7b": 2 * (8192*128 + (8192+2*8*128)*3),
-		"rwkv-5-world-7b":    2*2*4096 + 4*4096*64,
-		"recurrentgemma-2b":  4*2560 + 2*2560*3,
-		"jamba-v0.1":         2 * 8192 * (16 + 3),
-		"qwen3-next-80b-a3b": 2 * (32*128*128 + (2*16*128+32*128)*3),
-		"qwen3.5-397b-a17b":  4*64*128*128 + 2*(2*16*128+64*128)*3,
+		"mamba-2.8b":              2 * 5120 * (16 + 3),
+		"mamba-codestral-7b":      2 * (8192*128 + (8192+2*8*128)*3),
+		"rwkv-5-world-7b":         2*2*4096 + 4*4096*64,
+		"recurrentgemma-2b":       4*2560 + 2*2560*3,
+		"jamba-v0.1":              2 * 8192 * (16 + 3),
+		"qwen3-next-80b-a3b":      2 * (32*128*128 + (2*16*128+32*128)*3),
+		"nemotron-3-nano-30b-a3b": 4*64*64*128 + 2*(64*64+2*8*128)*3,
+		"nemotron-h-56b":          4*256*64*256 + 2*(256*64+2*8*256)*3,
+		"qwen3.5-397b-a17b":       4*64*128*128 + 2*(2*16*128+64*128)*3,
 	} {
 		m := find(t, name)
 		if got := m.State.Bytes(); got != want {
@@ -131,7 +133,8 @@ func TestLayers(t *testing.T) {
 	for name, want := range map[string][4]int{ // full, windowed, stateful, window
 		"llama-3.1-8b": {32, 0, 0, 0}, "mistral-7b-v0.1": {0, 32, 0, 4096}, "gemma-2-9b": {21, 21, 0, 4096}, "gemma-3-27b": {10, 52, 0, 1024},
 		"gemma-3-1b": {4, 22, 0, 512}, "gpt-oss-20b": {12, 12, 0, 128}, "phi-3-mini-4k": {0, 32, 0, 2047}, "jamba-v0.1": {4, 0, 28, 0},
-		"qwen3-next-80b-a3b": {12, 0, 36, 0}, "qwen3.5-397b-a17b": {15, 0, 45, 0}, "recurrentgemma-9b": {0, 12, 26, 2048}, "mamba-2.8b": {0, 0, 64, 0},
+		"qwen3-next-80b-a3b": {12, 0, 36, 0}, "qwen3.5-397b-a17b": {15, 0, 45, 0}, "recurrentgemma-9b": {0, 12, 26, 2048}, "llama-4-scout": {12, 36, 0, 8192},
+		"mamba-2.8b": {0, 0, 64, 0}, "nemotron-h-56b": {10, 0, 54, 0}, "nemotron-3-super-120b-a12b": {8, 0, 40, 0},
 	} {
 		m := find(t, name)
 		if got := [4]int{m.Count(Full), m.Count(Windowed), m.Count(Stateful), m.Window}; got != want {

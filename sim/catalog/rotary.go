@@ -32,7 +32,8 @@ type rotary struct {
 	factor   float64 // of the scaling
 	original int     // positions before the scaling
 	part     float64 // of a head's elements that are rotated
-	sections bool    // positions in time, height and width have elements of their own
+	images   bool    // positions are of time, height and width
+	halves   bool    // an element is rotated with one of the other half of the head, and not with its neighbour
 }
 
 // maxScaling bounds the factor of a rotary embedding's scaling.
@@ -70,11 +71,12 @@ func (r *rotary) read(of *config) {
 	r.checkPart(of)
 	r.original = of.sizeOr("original_max_position_embeddings", r.original, Unbounded)
 	r.scaling = of.str("rope_type", of.str("type", r.scaling))
+	r.images = r.images || of.has("mrope_section")
 	if r.factor = of.real("factor", r.factor); !(r.factor > 0 && r.factor <= maxScaling) {
 		of.fail("%sfactor is %v, want above 0 and at most %d", of.at, r.factor, maxScaling)
 		r.factor = 1
 	}
-	r.sections = r.sections || len(of.nums("mrope_section")) > 0
+	r.images = r.images || len(of.nums("mrope_section")) > 0
 	switch r.scaling {
 	case "", "default", "llama3", "linear", "dynamic", "ntk", "yarn", "longrope", "su":
 	default:
@@ -97,13 +99,11 @@ func (r *rotary) scaled(positions int) int {
 // table returns the embedding's table.
 func (r *rotary) table(positions, headSize int) RotaryTable {
 	t := RotaryTable{Positions: r.scaled(positions), Elements: int(float64(headSize) * r.part)}
-	switch r.scaling {
-	case "longrope", "su": // one table for short contexts and one for long ones
+	if r.scaling == "longrope" || r.scaling == "su" { // one table for short contexts and one for long ones
 		t.Positions += r.original
-	case "", "default", "yarn":
-		if r.sections { // a video has positions beyond its tokens
-			t.Positions *= 4
-		}
+	}
+	if r.images { // vLLM makes room for the frames of long videos
+		t.Positions *= 4
 	}
 	return t
 }

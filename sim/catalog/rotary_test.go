@@ -12,17 +12,19 @@ func TestRotaryBytes(t *testing.T) {
 		want  int64
 	}{
 		{"llama-3.1-8b", 2 * 131_072 * 128},
-		{"mistral-7b-v0.1", 2 * 32_768 * 128},                        // a window has no table of its own
-		{"gemma-2-9b", 2 * 8192 * 256},                               // layers of both kinds share a table
-		{"gemma-3-1b", 2 * (32_768 + 32_768) * 256},                  // one table for layers with a window, one for the others
-		{"gemma-3-4b", 2 * (8*131_072 + 131_072) * 256},              // whose table has 8 times the context
-		{"gemma-3-27b", 2 * (8*131_072 + 131_072) * 128},             //
-		{"deepseek-v3", 2 * 163_840 * 64},                            // the part of a key that has positions
-		{"qwen3-next-80b-a3b", 2 * 262_144 * 64},                     // a quarter of 256 elements
-		{"qwen3.5-397b-a17b", 2 * 4 * 262_144 * 64},                  // and four times the positions, for videos
-		{"minimax-m2.5", 2 * 196_608 * 64},                           // half of 128 elements
-		{"kimi-k2.5", 2 * 262_144 * 64},                              // the longest context, after the scaling
-		{"jamba-v0.1", 0}, {"mamba-2.8b", 0}, {"rwkv-5-world-7b", 0}, // without positions
+		{"mistral-7b-v0.1", 2 * 32_768 * 128},                                               // a window has no table of its own
+		{"gemma-2-9b", 2 * 8192 * 256},                                                      // layers of both kinds share a table
+		{"gemma-3-1b", 2 * (32_768 + 32_768) * 256},                                         // one table for layers with a window, one for the others
+		{"gemma-3-4b", 2 * (8*131_072 + 131_072) * 256},                                     // whose table has 8 times the context
+		{"gemma-3-27b", 2 * (8*131_072 + 131_072) * 128},                                    //
+		{"deepseek-v3", 2 * 163_840 * 64},                                                   // the part of a key that has positions
+		{"qwen3-next-80b-a3b", 2 * 262_144 * 64},                                            // a quarter of 256 elements
+		{"qwen3.5-397b-a17b", 2 * 4 * 262_144 * 64},                                         // and four times the positions, for videos
+		{"minimax-m2.5", 2 * 196_608 * 64},                                                  // half of 128 elements
+		{"kimi-k2.5", 2 * 262_144 * 64},                                                     // the longest context, after the scaling
+		{"qwen3-vl-8b", 2 * 4 * 262_144 * 128},                                              // positions of images and videos
+		{"glm-4.5-air", 2 * 131_072 * 64},                                                   // half of 128 elements
+		{"jamba-v0.1", 0}, {"mamba-2.8b", 0}, {"rwkv-5-world-7b", 0}, {"nemotron-h-56b", 0}, // without positions
 		{"recurrentgemma-2b", 0}, // its context is unbounded: no table holds it
 	} {
 		m, err := FindModel(test.model)

@@ -112,8 +112,12 @@ func evenMap(s kv.Shape, part float64) [][]int {
 	return full
 }
 
-// Selection returns how much of each head a decode step reads, nil if it reads all KVs.
+// Selection returns how much of each head a decode step reads, by a method or by the model's indexer; nil if it
+// reads all KVs.
 func (d *Deployment) Selection() *sim.Selection {
+	if x := &d.Model.Indexer; x.Tokens > 0 {
+		return &sim.Selection{Tokens: x.Tokens}
+	}
 	if d.Method.Method != quest {
 		return nil
 	}
@@ -170,7 +174,7 @@ func (d *Deployment) checkMethod() error {
 // blockMetadata returns the bytes of a block other than its keys and values.
 func (d *Deployment) blockMetadata() int {
 	cfg := d.Config()
-	if s := d.Selection(); s != nil { // the bounds of a page's keys are as many bytes as a KV
+	if s := d.Selection(); s != nil && s.Page > 0 { // the bounds of a page's keys are as many bytes as a KV
 		return ceil.Div(cfg.PageBytes(), s.Page)
 	}
 	if !cfg.Compresses() {
@@ -270,7 +274,7 @@ func (d *Deployment) mergeBytes() float64 {
 func (d *Deployment) Notes() []string { return append(d.modelNotes(), d.methodNotes()...) }
 
 func (d *Deployment) methodNotes() []string {
-	if s := d.Selection(); s != nil {
+	if s := d.Selection(); s != nil && s.Page > 0 {
 		notes := []string{"The kernels of the method are not measured: reading a KV is assumed to cost the same as with KV-Compress, and so are the bounds of a page, which have as many bytes. No memory is freed, and the bounds need some."}
 		if s.Tokens > d.Method.Compression.MaxCacheTokens {
 			notes = append(notes, fmt.Sprintf("The %d query heads of a KV head are assumed to read different pages, %d KVs in all; with shared=true they read the same.", d.Model.Shape.Group, s.Tokens))

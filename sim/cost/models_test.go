@@ -30,10 +30,10 @@ func deploy(t *testing.T, model, card string, tp int) *Deployment {
 // "Insights into DeepSeek-V3" (arXiv 2505.09343): 70.272, 327.680 and 516.096 KB.
 func TestKVBytes(t *testing.T) {
 	for model, want := range map[string]int{
-		"llama-3.1-8b": 131_072, "llama-3.1-405b": 516_096, "qwen2.5-72b": 327_680, "deepseek-v3": 70_272, "kimi-k2.5": 70_272, "minimax-m2.5": 4 * 62 * 8 * 128,
+		"llama-3.1-8b": 131_072, "llama-3.1-405b": 516_096, "qwen2.5-72b": 327_680, "deepseek-v3": 70_272, "kimi-k2.5": 70_272, "minimax-m2.5": 4 * 62 * 8 * 128, "glm-4.5": 4 * 92 * 8 * 128,
 		"deepseek-v2-lite": 27 * 576 * 2, "mixtral-8x7b": 131_072, "mistral-nemo": 4 * 40 * 8 * 128, "qwen3-30b-a3b": 4 * 48 * 4 * 128,
 		"gpt-oss-120b": 4 * 36 * 8 * 64, "gemma-3-27b": 4 * 62 * 16 * 128, "jamba-v0.1": 4 * 4 * 8 * 128, "qwen3-next-80b-a3b": 4 * 12 * 2 * 256,
-		"qwen3.5-397b-a17b": 4 * 15 * 2 * 256,
+		"qwen3.5-397b-a17b": 4 * 15 * 2 * 256, "nemotron-3-super-120b-a12b": 4 * 8 * 2 * 128,
 	} {
 		d := deploy(t, model, "h100", 1)
 		s := d.Model.Shape
@@ -62,6 +62,9 @@ func TestLayouts(t *testing.T) {
 		{"qwen3-next-80b-a3b", 2, sim.Layout{Full: 12 * 2, Fixed: 36 * 34 * 2}},
 		// A quarter of a state is 1,067,008 bytes: 66 blocks of each card's head, of which there are 4.
 		{"qwen3.5-397b-a17b", 4, sim.Layout{Full: 15 * 4, Fixed: 45 * 66 * 4}},
+		// 23 layers with states are padded to four groups of 6. A state of 2,134,016 bytes takes 131 blocks of two
+		// heads' 8,192 bytes. Layers with experts alone hold nothing.
+		{"nemotron-3-nano-30b-a3b", 1, sim.Layout{Full: 6 * 2, Fixed: 24 * 131 * 2}},
 	} {
 		d := deploy(t, c.model, "h100", c.tp)
 		if got := d.Layout(); got == nil || *got != c.want {
@@ -184,6 +187,12 @@ func TestRatesByHand(t *testing.T) {
 	near("weights in stages", peak(d, "weights")[sim.Steps], (2*70_553_706_496-2*128256*8192)/3350e9*1e9/2)
 	near("a KV in stages", peak(d, "kv")[sim.KVsRead], 512/3350e9*1e9/8)
 	near("passing on", peak(d, "all_reduce")[sim.DecodeSeqs], 2*80*8192*2*2*0.5/450e9*1e9/4+2*8192*0.75/450e9*1e9)
+
+	d = deploy(t, "nemotron-3-super-120b-a12b", "h200", 8) // one sum in each of its 88 layers
+	near("an all-reduce of half a block", peak(d, "all_reduce")[sim.DecodeSeqs], 88*4096*2*2*7/8.0/450e9*1e9)
+	near("launching half blocks", peak(d, "layer")[sim.Steps], 44e3)
+	const latent = 2 * 40 * 2 * 4096 * 1024 // bytes of the matrices that make and read the experts' hidden state, on every card
+	near("a step", peak(d, "weights")[sim.Steps], (2*120_668_707_840+2*40*(4096+1)*512-2*40*512*2*1024*2688-2*131072*4096+7*latent)/4800e9*1e9/8)
 
 	d = deploy(t, "llama-3.1-70b", "b200", 16) // over the network
 	near("an all-reduce", peak(d, "all_reduce")[sim.DecodeSeqs], 2*80*8192*2*2*15/16/50e9*1e9)

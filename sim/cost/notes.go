@@ -33,6 +33,9 @@ func (d *Deployment) modelNotes() (notes []string) {
 	} else if m.Shape.Layers > 0 && d.TP > m.Shape.KVHeads {
 		say("%d KV heads are fewer than %d cards: each head is held by %d cards.", m.Shape.KVHeads, d.TP, d.TP/m.Shape.KVHeads)
 	}
+	if x := &m.Indexer; x.Tokens > 0 {
+		say("attention is sparse: a token attends to at most %d tokens. %d of %d layers have an indexer that chooses them, with a key of %d bytes for each token.", x.Tokens, x.Layers, len(m.Layers), x.KeyBytes())
+	}
 	if m.KVFormat != "" && d.KV.Size() > 1 {
 		say("the checkpoint has scales for a KV cache in %s: --kv-dtype fp8_e4m3 uses it.", m.KVFormat)
 	}

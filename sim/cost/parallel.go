@@ -2,6 +2,7 @@ package cost
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"kvcompress/internal/ceil"
@@ -43,6 +44,8 @@ func (d *Deployment) checkParallel() (errs []error) {
 		switch {
 		case d.PP > len(m.Layers):
 			bad("pipeline parallelism %d: %s has %d layers", d.PP, m.Name, len(m.Layers))
+		case m.Indexer.Layers%len(m.Layers) != 0:
+			bad("pipeline parallelism %d: only %d of the %d layers of %s have an indexer, and their division over stages is not modelled: use tensor parallelism", d.PP, m.Indexer.Layers, len(m.Layers), m.Name)
 		case !m.Uniform():
 			bad("pipeline parallelism %d: the layers of %s are of several kinds, and their division over stages is not modelled: use tensor parallelism", d.PP, m.Name)
 		case d.takesKVs():
@@ -66,7 +69,7 @@ func (d *Deployment) checkParallel() (errs []error) {
 
 // takesKVs reports whether a method decides which KVs are held or read.
 func (d *Deployment) takesKVs() bool {
-	return d.Compresses() || d.Selection() != nil || d.Method.Method == infLLM
+	return d.Compresses() || d.Method.Method == quest || d.Method.Method == infLLM
 }
 
 // shape returns the shape of the cache over the cards of a tensor-parallel group. If there are fewer
@@ -91,6 +94,9 @@ func (d *Deployment) shape() kv.Shape {
 
 // rowBytes returns the bytes of a token's KV of one head: K and V, or the latent.
 func (d *Deployment) rowBytes() int {
+	if x := &d.Model.Indexer; x.Tokens > 0 && d.KV.Size() == 1 {
+		return x.Latent
+	}
 	if d.Model.Latent > 0 {
 		return d.Model.Latent * d.KV.Size()
 	}
@@ -108,7 +114,13 @@ func (d *Deployment) blockKV() int {
 	if d.Model.Shape.Layers == 0 {
 		return d.stateBytes()
 	}
-	return d.BlockSize * d.rowBytes()
+	return d.BlockSize*d.rowBytes() + int(math.Ceil(float64(d.BlockSize)*d.indexBytes()))
+}
+
+// indexBytes returns the bytes of a token's key of an indexer in a layer, on average over the layers.
+func (d *Deployment) indexBytes() float64 {
+	x := &d.Model.Indexer
+	return float64(x.KeyBytes()*x.Layers) / float64(len(d.Model.Layers))
 }
 
 // Layout returns what a sequence holds of a model with layers of several kinds, nil if all layers are
@@ -207,7 +219,7 @@ func (d *Deployment) stageBytes(stage int) (bytes, tables int64) {
 			bytes = m.LayerBytes(d.Weights, -1, 0)
 		}
 	}
-	return bytes + m.LayerBytes(d.Weights, from, to), tables
+	return bytes + m.OnCards(d.TP).LayerBytes(d.Weights, from, to), tables
 }
 
 // share returns the number of blocks of one tensor-parallel rank, over all stages. room is the memory

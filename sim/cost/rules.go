@@ -156,6 +156,6 @@ func (d *Deployment) plan(limits sim.Limits) (*sim.Plan, Memory, error) {
 	cfg.Blocks = memory.Blocks
 	return &sim.Plan{
 		Config: cfg, Schedule: sim.DefaultSchedule(), Limits: limits, Scheduler: sim.VLLMV1,
-		Layout: d.Layout(), Experts: sim.Experts(d.Model.Experts),
+		Select: d.Selection(), Layout: d.Layout(), Experts: sim.Experts(d.Model.Experts),
 	}, memory, nil
 }

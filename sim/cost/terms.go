@@ -39,7 +39,7 @@ func readWeights(bytes float64, d *Deployment) float64 {
 // products returns the time of a token's products with the matrices of a kind, those with inputs of these
 // numbers of bits, each at the peak for its format.
 func products(d *Deployment, kind catalog.Kind, formats ...int) float64 {
-	active := d.Model.Active(d.Weights, kind)
+	active := d.Model.OnCards(d.TP).Active(d.Weights, kind)
 	ns := 0.0
 	for _, bits := range formats {
 		if n := active[bits]; n > 0 {
@@ -62,6 +62,13 @@ func expertLayers(d *Deployment, bits int) float64 {
 func attends(d *Deployment, layers int) float64 {
 	m := &d.Model
 	return 2 * float64(layers*m.QueryHeads()*m.Pair) / d.Card.Flops16 * 1e9 / float64(d.Cards())
+}
+
+// indexes returns the time of a (query, key) pair in the layers with an indexer: the products of its heads, in 8
+// bits. Every card of a tensor-parallel group computes all of them.
+func indexes(d *Deployment) float64 {
+	x := &d.Model.Indexer
+	return 2 * float64(x.Layers*x.Heads*x.Size) / d.Card.Flops(8) * 1e9 / float64(d.stages())
 }
 
 // readsKVs sets the times to read what decode attention reads.
@@ -108,7 +115,9 @@ func Terms() []Term {
 	const twoThirds = 1.5
 	return []Term{
 		{ID: "weights", What: "reading the weights, in every step", Default: 1.35, Fitted: true, Product: true,
-			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return readWeights(float64(d.Model.StepBytes(d.Weights)), d) })},
+			peak: perUnit(sim.Steps, func(d *Deployment) float64 {
+				return readWeights(float64(d.Model.OnCards(d.TP).StepBytes(d.Weights)), d)
+			})},
 		{ID: "expert_weights", What: "reading the experts to which a step's tokens are routed", Default: 1.35, Fitted: true, Product: true,
 			peak: perUnit(sim.ExpertsRead, func(d *Deployment) float64 {
 				return readWeights(float64(d.Model.ExpertBytes(d.Weights)), d) / sim.ExpertUnit
@@ -127,6 +136,9 @@ func Terms() []Term {
 			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Routed, 4) })},
 		{ID: "attention", What: "attention of prompts", Default: 1.92, Fitted: true,
 			peak: func(d *Deployment) unit {
+				if d.Model.Indexer.Tokens > 0 { // it scores all pairs, and the layers attend to those that it chooses
+					return unit{sim.AttentionPairs: indexes(d), sim.WindowPairs: attends(d, len(d.Model.Layers))}
+				}
 				return unit{
 					sim.AttentionPairs: attends(d, d.attentionLayers(catalog.Full)),
 					sim.WindowPairs:    attends(d, d.attentionLayers(catalog.Windowed)),
@@ -135,7 +147,7 @@ func Terms() []Term {
 		{ID: "kv", What: "reading keys and values of 16 bits, in decode attention, and reading and writing states", Default: 1.69, Fitted: true,
 			peak: func(d *Deployment) unit {
 				states := d.Model.Count(catalog.Stateful) * d.Model.State.Bytes()
-				u := unit{sim.DecodeSeqs: read(float64(2*states), d)}
+				u := unit{sim.DecodeSeqs: read(float64(2*states), d), sim.IndexKeysRead: read(d.indexBytes(), d)}
 				if d.KV.Size() == 2 {
 					d.readsKVs(&u)
 				}
@@ -180,7 +192,7 @@ func Terms() []Term {
 			peak: func(d *Deployment) unit {
 				var u unit
 				if d.TP > 1 {
-					bytes := float64(2*len(d.Model.Layers)*d.Model.Hidden*2) * 2 * float64(d.TP-1) / float64(d.TP)
+					bytes := 2 * d.Model.Blocks() * float64(d.Model.Hidden*2) * 2 * float64(d.TP-1) / float64(d.TP)
 					u[sim.PrefillTokens] = bytes / d.Card.LinkOf(d.TP) * 1e9 / float64(d.stages())
 				}
 				if n := d.stages(); n > 1 { // the hidden state, sent from each stage to the next
@@ -198,7 +210,7 @@ func Terms() []Term {
 		{ID: "sequence", What: "the host's work for each decoding sequence", Overhead: true, peak: overhead(sim.DecodeSeqs)},
 		{ID: "prompt", What: "scheduling a prompt", Overhead: true, peak: overhead(sim.PrefillSeqs)},
 		{ID: "layer", What: "launching a layer, in every step", Overhead: true,
-			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * float64(len(d.Model.Layers)) })},
+			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * d.Model.Blocks() })},
 		{ID: "expert_layer", What: "routing and launching a layer with experts whose products are in 16 bits, in every step", Overhead: true,
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * expertLayers(d, 16) })},
 		{ID: "expert_layer8", What: "likewise in 8 bits, with the inputs quantized", Overhead: true,
@@ -210,7 +222,7 @@ func Terms() []Term {
 		{ID: "elementwise", What: "norms, residuals and activations, read and written between the products",
 			peak: func(d *Deployment) unit {
 				m := &d.Model
-				bytes := 2 * float64(len(m.Layers)) * (8*float64(m.Hidden) + 3*float64(m.Intermediate)/float64(d.TP))
+				bytes := 2 * m.Blocks() * (8*float64(m.Hidden) + 3*float64(m.Intermediate)/float64(d.TP))
 				ns := bytes / d.Card.Read * 1e9
 				return unit{sim.PrefillTokens: ns, sim.DecodeSeqs: ns}
 			}},
@@ -218,7 +230,7 @@ func Terms() []Term {
 			peak: func(d *Deployment) unit {
 				var u unit
 				if d.TP > 1 {
-					u[sim.Steps] = 1e3 * float64(2*len(d.Model.Layers))
+					u[sim.Steps] = 1e3 * 2 * d.Model.Blocks()
 				}
 				return u
 			}},

@@ -79,6 +79,7 @@ func (f *Fit) Unlike(d *Deployment) string {
 	}{
 		{"a mixture of experts", func(m *catalog.Model) bool { return m.Experts.Total > 0 }},
 		{"multi-head latent attention", func(m *catalog.Model) bool { return m.Latent > 0 }},
+		{"sparse attention", func(m *catalog.Model) bool { return m.Indexer.Tokens > 0 }},
 		{"layers with windows", func(m *catalog.Model) bool { return m.Count(catalog.Windowed) > 0 }},
 		{"linear-time layers", func(m *catalog.Model) bool { return m.Count(catalog.Stateful) > 0 }},
 	} {

@@ -117,7 +117,8 @@ func (c *Config) prefixNote() string {
 // serverNotes returns a note if no such server exists.
 func (c *Config) serverNotes() []string {
 	d := &c.Deployment
-	if c.Scheduler != sim.VLLMV1 || !d.Compresses() && d.Selection() == nil {
+	s := d.Selection()
+	if c.Scheduler != sim.VLLMV1 || !d.Compresses() && (s == nil || s.Page == 0) { // an indexer is the model's
 		return nil
 	}
 	const rule = "On vLLM V1 it is projected as if it were ported: it compresses after a prompt's last chunk, and then by its schedule."

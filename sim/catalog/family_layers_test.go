@@ -1,0 +1,138 @@
+package catalog
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// published is a model that is not known by name: the parameters of its safetensors files, as the metadata of its
+// page on Hugging Face has them, and the entries of its config.json.
+type published struct {
+	model   string
+	params  float64
+	round   float64 // params is rounded to a multiple of this
+	entries string
+}
+
+// publishedModels returns models of the families of which none is known by name.
+func publishedModels() []published {
+	return []published{
+		{"HuggingFaceTB/SmolLM3-3B", 3_075_098_624, 1, `"model_type":"smollm3","num_hidden_layers":36,"hidden_size":2048,"num_attention_heads":16,"num_key_value_heads":4,"intermediate_size":11008,"vocab_size":128256,"max_position_embeddings":65536,"tie_word_embeddings":true,"no_rope_layers":[1,1,1,0],"no_rope_layer_interval":4,"use_sliding_window":false`},
+		{"ByteDance-Seed/Seed-OSS-36B-Base", 36_151_104_512, 1, `"model_type":"seed_oss","num_hidden_layers":64,"hidden_size":5120,"num_attention_heads":80,"num_key_value_heads":8,"head_dim":128,"intermediate_size":27648,"vocab_size":155136,"max_position_embeddings":524288,"attention_bias":true,"attention_out_bias":false,"mlp_bias":false`},
+		{"LGAI-EXAONE/EXAONE-4.0-32B", 32_003_216_384, 1, `"model_type":"exaone4","num_hidden_layers":64,"hidden_size":5120,"num_attention_heads":40,"num_key_value_heads":8,"head_dim":128,"intermediate_size":27392,"vocab_size":102400,"max_position_embeddings":131072,"sliding_window":4096,"sliding_window_pattern":"LLLG"`},
+		{"LGAI-EXAONE/EXAONE-4.0-1.2B", 1_279_391_488, 1, `"model_type":"exaone4","num_hidden_layers":30,"hidden_size":2048,"num_attention_heads":32,"num_key_value_heads":8,"head_dim":64,"intermediate_size":4096,"vocab_size":102400,"max_position_embeddings":65536,"tie_word_embeddings":true,"sliding_window":null`},
+		{"allenai/Olmo-3-1025-7B", 7_298_011_136, 1, `"model_type":"olmo3","num_hidden_layers":32,"hidden_size":4096,"num_attention_heads":32,"num_key_value_heads":32,"intermediate_size":11008,"vocab_size":100278,"max_position_embeddings":65536`},
+		{"allenai/Olmo-3-1125-32B", 32_233_522_176, 1, `"model_type":"olmo3","num_hidden_layers":64,"hidden_size":5120,"num_attention_heads":40,"num_key_value_heads":8,"intermediate_size":27648,"vocab_size":100278,"max_position_embeddings":65536`},
+		{"ibm-granite/granite-3.1-1b-a400m-base", 1_334_628_352, 1, `"model_type":"granitemoe","num_hidden_layers":24,"hidden_size":1024,"num_attention_heads":16,"num_key_value_heads":8,"intermediate_size":512,"num_local_experts":32,"num_experts_per_tok":8,"vocab_size":49155,"max_position_embeddings":131072,"tie_word_embeddings":true`},
+		{"ibm-granite/granite-guardian-3.2-3b-a800m", 3_298_793_472, 1, `"model_type":"granitemoe","num_hidden_layers":32,"hidden_size":1536,"num_attention_heads":24,"num_key_value_heads":8,"intermediate_size":512,"num_local_experts":40,"num_experts_per_tok":8,"vocab_size":49155,"max_position_embeddings":131072,"tie_word_embeddings":true`},
+		{"nvidia/Llama-3_3-Nemotron-Super-49B-v1", 49_867_145_216, 1, `"model_type":"nemotron-nas","num_hidden_layers":80,"hidden_size":8192,"num_attention_heads":64,"intermediate_size":null,"num_key_value_heads":null,"vocab_size":128256,"max_position_embeddings":131072,"block_configs":[` + strings.Join(nemotronSuper(), ",") + "]"},
+		{"CohereLabs/c4ai-command-a-03-2025", 111e9, 1e9, `"model_type":"cohere2","num_hidden_layers":64,"hidden_size":12288,"num_attention_heads":96,"num_key_value_heads":8,"head_dim":128,"intermediate_size":36864,"vocab_size":256000,"max_position_embeddings":131072,"sliding_window":4096,"sliding_window_pattern":4,"logit_scale":0.25`},
+		{"baidu/ERNIE-4.5-21B-A3B-PT", 21.8e9, 1e8, `"model_type":"ernie4_5_moe","num_hidden_layers":28,"hidden_size":2560,"num_attention_heads":20,"num_key_value_heads":4,"head_dim":128,"intermediate_size":12288,"moe_intermediate_size":1536,"moe_num_experts":64,"moe_k":6,"moe_num_shared_experts":2,"moe_layer_start_index":1,"moe_layer_end_index":27,"moe_layer_interval":1,"vocab_size":103424,"max_position_embeddings":131072,"tie_word_embeddings":true,"use_bias":false`},
+		{"XiaomiMiMo/MiMo-7B-Base", 7.6e9, 1e8, `"model_type":"mimo","num_hidden_layers":36,"hidden_size":4096,"num_attention_heads":32,"num_key_value_heads":8,"head_dim":128,"intermediate_size":11008,"vocab_size":151680,"max_position_embeddings":32768,"attention_bias":true,"use_mrope":false,"use_sliding_window":false,"num_nextn_predict_layers":1`},
+	}
+}
+
+// TestFamilies compares parameters with those of published safetensors files.
+func TestFamilies(t *testing.T) {
+	for _, test := range publishedModels() {
+		m, err := ParseConfig([]byte("{"+test.entries+"}"), nil)
+		if got := math.Round(float64(m.Params())/test.round) * test.round; err != nil || got != test.params {
+			t.Errorf("%s: %d parameters, %v, want %v", test.model, m.Params(), err, test.params)
+		}
+	}
+}
+
+// nemotronSuper returns the layers of Llama-3.3-Nemotron-Super-49B by their number, in another order than its own.
+func nemotronSuper() (blocks []string) {
+	for _, kind := range []struct {
+		n, heads int // heads of a group; 0 without attention
+		width    float64
+	}{{48, 8, 5.25}, {1, 8, 2.625}, {10, 0, 1.3125}, {8, 0, 1}, {6, 0, 0.5}, {5, 0, 2.625}, {1, 0, 3.28125}, {1, 0, 5.25}} {
+		for range kind.n {
+			blocks = append(blocks, fmt.Sprintf(`{"attention":{"n_heads_in_group":%d,"no_op":%v,"window_length":null},"ffn":{"ffn_mult":%v,"no_op":false}}`, kind.heads, kind.heads == 0, kind.width))
+		}
+	}
+	return blocks
+}
+
+// TestSpeculation adds the layer for speculation of GLM-4.5, which is not counted, to the parameters: those of the
+// published files. It has an embedding table and an output matrix of its own, three norms and a matrix that joins
+// two vectors.
+func TestSpeculation(t *testing.T) {
+	for name, want := range map[string]int64{"glm-4.5": 358_337_791_296, "glm-4.5-air": 110_468_824_832} {
+		m := find(t, name)
+		h, layer := int64(m.Hidden), int64(0)
+		for i := range m.Modules {
+			if mod := &m.Modules[i]; mod.Layer == len(m.Layers)-1 {
+				layer += mod.Params()
+			}
+		}
+		if got := m.Params() + layer + h*(2*h+3+2*int64(m.Vocab)); got != want {
+			t.Errorf("%s: %d parameters with the layer for speculation, want %d", name, got, want)
+		}
+	}
+}
+
+const layersModel = `"num_hidden_layers":4,"hidden_size":64,"num_attention_heads":4,"num_key_value_heads":2,"vocab_size":128,"max_position_embeddings":512,`
+
+// TestFamilyLayers counts the layers with windows, those without attention, and those with experts.
+func TestFamilyLayers(t *testing.T) {
+	const nas = `"model_type":"nemotron-nas","num_hidden_layers":3,"hidden_size":64,"num_attention_heads":4,"vocab_size":128,"max_position_embeddings":512,"block_configs":[{"attention":{"n_heads_in_group":2},"ffn":{"ffn_mult":3}},{"attention":{"no_op":true},"ffn":{"intermediate_size":100}},{"attention":{"n_heads_in_group":2},"ffn":{"no_op":true}}]`
+	for _, test := range []struct {
+		entries  string
+		kinds    []Layer
+		mixtures int
+		params   int64 // of the layers
+	}{
+		{`"model_type":"exaone4","intermediate_size":32,"sliding_window":100,` + layersModel + `"sliding_window_pattern":"LG"`, []Layer{Windowed, Full, Windowed, Full}, 0, 4 * (2*64*64 + 2*64*32 + 2*16 + 3*64*32 + 2*64)},
+		{`"model_type":"exaone4","intermediate_size":32,"sliding_window":100,` + layersModel + `"sliding_window_pattern":4`, []Layer{Windowed, Windowed, Windowed, Full}, 0, 4 * (2*64*64 + 2*64*32 + 2*16 + 3*64*32 + 2*64)},
+		{`"model_type":"exaone4","intermediate_size":32,` + layersModel + `"sliding_window_pattern":4`, []Layer{Full, Full, Full, Full}, 0, 4 * (2*64*64 + 2*64*32 + 2*16 + 3*64*32 + 2*64)},
+		{`"model_type":"cohere2","intermediate_size":32,"sliding_window":100,"tie_word_embeddings":false,` + layersModel + `"logit_scale":1`, []Layer{Windowed, Windowed, Windowed, Full}, 0, 4 * (2*64*64 + 2*64*32 + 3*64*32 + 64)},
+		{`"model_type":"olmo3","intermediate_size":32,"sliding_window":100,` + layersModel + `"rms_norm_eps":1`, []Layer{Windowed, Windowed, Windowed, Full}, 0, 4 * (2*64*64 + 2*64*32 + 3*32 + 3*64*32 + 2*64)},
+		{`"model_type":"glm4_moe","intermediate_size":128,"moe_intermediate_size":32,"n_routed_experts":4,"num_experts_per_tok":2,"n_shared_experts":2,"attention_bias":true,` + layersModel + `"first_k_dense_replace":1`, []Layer{Full, Full, Full, Full}, 3,
+			4*(2*64*64+2*64*32+2*64+2*64) + 3*64*128 + 3*((4+2)*3*64*32+64*4+4)},
+		{`"model_type":"ernie4_5_moe","intermediate_size":128,"moe_intermediate_size":32,"moe_num_experts":4,"moe_k":2,"moe_num_shared_experts":2,"tie_word_embeddings":false,` + layersModel + `"moe_layer_start_index":1,"moe_layer_interval":2,"moe_use_aux_free":false`, []Layer{Full, Full, Full, Full}, 2,
+			4*(2*64*64+2*64*32+2*64) + 2*3*64*128 + 2*((4+2)*3*64*32+64*4)},
+		{`"model_type":"ernie4_5_moe","intermediate_size":128,"moe_intermediate_size":32,"moe_num_experts":4,"moe_k":2,"tie_word_embeddings":false,` + layersModel + `"moe_layer_start_index":0,"moe_layer_end_index":1`, []Layer{Full, Full, Full, Full}, 2,
+			4*(2*64*64+2*64*32+2*64) + 2*3*64*128 + 2*(4*3*64*32+64*4+4)},
+		{`"model_type":"granitemoe","intermediate_size":32,"num_local_experts":4,"num_experts_per_tok":2,` + layersModel + `"logits_scaling":6.0`, []Layer{Full, Full, Full, Full}, 4, 4 * (2*64*64 + 2*64*32 + 4*3*64*32 + 64*4 + 2*64)},
+		{`"model_type":"seed_oss","intermediate_size":32,"head_dim":16,` + layersModel + `"attention_out_bias":true,"mlp_bias":true`, []Layer{Full, Full, Full, Full}, 0, 4 * (2*64*64 + 2*64*32 + 2*64 + 64 + 3*64*32 + 2*32 + 64 + 2*64)},
+		{nas, []Layer{Full, Stateless, Full}, 0, 2*(2*64*64+2*64*32+64) + 3*64*256 + 3*64*100 + 2*64}, // 2/3 of 3·64 is 128, up to a multiple of 256
+	} {
+		m, err := ParseConfig([]byte("{"+test.entries+"}"), nil)
+		if err != nil {
+			t.Errorf("%s: %v", test.entries, err)
+			continue
+		}
+		if got := m.Params() - 2*128*64 - 64; got != test.params || !slices.Equal(m.Layers, test.kinds) || m.ExpertLayers() != test.mixtures {
+			t.Errorf("%s: %d parameters of layers %v, %d with experts, want %d, %v, %d", test.entries, got, m.Layers, m.ExpertLayers(), test.params, test.kinds, test.mixtures)
+		}
+	}
+	m, err := ParseConfig([]byte(`{"model_type":"olmo3","intermediate_size":32,`+layersModel+`"sliding_window":100,"rope_scaling":{"rope_type":"yarn","factor":8.0,"original_max_position_embeddings":64}}`), nil)
+	if want := []RotaryTable{{512, 16}, {512, 16}}; err != nil || !slices.Equal(m.Rotary, want) {
+		t.Errorf("olmo3: tables %v, %v, want %v: one with scaling and one without", m.Rotary, err, want)
+	}
+	for entries, want := range map[string]string{
+		`"model_type":"exaone4","intermediate_size":32,"sliding_window":100,"sliding_window_pattern":"GL",` + layersModel + `"rope_theta":1`:                                                 `sliding_window_pattern is "GL", want an L for each layer`,
+		`"model_type":"exaone4","intermediate_size":32,"sliding_window":100,"sliding_window_pattern":0,` + layersModel + `"rope_theta":1`:                                                    "sliding_window_pattern is 0, want 1 to",
+		`"model_type":"cohere2","intermediate_size":32,"use_qk_norm":true,` + layersModel + `"rope_theta":1`:                                                                                 "use_qk_norm is true",
+		`"model_type":"mimo","intermediate_size":32,"use_mrope":true,` + layersModel + `"rope_theta":1`:                                                                                      "use_mrope true",
+		`"model_type":"glm4_moe","intermediate_size":32,"moe_intermediate_size":1048576,"n_routed_experts":4,"num_experts_per_tok":2,"n_shared_experts":2,` + layersModel + `"rope_theta":1`: "n_shared_experts is 2: 1048576 wide",
+		`"model_type":"ernie4_5_moe","intermediate_size":32,"moe_intermediate_size":32,"moe_num_experts":4,"moe_k":2,"moe_num_shared_experts":-1,` + layersModel + `"rope_theta":1`:          "moe_num_shared_experts is -1",
+		`"model_type":"ernie4_5_moe","intermediate_size":32,"moe_intermediate_size":[32],"moe_num_experts":4,"moe_k":2,` + layersModel + `"rope_theta":1`:                                    "moe_intermediate_size is [32], want a whole number",
+		strings.Replace(nas, `"n_heads_in_group":2},"ffn":{"no_op"`, `"n_heads_in_group":4},"ffn":{"no_op"`, 1):                                                                              "block_configs[2].attention.n_heads_in_group is 4: want the same number",
+		strings.Replace(nas, `"no_op":true},"ffn":{"inter`, `"no_op":true,"window_length":5},"ffn":{"inter`, 1):                                                                              `"block_configs[1].attention.window_length": unknown`,
+		strings.Replace(nas, `"ffn_mult":3`, `"ffn_mult":1e300`, 1):                                                                                                                          "block_configs[0].ffn.ffn_mult or intermediate_size make an MLP of 0 elements",
+		strings.Replace(nas, `"no_op":true},"ffn":{"inter`, `"no_op":true},"ssm":{"a":1},"ffn":{"inter`, 1):                                                                                  `"block_configs[1].ssm": unknown`,
+		strings.Replace(nas, `"num_hidden_layers":3`, `"num_hidden_layers":2`, 1):                                                                                                            "block_configs has 3 layers, and num_hidden_layers is 2",
+		strings.ReplaceAll(nas, `"n_heads_in_group":2`, `"no_op":true`):                                                                                                                      "no layer has attention",
+		strings.Replace(nas, `[{"att`, `[1,{"att`, 1):                                                                                                                                        "block_configs[0]: ",
+	} {
+		if _, err := ParseConfig([]byte("{"+entries+"}"), nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", entries, err, want)
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package catalog
+
+import "strings"
+
+// nemotronLayer is the kind of a layer of Nemotron-H: its letter in hybrid_override_pattern.
+type nemotronLayer byte
+
+const (
+	nemotronMamba     nemotronLayer = 'M'
+	nemotronAttention nemotronLayer = '*'
+	nemotronMLP       nemotronLayer = '-'
+	nemotronExperts   nemotronLayer = 'E'
+)
+
+// nemotronPattern returns the kinds of all layers, by hybrid_override_pattern or layers_block_type.
+func nemotronPattern(c *config) string {
+	pattern := c.str("hybrid_override_pattern", "")
+	if types := c.strs("layers_block_type"); types != nil {
+		var letters strings.Builder
+		for _, kind := range types {
+			letter := map[string]nemotronLayer{"mamba": nemotronMamba, "attention": nemotronAttention, "mlp": nemotronMLP, "moe": nemotronExperts}[kind]
+			if letter == 0 {
+				c.fail("layers_block_type has %.40q, want mamba, attention, mlp or moe", kind)
+				return ""
+			}
+			letters.WriteByte(byte(letter))
+		}
+		if pattern != "" && pattern != letters.String() {
+			c.fail("hybrid_override_pattern and layers_block_type: want the same layers")
+		}
+		pattern = letters.String()
+	}
+	return pattern
+}
+
+// nemotronH has a Mamba-2 mixer, attention, an MLP or a mixture of experts in each layer, and no positions. Its
+// MLPs have no gate. With moe_latent_size the routed experts work on a smaller hidden state, to and from which every
+// card of a tensor-parallel group computes all elements.
+func nemotronH(b *builder) {
+	c, h := b.c, b.m.Hidden
+	b.context(0)
+	b.embeddings = nil
+	b.heads(0, 0, c.num("attention_head_dim", 0))
+	pattern := nemotronPattern(c)
+	if len(pattern) != len(b.m.Layers) {
+		c.fail("hybrid_override_pattern or layers_block_type has %d layers, and num_hidden_layers is %d", len(pattern), len(b.m.Layers))
+		return
+	}
+	for l, letter := range []byte(pattern) {
+		switch nemotronLayer(letter) {
+		case nemotronMamba:
+			b.m.Layers[l] = Stateful
+		case nemotronAttention:
+		case nemotronMLP, nemotronExperts:
+			b.m.Layers[l] = Stateless
+		default:
+			c.fail("hybrid_override_pattern: layer %d is %q, want M, *, - or E", l, letter)
+			return
+		}
+	}
+	if !strings.ContainsRune(pattern, rune(nemotronAttention)) || !strings.ContainsRune(pattern, rune(nemotronMamba)) {
+		c.fail("no layer has attention, or none a Mamba-2 mixer: such a model is not modelled")
+		return
+	}
+	b.m.Halves = len(pattern)
+	for _, name := range []string{
+		"expand", "time_step_rank", "mamba_proj_bias", // that no mixer has
+		"mlp_hidden_act", "mamba_hidden_act", "mtp_hybrid_override_pattern", "mtp_layers_block_type", "moe_shared_expert_overlap",
+	} {
+		c.read[name] = true
+	}
+	mamba := b.mamba2Mixer(mamba2Names{"mamba_num_heads", "mamba_head_dim", "ssm_state_size"})
+	switch t := c.str("mamba_ssm_cache_dtype", "float32"); t {
+	case "float32":
+	case "bfloat16", "float16":
+		b.m.State = State{Elements16: b.m.State.Elements16 + b.m.State.Elements32}
+	default:
+		c.fail("mamba_ssm_cache_dtype is %.40q, want float32 or bfloat16", t)
+	}
+	bias, mlpBias := c.flag("attention_bias", false), c.flag("mlp_bias", false)
+	inner := c.num("intermediate_size", 0)
+	if strings.ContainsRune(pattern, rune(nemotronMLP)) {
+		inner = c.size("intermediate_size", maxWidth)
+		b.widest(inner)
+	}
+	experts := func() {}
+	if strings.ContainsRune(pattern, rune(nemotronExperts)) {
+		experts = nemotronMixture(b, mlpBias)
+	}
+	q, k := b.width()
+	b.stack("backbone.", false, func(l int) {
+		switch nemotronLayer(pattern[l]) {
+		case nemotronMamba:
+			mamba()
+		case nemotronAttention:
+			b.linear("mixer.q_proj", h, q, bias)
+			b.linear("mixer.k_proj", h, k, bias)
+			b.linear("mixer.v_proj", h, k, bias)
+			b.linear("mixer.o_proj", q, h, bias)
+		case nemotronMLP:
+			b.linear("mixer.up_proj", h, inner, mlpBias)
+			b.linear("mixer.down_proj", inner, h, mlpBias)
+		case nemotronExperts:
+			experts()
+		}
+		b.norms(1)
+	})
+}
+
+// nemotronMixture reads the mixture of experts of Nemotron-H, and returns a function that adds that of a layer.
+func nemotronMixture(b *builder, bias bool) func() {
+	c, h := b.c, b.m.Hidden
+	b.moe("n_routed_experts", "num_experts_per_tok", 0, 0)
+	each, latent := c.size("moe_intermediate_size", maxWidth), c.sizeOr("moe_latent_size", h, maxWidth)
+	shared := c.num("n_shared_experts", 0)
+	if shared < 0 || shared > maxExperts {
+		c.fail("n_shared_experts is %d, want 0 to %d", shared, maxExperts)
+		return func() {}
+	}
+	if shared > 0 {
+		if shared *= c.size("moe_shared_expert_intermediate_size", maxWidth); shared > maxWidth {
+			c.fail("the shared experts are %d wide, want at most %d", shared, maxWidth)
+		}
+	}
+	if bias {
+		c.fail("mlp_bias is true: biases of experts are not modelled")
+	}
+	b.widest(each*b.m.Experts.Active + shared)
+	return func() {
+		b.linear("mixer.gate", h, b.m.Experts.Total, false)
+		b.fixed(32)
+		b.small("mixer.gate.e_score_correction_bias", b.m.Experts.Total)
+		b.fixed(32)
+		if c.has("moe_latent_size") {
+			b.linear("mixer.fc1_latent_proj", h, latent, false)
+			b.copied()
+			b.linear("mixer.fc2_latent_proj", latent, h, false)
+			b.copied()
+		}
+		b.routed("mixer.experts.*.up_proj", latent, each)
+		b.routed("mixer.experts.*.down_proj", each, latent)
+		if shared > 0 {
+			b.linear("mixer.shared_experts.up_proj", h, shared, false)
+			b.linear("mixer.shared_experts.down_proj", shared, h, false)
+		}
+	}
+}
