@@ -60,24 +60,31 @@ func (c *Cache) Poison() {
 	}
 	rows := bytes.Repeat([]byte{0xff}, c.cfg.BlockSize*c.cfg.RowBytes())
 	held := c.cfg.Held(seqs)
-	for slot := 0; slot < len(held); slot++ {
-		n := 0 // consecutive slots of a block that no head holds
-		for slot+n < len(held) && !held[slot+n] && (slot+n)/c.cfg.BlockSize == slot/c.cfg.BlockSize {
-			n++
+	for block := range c.Blocks() {
+		slots := held[block*c.cfg.BlockSize:][:c.cfg.BlockSize]
+		for first := 0; first < len(slots); first++ {
+			n := 0 // consecutive slots that no head holds
+			for first+n < len(slots) && !slots[first+n] {
+				n++
+			}
+			if n > 0 {
+				c.poisonSlots(block*c.cfg.BlockSize+first, n, rows)
+				first += n
+			}
 		}
-		if n == 0 {
-			continue
-		}
-		copy(c.KeyRows(slot, n), rows)
-		copy(c.ValueRows(slot, n), rows)
-		for i, data := range c.Data {
-			width := c.columns[i].Width
-			fill(data[slot*width:][:n*width], math.Float32frombits(0xffffffff))
-		}
-		for i := range n {
-			c.Positions[slot+i] = PoisonPosition(slot + i)
-		}
-		slot += n - 1
+	}
+}
+
+// poisonSlots fills n consecutive slots of a block. rows has at least as many bytes of 0xff as their keys.
+func (c *Cache) poisonSlots(slot, n int, rows []byte) {
+	copy(c.KeyRows(slot, n), rows)
+	copy(c.ValueRows(slot, n), rows)
+	for i, data := range c.Data {
+		width := c.columns[i].Width
+		fill(data[slot*width:][:n*width], math.Float32frombits(0xffffffff))
+	}
+	for i := range n {
+		c.Positions[slot+i] = PoisonPosition(slot + i)
 	}
 }
 

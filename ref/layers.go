@@ -190,7 +190,14 @@ func (e *Engine) attendLayer(batch []kv.SeqID, layer int, q, out []float32) {
 	heads, group := shape.KVHeads, shape.Group
 	size := group * shape.HeadSize // of one KV head's queries, and of its output
 	n := len(batch) * heads
-	w := work.Workers(n)
+	held := 0
+	for _, id := range batch {
+		s := e.cache.Sequence(id)
+		for head := range heads {
+			held += s.Heads[layer*heads+head].KVs()
+		}
+	}
+	w := work.WorkersFor(n, 2*held*size) // queries with keys, probabilities with values
 	if len(e.scratch) < w {
 		e.scratch = make([]attention, w)
 	}

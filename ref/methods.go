@@ -166,14 +166,7 @@ func (s Settings) Set(key, value string) {
 // Into sets the fields of options, a pointer to a struct, from the settings; other fields keep their values.
 // An unknown key, or a value of the wrong type, is an error that names the key.
 func (s Settings) Into(e *Entry, options any) error {
-	if len(s) == 0 {
-		return nil
-	}
-	text, err := json.Marshal(s)
-	if err != nil {
-		return err
-	}
-	if err := strictjson.Unmarshal(text, options); err != nil {
+	if err := strictjson.Members(s, options); err != nil {
 		return s.explain(e, err)
 	}
 	return nil

@@ -18,6 +18,9 @@ func AppendHeader(dst []byte, tensors []Info, pad int) ([]byte, error) {
 		Shape   []int64  `json:"shape"`
 		Offsets [2]int64 `json:"data_offsets"`
 	}
+	tooLong := func(n int) error {
+		return fmt.Errorf("safetensors: a header of %d bytes, more than %d", n, MaxHeader)
+	}
 	var b strings.Builder
 	b.WriteByte('{')
 	seen := make(map[string]bool, len(tensors))
@@ -34,6 +37,9 @@ func AppendHeader(dst []byte, tensors []Info, pad int) ([]byte, error) {
 		}
 		if seen[t.Name] || t.Name == "__metadata__" {
 			return dst, fmt.Errorf("safetensors: tensor %q: the name is taken", t.Name)
+		}
+		if n := b.Len() + len(t.Name); n > MaxHeader {
+			return dst, tooLong(n)
 		}
 		seen[t.Name] = true
 		if i > 0 {
@@ -56,7 +62,7 @@ func AppendHeader(dst []byte, tensors []Info, pad int) ([]byte, error) {
 	b.WriteByte('}')
 	n := (max(b.Len(), pad) + 7) &^ 7
 	if n > MaxHeader {
-		return dst, fmt.Errorf("safetensors: a header of %d bytes, more than %d", n, MaxHeader)
+		return dst, tooLong(n)
 	}
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(n))
 	dst = append(dst, b.String()...)

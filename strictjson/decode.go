@@ -259,17 +259,22 @@ func (d *decoder) structOf(data []byte, v reflect.Value, path string, depth int)
 	}
 	fields := fieldsOf(v.Type())
 	err := object(data, func(name string, value []byte) error {
-		index, known := fields[name]
-		switch {
-		case known:
-			d.value(value, v.FieldByIndex(index), join(path, name), depth+1)
-		case !d.lenient:
-			d.fail(path, fmt.Errorf("unknown field %q", Excerpt(name)))
-		}
+		d.member(fields, name, value, v, path, depth)
 		return nil
 	})
 	if err != nil {
 		d.fail(path, err)
+	}
+}
+
+// member decodes the value of one name into its field of the struct v.
+func (d *decoder) member(fields map[string][]int, name string, value []byte, v reflect.Value, path string, depth int) {
+	index, known := fields[name]
+	switch {
+	case known:
+		d.value(value, v.FieldByIndex(index), join(path, name), depth+1)
+	case !d.lenient:
+		d.fail(path, fmt.Errorf("unknown field %q", Excerpt(name)))
 	}
 }
 

@@ -11,6 +11,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -69,6 +72,22 @@ func Errors(data []byte, v any) []*Error {
 // ignored, and null is the same as a missing member.
 func Known(data []byte, v any) error {
 	return first(decode(data, v, decoder{lenient: true}))
+}
+
+// Members sets fields of the struct that v points to from JSON values by name, as Unmarshal would from one object
+// of them with its names in ascending order.
+func Members(members map[string]json.RawMessage, v any) error {
+	var d decoder
+	into := reflect.ValueOf(v).Elem()
+	fields := fieldsOf(into.Type())
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if err := syntax(members[name]); err != nil {
+			d.fail(join("", name), err)
+			continue
+		}
+		d.member(fields, name, members[name], into, "", 0)
+	}
+	return first(d.errs)
 }
 
 func first(errs []*Error) error {

@@ -164,6 +164,40 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestMembers checks that Members decodes as Unmarshal does, and with the same first error.
+func TestMembers(t *testing.T) {
+	for _, tc := range []struct {
+		members map[string]string
+		err     string
+	}{
+		{members: nil},
+		{members: map[string]string{"e": "1", "s": ` "x" `, "W": "[1, 2]", "m": `{"x":{"B":1}}`}},
+		{members: map[string]string{"s": "1", "e": `"x"`, "y": "true"}, err: `e: want an integer, got "x"`},
+		{members: map[string]string{"A": `[{"B":1.5}]`}, err: "A[0].B: want an integer, got 1.5"},
+		{members: map[string]string{"E": "1"}, err: `unknown field "E"`},
+		{members: map[string]string{"e": "1 2"}, err: "e: invalid character '2'"},
+		{members: map[string]string{"e": ""}, err: "e: it is empty"},
+	} {
+		raw := map[string]json.RawMessage{}
+		for name, text := range tc.members {
+			raw[name] = json.RawMessage(text)
+		}
+		var v, want outer
+		err := Members(raw, &v)
+		if text, invalid := json.Marshal(raw); invalid == nil {
+			if other := Unmarshal(text, &want); fmt.Sprint(other) != fmt.Sprint(err) {
+				t.Errorf("%v: error %v, but %v from Unmarshal", tc.members, err, other)
+			}
+			if diff := cmp.Diff(want, v); diff != "" {
+				t.Errorf("%v: %s", tc.members, diff)
+			}
+		}
+		if (err == nil) != (tc.err == "") || err != nil && !strings.HasPrefix(err.Error(), tc.err) {
+			t.Errorf("%v: error %v, want %q", tc.members, err, tc.err)
+		}
+	}
+}
+
 func TestKnown(t *testing.T) {
 	var v outer
 	if err := Known([]byte(`{"z":[{"y":1}],"s":null,"e":5,"X":{"a":1},"m":{"q":{"B":2,"C":3}}}`), &v); err != nil || v.E != 5 || v.M["q"].B != 2 {

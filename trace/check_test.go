@@ -9,8 +9,10 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 
@@ -19,13 +21,30 @@ import (
 )
 
 // goodTrace returns the files of a recorded trace of the requests a (5 tokens) and
-// b (3 tokens).
+// b (3 tokens), which the caller may change.
 func goodTrace(tb testing.TB) fstest.MapFS {
 	tb.Helper()
-	dir := tb.TempDir()
-	w, err := Create(dir, recordedMeta())
+	recorded, err := recordGood()
 	if err != nil {
 		tb.Fatal(err)
+	}
+	files := fstest.MapFS{}
+	for name, data := range recorded {
+		files[name] = &fstest.MapFile{Data: slices.Clone(data)}
+	}
+	return files
+}
+
+// recordGood records the trace of goodTrace.
+var recordGood = sync.OnceValues(func() (files map[string][]byte, err error) {
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	w, err := Create(dir, recordedMeta())
+	if err != nil {
+		return nil, err
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, r := range []Request{
@@ -34,31 +53,29 @@ func goodTrace(tb testing.TB) fstest.MapFS {
 	} {
 		rw, err := w.Begin(r.ID)
 		if err != nil {
-			tb.Fatal(err)
+			return nil, err
 		}
 		for range r.CachedTokens() {
 			x := token(smallShape, rng)
 			if err := rw.Append(x[Q], x[K], x[V]); err != nil {
-				tb.Fatal(err)
+				return nil, err
 			}
 		}
 		if err := rw.Finish(r); err != nil {
-			tb.Fatal(err)
+			return nil, err
 		}
 	}
 	if err := w.Close(); err != nil {
-		tb.Fatal(err)
+		return nil, err
 	}
-	files := fstest.MapFS{}
+	files = map[string][]byte{}
 	for _, name := range []string{"trace.json", "requests.jsonl", "a.safetensors", "b.safetensors"} {
-		data, err := os.ReadFile(dir + "/" + name)
-		if err != nil {
-			tb.Fatal(err)
+		if files[name], err = os.ReadFile(filepath.Join(dir, name)); err != nil {
+			return nil, err
 		}
-		files[name] = &fstest.MapFile{Data: data}
 	}
-	return files
-}
+	return files, nil
+})
 
 // replaceHeader changes a safetensors file's header, and its length with it.
 func replaceHeader(data []byte, old, new string) []byte {

@@ -43,8 +43,9 @@ func TestEdgePipelines(t *testing.T) {
 // have values halfway between two codes, and tokens of several pages.
 func TestEdgesOfBoth(t *testing.T) {
 	both, halfway, long := 0, 0, 0
+	methods := only(t, "minicache+kivi")
 	for seed := range uint64(16) {
-		all, err := EdgePipelines(seed, only(t, "minicache+kivi"))
+		all, err := EdgePipelines(seed, methods)
 		if err != nil {
 			t.Fatal(seed, err)
 		}

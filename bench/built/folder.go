@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 
 	"kvcompress/dtype"
 	"kvcompress/heads"
@@ -101,14 +102,12 @@ func (o Options) config() ([]byte, error) {
 // file gathers the tensors of a safetensors file.
 type file struct {
 	infos []safetensors.Info
-	data  []byte
+	data  [][]float32 // of each tensor
 }
 
 func (f *file) add(name string, values []float32, shape ...int64) {
 	f.infos = append(f.infos, safetensors.Info{Name: name, DType: safetensors.F32, Shape: shape})
-	at := len(f.data)
-	f.data = append(f.data, make([]byte, 4*len(values))...)
-	dtype.F32.Encode(f.data[at:], values)
+	f.data = append(f.data, values)
 }
 
 func (f *file) matrix(name string, m *matrix) { f.add(name, m.data, int64(m.rows), int64(m.cols)) }
@@ -123,8 +122,21 @@ func (f *file) vector(name string, x float64) {
 }
 
 func (f *file) bytes() ([]byte, error) {
-	header, err := safetensors.AppendHeader(nil, f.infos, 0)
-	return append(header, f.data...), err
+	all, err := safetensors.AppendHeader(nil, f.infos, 0)
+	if err != nil {
+		return nil, err
+	}
+	size := 0
+	for _, values := range f.data {
+		size += 4 * len(values)
+	}
+	all = slices.Grow(all, size)
+	for _, values := range f.data {
+		at := len(all)
+		all = all[:at+4*len(values)]
+		dtype.F32.Encode(all[at:], values)
+	}
+	return all, nil
 }
 
 // embeddings adds the embeddings, which write a token's code, and the output projection, which

@@ -82,6 +82,10 @@ func (g *Group) Wait() {
 // which can change between calls.
 func Workers(n int) int { return max(1, min(n, runtime.GOMAXPROCS(0))) }
 
+// WorkersFor returns how many goroutines should share n independent pieces of work of a total cost in multiplications:
+// as many as [Workers], or fewer where the cost is so small that starting them would take more time than they save.
+func WorkersFor(n, cost int) int { return max(1, min(Workers(n), cost/inlineCost+1)) }
+
 // Each calls f for every i in [0, n) in goroutines with numbers from 0, and panics as [Group.Wait] does. If
 // each call of f writes only what belongs to its i, the result does not depend on the number of workers.
 func Each(workers, n int, f func(worker, i int)) {

@@ -3,6 +3,7 @@ package work
 import (
 	"errors"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -74,5 +75,16 @@ func TestEach(t *testing.T) {
 	}()
 	if err == nil || !strings.Contains(err.Error(), "four") {
 		t.Errorf("%v, want the panic", err)
+	}
+}
+
+func TestWorkersFor(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
+	for _, c := range []struct{ n, cost, want int }{
+		{0, 0, 1}, {8, 0, 1}, {8, inlineCost - 1, 1}, {8, inlineCost, 2}, {8, 1e9, 4}, {3, 1e9, 3}, {1, 1e9, 1},
+	} {
+		if got := WorkersFor(c.n, c.cost); got != c.want {
+			t.Errorf("%d pieces that cost %d: %d workers, want %d", c.n, c.cost, got, c.want)
+		}
 	}
 }

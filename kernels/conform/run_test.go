@@ -8,12 +8,14 @@ import (
 	"testing"
 	"time"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kernels/device"
 )
 
 func TestOpsAreSound(t *testing.T) {
 	seen := map[string]string{}
-	for _, o := range Ops() {
+	each := testsize.Of(4, 1, 1) // the results of one form in this many are computed
+	for i, o := range Ops() {
 		if other, ok := seen[o.Chapter+o.Target+o.entry()]; ok {
 			t.Errorf("%q and %q are one kernel, %s", o.Name, other, o.entry())
 		}
@@ -31,6 +33,9 @@ func TestOpsAreSound(t *testing.T) {
 					t.Fatalf("%s: row %d: operand %d, %#x, is wider than its register", o.Name, i, k, v)
 				}
 			}
+		}
+		if i%each > 0 {
+			continue
 		}
 		wants := o.want(rows)
 		if len(wants) != len(rows) {

@@ -1,6 +1,9 @@
 package ptx
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // readFunction reads an .entry or a .func, from that word on (PTX ISA §11.1).
 func (p *parser) readFunction(f *function, extern bool) error {
@@ -130,6 +133,9 @@ func (p *parser) performance(f *function) error {
 type bodyParser struct {
 	*parser
 	f *function
+
+	mods     []string  // of the instruction that is being read
+	operands []operand // of that instruction
 }
 
 // block reads { … }.
@@ -315,8 +321,9 @@ func (p *bodyParser) instruction(scope int, s statement) error {
 // rest reads an instruction after its opcode's first word.
 func (p *bodyParser) rest(scope int, s statement) error {
 	s.scope, s.loc = scope, p.loc
+	mods, operands := p.mods[:0], p.operands[:0]
 	for p.tok.kind == tokDot {
-		s.mods = append(s.mods, p.tok.text[1:])
+		mods = append(mods, p.tok.text[1:])
 		if err := p.advance(); err != nil {
 			return err
 		}
@@ -326,10 +333,10 @@ func (p *bodyParser) rest(scope int, s statement) error {
 		if err != nil {
 			return err
 		}
-		if len(s.operands) == maxOperands {
+		if len(operands) == maxOperands {
 			return p.errorf("%s: more than %d operands", short(s.op), maxOperands)
 		}
-		s.operands = append(s.operands, o)
+		operands = append(operands, o)
 		if !p.is(",") {
 			break
 		}
@@ -341,6 +348,8 @@ func (p *bodyParser) rest(scope int, s statement) error {
 	if err := p.expect(";"); err != nil {
 		return err
 	}
+	s.mods, s.operands = slices.Clone(mods), slices.Clone(operands)
+	p.mods, p.operands = mods, operands
 	p.f.stmts = append(p.f.stmts, s)
 	return p.count()
 }

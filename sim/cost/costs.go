@@ -56,8 +56,9 @@ func (k *peaks) costs(f *Fit) (unit, sim.Products) {
 		if t.Product && f.Overlap {
 			to = &overlapping
 		}
+		factor := f.Factors[t.ID]
 		for feature, ns := range k.units[i] {
-			to[feature] += float64(f.Factors[t.ID] * ns)
+			to[feature] += float64(factor * ns)
 		}
 	}
 	if !f.Overlap {

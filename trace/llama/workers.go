@@ -16,15 +16,11 @@ func newWorkers() *workers {
 	return &workers{buffers: make([][]float32, runtime.GOMAXPROCS(0))}
 }
 
-// inlineWork is the work, in multiplications, below which starting a goroutine costs
-// more time than it saves.
-const inlineWork = 1 << 16
-
 // each calls f(worker, i) for each i < n. Calls for one worker are sequential.
 // cost is the work of one call, in multiplications.
 func (w *workers) each(n, cost int, f func(worker, i int)) {
-	count := min(len(w.buffers), n*cost/inlineWork+1, n)
-	if count <= 1 {
+	count := min(len(w.buffers), work.WorkersFor(n, n*cost))
+	if count == 1 {
 		for i := range n {
 			f(0, i)
 		}

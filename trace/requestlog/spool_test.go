@@ -10,19 +10,21 @@ import (
 	"kvcompress/internal/extsort"
 )
 
-// TestByArrival compares rows sorted in memory and on disk with a stable sort in memory.
+// TestByArrival compares rows sorted in memory and on disk with a sort in memory by arrival and then by the order in which they were added.
 func TestByArrival(t *testing.T) {
 	for _, n := range []int{0, 1, 1000, sortedRows, sortedRows + 1, 3*sortedRows + 17} {
 		random := rand.New(rand.NewPCG(1, uint64(n)))
 		want := make([]spooled, n)
 		s := extsort.New(byArrival, sortedRows)
 		for i := range want {
-			want[i] = spooled{random.Int64N(1 << 16), int32(i), random.Int32(), i%3 == 0}
+			want[i] = spooled{random.Int64N(1 << 16), int32(i), random.Int32(), i%3 == 0} // prompt is the order in which rows are added
 			if err := s.Add(want[i]); err != nil {
 				t.Fatal(err)
 			}
 		}
-		slices.SortStableFunc(want, func(a, b spooled) int { return cmp.Compare(a.arrival, b.arrival) })
+		slices.SortFunc(want, func(a, b spooled) int {
+			return cmp.Or(cmp.Compare(a.arrival, b.arrival), cmp.Compare(a.prompt, b.prompt))
+		})
 		sorted, err := s.Sorted()
 		if err != nil {
 			t.Fatal(err)

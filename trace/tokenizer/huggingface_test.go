@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -270,6 +271,8 @@ func TestAddPrefixSpace(t *testing.T) {
 }
 
 func TestEncodeErrors(t *testing.T) {
+	defer func(before time.Duration) { matchTimeout = before }(matchTimeout)
+	matchTimeout = 50 * time.Millisecond
 	const model = `"model": {"type": "BPE", "vocab": {"a": 0}}`
 	for _, c := range []struct{ name, json, text, want string }{
 		{"not UTF-8", `{` + model + `}`, "a\xff", "not valid UTF-8"},
