@@ -11,7 +11,7 @@ func families() map[string]func(*builder) {
 		"deepseek_v2": deepseek, "deepseek_v3": deepseek, "kimi_k2": deepseek, "kimi_k25": kimiImages,
 		"deepseek_v32": deepseekSparse, "glm_moe_dsa": glmSparse,
 		"mamba": mamba, "falcon_mamba": mamba, "mamba2": mamba2, "rwkv": rwkv4, "rwkv5": rwkv5,
-		"recurrent_gemma": recurrentGemma, "jamba": jamba, "qwen3_next": qwen3Next, "nemotron_h": nemotronH,
+		"recurrent_gemma": recurrentGemma, "jamba": jamba, "qwen3_next": qwen3Next, "nemotron_h": nemotronH, "kimi_linear": kimiLinear, "kimi_k3": kimiK3Images,
 		"qwen3_5": qwen35Images, "qwen3_5_moe": qwen35MoEImages, "qwen3_5_text": qwen35, "qwen3_5_moe_text": qwen35MoE,
 	}
 }

@@ -15,6 +15,7 @@ func composites() map[string][]string {
 		"kimi_k25":     {"kimi_k2", "deepseek_v3"},
 		"qwen3_vl":     {"qwen3_vl_text"},
 		"qwen3_vl_moe": {"qwen3_vl_moe_text"},
+		"kimi_k3":      {"kimi_linear"},
 		"qwen3_5":      {"qwen3_5_text"},
 		"qwen3_5_moe":  {"qwen3_5_moe_text"},
 	}

@@ -15,6 +15,7 @@ type Model struct {
 	Shape        kv.Shape // number of layers with a KV cache; their KV heads, query heads per KV head and head size
 	Layers       []Layer  // kind of each layer, in order
 	Halves       int      // layers that have no MLP, or nothing else
+	Depth        Depth    // what layers read of earlier ones besides the residual
 	Modules      []Module // all weights, in the order of the layers
 	Hidden       int
 	Intermediate int // width of the widest MLP; for a mixture of experts the sum over a token's experts
@@ -44,6 +45,13 @@ const (
 	Stateful              // a state of fixed size
 	Stateless
 )
+
+// Depth is attention over the layers' outputs: sums over blocks of earlier layers, of a hidden state each, take the
+// place of one residual.
+type Depth struct {
+	Kept int // most sums of a token that are held
+	Read int // sums of a token that all layers together read
+}
 
 // State is the state that a linear-time layer keeps of a sequence, whatever its length.
 type State struct {
@@ -202,7 +210,7 @@ func (m *Model) LatentLayers() int {
 	if m.Latent == 0 {
 		return 0
 	}
-	return len(m.Layers)
+	return m.Shape.Layers
 }
 
 // ExpertBytes returns the bytes of one routed expert, summed over the layers with experts.

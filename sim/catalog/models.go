@@ -164,6 +164,8 @@ func entries() []entry {
 		{"kimi-k2.5", "moonshotai/Kimi-K2.5", []string{"moonshotai/Kimi-K2.6"},
 			`"model_type":"kimi_k25","text_config":{` + mla + int4 + `"model_type":"kimi_k2","q_lora_rank":1536,"num_hidden_layers":61,"hidden_size":7168,"num_attention_heads":64,"intermediate_size":18432,"moe_intermediate_size":2048,"n_routed_experts":384,"n_shared_experts":1,"num_experts_per_tok":8,"first_k_dense_replace":1,"topk_method":"noaux_tc","vocab_size":163840,"max_position_embeddings":262144,"rope_scaling":{"type":"yarn","factor":64.0,"original_max_position_embeddings":4096}},` +
 				`"vision_config":{"vt_hidden_size":1152,"vt_num_hidden_layers":27,"vt_intermediate_size":4304}`},
+		{"kimi-linear-48b-a3b", "moonshotai/Kimi-Linear-48B-A3B-Instruct", nil,
+			`"model_type":"kimi_linear",` + mla + `"mla_use_nope":true,"num_hidden_layers":27,"hidden_size":2304,"num_attention_heads":32,"intermediate_size":9216,"moe_intermediate_size":1024,"num_experts":256,"num_shared_experts":1,"num_experts_per_token":8,"first_k_dense_replace":1,"vocab_size":163840,"model_max_length":1048576,"linear_attn_config":{"num_heads":32,"head_dim":128,"short_conv_kernel_size":4,"full_attn_layers":[4,8,12,16,20,24,27],"kda_layers":[1,2,3,5,6,7,9,10,11,13,14,15,17,18,19,21,22,23,25,26]}`},
 		{"mamba-2.8b", "state-spaces/mamba-2.8b-hf", nil,
 			`"model_type":"mamba","num_hidden_layers":64,"hidden_size":2560,"intermediate_size":5120,"state_size":16,"conv_kernel":4,"time_step_rank":160,"vocab_size":50280,"torch_dtype":"float16"`},
 		{"falcon-mamba-7b", "tiiuae/falcon-mamba-7b", nil,

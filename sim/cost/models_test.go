@@ -34,6 +34,7 @@ func TestKVBytes(t *testing.T) {
 		"deepseek-v2-lite": 27 * 576 * 2, "mixtral-8x7b": 131_072, "mistral-nemo": 4 * 40 * 8 * 128, "qwen3-30b-a3b": 4 * 48 * 4 * 128,
 		"gpt-oss-120b": 4 * 36 * 8 * 64, "gemma-3-27b": 4 * 62 * 16 * 128, "jamba-v0.1": 4 * 4 * 8 * 128, "qwen3-next-80b-a3b": 4 * 12 * 2 * 256,
 		"qwen3.5-397b-a17b": 4 * 15 * 2 * 256, "nemotron-3-super-120b-a12b": 4 * 8 * 2 * 128,
+		"kimi-linear-48b-a3b": 2 * 7 * 576,
 	} {
 		d := deploy(t, model, "h100", 1)
 		s := d.Model.Shape

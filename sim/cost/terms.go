@@ -206,6 +206,7 @@ func Terms() []Term {
 			peak: func(d *Deployment) unit {
 				m := &d.Model
 				bytes := 2 * m.Blocks() * (8*float64(m.Hidden) + 3*float64(m.Intermediate)/float64(d.TP))
+				bytes += 2 * float64(m.Depth.Read) * float64(m.Hidden)
 				ns := bytes / d.Card.Read * 1e9
 				return unit{sim.PrefillTokens: ns, sim.DecodeSeqs: ns}
 			}},
