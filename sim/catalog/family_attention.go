@@ -6,7 +6,7 @@ func families() map[string]func(*builder) {
 		"llama": llama, "mistral": mistral, "granite": llama, "qwen2": qwen2, "qwen3": qwen3, "phi3": phi3, "olmo2": olmo2,
 		"mimo": mimo, "nemotron-nas": nemotronNAS, "smollm3": smolLM3, "seed_oss": seedOSS, "exaone4": exaone4, "cohere2": cohere2, "olmo3": olmo3,
 		"glm4_moe": glm4MoE, "ernie4_5_moe": ernie45MoE, "granitemoe": graniteMoE,
-		"gemma": gemma, "gemma2": gemma2, "gemma3_text": gemma3, "gemma3": gemma3Images, "llama4": llama4Images, "llama4_text": llama4, "qwen3_vl": qwen3VL, "qwen3_vl_moe": qwen3VLMoE,
+		"gemma": gemma, "gemma2": gemma2, "gemma3_text": gemma3, "gemma3": gemma3Images, "gemma4": gemma4Images, "gemma4_text": gemma4, "llama4": llama4Images, "llama4_text": llama4, "qwen3_vl": qwen3VL, "qwen3_vl_moe": qwen3VLMoE,
 		"mixtral": mixtral, "minimax_m2": miniMaxM2, "qwen2_moe": qwen2MoE, "qwen3_moe": qwen3MoE, "gpt_oss": gptOSS,
 		"deepseek_v2": deepseek, "deepseek_v3": deepseek, "kimi_k2": deepseek, "kimi_k25": kimiImages,
 		"mamba": mamba, "falcon_mamba": mamba, "mamba2": mamba2, "rwkv": rwkv4, "rwkv5": rwkv5,
@@ -134,15 +134,7 @@ func gemma3(b *builder) {
 	if !b.c.has("rope_theta") && !b.c.has("rope_parameters") {
 		whole.theta = 1e6
 	}
-	local := rotary{theta: b.c.real("rope_local_base_freq", 10000), factor: 1, original: b.positions, part: 1}
-	if of := b.c.object("rope_parameters"); of != nil {
-		if slides := of.object("sliding_attention"); slides != nil {
-			local.read(slides)
-			of.errs = append(of.errs, slides.errs...)
-		}
-		b.c.errs = append(b.c.errs, of.errs...)
-	}
-	b.embeddings = []rotary{whole, local}
+	b.embeddings = []rotary{whole, b.localRotary()}
 	b.heads(8, 4, 256)
 	pattern := b.c.num("sliding_window_pattern", b.c.num("_sliding_window_pattern", 6))
 	if pattern < 1 {
@@ -166,4 +158,17 @@ func gemmaLayers(b *builder, qkNorm bool) {
 		b.mlp("mlp.", inner, false)
 		b.norms(4)
 	})
+}
+
+// localRotary reads the rotary embedding of the layers with windows of a model that has two.
+func (b *builder) localRotary() rotary {
+	local := rotary{theta: b.c.real("rope_local_base_freq", 10000), factor: 1, original: b.positions, part: 1}
+	if of := b.c.object("rope_parameters"); of != nil {
+		if slides := of.object("sliding_attention"); slides != nil {
+			local.read(slides)
+			of.errs = append(of.errs, slides.errs...)
+		}
+		b.c.errs = append(b.c.errs, of.errs...)
+	}
+	return local
 }

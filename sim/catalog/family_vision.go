@@ -11,6 +11,7 @@ import (
 func composites() map[string][]string {
 	return map[string][]string{
 		"gemma3":       {"gemma3_text"},
+		"gemma4":       {"gemma4_text"},
 		"llama4":       {"llama4_text"},
 		"kimi_k25":     {"kimi_k2", "deepseek_v3"},
 		"qwen3_vl":     {"qwen3_vl_text"},

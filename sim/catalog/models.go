@@ -61,6 +61,8 @@ func entries() []entry {
 		g2    = `"model_type":"gemma2","vocab_size":256000,"max_position_embeddings":8192,"head_dim":256,"sliding_window":4096,"torch_dtype":"bfloat16",`
 		g3    = `"vocab_size":262208,"max_position_embeddings":131072,"rope_scaling":{"rope_type":"linear","factor":8.0},"sliding_window":1024,"sliding_window_pattern":6,`
 		see   = `"vision_config":{"model_type":"siglip_vision_model","hidden_size":1152,"num_hidden_layers":27,"intermediate_size":4304,"patch_size":14,"image_size":896,"vision_use_head":false}`
+		g4    = `"model_type":"gemma4","torch_dtype":"bfloat16","text_config":{"vocab_size":262144,"max_position_embeddings":262144,"head_dim":256,"global_head_dim":512,"attention_k_eq_v":true,"sliding_window":1024,"rope_parameters":{"full_attention":{"partial_rotary_factor":0.25,"rope_theta":1000000.0,"rope_type":"proportional"},"sliding_attention":{"rope_theta":10000.0,"rope_type":"default"}},`
+		see4g = `"vision_config":{"model_type":"gemma4_vision","hidden_size":1152,"num_hidden_layers":27,"num_attention_heads":16,"head_dim":72,"intermediate_size":4304,"patch_size":16,"position_embedding_size":10240,"standardize":true}`
 		oss   = `"model_type":"gpt_oss","hidden_size":2880,"intermediate_size":2880,"num_attention_heads":64,"num_key_value_heads":8,"head_dim":64,"num_experts_per_tok":4,"attention_bias":true,"sliding_window":128,"vocab_size":201088,"max_position_embeddings":131072,"quantization_config":{"quant_method":"mxfp4","modules_to_not_convert":["model.layers.*.self_attn","model.layers.*.mlp.router","model.embed_tokens","lm_head"]},`
 		mla   = `"kv_lora_rank":512,"qk_rope_head_dim":64,"qk_nope_head_dim":128,"v_head_dim":128,`
 		fp8   = `"quantization_config":{"quant_method":"fp8","fmt":"e4m3","activation_scheme":"dynamic","weight_block_size":[128,128]},`
@@ -135,6 +137,10 @@ func entries() []entry {
 		{"gemma-3-4b", "google/gemma-3-4b-it", []string{"google/gemma-3-4b-pt"}, `"model_type":"gemma3","text_config":{` + g3 + `"num_hidden_layers":34,"hidden_size":2560,"num_attention_heads":8,"num_key_value_heads":4,"head_dim":256,"intermediate_size":10240},` + see},
 		{"gemma-3-12b", "google/gemma-3-12b-it", []string{"google/gemma-3-12b-pt"}, `"model_type":"gemma3","text_config":{` + g3 + `"num_hidden_layers":48,"hidden_size":3840,"num_attention_heads":16,"num_key_value_heads":8,"head_dim":256,"intermediate_size":15360},` + see},
 		{"gemma-3-27b", "google/gemma-3-27b-it", []string{"google/gemma-3-27b-pt"}, `"model_type":"gemma3","text_config":{` + g3 + `"num_hidden_layers":62,"hidden_size":5376,"num_attention_heads":32,"num_key_value_heads":16,"head_dim":128,"intermediate_size":21504},` + see},
+		{"gemma-4-26b-a4b", "google/gemma-4-26B-A4B-it", []string{"google/gemma-4-26B-A4B"},
+			g4 + `"num_hidden_layers":30,"hidden_size":2816,"num_attention_heads":16,"num_key_value_heads":8,"num_global_key_value_heads":2,"intermediate_size":2112,"enable_moe_block":true,"num_experts":128,"top_k_experts":8,"moe_intermediate_size":704},` + see4g},
+		{"gemma-4-31b", "google/gemma-4-31B-it", []string{"google/gemma-4-31B"},
+			g4 + `"num_hidden_layers":60,"hidden_size":5376,"num_attention_heads":32,"num_key_value_heads":16,"num_global_key_value_heads":4,"intermediate_size":21504},` + see4g},
 		{"gpt-oss-20b", "openai/gpt-oss-20b", nil, oss + `"num_hidden_layers":24,"num_local_experts":32`},
 		{"gpt-oss-120b", "openai/gpt-oss-120b", nil, oss + `"num_hidden_layers":36,"num_local_experts":128`},
 		{"phi-3-mini-4k", "microsoft/Phi-3-mini-4k-instruct", nil,
