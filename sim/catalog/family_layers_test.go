@@ -31,6 +31,7 @@ func publishedModels() []published {
 		{"nvidia/Llama-3_3-Nemotron-Super-49B-v1", 49_867_145_216, 1, `"model_type":"nemotron-nas","num_hidden_layers":80,"hidden_size":8192,"num_attention_heads":64,"intermediate_size":null,"num_key_value_heads":null,"vocab_size":128256,"max_position_embeddings":131072,"block_configs":[` + strings.Join(nemotronSuper(), ",") + "]"},
 		{"CohereLabs/c4ai-command-a-03-2025", 111e9, 1e9, `"model_type":"cohere2","num_hidden_layers":64,"hidden_size":12288,"num_attention_heads":96,"num_key_value_heads":8,"head_dim":128,"intermediate_size":36864,"vocab_size":256000,"max_position_embeddings":131072,"sliding_window":4096,"sliding_window_pattern":4,"logit_scale":0.25`},
 		{"baidu/ERNIE-4.5-21B-A3B-PT", 21.8e9, 1e8, `"model_type":"ernie4_5_moe","num_hidden_layers":28,"hidden_size":2560,"num_attention_heads":20,"num_key_value_heads":4,"head_dim":128,"intermediate_size":12288,"moe_intermediate_size":1536,"moe_num_experts":64,"moe_k":6,"moe_num_shared_experts":2,"moe_layer_start_index":1,"moe_layer_end_index":27,"moe_layer_interval":1,"vocab_size":103424,"max_position_embeddings":131072,"tie_word_embeddings":true,"use_bias":false`},
+		{"XiaomiMiMo/MiMo-V2-Flash", 309e9, 1e9, `"model_type":"mimo_v2_flash","num_hidden_layers":48,"hidden_size":4096,"num_attention_heads":64,"num_key_value_heads":4,"head_dim":192,"v_head_dim":128,"swa_num_attention_heads":64,"swa_num_key_value_heads":8,"swa_head_dim":192,"swa_v_head_dim":128,"sliding_window":128,"sliding_window_size":128,"partial_rotary_factor":0.334,"rope_theta":5000000,"swa_rope_theta":10000,"add_swa_attention_sink_bias":true,"hybrid_layer_pattern":[0,1,1,1,1` + strings.Repeat(",0,1,1,1,1,1", 7) + `,0],"moe_layer_freq":[0` + strings.Repeat(",1", 47) + `],"intermediate_size":16384,"moe_intermediate_size":2048,"n_routed_experts":256,"num_experts_per_tok":8,"topk_method":"noaux_tc","vocab_size":152576,"max_position_embeddings":262144`},
 		{"XiaomiMiMo/MiMo-7B-Base", 7.6e9, 1e8, `"model_type":"mimo","num_hidden_layers":36,"hidden_size":4096,"num_attention_heads":32,"num_key_value_heads":8,"head_dim":128,"intermediate_size":11008,"vocab_size":151680,"max_position_embeddings":32768,"attention_bias":true,"use_mrope":false,"use_sliding_window":false,"num_nextn_predict_layers":1`},
 	}
 }
@@ -133,6 +134,52 @@ func TestFamilyLayers(t *testing.T) {
 	} {
 		if _, err := ParseConfig([]byte("{"+entries+"}"), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", entries, err, want)
+		}
+	}
+}
+
+const mimoModel = `"model_type":"mimo_v2_flash","num_hidden_layers":3,"hidden_size":64,"num_attention_heads":8,"num_key_value_heads":2,"head_dim":24,"v_head_dim":8,"swa_num_key_value_heads":4,"sliding_window_size":100,"partial_rotary_factor":0.334,"swa_rope_theta":10000,"rope_theta":5000000,"hybrid_layer_pattern":[0,1,1],"moe_layer_freq":[0,1,1],"intermediate_size":32,"moe_intermediate_size":16,"n_routed_experts":4,"num_experts_per_tok":2,"vocab_size":128,"max_position_embeddings":1000`
+
+// TestMiMoV2 works out layers whose values are shorter than their keys, and those with windows that have more heads.
+func TestMiMoV2(t *testing.T) {
+	parse := func(entries string) (Model, error) { return ParseConfig([]byte("{"+mimoModel+entries+"}"), nil) }
+	const (
+		full, windowed = 64*8*24 + 64*2*24 + 64*2*8 + 8*8*64 + 2*64, 64*8*24 + 64*4*24 + 64*4*8 + 8*8*64 + 2*64
+		mlp, mixture   = 3 * 64 * 32, 4*3*64*16 + 64*4 + 4
+		tables         = 2*128*64 + 64
+	)
+	for entries, want := range map[string][2]int64{ // parameters, bytes
+		"":                                     {full + mlp + 2*(windowed+mixture) + tables, 2*(full+mlp+2*(windowed+mixture)+tables) + 2*2*(64*4+4)},
+		`,"moe_router_dtype":"bfloat16"`:       {full + mlp + 2*(windowed+mixture) + tables, 2 * (full + mlp + 2*(windowed+mixture) + tables)},
+		`,"add_swa_attention_sink_bias":true`:  {full + mlp + 2*(windowed+mixture+8) + tables, 2*(full+mlp+2*(windowed+mixture+8)+tables) + 2*2*(64*4+4)},
+		`,"add_full_attention_sink_bias":true`: {full + 8 + mlp + 2*(windowed+mixture) + tables, 2*(full+8+mlp+2*(windowed+mixture)+tables) + 2*2*(64*4+4)},
+		`,"attention_bias":true`:               {full + 8*24 + 2*24 + 2*8 + mlp + 2*(windowed+8*24+4*24+4*8+mixture) + tables, 2*(full+8*24+2*24+2*8+mlp+2*(windowed+8*24+4*24+4*8+mixture)+tables) + 2*2*(64*4+4)},
+	} {
+		m, err := parse(entries)
+		if err != nil || m.Params() != want[0] || m.Bytes(BF16) != want[1] {
+			t.Errorf("%s: %d parameters in %d bytes, %v, want %d", entries, m.Params(), m.Bytes(BF16), err, want)
+			continue
+		}
+		if !slices.Equal(m.Layers, []Layer{Full, Windowed, Windowed}) || m.Global != (Heads{2, 16}) || m.Shape.KVHeads != 4 || m.Shape.HeadSize != 16 || m.Pair != 32 || !slices.Equal(m.Rotary, []RotaryTable{{1000, 8}, {1000, 8}}) {
+			t.Errorf("%s: layers %v, heads %v of %v, pair %d, tables %v", entries, m.Layers, m.Global, m.Shape, m.Pair, m.Rotary)
+		}
+	}
+	for entries, want := range map[string]string{
+		`,"swa_head_dim":16`:            "swa_head_dim or swa_v_head_dim are not those of the other layers",
+		`,"n_shared_experts":1`:         `"n_shared_experts": unknown`,
+		`,"moe_router_dtype":"float16"`: `moe_router_dtype is "float16", want float32 or bfloat16`,
+	} {
+		if _, err := parse(entries); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", entries, err, want)
+		}
+	}
+	for old, want := range map[[2]string]string{
+		{`"v_head_dim":8`, `"v_head_dim":9`}:                             "head_dim 24 and v_head_dim 9 are odd",
+		{`"swa_num_key_value_heads":4`, `"swa_num_key_value_heads":3`}:   "is not a multiple of num_key_value_heads 2 and swa_num_key_value_heads 3",
+		{`"hybrid_layer_pattern":[0,1,1]`, `"hybrid_layer_pattern":[0]`}: "hybrid_layer_pattern has 1 layers and moe_layer_freq 3",
+	} {
+		if _, err := ParseConfig([]byte("{"+strings.Replace(mimoModel, old[0], old[1], 1)+"}"), nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", old, err, want)
 		}
 	}
 }

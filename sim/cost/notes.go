@@ -21,7 +21,7 @@ func (d *Deployment) modelNotes() (notes []string) {
 		say("%d of %d layers hold only the last %d tokens.", windowed, len(m.Layers), m.Window)
 	}
 	if g := m.Global; g.KVHeads > 0 {
-		say("the %d layers that hold every token have %d KV heads of %d elements, the others %d of %d.", m.Count(catalog.Full), g.KVHeads, g.Size, m.Shape.KVHeads, m.Shape.HeadSize)
+		say("the %d layers that hold every token have %d KV heads of %d elements of K and V, the others %d of %d.", m.Count(catalog.Full), g.KVHeads, 2*g.Size, m.Shape.KVHeads, 2*m.Shape.HeadSize)
 	}
 	if none := m.Count(catalog.Stateless); none > 0 {
 		say("%d of %d layers have no attention.", none, len(m.Layers))
