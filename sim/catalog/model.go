@@ -52,16 +52,16 @@ type State struct {
 // Bytes returns the bytes of one layer's state of one sequence.
 func (s State) Bytes() int { return 2*s.Elements16 + 4*s.Elements32 }
 
-// Heads are the KV heads of a layer.
-type Heads struct {
-	KVHeads int
-	Size    int // elements of a key and of a value
-}
-
 // Experts is a mixture of experts.
 type Experts struct {
 	Total  int // routed experts of a layer
 	Active int // experts to which a token is routed
+}
+
+// Heads are the KV heads of a layer.
+type Heads struct {
+	KVHeads int
+	Size    int // elements of a key and of a value
 }
 
 // Module is a tensor of weights, or several equal ones.
@@ -72,9 +72,9 @@ type Module struct {
 	In     int
 	Out    int
 	N      int    // number of equal tensors: the experts of a layer; otherwise 1
+	Twice  bool   // servers hold it a second time as another matrix: keys that are values too
 	Format Format // as published
 	Fixed  bool   // servers hold it as published, whatever the format of the other modules
-	Twice  bool   // servers hold it a second time as another matrix: keys that are values too
 }
 
 // Kind is the kind of a module. It determines whether the module can be quantized and when it is read.

@@ -32,9 +32,9 @@ type rotary struct {
 	scaling  string
 	factor   float64 // of the scaling
 	original int     // positions before the scaling
+	head     int     // elements of a head, if they are not those of the model's other layers
 	part     float64 // of a head's elements that are rotated
 	images   bool    // positions are of time, height and width
-	head     int     // elements of a head, if they are not those of the model's other layers
 }
 
 // maxScaling bounds the factor of a rotary embedding's scaling.
