@@ -81,7 +81,7 @@ func (r *rotary) read(of *config) {
 		r.factor = 1
 	}
 	switch r.scaling {
-	case "", "default", "llama3", "linear", "dynamic", "ntk", "yarn", "longrope", "su", proportional:
+	case "", "default", "llama3", "linear", "dynamic", "ntk", "yarn", "longrope", "su", "mrope", proportional:
 	default:
 		of.fail("%srope_type is %.40q, want default, llama3, linear, dynamic, ntk, yarn, longrope or proportional", of.at, r.scaling)
 	}
