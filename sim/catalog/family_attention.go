@@ -5,7 +5,7 @@ func families() map[string]func(*builder) {
 	return map[string]func(*builder){
 		"llama": llama, "mistral": mistral, "granite": llama, "qwen2": qwen2, "qwen3": qwen3, "phi3": phi3, "olmo2": olmo2,
 		"mimo": mimo, "mimo_v2_flash": mimoV2, "nemotron-nas": nemotronNAS, "smollm3": smolLM3, "seed_oss": seedOSS, "exaone4": exaone4, "cohere2": cohere2, "olmo3": olmo3,
-		"glm4_moe": glm4MoE, "ernie4_5_moe": ernie45MoE, "granitemoe": graniteMoE,
+		"glm4_moe": glm4MoE, "glm4_moe_lite": deepseek, "ernie4_5_moe": ernie45MoE, "granitemoe": graniteMoE,
 		"gemma": gemma, "gemma2": gemma2, "gemma3_text": gemma3, "gemma3": gemma3Images, "qwen2_5_vl": qwen25VL, "mistral3": mistral3Images, "ministral3": mistral, "gemma4": gemma4Images, "gemma4_text": gemma4, "llama4": llama4Images, "llama4_text": llama4, "qwen3_vl": qwen3VL, "qwen3_vl_moe": qwen3VLMoE,
 		"mixtral": mixtral, "minimax_m2": miniMaxM2, "qwen2_moe": qwen2MoE, "qwen3_moe": qwen3MoE, "gpt_oss": gptOSS,
 		"deepseek_v2": deepseek, "deepseek_v3": deepseek, "kimi_k2": deepseek, "kimi_k25": kimiImages,

@@ -70,11 +70,11 @@ func nemotronSuper() (blocks []string) {
 	return blocks
 }
 
-// TestSpeculation adds the layer for speculation of GLM-4.5, which is not counted, to the parameters: those of the
+// TestSpeculation adds the layer for speculation of GLM-4.5 and GLM-4.7, which is not counted, to the parameters: those of the
 // published files. It has an embedding table and an output matrix of its own, three norms and a matrix that joins
 // two vectors.
 func TestSpeculation(t *testing.T) {
-	for name, want := range map[string]int64{"glm-4.5": 358_337_791_296, "glm-4.5-air": 110_468_824_832} {
+	for name, want := range map[string]int64{"glm-4.5": 358_337_791_296, "glm-4.5-air": 110_468_824_832, "glm-4.7-flash": 31_221_488_576} {
 		m := find(t, name)
 		h, layer := int64(m.Hidden), int64(0)
 		for i := range m.Modules {

@@ -155,6 +155,8 @@ func entries() []entry {
 			glm4 + `"num_hidden_layers":92,"hidden_size":5120,"intermediate_size":12288,"moe_intermediate_size":1536,"n_routed_experts":160,"first_k_dense_replace":3,"use_qk_norm":true`},
 		{"glm-4.5-air", "zai-org/GLM-4.5-Air", nil,
 			glm4 + `"num_hidden_layers":46,"hidden_size":4096,"intermediate_size":10944,"moe_intermediate_size":1408,"n_routed_experts":128,"first_k_dense_replace":1`},
+		{"glm-4.7-flash", "zai-org/GLM-4.7-Flash", nil,
+			`"model_type":"glm4_moe_lite","num_hidden_layers":47,"hidden_size":2048,"num_attention_heads":20,"q_lora_rank":768,"kv_lora_rank":512,"qk_nope_head_dim":192,"qk_rope_head_dim":64,"v_head_dim":256,"intermediate_size":10240,"moe_intermediate_size":1536,"n_routed_experts":64,"n_shared_experts":1,"num_experts_per_tok":4,"first_k_dense_replace":1,"topk_method":"noaux_tc","partial_rotary_factor":1.0,"vocab_size":154880,"max_position_embeddings":202752,"torch_dtype":"bfloat16"`},
 		{"minimax-m2.5", "MiniMaxAI/MiniMax-M2.5", nil,
 			`"model_type":"minimax_m2","num_hidden_layers":62,"hidden_size":3072,"num_attention_heads":48,"num_key_value_heads":8,"head_dim":128,"rotary_dim":64,"intermediate_size":1536,"num_local_experts":256,"num_experts_per_tok":8,"use_routing_bias":true,"vocab_size":200064,"max_position_embeddings":196608,"quantization_config":{"quant_method":"fp8","activation_scheme":"dynamic","weight_block_size":[128,128],"modules_to_not_convert":["gate","e_score_correction_bias","lm_head"]}`},
 		{"kimi-k2", "moonshotai/Kimi-K2-Instruct", nil,

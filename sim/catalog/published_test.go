@@ -52,7 +52,7 @@ func TestPublishedActive(t *testing.T) {
 		table bool // it counts the embedding table
 	}{
 		{"minimax-m2.5", 10, false}, {"kimi-k2.5", 32, false}, {"qwen3-vl-30b-a3b", 3, false}, {"qwen3-vl-235b-a22b", 22, false},
-		{"glm-4.5", 32, false}, {"glm-4.5-air", 12, false}, {"llama-4-scout", 17, true}, {"llama-4-maverick", 17, true},
+		{"glm-4.5", 32, false}, {"glm-4.7-flash", 3, false}, {"glm-4.5-air", 12, false}, {"llama-4-scout", 17, true}, {"llama-4-maverick", 17, true},
 	} {
 		m := find(t, test.model)
 		n := activeParams(m)
