@@ -56,12 +56,7 @@ func (b *builder) vision(prefix string) *tower {
 }
 
 // close reports what is wrong with the encoder's entries.
-func (t *tower) close() {
-	if err := t.c.unread(); err != nil {
-		t.b.c.fail("%w", err)
-	}
-	t.b.c.errs = append(t.b.c.errs, t.c.errs...)
-}
+func (t *tower) close() { t.b.c.take(t.c) }
 
 func (t *tower) add(name string, in, out, n int) {
 	t.b.layer, t.b.prefix = -1, t.prefix

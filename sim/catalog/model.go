@@ -37,10 +37,10 @@ type Layer int
 
 // The kinds of layer.
 const (
-	Full     Layer = iota // K and V of every token
-	Windowed              // K and V of the last Model.Window tokens
-	Stateful              // a state of fixed size
-	Stateless
+	Full      Layer = iota // K and V of every token
+	Windowed               // K and V of the last Model.Window tokens
+	Stateful               // a state of fixed size
+	Stateless              // nothing
 )
 
 // State is the state that a linear-time layer keeps of a sequence, whatever its length.
