@@ -32,6 +32,16 @@ func (b *builder) routedMLP(inner int) {
 	b.routed("mlp.experts.*.down_proj", inner, b.m.Hidden)
 }
 
+// shared reads the number of shared experts, each of which is this wide, and returns the width of all.
+func (b *builder) shared(name string, byDefault, each int) int {
+	n := b.c.num(name, byDefault)
+	if n < 0 || n > maxExperts || n*each > maxWidth {
+		b.c.fail("%s is %d: %d wide, want 0 to %d in all", name, n, each, maxWidth)
+		return 0
+	}
+	return n * each
+}
+
 // qwenExperts reads the mixture of experts of a Qwen model, and returns a function that adds the MLP of
 // a layer. shared is the default width of the shared expert, 0 if the family has none.
 func qwenExperts(b *builder, total, active, shared int) func(layer int) {
@@ -191,18 +201,14 @@ func latentLayers(b *builder, more func(layer int)) {
 		b.moe("n_routed_experts", "num_experts_per_tok", 0, 0)
 		dense = c.num("first_k_dense_replace", 0)
 	}
-	every, shared := c.sizeOr("moe_layer_freq", 1, maxLayers), c.num("n_shared_experts", 0)
+	every := c.sizeOr("moe_layer_freq", 1, maxLayers)
 	each := 0
 	if dense < len(b.m.Layers) {
 		each = c.size("moe_intermediate_size", maxWidth)
 	}
-	inner := c.size("intermediate_size", maxWidth)
-	if shared < 0 || shared > maxExperts || shared*each > maxWidth {
-		c.fail("n_shared_experts is %d: %d wide, want 0 to %d in all", shared, each, maxWidth)
-		return
-	}
+	inner, shared := c.size("intermediate_size", maxWidth), b.shared("n_shared_experts", 0, each)
 	corrects := c.str("topk_method", "") == "noaux_tc"
-	b.widest(max(inner, each*(b.m.Experts.Active+shared)))
+	b.widest(max(inner, each*b.m.Experts.Active+shared))
 	b.stack("model.", false, func(l int) {
 		b.latentAttention(attention)
 		more(l)
@@ -216,7 +222,7 @@ func latentLayers(b *builder, more func(layer int)) {
 				b.fixed(32)
 			}
 			if shared > 0 {
-				b.mlp("mlp.shared_experts.", shared*each, false)
+				b.mlp("mlp.shared_experts.", shared, false)
 			}
 		}
 		b.norms(2)
