@@ -128,13 +128,29 @@ func (b *builder) finish() {
 	} else if b.positions < Unbounded {
 		b.m.Rotary = tables(b.embeddings, b.positions, cmp.Or(b.rotated, b.m.Shape.HeadSize))
 	}
-	if b.m.Count(Windowed) == 0 || b.m.Window >= b.m.MaxLen {
+	if b.m.Global.KVHeads > 0 {
+		b.twoSizes()
+	}
+	if b.m.Global.KVHeads == 0 && (b.m.Count(Windowed) == 0 || b.m.Window >= b.m.MaxLen) {
 		for l, kind := range b.m.Layers { // a window as long as the context is full attention
 			if kind == Windowed {
 				b.m.Layers[l] = Full
 			}
 		}
 		b.m.Window = 0
+	}
+}
+
+// twoSizes removes one of two sizes of heads if all layers have the other.
+func (b *builder) twoSizes() {
+	s, g := &b.m.Shape, b.m.Global
+	switch {
+	case b.m.Count(Full) == 0:
+		b.m.Global = Heads{}
+	case b.m.Count(Windowed) == 0:
+		queries := b.m.QueryHeads()
+		s.KVHeads, s.Group, s.HeadSize, b.m.Pair = g.KVHeads, queries/g.KVHeads, g.Size, 2*g.Size
+		b.m.Global = Heads{}
 	}
 }
 

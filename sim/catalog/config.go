@@ -320,6 +320,6 @@ func neutral() []string {
 		// Layers that servers load only for speculative decoding.
 		"num_nextn_predict_layers", "use_mtp", "num_mtp_modules", "mtp_transformer_layers",
 		// What becomes of images before the encoder.
-		"mm_tokens_per_image", "ignore_index", "use_unified_vision_chunk", "video_placeholder",
+		"mm_tokens_per_image", "vision_soft_tokens_per_image", "ignore_index", "use_unified_vision_chunk", "video_placeholder", "image_placeholder",
 	}
 }

@@ -4,14 +4,14 @@ package catalog
 func families() map[string]func(*builder) {
 	return map[string]func(*builder){
 		"llama": llama, "mistral": mistral, "granite": llama, "qwen2": qwen2, "qwen3": qwen3, "phi3": phi3, "olmo2": olmo2,
-		"mimo": mimo, "nemotron-nas": nemotronNAS, "smollm3": smolLM3, "seed_oss": seedOSS, "exaone4": exaone4, "cohere2": cohere2, "olmo3": olmo3,
-		"glm4_moe": glm4MoE, "ernie4_5_moe": ernie45MoE, "granitemoe": graniteMoE,
-		"gemma": gemma, "gemma2": gemma2, "gemma3_text": gemma3, "gemma3": gemma3Images, "llama4": llama4Images, "llama4_text": llama4, "qwen3_vl": qwen3VL, "qwen3_vl_moe": qwen3VLMoE,
+		"mimo": mimo, "mimo_v2_flash": mimoV2, "nemotron-nas": nemotronNAS, "smollm3": smolLM3, "seed_oss": seedOSS, "exaone4": exaone4, "cohere2": cohere2, "olmo3": olmo3,
+		"glm4_moe": glm4MoE, "glm4_moe_lite": deepseek, "ernie4_5_moe": ernie45MoE, "granitemoe": graniteMoE,
+		"gemma": gemma, "gemma2": gemma2, "gemma3_text": gemma3, "gemma3": gemma3Images, "qwen2_5_vl": qwen25VL, "mistral3": mistral3Images, "ministral3": mistral, "gemma4": gemma4Images, "gemma4_text": gemma4, "llama4": llama4Images, "llama4_text": llama4, "qwen3_vl": qwen3VL, "qwen3_vl_moe": qwen3VLMoE,
 		"mixtral": mixtral, "minimax_m2": miniMaxM2, "qwen2_moe": qwen2MoE, "qwen3_moe": qwen3MoE, "gpt_oss": gptOSS,
 		"deepseek_v2": deepseek, "deepseek_v3": deepseek, "kimi_k2": deepseek, "kimi_k25": kimiImages,
 		"deepseek_v32": deepseekSparse, "glm_moe_dsa": glmSparse,
 		"mamba": mamba, "falcon_mamba": mamba, "mamba2": mamba2, "rwkv": rwkv4, "rwkv5": rwkv5,
-		"recurrent_gemma": recurrentGemma, "jamba": jamba, "qwen3_next": qwen3Next, "nemotron_h": nemotronH,
+		"recurrent_gemma": recurrentGemma, "jamba": jamba, "qwen3_next": qwen3Next, "nemotron_h": nemotronH, "kimi_linear": kimiLinear, "kimi_k3": kimiK3Images,
 		"qwen3_5": qwen35Images, "qwen3_5_moe": qwen35MoEImages, "qwen3_5_text": qwen35, "qwen3_5_moe_text": qwen35MoE,
 	}
 }
@@ -136,15 +136,7 @@ func gemma3(b *builder) {
 	if !b.c.has("rope_theta") && !b.c.has("rope_parameters") {
 		whole.theta = 1e6
 	}
-	local := rotary{theta: b.c.real("rope_local_base_freq", 10000), factor: 1, original: b.positions, part: 1}
-	if of := b.c.object("rope_parameters"); of != nil {
-		if slides := of.object("sliding_attention"); slides != nil {
-			local.read(slides)
-			of.errs = append(of.errs, slides.errs...)
-		}
-		b.c.errs = append(b.c.errs, of.errs...)
-	}
-	b.embeddings = []rotary{whole, local}
+	b.embeddings = []rotary{whole, b.localRotary()}
 	b.heads(8, 4, 256)
 	pattern := b.c.num("sliding_window_pattern", b.c.num("_sliding_window_pattern", 6))
 	if pattern < 1 {
@@ -168,4 +160,17 @@ func gemmaLayers(b *builder, qkNorm bool) {
 		b.mlp("mlp.", inner, false)
 		b.norms(4)
 	})
+}
+
+// localRotary reads the rotary embedding of the layers with windows of a model that has two.
+func (b *builder) localRotary() rotary {
+	local := rotary{theta: b.c.real("rope_local_base_freq", 10000), factor: 1, original: b.positions, part: 1}
+	if of := b.c.object("rope_parameters"); of != nil {
+		if slides := of.object("sliding_attention"); slides != nil {
+			local.read(slides)
+			of.errs = append(of.errs, slides.errs...)
+		}
+		b.c.errs = append(b.c.errs, of.errs...)
+	}
+	return local
 }

@@ -32,6 +32,16 @@ func (b *builder) routedMLP(inner int) {
 	b.routed("mlp.experts.*.down_proj", inner, b.m.Hidden)
 }
 
+// shared reads the number of shared experts, each of which is this wide, and returns the width of all.
+func (b *builder) shared(name string, byDefault, each int) int {
+	n := b.c.num(name, byDefault)
+	if n < 0 || n > maxExperts || n*each > maxWidth {
+		b.c.fail("%s is %d: %d wide, want 0 to %d in all", name, n, each, maxWidth)
+		return 0
+	}
+	return n * each
+}
+
 // qwenExperts reads the mixture of experts of a Qwen model, and returns a function that adds the MLP of
 // a layer. shared is the default width of the shared expert, 0 if the family has none.
 func qwenExperts(b *builder, total, active, shared int) func(layer int) {
@@ -134,58 +144,73 @@ func gptOSS(b *builder) {
 // shared experts.
 func deepseek(b *builder) { latentLayers(b, func(int) {}) }
 
+// latentHeads are the sizes of multi-head latent attention.
+type latentHeads struct {
+	heads, rank, latent, rope, nope, value int
+	bias                                   bool
+}
+
+// latentHeads reads the sizes of multi-head latent attention; false if they are wrong.
+func (b *builder) latentHeads() (latentHeads, bool) {
+	c := b.c
+	a := latentHeads{heads: c.size("num_attention_heads", maxWidth)}
+	c.num("num_key_value_heads", a.heads) // heads that the latent replaces
+	c.num("head_dim", 0)
+	a.latent, a.rope = c.size("kv_lora_rank", maxWidth), c.size("qk_rope_head_dim", maxWidth)
+	a.nope, a.value = c.size("qk_nope_head_dim", maxWidth), c.size("v_head_dim", maxWidth)
+	if a.rank = c.num("q_lora_rank", 0); a.rank < 0 || a.rank > maxWidth {
+		c.fail("q_lora_rank is %d, want 1 to %d, or null", a.rank, maxWidth)
+	}
+	if float64(a.heads)*float64(a.nope+a.rope+a.value) > maxWidth {
+		c.fail("%d heads of %d and %d elements are wider than %d", a.heads, a.nope+a.rope, a.value, maxWidth)
+		return a, false
+	}
+	a.bias = c.flag("attention_bias", false)
+	b.m.Shape.KVHeads, b.m.Shape.Group = 1, a.heads
+	b.m.Latent, b.m.Pair = a.latent+a.rope, a.nope+a.rope+a.value
+	b.rotated = a.rope
+	return a, true
+}
+
+// latentAttention adds the matrices of multi-head latent attention.
+func (b *builder) latentAttention(a latentHeads) {
+	h, q := b.m.Hidden, a.heads*(a.nope+a.rope)
+	if a.rank > 0 {
+		b.linear("self_attn.q_a_proj", h, a.rank, a.bias)
+		b.small("self_attn.q_a_layernorm", a.rank)
+		b.linear("self_attn.q_b_proj", a.rank, q, false)
+	} else {
+		b.linear("self_attn.q_proj", h, q, false)
+	}
+	b.linear("self_attn.kv_a_proj_with_mqa", h, a.latent+a.rope, a.bias)
+	b.small("self_attn.kv_a_layernorm", a.latent)
+	b.linear("self_attn.kv_b_proj", a.latent, a.heads*(a.nope+a.value), false)
+	b.linear("self_attn.o_proj", a.heads*a.value, h, a.bias)
+}
+
 // latentLayers adds the layers of deepseek; more adds further modules of a layer.
 func latentLayers(b *builder, more func(layer int)) {
 	b.context(0)
-	c, h := b.c, b.m.Hidden
-	heads := c.size("num_attention_heads", maxWidth)
-	c.num("num_key_value_heads", heads) // heads that the latent replaces
-	c.num("head_dim", 0)
-	latent, rope := c.size("kv_lora_rank", maxWidth), c.size("qk_rope_head_dim", maxWidth)
-	nope, value := c.size("qk_nope_head_dim", maxWidth), c.size("v_head_dim", maxWidth)
-	rank := c.num("q_lora_rank", 0)
-	if rank < 0 || rank > maxWidth {
-		c.fail("q_lora_rank is %d, want 1 to %d, or null", rank, maxWidth)
-	}
-	if float64(heads)*float64(nope+rope+value) > maxWidth {
-		c.fail("%d heads of %d and %d elements are wider than %d", heads, nope+rope, value, maxWidth)
+	c := b.c
+	attention, ok := b.latentHeads()
+	if !ok {
 		return
 	}
-	bias := c.flag("attention_bias", false)
-	b.m.Shape.KVHeads, b.m.Shape.Group = 1, heads
-	b.m.Latent, b.m.Pair = latent+rope, nope+rope+value
-	b.rotated = rope
-
 	dense := len(b.m.Layers)
 	if c.has("n_routed_experts") {
 		b.moe("n_routed_experts", "num_experts_per_tok", 0, 0)
 		dense = c.num("first_k_dense_replace", 0)
 	}
-	every, shared := c.sizeOr("moe_layer_freq", 1, maxLayers), c.num("n_shared_experts", 0)
+	every := c.sizeOr("moe_layer_freq", 1, maxLayers)
 	each := 0
 	if dense < len(b.m.Layers) {
 		each = c.size("moe_intermediate_size", maxWidth)
 	}
-	inner := c.size("intermediate_size", maxWidth)
-	if shared < 0 || shared > maxExperts || shared*each > maxWidth {
-		c.fail("n_shared_experts is %d: %d wide, want 0 to %d in all", shared, each, maxWidth)
-		return
-	}
+	inner, shared := c.size("intermediate_size", maxWidth), b.shared("n_shared_experts", 0, each)
 	corrects := c.str("topk_method", "") == "noaux_tc"
-	b.widest(max(inner, each*(b.m.Experts.Active+shared)))
+	b.widest(max(inner, each*b.m.Experts.Active+shared))
 	b.stack("model.", false, func(l int) {
-		q := heads * (nope + rope)
-		if rank > 0 {
-			b.linear("self_attn.q_a_proj", h, rank, bias)
-			b.small("self_attn.q_a_layernorm", rank)
-			b.linear("self_attn.q_b_proj", rank, q, false)
-		} else {
-			b.linear("self_attn.q_proj", h, q, false)
-		}
-		b.linear("self_attn.kv_a_proj_with_mqa", h, latent+rope, bias)
-		b.small("self_attn.kv_a_layernorm", latent)
-		b.linear("self_attn.kv_b_proj", latent, heads*(nope+value), false)
-		b.linear("self_attn.o_proj", heads*value, h, bias)
+		b.latentAttention(attention)
 		more(l)
 		if l < dense || l%every != 0 {
 			b.mlp("mlp.", inner, false)
@@ -197,7 +222,7 @@ func latentLayers(b *builder, more func(layer int)) {
 				b.fixed(32)
 			}
 			if shared > 0 {
-				b.mlp("mlp.shared_experts.", shared*each, false)
+				b.mlp("mlp.shared_experts.", shared, false)
 			}
 		}
 		b.norms(2)

@@ -69,14 +69,6 @@ func ffnWidth(multiplier float64, hidden int) int {
 	return (int(math.Min(2*multiplier*float64(hidden)/3, maxWidth)) + 255) / 256 * 256
 }
 
-// mimo is qwen2.
-func mimo(b *builder) {
-	if !b.c.flag("attention_bias", true) || b.c.flag("use_mrope", false) {
-		b.c.fail("attention_bias is false or use_mrope true: such a model is not modelled")
-	}
-	qwen2(b)
-}
-
 // smolLM3 is llama with layers that have no rotary embedding, which changes neither memory nor time.
 func smolLM3(b *builder) {
 	for _, name := range []string{"no_rope_layers", "no_rope_layer_interval"} {
@@ -176,14 +168,11 @@ func glm4MoE(b *builder) {
 	b.contextRotating(0, 0.5)
 	b.heads(0, 0, 0)
 	b.moe("n_routed_experts", "num_experts_per_tok", 0, 0)
-	first, shared := c.num("first_k_dense_replace", 1), c.num("n_shared_experts", 1)
+	first := c.num("first_k_dense_replace", 1)
 	each, inner := c.size("moe_intermediate_size", maxWidth), c.size("intermediate_size", maxWidth)
-	if shared < 0 || shared > maxExperts || shared*each > maxWidth {
-		c.fail("n_shared_experts is %d: %d wide, want 0 to %d in all", shared, each, maxWidth)
-		return
-	}
+	shared := b.shared("n_shared_experts", 1, each)
 	bias, qkNorm := c.flag("attention_bias", false), c.flag("use_qk_norm", false)
-	b.widest(max(inner, each*(b.m.Experts.Active+shared)))
+	b.widest(max(inner, each*b.m.Experts.Active+shared))
 	b.stack("model.", false, func(l int) {
 		b.attention(bias, false)
 		if qkNorm {
@@ -198,7 +187,7 @@ func glm4MoE(b *builder) {
 			b.fixed(32)
 			b.routedMLP(each)
 			if shared > 0 {
-				b.mlp("mlp.shared_experts.", shared*each, false)
+				b.mlp("mlp.shared_experts.", shared, false)
 			}
 		}
 		b.norms(2)
@@ -215,14 +204,10 @@ func ernie45MoE(b *builder) {
 	if last == -1 {
 		last = len(b.m.Layers) - 1
 	}
-	shared, corrects := c.num("moe_num_shared_experts", 0), c.flag("moe_use_aux_free", true)
 	each, inner := c.size("moe_intermediate_size", maxWidth), c.size("intermediate_size", maxWidth)
-	if shared < 0 || shared > maxExperts || shared*each > maxWidth {
-		c.fail("moe_num_shared_experts is %d: %d wide, want 0 to %d in all", shared, each, maxWidth)
-		return
-	}
+	shared, corrects := b.shared("moe_num_shared_experts", 0, each), c.flag("moe_use_aux_free", true)
 	bias := c.flag("use_bias", false)
-	b.widest(max(inner, each*(b.m.Experts.Active+shared)))
+	b.widest(max(inner, each*b.m.Experts.Active+shared))
 	b.stack("model.", true, func(l int) {
 		b.attention(bias, bias)
 		if l < first || l > last || (l+1)%every != 0 {
@@ -236,7 +221,7 @@ func ernie45MoE(b *builder) {
 			}
 			b.routedMLP(each)
 			if shared > 0 {
-				b.mlp("mlp.shared_experts.", shared*each, bias)
+				b.mlp("mlp.shared_experts.", shared, bias)
 			}
 		}
 		b.norms(2)

@@ -11,10 +11,14 @@ import (
 func composites() map[string][]string {
 	return map[string][]string{
 		"gemma3":       {"gemma3_text"},
+		"gemma4":       {"gemma4_text"},
 		"llama4":       {"llama4_text"},
 		"kimi_k25":     {"kimi_k2", "deepseek_v3"},
+		"mistral3":     {"mistral", "ministral3"},
+		"qwen2_5_vl":   {"qwen2_5_vl_text"},
 		"qwen3_vl":     {"qwen3_vl_text"},
 		"qwen3_vl_moe": {"qwen3_vl_moe_text"},
+		"kimi_k3":      {"kimi_linear"},
 		"qwen3_5":      {"qwen3_5_text"},
 		"qwen3_5_moe":  {"qwen3_5_moe_text"},
 	}
@@ -55,12 +59,7 @@ func (b *builder) vision(prefix string) *tower {
 }
 
 // close reports what is wrong with the encoder's entries.
-func (t *tower) close() {
-	if err := t.c.unread(); err != nil {
-		t.b.c.fail("%w", err)
-	}
-	t.b.c.errs = append(t.b.c.errs, t.c.errs...)
-}
+func (t *tower) close() { t.b.c.take(t.c) }
 
 func (t *tower) add(name string, in, out, n int) {
 	t.b.layer, t.b.prefix = -1, t.prefix
@@ -197,4 +196,75 @@ func qwenImages(b *builder, text func(*builder)) {
 	t.norms("deepstack_merger_list.norm", merged, len(stacked)) // after merging
 	t.linear("merger, deepstack_merger_list.linear_fc1", merged, merged, 1+len(stacked))
 	t.linear("merger, deepstack_merger_list.linear_fc2", merged, b.m.Hidden, 1+len(stacked))
+}
+
+// qwen25VL is qwen2 with an encoder of gated MLPs and RMS norms. Older files have the entries of the text model beside
+// vision_config.
+func qwen25VL(b *builder) {
+	qwen2(b)
+	for i := range b.embeddings {
+		b.embeddings[i].images = true
+	}
+	t := b.vision("visual.")
+	if t == nil {
+		return
+	}
+	c := t.c
+	hidden, layers, inner := c.size("hidden_size", maxWidth), c.size("depth", maxLayers), c.size("intermediate_size", maxWidth)
+	patch, frames, merge := c.size("patch_size", 1<<10), c.sizeOr("temporal_patch_size", 2, 1<<10), c.sizeOr("spatial_merge_size", 2, 1<<4)
+	channels := c.sizeOr("in_channels", c.num("in_chans", 3), 1<<10)
+	if out := c.size("out_hidden_size", maxWidth); out != b.m.Hidden {
+		c.fail("%sout_hidden_size is %d, and hidden_size is %d", c.at, out, b.m.Hidden)
+	}
+	for _, name := range []string{"num_heads", "spatial_patch_size", "window_size", "fullatt_block_indexes", "tokens_per_second"} {
+		c.read[name] = true
+	}
+	t.close()
+	merged := merge * merge * hidden
+	t.add("patch_embed.proj", channels*frames*patch*patch, hidden, 1)
+	t.linear("blocks.attn", hidden, hidden, 4*layers)
+	t.linear("blocks.mlp.gate_proj, up_proj", hidden, inner, 2*layers)
+	t.linear("blocks.mlp.down_proj", inner, hidden, layers)
+	t.add("blocks.norm1, norm2", 2, hidden, layers)
+	t.add("merger.ln_q", 1, hidden, 1)
+	t.linear("merger.mlp.0", merged, merged, 1)
+	t.linear("merger.mlp.2", merged, b.m.Hidden, 1)
+}
+
+// mistral3Images is mistral with the Pixtral encoder, of gated MLPs and RMS norms.
+func mistral3Images(b *builder) {
+	b.decoder, b.head = "language_model.model.", "language_model.lm_head"
+	mistral(b)
+	merge, bias := b.c.sizeOr("spatial_merge_size", 2, 1<<4), b.c.flag("multimodal_projector_bias", false)
+	for _, name := range []string{"vision_feature_layer", "projector_hidden_act"} {
+		b.c.read[name] = true
+	}
+	t := b.vision("vision_tower.")
+	if t == nil {
+		return
+	}
+	c := t.c
+	t.want("model_type", "pixtral")
+	hidden, layers, inner := c.size("hidden_size", maxWidth), c.size("num_hidden_layers", maxLayers), c.size("intermediate_size", maxWidth)
+	patch, channels := c.size("patch_size", 1<<10), c.sizeOr("num_channels", 3, 1<<10)
+	heads := c.size("num_attention_heads", maxWidth)
+	if size := c.num("head_dim", hidden/heads); heads*size != hidden {
+		c.fail("%snum_attention_heads %d of head_dim %d are not hidden_size, %d: such an encoder is not modelled", c.at, heads, size, hidden)
+	}
+	c.num("image_size", 0)
+	t.close()
+	t.add("patch_conv", channels*patch*patch, hidden, 1)
+	t.add("ln_pre", 1, hidden, 1)
+	t.add("transformer.layers.attention", hidden, hidden, 4*layers)
+	t.add("transformer.layers.feed_forward", hidden, inner, 3*layers)
+	t.add("transformer.layers.norms", 2, hidden, layers)
+	t.prefix = "multi_modal_projector."
+	t.add("norm", 1, hidden, 1)
+	t.add("patch_merger.merging_layer", merge*merge*hidden, hidden, 1)
+	with := 0
+	if bias {
+		with = 1
+	}
+	t.add("linear_1", hidden+with, b.m.Hidden, 1)
+	t.add("linear_2", b.m.Hidden+with, b.m.Hidden, 1)
 }

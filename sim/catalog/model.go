@@ -15,6 +15,7 @@ type Model struct {
 	Shape        kv.Shape // number of layers with a KV cache; their KV heads, query heads per KV head and head size
 	Layers       []Layer  // kind of each layer, in order
 	Halves       int      // layers that have no MLP, or nothing else
+	Depth        Depth    // what layers read of earlier ones besides the residual
 	Modules      []Module // all weights, in the order of the layers
 	Hidden       int
 	Intermediate int // width of the widest MLP; for a mixture of experts the sum over a token's experts
@@ -25,6 +26,7 @@ type Model struct {
 	KVFormat     string  // the KV cache format for which the checkpoint has scales, by its name there; "" for none
 	Source       string
 
+	Global  Heads // of the layers that keep every token, if Shape has those of the layers with windows and they differ
 	Rotary  []RotaryTable
 	Window  int     // tokens that a windowed layer attends to, the newest included
 	Latent  int     // elements of a token's latent KV, in place of K and V of heads; 0 for none
@@ -39,11 +41,18 @@ type Layer int
 
 // The kinds of layer.
 const (
-	Full     Layer = iota // K and V of every token
-	Windowed              // K and V of the last Model.Window tokens
-	Stateful              // a state of fixed size
-	Stateless
+	Full      Layer = iota // K and V of every token
+	Windowed               // K and V of the last Model.Window tokens
+	Stateful               // a state of fixed size
+	Stateless              // nothing
 )
+
+// Depth is attention over the layers' outputs: sums over blocks of earlier layers, of a hidden state each, take the
+// place of one residual.
+type Depth struct {
+	Kept int // most sums of a token that are held
+	Read int // sums of a token that all layers together read
+}
 
 // State is the state that a linear-time layer keeps of a sequence, whatever its length.
 type State struct {
@@ -76,6 +85,12 @@ type Experts struct {
 	Active int // experts to which a token is routed
 }
 
+// Heads are the KV heads of a layer.
+type Heads struct {
+	KVHeads int
+	Size    int // elements of a key and of a value
+}
+
 // Module is a tensor of weights, or several equal ones.
 type Module struct {
 	Name   string // its name in the checkpoint
@@ -84,6 +99,7 @@ type Module struct {
 	In     int
 	Out    int
 	N      int    // number of equal tensors: the experts of a layer; otherwise 1
+	Twice  bool   // servers hold it a second time as another matrix: keys that are values too
 	Format Format // as published
 	Fixed  bool   // servers hold it as published, whatever the format of the other modules
 	Copied bool   // every card of a tensor-parallel group holds all of it
@@ -104,6 +120,14 @@ const (
 
 // Params returns the parameters of the module.
 func (m *Module) Params() int64 { return int64(m.N) * int64(m.In) * int64(m.Out) }
+
+// times returns how often servers hold the module.
+func (m *Module) times() int64 {
+	if m.Twice {
+		return 2
+	}
+	return 1
+}
 
 // bytes returns the bytes of one of the module's tensors.
 func (m *Module) bytes(f Format) int64 { return f.Bytes(int64(m.In), int64(m.Out)) }
@@ -202,7 +226,7 @@ func (m *Model) LatentLayers() int {
 	if m.Latent == 0 {
 		return 0
 	}
-	return len(m.Layers)
+	return m.Shape.Layers
 }
 
 // ExpertBytes returns the bytes of one routed expert, summed over the layers with experts.
@@ -234,7 +258,7 @@ func (m *Model) sum(w Weights, count func(*Module) int64) int64 {
 		mod := &m.Modules[i]
 		switch count(mod) {
 		case 1:
-			bytes += int64(mod.N) * mod.bytes(m.format(mod, w))
+			bytes += int64(mod.N) * mod.times() * mod.bytes(m.format(mod, w))
 		case -1:
 			bytes += mod.bytes(m.format(mod, w))
 		}
@@ -251,7 +275,7 @@ func (m *Model) Active(w Weights, kind Kind) map[int]int64 {
 		if mod.Kind != kind {
 			continue
 		}
-		n := mod.Params()
+		n := mod.Params() * mod.times()
 		if mod.Kind == Routed {
 			n = n / int64(mod.N) * int64(m.Experts.Active)
 		}
@@ -270,6 +294,7 @@ const (
 	maxVocab   = 1 << 24
 	maxExperts = 1 << 12
 	maxParams  = 1e15
+	maxGlobal  = 16 // heads of the size of those with windows that make one of a layer that keeps every token
 )
 
 // Validate returns every error of the model, joined.
@@ -290,6 +315,12 @@ func (m *Model) Validate() error {
 		within("query heads per KV head", m.Shape.Group, 1, kv.MaxGroup)
 		if d := m.Shape.HeadSize; m.Latent == 0 && (d < 8 || d > kv.MaxHeadSize || d%8 != 0) {
 			errs = append(errs, fmt.Errorf("head size %d is not a multiple of 8 from 8 to %d", d, kv.MaxHeadSize))
+		}
+	}
+	if g := m.Global; g.KVHeads > 0 {
+		within("num_global_key_value_heads", g.KVHeads, 1, kv.MaxKVHeads)
+		if d := m.Shape.HeadSize; d > 0 && (g.Size%d != 0 || g.Size > kv.MaxHeadSize*maxGlobal) {
+			errs = append(errs, fmt.Errorf("global head size %d is not a multiple of the head size %d, up to %d", g.Size, d, kv.MaxHeadSize*maxGlobal))
 		}
 	}
 	if m.Count(Windowed) > 0 {

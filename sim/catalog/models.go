@@ -62,6 +62,8 @@ func entries() []entry {
 		g3    = `"vocab_size":262208,"max_position_embeddings":131072,"rope_scaling":{"rope_type":"linear","factor":8.0},"sliding_window":1024,"sliding_window_pattern":6,`
 		see   = `"vision_config":{"model_type":"siglip_vision_model","hidden_size":1152,"num_hidden_layers":27,"intermediate_size":4304,"patch_size":14,"image_size":896,"vision_use_head":false}`
 		nemo  = `"model_type":"nemotron_h","num_key_value_heads":2,"head_dim":128,"mamba_head_dim":64,"ssm_state_size":128,"conv_kernel":4,"n_groups":8,"mamba_ssm_cache_dtype":"float32","n_shared_experts":1,"vocab_size":131072,"max_position_embeddings":262144,`
+		g4    = `"model_type":"gemma4","torch_dtype":"bfloat16","text_config":{"vocab_size":262144,"max_position_embeddings":262144,"head_dim":256,"global_head_dim":512,"attention_k_eq_v":true,"sliding_window":1024,"rope_parameters":{"full_attention":{"partial_rotary_factor":0.25,"rope_theta":1000000.0,"rope_type":"proportional"},"sliding_attention":{"rope_theta":10000.0,"rope_type":"default"}},`
+		see4g = `"vision_config":{"model_type":"gemma4_vision","hidden_size":1152,"num_hidden_layers":27,"num_attention_heads":16,"head_dim":72,"intermediate_size":4304,"patch_size":16,"position_embedding_size":10240,"standardize":true}`
 		oss   = `"model_type":"gpt_oss","hidden_size":2880,"intermediate_size":2880,"num_attention_heads":64,"num_key_value_heads":8,"head_dim":64,"num_experts_per_tok":4,"attention_bias":true,"sliding_window":128,"vocab_size":201088,"max_position_embeddings":131072,"quantization_config":{"quant_method":"mxfp4","modules_to_not_convert":["model.layers.*.self_attn","model.layers.*.mlp.router","model.embed_tokens","lm_head"]},`
 		mla   = `"kv_lora_rank":512,"qk_rope_head_dim":64,"qk_nope_head_dim":128,"v_head_dim":128,`
 		glm   = `"model_type":"glm_moe_dsa","kv_lora_rank":512,"qk_rope_head_dim":64,"qk_nope_head_dim":192,"v_head_dim":256,"index_n_heads":32,"index_head_dim":128,"index_topk":2048,"indexer_rope_interleave":true,"q_lora_rank":2048,"num_hidden_layers":78,"hidden_size":6144,"num_attention_heads":64,"intermediate_size":12288,"moe_intermediate_size":2048,"n_routed_experts":256,"n_shared_experts":1,"num_experts_per_tok":8,"first_k_dense_replace":3,"topk_method":"noaux_tc","vocab_size":154880,`
@@ -139,6 +141,10 @@ func entries() []entry {
 		{"gemma-3-4b", "google/gemma-3-4b-it", []string{"google/gemma-3-4b-pt"}, `"model_type":"gemma3","text_config":{` + g3 + `"num_hidden_layers":34,"hidden_size":2560,"num_attention_heads":8,"num_key_value_heads":4,"head_dim":256,"intermediate_size":10240},` + see},
 		{"gemma-3-12b", "google/gemma-3-12b-it", []string{"google/gemma-3-12b-pt"}, `"model_type":"gemma3","text_config":{` + g3 + `"num_hidden_layers":48,"hidden_size":3840,"num_attention_heads":16,"num_key_value_heads":8,"head_dim":256,"intermediate_size":15360},` + see},
 		{"gemma-3-27b", "google/gemma-3-27b-it", []string{"google/gemma-3-27b-pt"}, `"model_type":"gemma3","text_config":{` + g3 + `"num_hidden_layers":62,"hidden_size":5376,"num_attention_heads":32,"num_key_value_heads":16,"head_dim":128,"intermediate_size":21504},` + see},
+		{"gemma-4-26b-a4b", "google/gemma-4-26B-A4B-it", []string{"google/gemma-4-26B-A4B"},
+			g4 + `"num_hidden_layers":30,"hidden_size":2816,"num_attention_heads":16,"num_key_value_heads":8,"num_global_key_value_heads":2,"intermediate_size":2112,"enable_moe_block":true,"num_experts":128,"top_k_experts":8,"moe_intermediate_size":704},` + see4g},
+		{"gemma-4-31b", "google/gemma-4-31B-it", []string{"google/gemma-4-31B"},
+			g4 + `"num_hidden_layers":60,"hidden_size":5376,"num_attention_heads":32,"num_key_value_heads":16,"num_global_key_value_heads":4,"intermediate_size":21504},` + see4g},
 		{"gpt-oss-20b", "openai/gpt-oss-20b", nil, oss + `"num_hidden_layers":24,"num_local_experts":32`},
 		{"gpt-oss-120b", "openai/gpt-oss-120b", nil, oss + `"num_hidden_layers":36,"num_local_experts":128`},
 		{"phi-3-mini-4k", "microsoft/Phi-3-mini-4k-instruct", nil,
@@ -153,6 +159,8 @@ func entries() []entry {
 			glm4 + `"num_hidden_layers":92,"hidden_size":5120,"intermediate_size":12288,"moe_intermediate_size":1536,"n_routed_experts":160,"first_k_dense_replace":3,"use_qk_norm":true`},
 		{"glm-4.5-air", "zai-org/GLM-4.5-Air", nil,
 			glm4 + `"num_hidden_layers":46,"hidden_size":4096,"intermediate_size":10944,"moe_intermediate_size":1408,"n_routed_experts":128,"first_k_dense_replace":1`},
+		{"glm-4.7-flash", "zai-org/GLM-4.7-Flash", nil,
+			`"model_type":"glm4_moe_lite","num_hidden_layers":47,"hidden_size":2048,"num_attention_heads":20,"q_lora_rank":768,"kv_lora_rank":512,"qk_nope_head_dim":192,"qk_rope_head_dim":64,"v_head_dim":256,"intermediate_size":10240,"moe_intermediate_size":1536,"n_routed_experts":64,"n_shared_experts":1,"num_experts_per_tok":4,"first_k_dense_replace":1,"topk_method":"noaux_tc","partial_rotary_factor":1.0,"vocab_size":154880,"max_position_embeddings":202752,"torch_dtype":"bfloat16"`},
 		{"minimax-m2.5", "MiniMaxAI/MiniMax-M2.5", nil,
 			`"model_type":"minimax_m2","num_hidden_layers":62,"hidden_size":3072,"num_attention_heads":48,"num_key_value_heads":8,"head_dim":128,"rotary_dim":64,"intermediate_size":1536,"num_local_experts":256,"num_experts_per_tok":8,"use_routing_bias":true,"vocab_size":200064,"max_position_embeddings":196608,"quantization_config":{"quant_method":"fp8","activation_scheme":"dynamic","weight_block_size":[128,128],"modules_to_not_convert":["gate","e_score_correction_bias","lm_head"]}`},
 		{"deepseek-v3.2", "deepseek-ai/DeepSeek-V3.2", nil,
@@ -164,6 +172,8 @@ func entries() []entry {
 		{"kimi-k2.5", "moonshotai/Kimi-K2.5", []string{"moonshotai/Kimi-K2.6"},
 			`"model_type":"kimi_k25","text_config":{` + mla + int4 + `"model_type":"kimi_k2","q_lora_rank":1536,"num_hidden_layers":61,"hidden_size":7168,"num_attention_heads":64,"intermediate_size":18432,"moe_intermediate_size":2048,"n_routed_experts":384,"n_shared_experts":1,"num_experts_per_tok":8,"first_k_dense_replace":1,"topk_method":"noaux_tc","vocab_size":163840,"max_position_embeddings":262144,"rope_scaling":{"type":"yarn","factor":64.0,"original_max_position_embeddings":4096}},` +
 				`"vision_config":{"vt_hidden_size":1152,"vt_num_hidden_layers":27,"vt_intermediate_size":4304}`},
+		{"kimi-linear-48b-a3b", "moonshotai/Kimi-Linear-48B-A3B-Instruct", nil,
+			`"model_type":"kimi_linear",` + mla + `"mla_use_nope":true,"num_hidden_layers":27,"hidden_size":2304,"num_attention_heads":32,"intermediate_size":9216,"moe_intermediate_size":1024,"num_experts":256,"num_shared_experts":1,"num_experts_per_token":8,"first_k_dense_replace":1,"vocab_size":163840,"model_max_length":1048576,"linear_attn_config":{"num_heads":32,"head_dim":128,"short_conv_kernel_size":4,"full_attn_layers":[4,8,12,16,20,24,27],"kda_layers":[1,2,3,5,6,7,9,10,11,13,14,15,17,18,19,21,22,23,25,26]}`},
 		{"mamba-2.8b", "state-spaces/mamba-2.8b-hf", nil,
 			`"model_type":"mamba","num_hidden_layers":64,"hidden_size":2560,"intermediate_size":5120,"state_size":16,"conv_kernel":4,"time_step_rank":160,"vocab_size":50280,"torch_dtype":"float16"`},
 		{"falcon-mamba-7b", "tiiuae/falcon-mamba-7b", nil,

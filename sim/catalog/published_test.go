@@ -1,15 +1,14 @@
 package catalog
 
 import (
-	"math"
+	"cmp"
 	"slices"
 	"strings"
 	"testing"
 )
 
 // TestPublishedFiles compares parameters with the elements of all tensors of the published safetensors files,
-// less those of scales and with packed ones counted each, and bytes with the files' in GiB, which the source
-// gives with two digits.
+// less those of scales and with packed ones counted each, and bytes with the files'.
 func TestPublishedFiles(t *testing.T) {
 	const kimiRouted = 60 * 384 * 3 * 7168 * 2048 // 60 layers of 384 experts with three matrices
 	for _, test := range []struct {
@@ -17,28 +16,28 @@ func TestPublishedFiles(t *testing.T) {
 		elements int64
 		scales   int64 // of the elements, those that are no parameters
 		packed   int64 // parameters, less the elements that they are packed in
-		gib      float64
+		bytes    int64 // of all tensors; 0 for two of each element
 		source   string
 	}{
 		// 62 layers of 256 experts with three matrices of 24 × 12 blocks, and attention's of 24 × (2·48 + 2·8).
-		{"minimax-m2.5", 228_703_644_928, 62 * (256*3*24*12 + 24*(2*48+2*8)), 0, 214.32, "MiniMaxAI/MiniMax-M2.7, which has the same layers"},
+		{"minimax-m2.5", 228_703_644_928, 62 * (256*3*24*12 + 24*(2*48+2*8)), 0, 230_121_630_720, "tensors of MiniMaxAI/MiniMax-M2 and M2.7, which have the same layers"},
 		// A scale for each 32 weights, and two numbers for the shape of each matrix; eight weights in an element.
-		{"qwen3-vl-8b", 8_767_123_696, 0, 0, 16.33, "Qwen/Qwen3-VL-8B-Instruct"},
-		{"qwen3-vl-30b-a3b", 31_070_754_032, 0, 0, 57.87, "Qwen/Qwen3-VL-30B-A3B-Instruct"},
-		{"qwen3-vl-235b-a22b", 235_670_022_896, 0, 0, 438.97, "Qwen/Qwen3-VL-235B-A22B-Instruct"},
-		{"qwen3-vl-2b", 2_127_532_032, 0, 0, 3.96, "parameters of Qwen/Qwen3-VL-2B-Instruct in the model's metadata"},
-		{"qwen3-vl-4b", 4_437_815_808, 0, 0, 8.27, "parameters of Qwen/Qwen3-VL-4B-Instruct as loaded"},
-		{"qwen3-vl-32b", 33_357_390_064, 0, 0, 62.13, "tensors of Qwen/Qwen3-VL-32B-Instruct, of 66,714,780,128 bytes"},
-		{"llama-4-scout", 108_641_793_536, 0, 0, 202.36, "parameters of meta-llama/Llama-4-Scout-17B-16E-Instruct in the model's metadata"},
-		{"llama-4-maverick", 401_583_781_376, 0, 0, 748.01, "parameters of meta-llama/Llama-4-Maverick-17B-128E-Instruct in the model's metadata"},
-		{"kimi-k2.5", 170_738_182_128, kimiRouted/32 + 60*384*3*2, kimiRouted * 7 / 8, 554.27, "moonshotai/Kimi-K2.5"},
+		{"kimi-k2.5", 170_738_182_128, kimiRouted/32 + 60*384*3*2, kimiRouted * 7 / 8, 595_148_192_736, "tensors of moonshotai/Kimi-K2.5, and total_size of its index"},
+		{"qwen3-vl-2b", 2_127_532_032, 0, 0, 0, "parameters of Qwen/Qwen3-VL-2B-Instruct in the model's metadata"},
+		{"qwen3-vl-4b", 4_437_815_808, 0, 0, 0, "parameters of Qwen/Qwen3-VL-4B-Instruct as loaded"},
+		{"qwen3-vl-8b", 8_767_123_696, 0, 0, 0, "tensors of Qwen/Qwen3-VL-8B-Instruct"},
+		{"qwen3-vl-32b", 33_357_390_064, 0, 0, 66_714_780_128, "tensors of Qwen/Qwen3-VL-32B-Instruct"},
+		{"qwen3-vl-30b-a3b", 31_070_754_032, 0, 0, 0, "tensors of Qwen/Qwen3-VL-30B-A3B-Instruct"},
+		{"qwen3-vl-235b-a22b", 235_670_022_896, 0, 0, 0, "tensors of Qwen/Qwen3-VL-235B-A22B-Instruct"},
+		{"llama-4-scout", 108_641_793_536, 0, 0, 0, "parameters of meta-llama/Llama-4-Scout-17B-16E-Instruct in the model's metadata"},
+		{"llama-4-maverick", 401_583_781_376, 0, 0, 0, "parameters of meta-llama/Llama-4-Maverick-17B-128E-Instruct in the model's metadata"},
 	} {
 		m := find(t, test.model)
 		if got, want := m.Params(), test.elements-test.scales+test.packed; got != want {
 			t.Errorf("%s: %d parameters, want %d (%s)", test.model, got, want, test.source)
 		}
-		if got := math.Round(float64(m.Bytes(m.Weights))/(1<<30)*100) / 100; got != test.gib {
-			t.Errorf("%s: %.2f GiB, want %v (%s)", test.model, got, test.gib, test.source)
+		if got, want := m.Bytes(m.Weights), cmp.Or(test.bytes, 2*test.elements); got != want {
+			t.Errorf("%s: %d bytes, want %d (%s)", test.model, got, want, test.source)
 		}
 	}
 }
@@ -52,7 +51,7 @@ func TestPublishedActive(t *testing.T) {
 		table bool // it counts the embedding table
 	}{
 		{"minimax-m2.5", 10, false}, {"kimi-k2.5", 32, false}, {"qwen3-vl-30b-a3b", 3, false}, {"qwen3-vl-235b-a22b", 22, false},
-		{"glm-4.5", 32, false}, {"glm-4.5-air", 12, false}, {"llama-4-scout", 17, true}, {"llama-4-maverick", 17, true},
+		{"glm-4.5", 32, false}, {"glm-4.7-flash", 3, false}, {"glm-4.5-air", 12, false}, {"llama-4-scout", 17, true}, {"llama-4-maverick", 17, true},
 	} {
 		m := find(t, test.model)
 		n := activeParams(m)

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -31,6 +32,7 @@ type rotary struct {
 	scaling  string
 	factor   float64 // of the scaling
 	original int     // positions before the scaling
+	head     int     // elements of a head, if they are not those of the model's other layers
 	part     float64 // of a head's elements that are rotated
 	images   bool    // positions are of time, height and width
 	halves   bool    // an element is rotated with one of the other half of the head, and not with its neighbour
@@ -38,6 +40,9 @@ type rotary struct {
 
 // maxScaling bounds the factor of a rotary embedding's scaling.
 const maxScaling = 1 << 20
+
+// proportional is a scaling in which servers rotate all of a head's elements, those that have no positions by 0.
+const proportional = "proportional"
 
 // rotary reads the rotary embedding of the layers: entries of the file, or of its rope_parameters or
 // rope_scaling. positions is its max_position_embeddings, part the default for partial_rotary_factor.
@@ -78,9 +83,9 @@ func (r *rotary) read(of *config) {
 	}
 	r.images = r.images || len(of.nums("mrope_section")) > 0
 	switch r.scaling {
-	case "", "default", "llama3", "linear", "dynamic", "ntk", "yarn", "longrope", "su":
+	case "", "default", "llama3", "linear", "dynamic", "ntk", "yarn", "longrope", "su", "mrope", proportional:
 	default:
-		of.fail("%srope_type is %.40q, want default, llama3, linear, dynamic, ntk, yarn or longrope", of.at, r.scaling)
+		of.fail("%srope_type is %.40q, want default, llama3, linear, dynamic, ntk, yarn, longrope or proportional", of.at, r.scaling)
 	}
 }
 
@@ -98,7 +103,11 @@ func (r *rotary) scaled(positions int) int {
 
 // table returns the embedding's table.
 func (r *rotary) table(positions, headSize int) RotaryTable {
+	headSize = cmp.Or(r.head, headSize)
 	t := RotaryTable{Positions: r.scaled(positions), Elements: int(float64(headSize) * r.part)}
+	if r.scaling == proportional {
+		t.Elements = headSize
+	}
 	if r.scaling == "longrope" || r.scaling == "su" { // one table for short contexts and one for long ones
 		t.Positions += r.original
 	}

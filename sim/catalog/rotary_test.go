@@ -24,6 +24,7 @@ func TestRotaryBytes(t *testing.T) {
 		{"kimi-k2.5", 2 * 262_144 * 64},                                                     // the longest context, after the scaling
 		{"qwen3-vl-8b", 2 * 4 * 262_144 * 128},                                              // positions of images and videos
 		{"glm-4.5-air", 2 * 131_072 * 64},                                                   // half of 128 elements
+		{"glm-4.7-flash", 2 * 202_752 * 64},                                                 // the part of a key that has positions
 		{"jamba-v0.1", 0}, {"mamba-2.8b", 0}, {"rwkv-5-world-7b", 0}, {"nemotron-h-56b", 0}, // without positions
 		{"recurrentgemma-2b", 0}, // its context is unbounded: no table holds it
 	} {

@@ -34,6 +34,7 @@ func TestKVBytes(t *testing.T) {
 		"deepseek-v2-lite": 27 * 576 * 2, "mixtral-8x7b": 131_072, "mistral-nemo": 4 * 40 * 8 * 128, "qwen3-30b-a3b": 4 * 48 * 4 * 128,
 		"gpt-oss-120b": 4 * 36 * 8 * 64, "gemma-3-27b": 4 * 62 * 16 * 128, "jamba-v0.1": 4 * 4 * 8 * 128, "qwen3-next-80b-a3b": 4 * 12 * 2 * 256,
 		"qwen3.5-397b-a17b": 4 * 15 * 2 * 256, "nemotron-3-super-120b-a12b": 4 * 8 * 2 * 128,
+		"kimi-linear-48b-a3b": 2 * 7 * 576,
 	} {
 		d := deploy(t, model, "h100", 1)
 		s := d.Model.Shape
@@ -55,6 +56,10 @@ func TestLayouts(t *testing.T) {
 		{"gemma-2-9b", 2, sim.Layout{Full: 21 * 8, Windowed: 21 * 8, Window: 4096, Group: 21 * 8, WindowsFirst: true}},
 		{"gemma-3-27b", 1, sim.Layout{Full: 10 * 16, Windowed: 60 * 16, Window: 1024, Group: 10 * 16, WindowsFirst: true}}, // 52 in groups of 10
 		{"gpt-oss-20b", 16, sim.Layout{Full: 12 * 16, Windowed: 12 * 16, Window: 128, Group: 12 * 16, WindowsFirst: true}}, // each head twice
+		// 10 layers with 4 heads of 512 elements, in heads of 256, and 50 with 16 of 256. On each of 8 cards one and two.
+		{"gemma-4-31b", 1, sim.Layout{Full: 10 * 8, Windowed: 50 * 16, Window: 1024, Group: 10 * 8, WindowsFirst: true}},
+		{"gemma-4-31b", 8, sim.Layout{Full: 10 * 8 * 2, Windowed: 50 * 16, Window: 1024, Group: 10 * 16, WindowsFirst: true}},
+		{"gemma-4-31b", 16, sim.Layout{Full: 10 * 16 * 2, Windowed: 50 * 16, Window: 1024, Group: 10 * 16, WindowsFirst: true}},
 		{"mamba-2.8b", 4, sim.Layout{Fixed: 4}},
 		// A state of 311,296 bytes takes 8 heads' blocks of 8,192 bytes: five of each.
 		{"jamba-v0.1", 1, sim.Layout{Full: 4 * 8, Fixed: 28 * 8 * 5}},
@@ -73,6 +78,16 @@ func TestLayouts(t *testing.T) {
 	}
 	if d := deploy(t, "deepseek-v3", "h200", 8); d.Layout() != nil || d.Heads() != 61*8 {
 		t.Errorf("deepseek-v3: %+v, %d heads", d.Layout(), d.Heads())
+	}
+	d := deploy(t, "llama-3.1-8b", "h100", 1)
+	d.Model.Layers[3], d.Model.Shape.Layers = catalog.Stateless, 31
+	if got := d.Layout(); got == nil || *got != (sim.Layout{Full: 31 * 8, Group: 31 * 8}) {
+		t.Errorf("a layer without attention: %+v", got)
+	}
+	d = deploy(t, "gemma-4-31b", "h100", 2)
+	d.Model.Global.KVHeads = 3
+	if err := d.Validate(); err == nil || !strings.Contains(err.Error(), "the 3 KV heads that some layers") {
+		t.Errorf("3 heads on 2 cards: %v", err)
 	}
 	if got := groupSize(10, 12, 0); got != 12 { // nearly as many: padded to the larger
 		t.Errorf("groups of %d layers, want 12", got)
@@ -178,6 +193,11 @@ func TestRatesByHand(t *testing.T) {
 	a := peak(d, "attention")
 	near("a pair of a full layer's", a[sim.AttentionPairs], 4*10*32*128/989e12*1e9)
 	near("a pair of a window", a[sim.WindowPairs], 4*52*32*128/989e12*1e9)
+
+	d = deploy(t, "gemma-4-31b", "h100", 1) // whose full layers have heads of another size
+	a = peak(d, "attention")
+	near("a pair of a full layer's", a[sim.AttentionPairs], 2*10*32*(512+512)/989e12*1e9)
+	near("a pair of a window", a[sim.WindowPairs], 2*50*32*(256+256)/989e12*1e9)
 
 	d = deploy(t, "mamba-2.8b", "l4", 1)
 	near("a state", peak(d, "kv")[sim.DecodeSeqs], 2*64*2*5120*19/300e9*1e9)

@@ -20,11 +20,17 @@ func (d *Deployment) modelNotes() (notes []string) {
 	if windowed > 0 {
 		say("%d of %d layers hold only the last %d tokens.", windowed, len(m.Layers), m.Window)
 	}
+	if g := m.Global; g.KVHeads > 0 {
+		say("the %d layers that hold every token have %d KV heads of %d elements of K and V, the others %d of %d.", m.Count(catalog.Full), g.KVHeads, 2*g.Size, m.Shape.KVHeads, 2*m.Shape.HeadSize)
+	}
+	if none := m.Count(catalog.Stateless); none > 0 {
+		say("%d of %d layers have no attention.", none, len(m.Layers))
+	}
 	if stateful > 0 {
 		say("%d of %d layers hold a state of %d bytes per sequence, whatever its length; computing it in prompts is assumed to take no time beside the matrix products.", stateful, len(m.Layers), m.State.Bytes())
 	}
 	if layout := d.Layout(); layout != nil && m.Shape.Layers > 0 && !m.Uniform() {
-		if have := m.Shape.Layers * d.shape().KVHeads; layout.Full+layout.Windowed > have {
+		if have := m.Count(catalog.Full)*d.globalHeads() + windowed*d.shape().KVHeads; layout.Full+layout.Windowed > have {
 			say("layers are put into groups of equal size and padded, as in vLLM V1: %d heads are counted for %d.", layout.Full+layout.Windowed, have)
 		}
 	}

@@ -37,6 +37,9 @@ func (d *Deployment) checkParallel() (errs []error) {
 	if s.Layers > 0 && s.KVHeads%d.TP != 0 && (d.TP%s.KVHeads != 0 || m.QueryHeads()%d.TP != 0) {
 		bad("tensor parallelism %d: want a divisor of the %d KV heads of %s, or a multiple of them that divides its %d query heads", d.TP, s.KVHeads, m.Name, m.QueryHeads())
 	}
+	if g := m.Global.KVHeads; g > 0 && g%d.TP != 0 && d.TP%g != 0 {
+		bad("tensor parallelism %d: want a divisor or a multiple of the %d KV heads that some layers of %s have", d.TP, g, m.Name)
+	}
 	if d.TP > 1 && d.Card.LinkOf(d.TP) == 0 {
 		bad("tensor parallelism %d on %s: the link between so many cards is not known: set link_bytes_per_sec, linked_cards and network_bytes_per_sec in a file of the card, or use fewer cards and pipeline parallelism", d.TP, d.Card.Name)
 	}
@@ -92,6 +95,17 @@ func (d *Deployment) shape() kv.Shape {
 	return s
 }
 
+// globalHeads returns the heads of a layer that keeps every token, over the cards of a tensor-parallel group and
+// in heads of the size of those with windows: a larger one counts as several. (Where a layer's heads have fewer
+// bytes than another's, vLLM's blocks of it hold more tokens.)
+func (d *Deployment) globalHeads() int {
+	g := d.Model.Global
+	if g.KVHeads == 0 {
+		return d.shape().KVHeads
+	}
+	return max(g.KVHeads, d.TP) * (g.Size / d.Model.Shape.HeadSize)
+}
+
 // rowBytes returns the bytes of a token's KV of one head: K and V, or the latent.
 func (d *Deployment) rowBytes() int {
 	if x := &d.Model.Indexer; x.Tokens > 0 && d.KV.Size() == 1 {
@@ -140,16 +154,24 @@ func (d *Deployment) Layout() *sim.Layout {
 	perCard := heads / d.TP
 	state := perCard * ceil.Div(ceil.Div(m.State.Bytes(), d.TP), perCard*d.blockKV())
 	layout := &sim.Layout{
-		Full:     padded(catalog.Full) * heads,
+		Full:     padded(catalog.Full) * d.globalHeads(),
 		Windowed: padded(catalog.Windowed) * heads,
 		Window:   m.Window,
 		Fixed:    padded(catalog.Stateful) * state * d.TP,
 	}
 	if m.Count(catalog.Stateful) == 0 {
 		first := slices.IndexFunc(m.Layers, func(l catalog.Layer) bool { return l == catalog.Full || l == catalog.Windowed })
-		layout.Group, layout.WindowsFirst = group*heads, m.Layers[first] == catalog.Windowed
+		layout.Group, layout.WindowsFirst = group*divisor(heads, d.globalHeads()), m.Layers[first] == catalog.Windowed
 	}
 	return layout
+}
+
+// divisor returns the greatest common divisor of two numbers.
+func divisor(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 // SharesPrefixes reports whether vLLM V1's prefix caching is modelled for the deployment: no method decides which

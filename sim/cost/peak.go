@@ -51,7 +51,7 @@ func (d *Deployment) layerPeak(p *profiling) int64 {
 	if d.TP > 1 {
 		residuals = p.residualsTP
 	}
-	perToken := 2 * (3*inner + residuals*hidden)
+	perToken := 2 * (3*inner + (residuals+int64(d.Model.Depth.Kept))*hidden)
 	if d.Weights.QuantizesActivations() {
 		perToken += inner
 	}

@@ -35,6 +35,7 @@ const (
 	ttftCounts = 0.3
 
 	priorTrust = 0.03 // weight of a factor's start beside the rows: trust in leastSquares
+	cardTrust  = 0.15 // likewise in a fit to one card, which starts from the fit to all
 	outlier    = 0.1  // logarithmic errors above this count less and less: δ in leastSquares
 )
 
@@ -77,6 +78,9 @@ func fitServing(ctx context.Context, runs []measuredRun, weights []float64, card
 		return nil, fmt.Errorf("%s: %s: no term has any work", file, card)
 	}
 	problem := leastSquares{trust: priorTrust, delta: outlier}
+	if card != AnyCard {
+		problem.trust = cardTrust
+	}
 	for _, t := range terms {
 		problem.least = append(problem.least, t.least)
 		problem.start = append(problem.start, t.start)

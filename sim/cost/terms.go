@@ -58,10 +58,20 @@ func expertLayers(d *Deployment, bits int) float64 {
 	return float64(d.Model.ExpertLayers()) * float64(active[bits]) / float64(active[16]+active[8]+active[4])
 }
 
-// attends returns the time of a (query, key) pair in this many layers.
-func attends(d *Deployment, layers int) float64 {
+// attends returns the time of a (query, key) pair in this many layers. pair is the elements of one query head's
+// products with a key and with a value.
+func attends(d *Deployment, layers, pair int) float64 {
 	m := &d.Model
-	return 2 * float64(layers*m.QueryHeads()*m.Pair) / d.Card.Flops16 * 1e9 / float64(d.Cards())
+	return 2 * float64(layers*m.QueryHeads()*pair) / d.Card.Flops16 * 1e9 / float64(d.Cards())
+}
+
+// globalPair returns the elements of a pair in the layers that keep every token.
+func (d *Deployment) globalPair() int {
+	m := &d.Model
+	if m.Global.KVHeads == 0 {
+		return m.Pair
+	}
+	return m.Pair / m.Shape.HeadSize * m.Global.Size
 }
 
 // indexes returns the time of a (query, key) pair in the layers with an indexer: the products of its heads, in 8
@@ -137,11 +147,11 @@ func Terms() []Term {
 		{ID: "attention", What: "attention of prompts", Default: 1.92, Fitted: true,
 			peak: func(d *Deployment) unit {
 				if d.Model.Indexer.Tokens > 0 { // it scores all pairs, and the layers attend to those that it chooses
-					return unit{sim.AttentionPairs: indexes(d), sim.WindowPairs: attends(d, len(d.Model.Layers))}
+					return unit{sim.AttentionPairs: indexes(d), sim.WindowPairs: attends(d, len(d.Model.Layers), d.Model.Pair)}
 				}
 				return unit{
-					sim.AttentionPairs: attends(d, d.attentionLayers(catalog.Full)),
-					sim.WindowPairs:    attends(d, d.attentionLayers(catalog.Windowed)),
+					sim.AttentionPairs: attends(d, d.attentionLayers(catalog.Full), d.globalPair()),
+					sim.WindowPairs:    attends(d, d.attentionLayers(catalog.Windowed), d.Model.Pair),
 				}
 			}},
 		{ID: "kv", What: "reading keys and values of 16 bits, in decode attention, and reading and writing states", Default: 1.69, Fitted: true,
@@ -223,6 +233,7 @@ func Terms() []Term {
 			peak: func(d *Deployment) unit {
 				m := &d.Model
 				bytes := 2 * m.Blocks() * (8*float64(m.Hidden) + 3*float64(m.Intermediate)/float64(d.TP))
+				bytes += 2 * float64(m.Depth.Read) * float64(m.Hidden)
 				ns := bytes / d.Card.Read * 1e9
 				return unit{sim.PrefillTokens: ns, sim.DecodeSeqs: ns}
 			}},
