@@ -11,7 +11,8 @@ import json
 import sys
 
 HOST = (
-    "step prefill layer expert_layer expert_layer8 expert_layer4 latent_layer sequence prompt all_reduce_latency request"
+    "step prefill layer expert_layer expert_layer8 expert_layer4 latent_layer indexer_layer sequence prompt "
+    "all_reduce_latency request"
 ).split()
 PEAKS = (
     "weights expert_weights gemm gemm8 gemm4 expert_gemm expert_gemm8 expert_gemm4 decode_gemm attention kv kv8 "

@@ -36,6 +36,7 @@ WEIGHTS = {"": "bf16", "fp8": "fp8", "fp8_block": "fp8", "nvfp4": "nvfp4", "int4
 # Names of models in this project. Any other name is the published model's in lower case.
 MODELS = {
     "deepseek-r1": "deepseek-v3",
+    "glm-5": "glm-5-fp8",
     "llama-3.1-8b-instruct": "llama-3.1-8b",
     "llama-3.1-8b-instruct-fp8": "llama-3.1-8b",
     "qwen3-235b-a22b-fp8": "qwen3-235b-a22b",
@@ -68,7 +69,7 @@ def inferencemax(model, card, row):
     (benchmarks/single_node/fixed_seq_len/deprecated/gptoss_*) on the B200 only. Both set max-num-batched-tokens 8192
     in vLLM; in TensorRT-LLM max_num_tokens is 16384 and 20000. Those of DeepSeek (fixed_seq_len/dsr1_*) set SGLang's
     chunked-prefill-size, and its kv-cache-dtype fp8_e4m3 except on the H200; those of Qwen3.5 (qwen3.5_*) likewise, in
-    fp8 and nvfp4. From vLLM 0.18 on, those of MiniMax-M2.5 (deprecated/minimaxm2.5_*) and, from 0.19 on, of Kimi-K2.5
+    fp8 and nvfp4, and those of GLM-5 (deprecated/glm5_*) on the B200 and B300. From vLLM 0.18 on, those of MiniMax-M2.5 (deprecated/minimaxm2.5_*) and, from 0.19 on, of Kimi-K2.5
     in nvfp4 (deprecated/kimik2.5_fp4_*) set kv-cache-dtype fp8 and max-num-batched-tokens 2 * isl on the B200 and B300.
     Other settings are left out.
     """
@@ -83,6 +84,8 @@ def inferencemax(model, card, row):
         tokens = 32768 if card == "b200" or row["gemm_quant_mode"] != "fp8" else 16384
         kv = "fp8_e4m3" if row["gemm_quant_mode"] else ""
         return round(0.9 * int(row["isl"])), round(0.9 * int(row["osl"])), kv, tokens, cards
+    if model == "glm-5-fp8" and card != "h200":
+        return round(0.9 * int(row["isl"])), round(0.9 * int(row["osl"])), "fp8_e4m3", 32768, cards
     if model in ("minimax-m2.5", "kimi-k2.5") and card in ("b200", "b300") and row["backend_version"] >= "0.18":
         return round(0.9 * int(row["isl"])), round(0.9 * int(row["osl"])), "fp8_e4m3", 2 * int(row["isl"]), cards
     llama, gpt = model == "llama-3.1-70b", model.startswith("gpt-oss")

@@ -167,6 +167,8 @@ func TestRatesAreTheTerms(t *testing.T) {
 			of.Model, of.Weights = catalogModel(t, "mixtral-8x7b"), catalog.NVFP4
 		case "latent_layer":
 			of.Model = catalogModel(t, "deepseek-v3")
+		case "indexer_layer":
+			of.Model = catalogModel(t, "deepseek-v3.2")
 		case "kv8":
 			of.KV = dtype.E4M3
 		case "host":

@@ -13,13 +13,13 @@ import (
 )
 
 // ServerFactors returns the factors from which a fit to serving runs starts. A factor that the runs do
-// not determine stays near its start. The start is also the natural size of changes of a factor. Factors
+// not determine stays near its start. The start is also the natural size of changes of most factors. Factors
 // have physical bounds: a factor of a peak is at least 1, a time at least 0.
 func ServerFactors() Factors {
 	f := DefaultFactors()
 	for id, v := range map[string]float64{
 		"weights": 1.1, "expert_weights": 1.1, "gemm": 1.5, "gemm8": 1.5, "gemm4": 1.5, "expert_gemm": 3, "expert_gemm8": 3, "expert_gemm4": 3, "decode_gemm": 1.5, "attention": 3, "kv": 1.3, "kv8": 1.3, "elementwise": 1.2, "all_reduce": 1.5,
-		"layer": 15, "expert_layer": 15, "expert_layer8": 15, "expert_layer4": 15, "latent_layer": 15, "all_reduce_latency": 10, "step": 1000, "prefill": 100, "sequence": 30, "prompt": 100, RequestTerm: 20_000,
+		"layer": 15, "expert_layer": 15, "expert_layer8": 15, "expert_layer4": 15, "latent_layer": 15, "indexer_layer": 15, "all_reduce_latency": 10, "step": 1000, "prefill": 100, "sequence": 30, "prompt": 100, RequestTerm: 20_000,
 	} {
 		f[id] = v
 	}
@@ -35,7 +35,6 @@ const (
 	ttftCounts = 0.3
 
 	priorTrust = 0.03 // weight of a factor's start beside the rows: trust in leastSquares
-	cardTrust  = 0.15 // likewise in a fit to one card, which starts from the fit to all
 	outlier    = 0.1  // logarithmic errors above this count less and less: δ in leastSquares
 )
 
@@ -78,9 +77,6 @@ func fitServing(ctx context.Context, runs []measuredRun, weights []float64, card
 		return nil, fmt.Errorf("%s: %s: no term has any work", file, card)
 	}
 	problem := leastSquares{trust: priorTrust, delta: outlier}
-	if card != AnyCard {
-		problem.trust = cardTrust
-	}
 	for _, t := range terms {
 		problem.least = append(problem.least, t.least)
 		problem.start = append(problem.start, t.start)
@@ -152,6 +148,11 @@ type servingTerm struct {
 	scale        float64 // natural size of a change, positive even if the factor starts at 0
 }
 
+// streamScale is the natural size of a change of the factors of weights, which are read from end to end: cards with enough
+// rows reach 70 to 100 % of their bandwidth. Where the rows have little to read, such as those of models with experts for the
+// dense weights, a looser factor would take up what other terms miss, and be far off for other models.
+const streamScale = 0.2
+
 // atBound is the distance from its bound, as a fraction of its scale, within which a factor counts as
 // being at the bound.
 const atBound = 1e-4
@@ -182,7 +183,11 @@ func servingTerms(runs []measuredRun, fit *Fit) []servingTerm {
 		}
 		start := max(least, fit.Factors[t.ID])
 		fit.Factors[t.ID] = start
-		terms = append(terms, servingTerm{t.ID, least, start, max(start, size[t.ID])})
+		scale := max(start, size[t.ID])
+		if t.ID == "weights" || t.ID == "expert_weights" {
+			scale = streamScale
+		}
+		terms = append(terms, servingTerm{t.ID, least, start, scale})
 	}
 	return terms
 }

@@ -229,6 +229,8 @@ func Terms() []Term {
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * expertLayers(d, 4) })},
 		{ID: "latent_layer", What: "launching the additional products of a layer with multi-head latent attention, in every step", Overhead: true,
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * float64(d.Model.LatentLayers()) })},
+		{ID: "indexer_layer", What: "launching an indexer's products and the choice of tokens in a layer with one, in every step", Overhead: true,
+			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * float64(d.Model.Indexer.Layers) })},
 		{ID: "elementwise", What: "norms, residuals and activations, read and written between the products",
 			peak: func(d *Deployment) unit {
 				m := &d.Model

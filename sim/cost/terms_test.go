@@ -192,6 +192,8 @@ func TestTermsByHand(t *testing.T) {
 		{"expert_layer", llama, nil, cost{}},
 		{"expert_layer", "mixtral-8x7b", nil, cost{sim.Steps: 32_000}},
 		{"expert_layer", "mixtral-8x7b", tp(2), cost{sim.Steps: 32_000}},
+		{"indexer_layer", "deepseek-v3", nil, cost{}},
+		{"indexer_layer", "deepseek-v3.2", nil, cost{sim.Steps: 61_000}},
 		{"expert_layer", "mixtral-8x7b", weights("int4"), cost{sim.Steps: 32_000}},
 		{"expert_layer", "deepseek-v3", nil, cost{}},                   // which is in 8 bits
 		{"expert_layer8", "deepseek-v3", nil, cost{sim.Steps: 58_000}}, // the first 3 of 61 layers are dense
@@ -218,14 +220,14 @@ func TestDefaultFactors(t *testing.T) {
 	want := Factors{
 		"weights": 1.35, "expert_weights": 1.35, "gemm": 3.69, "gemm8": 3.69, "gemm4": 3.69, "expert_gemm": 3.69, "expert_gemm8": 3.69, "expert_gemm4": 3.69, "attention": 1.92, "kv": 1.69, "kv8": 1.69, "decode_gemm": 3.76, "compression": 11.2e3, "compressed_sequence": 0,
 		"metrics": 1.5, "sort": 1.5, "moves": 1.5, "quantize": 1.5, "merge": 1.5, "blocks": 1.5, "all_reduce": 1.5, "host": 1.5, "prompt_compression": 1.5,
-		"step": 0, "prefill": 0, "sequence": 0, "prompt": 0, "layer": 0, "expert_layer": 0, "expert_layer8": 0, "expert_layer4": 0, "latent_layer": 0, "elementwise": 0, "all_reduce_latency": 0, "request": 0,
+		"step": 0, "prefill": 0, "sequence": 0, "prompt": 0, "layer": 0, "expert_layer": 0, "expert_layer8": 0, "expert_layer4": 0, "latent_layer": 0, "indexer_layer": 0, "elementwise": 0, "all_reduce_latency": 0, "request": 0,
 	}
 	if got := DefaultFactors(); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%v\nwant %v", got, want)
 	}
 	for id, v := range map[string]float64{
 		"weights": 1.1, "expert_weights": 1.1, "gemm": 1.5, "gemm8": 1.5, "gemm4": 1.5, "expert_gemm": 3, "expert_gemm8": 3, "expert_gemm4": 3, "decode_gemm": 1.5, "attention": 3, "kv": 1.3, "kv8": 1.3, "elementwise": 1.2, "all_reduce": 1.5,
-		"layer": 15, "expert_layer": 15, "expert_layer8": 15, "expert_layer4": 15, "latent_layer": 15, "all_reduce_latency": 10, "step": 1000, "prefill": 100, "sequence": 30, "prompt": 100, RequestTerm: 20_000,
+		"layer": 15, "expert_layer": 15, "expert_layer8": 15, "expert_layer4": 15, "latent_layer": 15, "indexer_layer": 15, "all_reduce_latency": 10, "step": 1000, "prefill": 100, "sequence": 30, "prompt": 100, RequestTerm: 20_000,
 	} {
 		want[id] = v
 	}
