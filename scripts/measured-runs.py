@@ -69,8 +69,9 @@ def inferencemax(model, card, row):
     (benchmarks/single_node/fixed_seq_len/deprecated/gptoss_*) on the B200 only. Both set max-num-batched-tokens 8192
     in vLLM; in TensorRT-LLM max_num_tokens is 16384 and 20000. Those of DeepSeek (fixed_seq_len/dsr1_*) set SGLang's
     chunked-prefill-size, and its kv-cache-dtype fp8_e4m3 except on the H200; those of Qwen3.5 (qwen3.5_*) likewise, in
-    fp8 and nvfp4, and those of GLM-5 (deprecated/glm5_*) on the B200 and B300. From vLLM 0.18 on, those of MiniMax-M2.5 (deprecated/minimaxm2.5_*) and, from 0.19 on, of Kimi-K2.5
-    in nvfp4 (deprecated/kimik2.5_fp4_*) set kv-cache-dtype fp8 and max-num-batched-tokens 2 * isl on the B200 and B300.
+    fp8 and nvfp4, and those of GLM-5 (deprecated/glm5_*) on the B200 and B300. From vLLM 0.18 on, those of MiniMax-M2.5
+    (deprecated/minimaxm2.5_*) and of Kimi-K2.5 in nvfp4 (deprecated/kimik2.5_fp4_*) set kv-cache-dtype fp8 and
+    max-num-batched-tokens 2 * isl on the B200 and B300.
     Other settings are left out.
     """
     cards, experts = int(row["tp_size"]), int(row["moe_ep_size"] or 1)
@@ -100,12 +101,12 @@ def schedule(model, row, own):
     """Return what decides a run's schedule beside its lengths: prefill_first, length_spread and distinct_prompts.
 
     aiperf, which measured NVIDIA's own runs, has 100 distinct prompts (num-dataset-entries), and each request has one of
-    them at random. The times of two models in fp8 by vLLM show that its prefix cache was on. SGLang's server of
+    them at random. The times of Llama-3.1-8B in fp8 by vLLM show that its prefix cache was on. SGLang's server of
     Llama-3.1-8B, 0.5.6, mixed prompts with decode steps (--enable-mixed-chunk, as aiconfigurator's generator sets).
     """
     if not own:  # other servers' lengths are taken to vary by about as much
         return "", "0.111" if row["backend"] == "sglang" else "", ""
-    if row["backend"] == "vllm" and row["gemm_quant_mode"] == "fp8" and model in ("llama-3.1-8b", "qwen3-32b"):
+    if row["backend"] == "vllm" and row["gemm_quant_mode"] == "fp8" and model == "llama-3.1-8b":
         return "", "", 100
     if row["backend"] == "sglang" and model == "llama-3.1-8b":
         return "false", "", ""
