@@ -47,9 +47,9 @@ func deepseekSparse(b *builder) {
 // latentScales returns the bytes of a latent's scales in 8 bits: one in 32 bits for each 128 elements.
 func latentScales(latent int) int { return (latent + indexBlock - 1) / indexBlock * 4 }
 
-// indexed reports of each layer whether it has an indexer, nil if the entries are wrong. Layers without one are
-// those that index_topk_pattern marks with S; without that entry, of the layers from index_skip_topk_offset − 1
-// on, those that no multiple of index_topk_freq follows. indexer_types says the same.
+// indexed reports of each layer whether it has an indexer, nil if the entries are wrong. Those that
+// index_topk_pattern marks with S have none. Without that entry layer index_skip_topk_offset − 1, each
+// index_topk_freq-th after it, and all before it have one. indexer_types says the same.
 func (b *builder) indexed() []bool {
 	c := b.c
 	every, offset := c.sizeOr("index_topk_freq", 1, maxLayers), c.num("index_skip_topk_offset", 2)

@@ -24,7 +24,7 @@ func (d *Deployment) modelNotes() (notes []string) {
 		say("the %d layers that hold every token have %d KV heads of %d elements of K and V, the others %d of %d.", m.Count(catalog.Full), g.KVHeads, 2*g.Size, m.Shape.KVHeads, 2*m.Shape.HeadSize)
 	}
 	if none := m.Count(catalog.Stateless); none > 0 {
-		say("%d of %d layers have no attention.", none, len(m.Layers))
+		say("%d of %d layers hold nothing of a sequence.", none, len(m.Layers))
 	}
 	if stateful > 0 {
 		say("%d of %d layers hold a state of %d bytes per sequence, whatever its length; computing it in prompts is assumed to take no time beside the matrix products.", stateful, len(m.Layers), m.State.Bytes())
@@ -35,7 +35,11 @@ func (d *Deployment) modelNotes() (notes []string) {
 		}
 	}
 	if m.Latent > 0 {
-		say("a token's KV is one latent of %d elements per layer, which every card of a tensor-parallel group holds.", m.Latent)
+		where := "per layer"
+		if n := m.LatentLayers(); n < len(m.Layers) {
+			where = fmt.Sprintf("in each of %d layers", n)
+		}
+		say("a token's KV is one latent of %d elements %s, which every card of a tensor-parallel group holds.", m.Latent, where)
 	} else if m.Shape.Layers > 0 && d.TP > m.Shape.KVHeads {
 		say("%d KV heads are fewer than %d cards: each head is held by %d cards.", m.Shape.KVHeads, d.TP, d.TP/m.Shape.KVHeads)
 	}
