@@ -55,7 +55,7 @@ func TestRandom(t *testing.T) {
 	t.Parallel()
 	n := *pipelines
 	if n == 0 {
-		n = testsize.Of(2, 4, 30)
+		n = testsize.Of(1, 4, 30)
 	}
 	methods, _, err := draw.Methods()
 	if err != nil {

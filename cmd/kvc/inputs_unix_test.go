@@ -126,7 +126,7 @@ func TestStrangeInputs(t *testing.T) {
 		}
 	}
 	kinds := slices.Sorted(maps.Keys(strange))
-	each := testsize.Of(4, 2, 1) // one in this many pairs of an input and a kind is run
+	each := testsize.Of(8, 2, 1) // one in this many pairs of an input and a kind is run
 	for i, in := range inputs {
 		for j, kind := range kinds {
 			if (i+j)%each > 0 {
