@@ -82,7 +82,7 @@ func randomPositions(rng *rand.Rand, cfg *ref.Config) error {
 // TestEdits runs the methods that do more than drop KVs, or read them otherwise, on both
 // engines: with options of all kinds, in all formats and block sizes, at awkward lengths.
 func TestEdits(t *testing.T) {
-	cases := testsize.Of(8, 16, 150)
+	cases := testsize.Of(5, 16, 150)
 	for _, tt := range []struct {
 		name string
 		draw func(*rand.Rand, *ref.Config) error

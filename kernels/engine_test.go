@@ -131,7 +131,7 @@ func TestDeviceFails(t *testing.T) {
 func deviceFails(t *testing.T, cfg ref.Config, stride int) {
 	open := func(id kv.SeqID) (trace.Tensors, error) { return tokens(8 * (id + 2)), nil }
 
-	stride *= testsize.Of(5, 2, 1)
+	stride *= testsize.Of(9, 2, 1)
 	failed := map[int]bool{} // steps in which the device has
 	for n := 0; ; n += stride {
 		dev := &failing{checked(t, 0), n}

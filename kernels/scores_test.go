@@ -80,7 +80,7 @@ var scoreLengths = []int{1, 2, 3, 31, 32, 33, 64, 65, 127, 128, 129, 200, 255, 2
 
 // TestScores runs random rankings by the kernels' scores on both engines.
 func TestScores(t *testing.T) {
-	cases := testsize.Of(12, 40, 200)
+	cases := testsize.Of(8, 40, 200)
 	dropped := 0
 	for seed := range uint64(cases) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

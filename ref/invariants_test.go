@@ -29,7 +29,7 @@ func drawn(t *testing.T) []*draw.Method {
 func TestInvariants(t *testing.T) {
 	methods := drawn(t)
 	options, acted := map[string]bool{}, map[string]int{}
-	operations := testsize.Of(60, 120, 200)
+	operations := testsize.Of(30, 120, 200)
 	for seed := range testsize.Of(150, 200, 500) {
 		m := methods[0]
 		if seed%3 > 0 {
@@ -227,7 +227,8 @@ func indices(n int) []int32 {
 
 // TestInvariantsNoticeMethods plants a bug in each method's plans and checks that a scenario notices it.
 func TestInvariantsNoticeMethods(t *testing.T) {
-	for _, bug := range []struct {
+	each := testsize.Of(3, 1, 1) // one in this many pairs of a bug and a method is run
+	for i, bug := range []struct {
 		name string
 		bend func(ref.Method) ref.Method
 	}{
@@ -235,7 +236,10 @@ func TestInvariantsNoticeMethods(t *testing.T) {
 		{"one too many goes", bend(takeOneMore, takeOneMore)},
 		{"the last edit is not in the plan, and is in its specification", bend(func(_ ref.View, p *ref.Plan) { p.Edits = p.Edits[:len(p.Edits)-1] }, nil)},
 	} {
-		for _, m := range drawn(t) {
+		for j, m := range drawn(t) {
+			if (i+j)%each > 0 {
+				continue
+			}
 			t.Run(bug.name+"/"+m.Name, func(t *testing.T) {
 				noticed(t, m, &scenario{bend: bug.bend})
 			})

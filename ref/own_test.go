@@ -18,7 +18,7 @@ import (
 // run has the same options. What a sequence holds, and its outputs, must be the same to the bit.
 func TestOwnOptions(t *testing.T) {
 	evicted := map[string]int{}
-	for seed := range testsize.Of[uint64](20, 30, 60) {
+	for seed := range testsize.Of[uint64](10, 30, 60) {
 		rng := rand.New(rand.NewPCG(seed, 17))
 		cfg := Default()
 		cfg.Shape = kv.Shape{Layers: 1 + rng.IntN(2), KVHeads: 1 + rng.IntN(3), Group: 1 + rng.IntN(2), HeadSize: 8}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"testing"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/traces"
@@ -12,7 +13,7 @@ import (
 // TestRazorLedger compares a ledger's counts for RazorAttention with the engine's after every
 // operation.
 func TestRazorLedger(t *testing.T) {
-	for _, name := range []string{"uniform-fp8", "mha", "six-stories"} {
+	for _, name := range testsize.Of([]string{"uniform-fp8", "mha"}, []string{"uniform-fp8", "mha", "six-stories"}, []string{"uniform-fp8", "mha", "six-stories"}) {
 		for what, set := range map[string]string{
 			"static":        `{"threshold":6,"full":"one head"}`,
 			"rolling":       `{"threshold":6,"decode":"rolling","full":"one head"}`,

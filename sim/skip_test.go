@@ -200,7 +200,7 @@ func giveOwn(reqs []trace.Request, seed uint64) {
 // TestSkipping checks that skipped steps change no result.
 func TestSkipping(t *testing.T) {
 	skipped, preempted, compressed := 0, 0, int64(0)
-	for seed := range testsize.Of[uint64](100, 250, 1500) {
+	for seed := range testsize.Of[uint64](50, 250, 1500) {
 		cfg, schedule, limits, reqs, rates := randomServing(seed)
 		if seed%3 == 2 {
 			giveOwn(reqs, seed)

@@ -12,7 +12,7 @@ import (
 
 // TestSkippingSpared checks that skipped steps change no result with the default spread.
 func TestSkippingSpared(t *testing.T) {
-	seeds := testsize.Of(50, 120, 900)
+	seeds := testsize.Of(25, 120, 900)
 	sim.SkippingWith(t, seeds, func(kv.Shape) sim.Spread { return cost.Spared{} })
 }
 

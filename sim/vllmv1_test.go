@@ -214,7 +214,7 @@ func (s *servedV1) differs(want *servedV1) string {
 
 // TestV1Checked checks that V1 keeps to the rules of a server, with priorities and without.
 func TestV1Checked(t *testing.T) {
-	for seed := range testsize.Of[uint64](60, 150, 400) {
+	for seed := range testsize.Of[uint64](30, 150, 400) {
 		cfg, schedule, limits, v1, reqs, rates := randomV1(seed, seed%3 == 0)
 		if seed%4 == 1 {
 			v1.Priority = func(id kv.SeqID) int { return int(id*7) % 3 }

@@ -20,7 +20,7 @@ import (
 // TestGolden compares every bundled replay, with -short a third of them, with its golden result.
 func TestGolden(t *testing.T) {
 	for i, name := range traces.Replays() {
-		if i%testsize.Of(3, 1, 1) != 0 {
+		if i%testsize.Of(6, 1, 1) != 0 {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {

@@ -120,8 +120,9 @@ func TestValidateKernel(t *testing.T) {
 
 // TestValidateRandomMethod runs random pipelines of one method, where the engine has it.
 func TestValidateRandomMethod(t *testing.T) {
-	stdout, _ := exits(t, exitDone, "validate --random 3 --method streaming-llm --checks none")
-	if !strings.Contains(stdout, "streaming-llm          3") || !strings.Contains(stdout, "of 3 random pipelines") {
+	n := testsize.Of(2, 3, 3)
+	stdout, _ := exits(t, exitDone, fmt.Sprintf("validate --random %d --method streaming-llm --checks none", n))
+	if !strings.Contains(stdout, fmt.Sprintf("streaming-llm          %d", n)) || !strings.Contains(stdout, fmt.Sprintf("of %d random pipelines", n)) {
 		t.Error(stdout)
 	}
 	for args, want := range map[string]string{

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
 	"kvcompress/ref"
@@ -111,15 +112,16 @@ func TestSample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	n := testsize.Of(15, 60, 60)
 	texts := func(seed uint64) []string {
 		var list []string
-		for _, m := range Sample(t.Context(), modules, 60, seed, EngineGroup) {
+		for _, m := range Sample(t.Context(), modules, n, seed, EngineGroup) {
 			list = append(list, fmt.Sprint(m.Kernel, m.Line, m.New))
 		}
 		return list
 	}
 	one := texts(1)
-	if len(one) != 60 || !slices.Equal(one, texts(1)) || slices.Equal(one, texts(2)) {
+	if len(one) != n || !slices.Equal(one, texts(1)) || slices.Equal(one, texts(2)) {
 		t.Errorf("%d mutants, %v", len(one), one)
 	}
 }

@@ -19,9 +19,9 @@ func TestConformance(t *testing.T) {
 		opt   ptx.Options
 		every int // one form in this many is run
 	}{
-		{"plain", ptx.Options{Cache: &programs}, testsize.Of(8, 4, 1)},
-		{"checked", ptx.Options{Cache: &programs, Checks: ptx.AllChecks()}, testsize.Of(4, 1, 1)},
-		{"shuffled", ptx.Options{Cache: &programs, Shuffle: 12345}, testsize.Of(8, 4, 1)},
+		{"plain", ptx.Options{Cache: &programs}, testsize.Of(16, 4, 1)},
+		{"checked", ptx.Options{Cache: &programs, Checks: ptx.AllChecks()}, testsize.Of(8, 1, 1)},
+		{"shuffled", ptx.Options{Cache: &programs, Shuffle: 12345}, testsize.Of(16, 4, 1)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

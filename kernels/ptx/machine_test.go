@@ -467,7 +467,7 @@ func TestStopped(t *testing.T) {
 // TestRandomFlow runs random control-flow graphs, structured or not, and compares with a model that runs one
 // thread at a time.
 func TestRandomFlow(t *testing.T) {
-	for seed := range testsize.Of[uint64](40, 100, 300) {
+	for seed := range testsize.Of[uint64](20, 100, 300) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		g := randomGraph(rng)
 		const threads = 50

@@ -371,7 +371,7 @@ func TestRaceTwin(t *testing.T) {
 		{name: "turns with all", strong: true, narrow: true, fences: true, parts: true, turns: true, blocks: 4, places: 100},
 	} {
 		t.Run(sc.name, func(t *testing.T) {
-			runs := testsize.Of[uint64](30, 60, 120)
+			runs := testsize.Of[uint64](15, 60, 120)
 			races, missed, steps := 0, 0, 0
 			for seed := range runs {
 				got, want, n := sc.run(seed)

@@ -16,7 +16,7 @@ import (
 // undefined operand bytes, and again with other values in these bytes. A result byte that differs must be
 // marked.
 func TestUndefined(t *testing.T) {
-	seeds, every := testsize.Of[uint64](1, 1, 4), testsize.Of(4, 2, 1)
+	seeds, every := testsize.Of[uint64](1, 1, 4), testsize.Of(8, 2, 1)
 	all, undefined, reported := 0, 0, 0
 	for i, o := range conform.Ops() {
 		if i%every != 0 {
