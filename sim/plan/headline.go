@@ -31,7 +31,7 @@ func (c *Candidate) One() string {
 	cards := c.Cards / c.Servers()
 	one := fmt.Sprintf("%d × %s", cards, c.CardName())
 	if stages := cards / c.TP; stages > 1 {
-		one += fmt.Sprintf(" in %d stages", stages)
+		one += " in " + words.Count(stages, "stage")
 	}
 	return one
 }
