@@ -82,10 +82,16 @@ func (b *builder) fixed(bits int) {
 // copied makes the last module one of which every card of a tensor-parallel group holds all.
 func (b *builder) copied() { b.m.Modules[len(b.m.Modules)-1].Copied = true }
 
-// router adds a matrix by whose products experts are weighed. Servers hold it in 16 bits.
-func (b *builder) router(name string, out int) {
-	b.linear(name, b.m.Hidden, out, false)
-	b.fixed(16)
+// router adds the matrix by whose products a layer's experts are weighed. Servers hold it in this number of bits.
+func (b *builder) router(name string, bits int) {
+	b.linear(name, b.m.Hidden, b.m.Experts.Total, false)
+	b.fixed(bits)
+}
+
+// correction adds the vector that is added to the routed experts' weights when they are chosen.
+func (b *builder) correction(name string, bits int) {
+	b.small(name, b.m.Experts.Total)
+	b.fixed(bits)
 }
 
 // plain adds a matrix that no format of fewer bits applies to.

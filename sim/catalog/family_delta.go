@@ -29,10 +29,11 @@ func qwen35MoE(b *builder) {
 	b.widest(each*b.m.Experts.Active + shared)
 	b.c.num("intermediate_size", 0) // which no layer has
 	qwen35Layers(b, func(int) {
-		b.router("mlp.gate", b.m.Experts.Total)
-		b.routedMLP(each)
+		b.router("mlp.gate", 16)
+		b.routedMLP("mlp.", each)
 		b.mlp("mlp.shared_expert.", shared, false)
-		b.router("mlp.shared_expert_gate", 1)
+		b.linear("mlp.shared_expert_gate", b.m.Hidden, 1, false)
+		b.fixed(16)
 	})
 }
 

@@ -34,11 +34,8 @@ func llama4(b *builder) {
 	b.stack("model.", false, func(l int) {
 		b.attention(bias, bias)
 		if mixtures[l] {
-			b.linear("feed_forward.router", b.m.Hidden, b.m.Experts.Total, false)
-			b.fixed(16)
-			b.routed("feed_forward.experts.*.gate_proj", b.m.Hidden, inner)
-			b.routed("feed_forward.experts.*.up_proj", b.m.Hidden, inner)
-			b.routed("feed_forward.experts.*.down_proj", inner, b.m.Hidden)
+			b.router("feed_forward.router", 16)
+			b.routedMLP("feed_forward.", inner)
 			b.mlp("feed_forward.shared_expert.", inner, false)
 		} else {
 			b.mlp("feed_forward.", wide, false)

@@ -80,11 +80,9 @@ func mimoV2(b *builder) {
 		if mixtures[l] == 0 {
 			b.mlp("mlp.", inner, false)
 		} else {
-			b.linear("mlp.gate", b.m.Hidden, b.m.Experts.Total, false)
-			b.fixed(routers)
-			b.small("mlp.gate.e_score_correction_bias", b.m.Experts.Total)
-			b.fixed(routers)
-			b.routedMLP(each)
+			b.router("mlp.gate", routers)
+			b.correction("mlp.gate.e_score_correction_bias", routers)
+			b.routedMLP("mlp.", each)
 		}
 		b.norms(2)
 	})

@@ -24,11 +24,9 @@ func miniMaxM2(b *builder) {
 	b.stack("model.", false, func(int) {
 		b.attention(bias, false)
 		b.small("self_attn.q_norm, k_norm", q+kv)
-		b.linear("block_sparse_moe.gate", b.m.Hidden, b.m.Experts.Total, false)
-		b.fixed(32)
+		b.router("block_sparse_moe.gate", 32)
 		if corrects {
-			b.small("block_sparse_moe.e_score_correction_bias", b.m.Experts.Total)
-			b.fixed(32)
+			b.correction("block_sparse_moe.e_score_correction_bias", 32)
 		}
 		b.routed("block_sparse_moe.experts.*.w1", b.m.Hidden, inner)
 		b.routed("block_sparse_moe.experts.*.w2", inner, b.m.Hidden)

@@ -254,9 +254,7 @@ func jamba(b *builder) {
 		}
 		if mixes(l) {
 			b.linear("feed_forward.router", b.m.Hidden, b.m.Experts.Total, false)
-			b.routed("feed_forward.experts.*.gate_proj", b.m.Hidden, inner)
-			b.routed("feed_forward.experts.*.up_proj", b.m.Hidden, inner)
-			b.routed("feed_forward.experts.*.down_proj", inner, b.m.Hidden)
+			b.routedMLP("feed_forward.", inner)
 		} else {
 			b.mlp("feed_forward.", inner, false)
 		}

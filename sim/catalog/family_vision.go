@@ -163,9 +163,7 @@ func qwen3VLMoE(b *builder) { qwenImages(b, qwen3MoE) }
 func qwenImages(b *builder, text func(*builder)) {
 	b.decoder = "model.language_model."
 	text(b)
-	for i := range b.embeddings {
-		b.embeddings[i].images = true
-	}
+	b.positionsOfImages()
 	t := b.vision("model.visual.")
 	if t == nil {
 		return
@@ -198,13 +196,18 @@ func qwenImages(b *builder, text func(*builder)) {
 	t.linear("merger, deepstack_merger_list.linear_fc2", merged, b.m.Hidden, 1+len(stacked))
 }
 
+// positionsOfImages makes the positions of the rotary embeddings those of time, height and width.
+func (b *builder) positionsOfImages() {
+	for i := range b.embeddings {
+		b.embeddings[i].images = true
+	}
+}
+
 // qwen25VL is qwen2 with an encoder of gated MLPs and RMS norms. Older files have the entries of the text model beside
 // vision_config.
 func qwen25VL(b *builder) {
 	qwen2(b)
-	for i := range b.embeddings {
-		b.embeddings[i].images = true
-	}
+	b.positionsOfImages()
 	t := b.vision("visual.")
 	if t == nil {
 		return
