@@ -227,8 +227,7 @@ func (b *builder) widest(inner int) { b.m.Intermediate = max(b.m.Intermediate, i
 func (b *builder) window(size int, windowed func(layer int) bool) {
 	types := b.c.strs("layer_types")
 	b.m.Window = size
-	if types != nil && len(types) != len(b.m.Layers) {
-		b.c.fail("layer_types has %d layers, and num_hidden_layers is %d", len(types), len(b.m.Layers))
+	if types != nil && !b.ofLayers("layer_types", len(types)) {
 		return
 	}
 	for l := range b.m.Layers {
@@ -252,6 +251,15 @@ func (b *builder) window(size int, windowed func(layer int) bool) {
 			b.m.Layers[l] = Windowed
 		}
 	}
+}
+
+// ofLayers reports whether an entry has a value for each layer. It fails otherwise.
+func (b *builder) ofLayers(name string, values int) bool {
+	if values == len(b.m.Layers) {
+		return true
+	}
+	b.c.fail("%s has %d layers, and num_hidden_layers is %d", name, values, len(b.m.Layers))
+	return false
 }
 
 func always(int) bool { return true }

@@ -66,7 +66,7 @@ func deltaNets(b *builder, mlp func(layer int), inputs func(keys, values, heads 
 	keys, values := c.sizeOr("linear_num_key_heads", 16, maxWidth)*keySize, heads*valueSize
 	taps := c.sizeOr("linear_conv_kernel_dim", 4, 1<<10)
 	if keys > maxWidth || values > maxWidth {
-		c.fail("linear attention of %d and %d elements is wider than %d", keys, values, maxWidth)
+		c.fail("linear_num_key_heads and linear_num_value_heads make keys of %d and values of %d elements, want at most %d", keys, values, maxWidth)
 		return
 	}
 	every := c.sizeOr("full_attention_interval", 4, maxLayers)
@@ -80,8 +80,7 @@ func deltaNets(b *builder, mlp func(layer int), inputs func(keys, values, heads 
 			types = append(types, kind)
 		}
 	}
-	if len(types) != len(b.m.Layers) {
-		c.fail("layer_types has %d layers, and num_hidden_layers is %d", len(types), len(b.m.Layers))
+	if !b.ofLayers("layer_types", len(types)) {
 		return
 	}
 	for l, kind := range types {

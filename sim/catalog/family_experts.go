@@ -60,7 +60,7 @@ func qwenExperts(b *builder, total, active, shared int) func(layer int) {
 	for _, l := range dense {
 		if l < 0 || l >= len(isDense) {
 			b.c.fail("mlp_only_layers names layer %d of %d", l, len(isDense))
-			continue
+			break
 		}
 		isDense[l] = true
 	}
@@ -162,7 +162,7 @@ func (b *builder) latentHeads() (latentHeads, bool) {
 		c.fail("q_lora_rank is %d, want 1 to %d, or null", a.rank, maxWidth)
 	}
 	if float64(a.heads)*float64(a.nope+a.rope+a.value) > maxWidth {
-		c.fail("%d heads of %d and %d elements are wider than %d", a.heads, a.nope+a.rope, a.value, maxWidth)
+		c.fail("num_attention_heads %d, of qk_nope_head_dim %d and qk_rope_head_dim %d or v_head_dim %d elements, are wider than %d", a.heads, a.nope, a.rope, a.value, maxWidth)
 		return a, false
 	}
 	a.bias = c.flag("attention_bias", false)

@@ -96,7 +96,7 @@ func (b *builder) kimiDelta() func() {
 		}
 	}
 	if heads*size > maxWidth {
-		of.fail("%d heads of %d elements are wider than %d", heads, size, maxWidth)
+		of.fail("%snum_heads and head_dim make %d elements, want at most %d", of.at, heads*size, maxWidth)
 	}
 	if b.m.Count(Stateful) == 0 || b.m.Count(Full) == 0 {
 		of.fail("linear_attn_config: want layers of both kinds")

@@ -10,8 +10,7 @@ import (
 func nemotronNAS(b *builder) {
 	c := b.c
 	blocks := c.list("block_configs")
-	if len(blocks) != len(b.m.Layers) {
-		c.fail("block_configs has %d layers, and num_hidden_layers is %d", len(blocks), len(b.m.Layers))
+	if !b.ofLayers("block_configs", len(blocks)) {
 		return
 	}
 	group, inner := 0, make([]int, len(blocks))
@@ -39,6 +38,9 @@ func nemotronNAS(b *builder) {
 			block.take(of)
 		}
 		c.take(block)
+		if len(c.errs) > 0 {
+			return // of many layers with the same error the first is enough
+		}
 	}
 	if group == 0 {
 		c.fail("block_configs: no layer has attention: such a model is not modelled")

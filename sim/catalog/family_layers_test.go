@@ -187,7 +187,7 @@ func TestMiMoV2(t *testing.T) {
 	for old, want := range map[[2]string]string{
 		{`"v_head_dim":8`, `"v_head_dim":9`}:                             "head_dim 24 and v_head_dim 9 are odd",
 		{`"swa_num_key_value_heads":4`, `"swa_num_key_value_heads":3`}:   "is not a multiple of num_key_value_heads 2 and swa_num_key_value_heads 3",
-		{`"hybrid_layer_pattern":[0,1,1]`, `"hybrid_layer_pattern":[0]`}: "hybrid_layer_pattern has 1 layers and moe_layer_freq 3",
+		{`"hybrid_layer_pattern":[0,1,1]`, `"hybrid_layer_pattern":[0]`}: "hybrid_layer_pattern has 1 layers, and num_hidden_layers is 3",
 	} {
 		if _, err := ParseConfig([]byte("{"+strings.Replace(mimoModel, old[0], old[1], 1)+"}"), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", old, err, want)

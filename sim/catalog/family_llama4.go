@@ -52,8 +52,7 @@ func (b *builder) llama4Chunked() []bool {
 	if len(rotates) == 0 { // as where the entry is missing
 		rotates = nil
 	}
-	if types != nil && len(types) != len(chunked) || rotates != nil && len(rotates) != len(chunked) {
-		c.fail("layer_types has %d layers and no_rope_layers %d, and num_hidden_layers is %d", len(types), len(rotates), len(chunked))
+	if types != nil && !b.ofLayers("layer_types", len(types)) || rotates != nil && !b.ofLayers("no_rope_layers", len(rotates)) {
 		return chunked
 	}
 	for l := range chunked {
@@ -90,7 +89,7 @@ func (b *builder) llama4Mixtures() []bool {
 	for _, l := range c.nums("moe_layers") {
 		if l < 0 || l >= len(mixtures) {
 			c.fail("moe_layers names layer %d of %d", l, len(mixtures))
-			continue
+			break
 		}
 		mixtures[l] = true
 	}

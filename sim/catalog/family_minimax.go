@@ -10,8 +10,8 @@ func miniMaxM2(b *builder) {
 	b.contextRotating(0, b.rotaryDim())
 	if kinds := c.nums("attn_type_list"); slices.ContainsFunc(kinds, func(kind int) bool { return kind != 1 }) {
 		c.fail("attn_type_list: layers that have no full attention (1) are not modelled")
-	} else if kinds != nil && len(kinds) != len(b.m.Layers) {
-		c.fail("attn_type_list has %d layers, and num_hidden_layers is %d", len(kinds), len(b.m.Layers))
+	} else if kinds != nil {
+		b.ofLayers("attn_type_list", len(kinds))
 	}
 	if kind := c.str("qk_norm_type", "per_layer"); kind != "per_layer" || !c.flag("use_qk_norm", true) {
 		c.fail("qk_norm_type is %.40q, or use_qk_norm is false: want per_layer and true", kind)

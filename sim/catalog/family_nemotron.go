@@ -43,8 +43,7 @@ func nemotronH(b *builder) {
 	b.embeddings = nil
 	b.heads(0, 0, c.num("attention_head_dim", 0))
 	pattern := nemotronPattern(c)
-	if len(pattern) != len(b.m.Layers) {
-		c.fail("hybrid_override_pattern or layers_block_type has %d layers, and num_hidden_layers is %d", len(pattern), len(b.m.Layers))
+	if !b.ofLayers("hybrid_override_pattern or layers_block_type", len(pattern)) {
 		return
 	}
 	for l, letter := range []byte(pattern) {

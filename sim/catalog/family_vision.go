@@ -36,6 +36,11 @@ func (c *config) flatten(kinds []string) {
 	if c.has("quantization_config") && text.has("quantization_config") {
 		c.fail("quantization_config and text_config.quantization_config: want one of them")
 	}
+	for _, name := range []string{"text_config", "vision_config"} {
+		if text.has(name) {
+			c.fail("text_config.%s: want it beside text_config, not in it", name)
+		}
+	}
 	delete(text.entries, "model_type")
 	maps.Copy(c.entries, text.entries)
 	c.errs = append(c.errs, text.errs...)
@@ -179,6 +184,7 @@ func qwenImages(b *builder, text func(*builder)) {
 	for _, l := range stacked {
 		if l < 0 || l >= layers {
 			c.fail("%sdeepstack_visual_indexes names layer %d of %d", c.at, l, layers)
+			break
 		}
 	}
 	c.num("num_heads", 0)

@@ -307,7 +307,7 @@ func (m *Model) Validate() error {
 	}
 	within("num_hidden_layers", len(m.Layers), 1, maxLayers)
 	within("hidden_size", m.Hidden, 1, maxWidth)
-	within("intermediate_size", m.Intermediate, 1, maxWidth)
+	within("intermediate_size, or the width of a token's experts together,", m.Intermediate, 1, maxWidth)
 	within("vocab_size", m.Vocab, 1, maxVocab)
 	within("max_position_embeddings", m.MaxLen, 1, 1<<30)
 	if m.Shape.Layers > 0 {
