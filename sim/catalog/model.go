@@ -239,6 +239,16 @@ func (m *Model) ExpertBytes(w Weights) int64 {
 	})
 }
 
+// TowerBytes returns the bytes of the weights of an image encoder.
+func (m *Model) TowerBytes(w Weights) int64 {
+	return m.sum(w, func(mod *Module) int64 {
+		if mod.Kind != Tower {
+			return 0
+		}
+		return 1
+	})
+}
+
 // LayerBytes returns the bytes of the weights of layers from ≤ l < to. Layer −1 stands for the modules
 // before the layers, len(Layers) for those after them.
 func (m *Model) LayerBytes(w Weights, from, to int) int64 {

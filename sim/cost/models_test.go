@@ -155,6 +155,27 @@ func TestStages(t *testing.T) {
 	}
 }
 
+// TestStagesOfEncoders: every stage has the encoder of images, and the last the embedding again if it is the output
+// matrix.
+func TestStagesOfEncoders(t *testing.T) {
+	for model, want := range map[string]int64{ // bytes that are held more than once
+		"qwen3-vl-4b": 2*415_347_712*2 + 151936*2560*2, // of three stages
+		"qwen3-vl-8b": 2 * 576_388_336 * 2,
+		"qwen3-8b":    0,
+	} {
+		d := deploy(t, model, "h100", 1)
+		d.PP = 3
+		more, tables := -d.Model.Bytes(d.Weights), int64(0)
+		for i := range d.PP {
+			bytes, n := d.stageBytes(i)
+			more, tables = more+bytes, tables+n
+		}
+		if more != want || tables != 2 {
+			t.Errorf("%s: %d bytes more than without stages, and %d tables; want %d, and 2", model, more, tables, want)
+		}
+	}
+}
+
 // TestRatesByHand works out what a unit of work takes at the card's peak.
 func TestRatesByHand(t *testing.T) {
 	near := func(what string, got, want float64) {

@@ -225,20 +225,24 @@ func (d *Deployment) stage(i int) (from, to int) {
 }
 
 // stageBytes returns the bytes of a stage's weights and its number of vocabulary tables. The first
-// stage has the embedding and the last the output matrix, which may be the same table.
+// stage has the embedding and the last the output matrix, which may be the same table. As in vLLM, every stage
+// has an encoder of images.
 func (d *Deployment) stageBytes(stage int) (bytes, tables int64) {
 	m := &d.Model
 	from, to := d.stage(stage)
-	if stage == 0 {
+	last := d.stages() - 1
+	switch {
+	case stage == 0: // embedding and encoder come before the layers
 		from, tables = -1, 1
+	case stage == last && m.Tied:
+		bytes = m.LayerBytes(d.Weights, -1, 0)
+	default:
+		bytes = m.TowerBytes(d.Weights)
 	}
-	if last := d.stages() - 1; stage == last {
+	if stage == last {
 		to = len(m.Layers) + 1
 		if !m.Tied || last > 0 {
 			tables++
-		}
-		if m.Tied && last > 0 {
-			bytes = m.LayerBytes(d.Weights, -1, 0)
 		}
 	}
 	return bytes + m.OnCards(d.TP).LayerBytes(d.Weights, from, to), tables
