@@ -63,7 +63,8 @@ func deltaNets(b *builder, mlp func(layer int), inputs func(keys, values, heads 
 	c, h := b.c, b.m.Hidden
 	keySize, valueSize := c.sizeOr("linear_key_head_dim", 128, 1<<12), c.sizeOr("linear_value_head_dim", 128, 1<<12)
 	heads := c.sizeOr("linear_num_value_heads", 32, maxWidth)
-	keys, values := c.sizeOr("linear_num_key_heads", 16, maxWidth)*keySize, heads*valueSize
+	keyHeads := c.sizeOr("linear_num_key_heads", 16, maxWidth)
+	keys, values := keyHeads*keySize, heads*valueSize
 	taps := c.sizeOr("linear_conv_kernel_dim", 4, 1<<10)
 	if keys > maxWidth || values > maxWidth {
 		c.fail("linear_num_key_heads and linear_num_value_heads make keys of %d and values of %d elements, want at most %d", keys, values, maxWidth)
@@ -93,12 +94,15 @@ func deltaNets(b *builder, mlp func(layer int), inputs func(keys, values, heads 
 			return
 		}
 	}
-	conv, state := (2*keys+values)*(taps-1), values*keySize
+	if heads%keyHeads != 0 {
+		c.fail("linear_num_value_heads %d is not a multiple of linear_num_key_heads %d", heads, keyHeads)
+		return
+	}
+	b.m.State = State{Elements16: (2*keys + values) * (taps - 1), Elements32: values * keySize, Heads: keyHeads}
 	switch t := c.str("mamba_ssm_dtype", "bfloat16"); t {
 	case "float32":
-		b.m.State = State{Elements16: conv, Elements32: state}
 	case "bfloat16", "float16":
-		b.m.State = State{Elements16: conv + state}
+		b.m.State = b.m.State.in16()
 	default:
 		c.fail("mamba_ssm_dtype is %.40q, want float32 or bfloat16", t)
 	}

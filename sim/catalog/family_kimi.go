@@ -106,7 +106,7 @@ func (b *builder) kimiDelta() func() {
 		return nil
 	}
 	h, all := b.m.Hidden, heads*size
-	b.m.State = State{Elements16: 3 * all * (taps - 1), Elements32: all * size}
+	b.m.State = State{Elements16: 3 * all * (taps - 1), Elements32: all * size, Heads: heads}
 	return func() {
 		for _, name := range []string{"q", "k", "v"} {
 			b.linear("self_attn."+name+"_proj", h, all, false)

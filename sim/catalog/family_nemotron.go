@@ -73,7 +73,7 @@ func nemotronH(b *builder) {
 	switch t := c.str("mamba_ssm_cache_dtype", "float32"); t {
 	case "float32":
 	case "bfloat16", "float16":
-		b.m.State = State{Elements16: b.m.State.Elements16 + b.m.State.Elements32}
+		b.m.State = b.m.State.in16()
 	default:
 		c.fail("mamba_ssm_cache_dtype is %.40q, want float32 or bfloat16", t)
 	}

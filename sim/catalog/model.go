@@ -58,6 +58,13 @@ type Depth struct {
 type State struct {
 	Elements16 int // elements in 16 bits
 	Elements32 int // elements in 32 bits
+	Heads      int // of which every card of a tensor-parallel group has as many; 0 if the layer has no heads
+}
+
+// in16 returns the state with all elements in 16 bits.
+func (s State) in16() State {
+	s.Elements16, s.Elements32 = s.Elements16+s.Elements32, 0
+	return s
 }
 
 // Bytes returns the bytes of one layer's state of one sequence.

@@ -1,6 +1,7 @@
 package cost
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -112,6 +113,19 @@ func TestReplicated(t *testing.T) {
 	d.Method.Compression.Rate = 0.5
 	if err := d.Validate(); err == nil || !strings.Contains(err.Error(), "use at most 8") {
 		t.Errorf("a method with replicated heads: %v", err)
+	}
+}
+
+// TestStateHeads: the heads of linear-time layers are divided over the cards too.
+func TestStateHeads(t *testing.T) {
+	for model, heads := range map[string]int{"qwen3.5-397b-a17b": 16, "kimi-linear-48b-a3b": 32, "nemotron-3-nano-30b-a3b": 64, "mamba-codestral-7b": 128, "jamba-v0.1": 0} {
+		for _, tp := range []int{8, 16, 32} {
+			d := deploy(t, model, "b200", tp)
+			want := heads%tp != 0
+			if err := d.Validate(); (err != nil) != want || want && !strings.Contains(err.Error(), fmt.Sprintf("a divisor of the %d heads of the linear-time layers", heads)) {
+				t.Errorf("%s on %d cards: %v", model, tp, err)
+			}
+		}
 	}
 }
 

@@ -40,6 +40,9 @@ func (d *Deployment) checkParallel() (errs []error) {
 	if g := m.Global.KVHeads; g > 0 && g%d.TP != 0 && d.TP%g != 0 {
 		bad("tensor parallelism %d: want a divisor or a multiple of the %d KV heads that some layers of %s have", d.TP, g, m.Name)
 	}
+	if h := m.State.Heads; h%d.TP != 0 {
+		bad("tensor parallelism %d: want a divisor of the %d heads of the linear-time layers of %s", d.TP, h, m.Name)
+	}
 	if d.TP > 1 && d.Card.LinkOf(d.TP) == 0 {
 		bad("tensor parallelism %d on %s: the link between so many cards is not known: set link_bytes_per_sec, linked_cards and network_bytes_per_sec in a file of the card, or use fewer cards and pipeline parallelism", d.TP, d.Card.Name)
 	}
