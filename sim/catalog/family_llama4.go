@@ -9,7 +9,7 @@ func llama4(b *builder) {
 	c := b.c
 	b.context(0)
 	b.heads(0, 0, 0)
-	b.m.Window = c.sizeOr("attention_chunk_size", 8192, Unbounded)
+	b.m.Window, b.m.Chunked = c.sizeOr("attention_chunk_size", 8192, Unbounded), true
 	for l, chunked := range b.llama4Chunked() {
 		if chunked {
 			b.m.Layers[l] = Windowed

@@ -29,6 +29,7 @@ type Model struct {
 	Global  Heads // of the layers that keep every token, if Shape has those of the layers with windows and they differ
 	Rotary  []RotaryTable
 	Window  int     // tokens that a windowed layer attends to, the newest included
+	Chunked bool    // windows stand for chunks: a token attends to those of its chunk of Window tokens
 	Latent  int     // elements of a token's latent KV, in place of K and V of heads; 0 for none
 	Pair    int     // elements of one query head's products with a key and with a value
 	Indexer Indexer // of sparse attention

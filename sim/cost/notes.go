@@ -17,7 +17,10 @@ func (d *Deployment) modelNotes() (notes []string) {
 		say("each token is assumed to be routed to random experts, %[2]d of %[1]d in a layer: a step of n tokens reads %[3]d·(1 − (1 − %[4]d/%[5]d)^n) of them.",
 			m.Experts.Total, m.Experts.Active, m.Experts.Total, m.Experts.Active, m.Experts.Total)
 	}
-	if windowed > 0 {
+	switch {
+	case windowed > 0 && m.Chunked:
+		say("%d of %d layers attend within chunks of %d tokens, and are counted as if they held the last %[3]d: as much as at a chunk's end.", windowed, len(m.Layers), m.Window)
+	case windowed > 0:
 		say("%d of %d layers hold only the last %d tokens.", windowed, len(m.Layers), m.Window)
 	}
 	if g := m.Global; g.KVHeads > 0 {
