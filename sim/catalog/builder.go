@@ -82,10 +82,16 @@ func (b *builder) fixed(bits int) {
 // copied makes the last module one of which every card of a tensor-parallel group holds all.
 func (b *builder) copied() { b.m.Modules[len(b.m.Modules)-1].Copied = true }
 
-// router adds a matrix by whose products experts are weighed. Servers hold it in 16 bits.
-func (b *builder) router(name string, out int) {
-	b.linear(name, b.m.Hidden, out, false)
-	b.fixed(16)
+// router adds the matrix by whose products a layer's experts are weighed. Servers hold it in this number of bits.
+func (b *builder) router(name string, bits int) {
+	b.linear(name, b.m.Hidden, b.m.Experts.Total, false)
+	b.fixed(bits)
+}
+
+// correction adds the vector that is added to the routed experts' weights when they are chosen.
+func (b *builder) correction(name string, bits int) {
+	b.small(name, b.m.Experts.Total)
+	b.fixed(bits)
 }
 
 // plain adds a matrix that no format of fewer bits applies to.
@@ -221,8 +227,7 @@ func (b *builder) widest(inner int) { b.m.Intermediate = max(b.m.Intermediate, i
 func (b *builder) window(size int, windowed func(layer int) bool) {
 	types := b.c.strs("layer_types")
 	b.m.Window = size
-	if types != nil && len(types) != len(b.m.Layers) {
-		b.c.fail("layer_types has %d layers, and num_hidden_layers is %d", len(types), len(b.m.Layers))
+	if types != nil && !b.ofLayers("layer_types", len(types)) {
 		return
 	}
 	for l := range b.m.Layers {
@@ -246,6 +251,15 @@ func (b *builder) window(size int, windowed func(layer int) bool) {
 			b.m.Layers[l] = Windowed
 		}
 	}
+}
+
+// ofLayers reports whether an entry has a value for each layer. It fails otherwise.
+func (b *builder) ofLayers(name string, values int) bool {
+	if values == len(b.m.Layers) {
+		return true
+	}
+	b.c.fail("%s has %d layers, and num_hidden_layers is %d", name, values, len(b.m.Layers))
+	return false
 }
 
 func always(int) bool { return true }

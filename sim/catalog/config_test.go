@@ -223,6 +223,24 @@ func TestSibling(t *testing.T) {
 	}
 }
 
+// TestOneError: a list of many wrong values, and an entry that makes many layers wrong, are one error.
+func TestOneError(t *testing.T) {
+	const experts = `"intermediate_size":32,"moe_intermediate_size":32,"num_experts":4,"num_experts_per_tok":2,`
+	many := func(value string) string { return strings.Repeat(value+",", 1000) + value }
+	for entries, want := range map[string]string{
+		`"model_type":"qwen3_moe",` + experts + layersModel + `"mlp_only_layers":[` + many("4") + `]`:     "mlp_only_layers names layer 4 of 4",
+		strings.Trim(strings.Replace(llama4Model, "%s", `,"moe_layers":[`+many("-1")+`]`, 1), "{}") + "}": "moe_layers names layer -1 of 4",
+		strings.Trim(strings.Replace(qwenVLModel, "%s", "", 1), "{,") + `,"vision_config":{"depth":3,"hidden_size":24,"intermediate_size":50,"num_position_embeddings":36,"patch_size":7,"out_hidden_size":64,"deepstack_visual_indexes":[` + many("3") + `]}`: "vision_config.deepstack_visual_indexes names layer 3 of 3",
+		`"model_type":"nemotron-nas","num_hidden_layers":1001,"hidden_size":64,"num_attention_heads":4,"vocab_size":128,"max_position_embeddings":512,"block_configs":[` + many(`{"attention":{"n_heads_in_group":0}}`) + `]`:                                  "block_configs[0].attention.n_heads_in_group is 0",
+		`"model_type":"qwen3_vl","text_config":{"text_config":{}}`:   "text_config.text_config: want it beside text_config, not in it",
+		`"model_type":"qwen3_vl","text_config":{"vision_config":{}}`: "text_config.vision_config: want it beside text_config, not in it",
+	} {
+		if _, err := ParseConfig([]byte("{"+entries+"}"), nil); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%.200s: %.500v, want %q alone", entries, err, want)
+		}
+	}
+}
+
 func FuzzParseConfig(f *testing.F) {
 	f.Add([]byte(small), []byte(nil))
 	for _, e := range entries() {

@@ -29,10 +29,11 @@ func qwen35MoE(b *builder) {
 	b.widest(each*b.m.Experts.Active + shared)
 	b.c.num("intermediate_size", 0) // which no layer has
 	qwen35Layers(b, func(int) {
-		b.router("mlp.gate", b.m.Experts.Total)
-		b.routedMLP(each)
+		b.router("mlp.gate", 16)
+		b.routedMLP("mlp.", each)
 		b.mlp("mlp.shared_expert.", shared, false)
-		b.router("mlp.shared_expert_gate", 1)
+		b.linear("mlp.shared_expert_gate", b.m.Hidden, 1, false)
+		b.fixed(16)
 	})
 }
 
@@ -62,10 +63,11 @@ func deltaNets(b *builder, mlp func(layer int), inputs func(keys, values, heads 
 	c, h := b.c, b.m.Hidden
 	keySize, valueSize := c.sizeOr("linear_key_head_dim", 128, 1<<12), c.sizeOr("linear_value_head_dim", 128, 1<<12)
 	heads := c.sizeOr("linear_num_value_heads", 32, maxWidth)
-	keys, values := c.sizeOr("linear_num_key_heads", 16, maxWidth)*keySize, heads*valueSize
+	keyHeads := c.sizeOr("linear_num_key_heads", 16, maxWidth)
+	keys, values := keyHeads*keySize, heads*valueSize
 	taps := c.sizeOr("linear_conv_kernel_dim", 4, 1<<10)
 	if keys > maxWidth || values > maxWidth {
-		c.fail("linear attention of %d and %d elements is wider than %d", keys, values, maxWidth)
+		c.fail("linear_num_key_heads and linear_num_value_heads make keys of %d and values of %d elements, want at most %d", keys, values, maxWidth)
 		return
 	}
 	every := c.sizeOr("full_attention_interval", 4, maxLayers)
@@ -79,8 +81,7 @@ func deltaNets(b *builder, mlp func(layer int), inputs func(keys, values, heads 
 			types = append(types, kind)
 		}
 	}
-	if len(types) != len(b.m.Layers) {
-		c.fail("layer_types has %d layers, and num_hidden_layers is %d", len(types), len(b.m.Layers))
+	if !b.ofLayers("layer_types", len(types)) {
 		return
 	}
 	for l, kind := range types {
@@ -93,12 +94,15 @@ func deltaNets(b *builder, mlp func(layer int), inputs func(keys, values, heads 
 			return
 		}
 	}
-	conv, state := (2*keys+values)*(taps-1), values*keySize
+	if heads%keyHeads != 0 {
+		c.fail("linear_num_value_heads %d is not a multiple of linear_num_key_heads %d", heads, keyHeads)
+		return
+	}
+	b.m.State = State{Elements16: (2*keys + values) * (taps - 1), Elements32: values * keySize, Heads: keyHeads}
 	switch t := c.str("mamba_ssm_dtype", "bfloat16"); t {
 	case "float32":
-		b.m.State = State{Elements16: conv, Elements32: state}
 	case "bfloat16", "float16":
-		b.m.State = State{Elements16: conv + state}
+		b.m.State = b.m.State.in16()
 	default:
 		c.fail("mamba_ssm_dtype is %.40q, want float32 or bfloat16", t)
 	}

@@ -72,6 +72,8 @@ func TestQwen35Refused(t *testing.T) {
 		{`"num_experts":4`, `"num_experts":4,"layer_types":["full_attention"]`, "layer_types has 1 layers"},
 		{`"num_experts":4`, `"num_experts":4,"layer_scale":true`, `"layer_scale": unknown`},
 		{`"mamba_ssm_dtype":"float32"`, `"mamba_ssm_dtype":"float8"`, "mamba_ssm_dtype"},
+		{`"linear_num_key_heads":16`, `"linear_num_key_heads":5`, "linear_num_value_heads 32 is not a multiple of linear_num_key_heads 5"},
+		{`"linear_num_key_heads":16`, `"linear_num_key_heads":16384`, "make keys of 2097152 and values of 4096 elements, want at most 1048576"},
 		{`"linear_key_head_dim":128`, `"linear_key_head_dim":-1`, "linear_key_head_dim is -1"},
 	} {
 		changed := strings.Replace(config, test.from, test.to, 1)

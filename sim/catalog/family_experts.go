@@ -22,14 +22,14 @@ func mixtral(b *builder) {
 // experts adds the router and the routed experts of a layer.
 func (b *builder) experts(inner int) {
 	b.linear("mlp.gate", b.m.Hidden, b.m.Experts.Total, false)
-	b.routedMLP(inner)
+	b.routedMLP("mlp.", inner)
 }
 
-// routedMLP adds the routed experts of a layer.
-func (b *builder) routedMLP(inner int) {
-	b.routed("mlp.experts.*.gate_proj", b.m.Hidden, inner)
-	b.routed("mlp.experts.*.up_proj", b.m.Hidden, inner)
-	b.routed("mlp.experts.*.down_proj", inner, b.m.Hidden)
+// routedMLP adds the routed experts of a layer, each a gated MLP.
+func (b *builder) routedMLP(prefix string, inner int) {
+	b.routed(prefix+"experts.*.gate_proj", b.m.Hidden, inner)
+	b.routed(prefix+"experts.*.up_proj", b.m.Hidden, inner)
+	b.routed(prefix+"experts.*.down_proj", inner, b.m.Hidden)
 }
 
 // shared reads the number of shared experts, each of which is this wide, and returns the width of all.
@@ -60,7 +60,7 @@ func qwenExperts(b *builder, total, active, shared int) func(layer int) {
 	for _, l := range dense {
 		if l < 0 || l >= len(isDense) {
 			b.c.fail("mlp_only_layers names layer %d of %d", l, len(isDense))
-			continue
+			break
 		}
 		isDense[l] = true
 	}
@@ -162,7 +162,7 @@ func (b *builder) latentHeads() (latentHeads, bool) {
 		c.fail("q_lora_rank is %d, want 1 to %d, or null", a.rank, maxWidth)
 	}
 	if float64(a.heads)*float64(a.nope+a.rope+a.value) > maxWidth {
-		c.fail("%d heads of %d and %d elements are wider than %d", a.heads, a.nope+a.rope, a.value, maxWidth)
+		c.fail("num_attention_heads %d, of qk_nope_head_dim %d and qk_rope_head_dim %d or v_head_dim %d elements, are wider than %d", a.heads, a.nope, a.rope, a.value, maxWidth)
 		return a, false
 	}
 	a.bias = c.flag("attention_bias", false)
@@ -215,11 +215,10 @@ func latentLayers(b *builder, more func(layer int)) {
 		if l < dense || l%every != 0 {
 			b.mlp("mlp.", inner, false)
 		} else {
-			b.router("mlp.gate", b.m.Experts.Total)
-			b.routedMLP(each)
+			b.router("mlp.gate", 16)
+			b.routedMLP("mlp.", each)
 			if corrects {
-				b.small("mlp.gate.e_score_correction_bias", b.m.Experts.Total)
-				b.fixed(32)
+				b.correction("mlp.gate.e_score_correction_bias", 32)
 			}
 			if shared > 0 {
 				b.mlp("mlp.shared_experts.", shared, false)

@@ -50,13 +50,10 @@ func gemma4(b *builder) {
 		b.norms(4)
 		b.small("layer_scalar", 1)
 		if mixture {
-			b.linear("router.proj", b.m.Hidden, b.m.Experts.Total, false)
-			b.fixed(16)
+			b.router("router.proj", 16)
 			b.small("router.scale", b.m.Hidden)
 			b.small("router.per_expert_scale", b.m.Experts.Total)
-			b.routed("experts.*.gate_proj", b.m.Hidden, each)
-			b.routed("experts.*.up_proj", b.m.Hidden, each)
-			b.routed("experts.*.down_proj", each, b.m.Hidden)
+			b.routedMLP("", each)
 			b.norms(3)
 		}
 	})

@@ -96,7 +96,7 @@ func (b *builder) kimiDelta() func() {
 		}
 	}
 	if heads*size > maxWidth {
-		of.fail("%d heads of %d elements are wider than %d", heads, size, maxWidth)
+		of.fail("%snum_heads and head_dim make %d elements, want at most %d", of.at, heads*size, maxWidth)
 	}
 	if b.m.Count(Stateful) == 0 || b.m.Count(Full) == 0 {
 		of.fail("linear_attn_config: want layers of both kinds")
@@ -106,7 +106,7 @@ func (b *builder) kimiDelta() func() {
 		return nil
 	}
 	h, all := b.m.Hidden, heads*size
-	b.m.State = State{Elements16: 3 * all * (taps - 1), Elements32: all * size}
+	b.m.State = State{Elements16: 3 * all * (taps - 1), Elements32: all * size, Heads: heads}
 	return func() {
 		for _, name := range []string{"q", "k", "v"} {
 			b.linear("self_attn."+name+"_proj", h, all, false)
@@ -136,16 +136,11 @@ func kimiMixture(b *builder) func() {
 	c, h := b.c, b.m.Hidden
 	b.moe("num_experts", "num_experts_per_token", 0, 0)
 	each, latent := c.size("moe_intermediate_size", maxWidth), c.sizeOr("routed_expert_hidden_size", h, maxWidth)
-	norm, shared := c.flag("latent_moe_use_norm", false), c.num("num_shared_experts", 0)
-	if shared < 0 || shared > maxExperts || shared*each > maxWidth {
-		c.fail("num_shared_experts is %d: %d wide, want 0 to %d in all", shared, each, maxWidth)
-		return func() {}
-	}
-	b.widest(each * (b.m.Experts.Active + shared))
+	norm, shared := c.flag("latent_moe_use_norm", false), b.shared("num_shared_experts", 0, each)
+	b.widest(each*b.m.Experts.Active + shared)
 	return func() {
-		b.router("block_sparse_moe.gate", b.m.Experts.Total)
-		b.small("block_sparse_moe.gate.e_score_correction_bias", b.m.Experts.Total)
-		b.fixed(32)
+		b.router("block_sparse_moe.gate", 16)
+		b.correction("block_sparse_moe.gate.e_score_correction_bias", 32)
 		if c.has("routed_expert_hidden_size") {
 			b.linear("block_sparse_moe.routed_expert_down_proj", h, latent, false)
 			b.fixed(16)
@@ -161,7 +156,7 @@ func kimiMixture(b *builder) func() {
 		b.routed("block_sparse_moe.experts.*.w3", latent, each)
 		b.routed("block_sparse_moe.experts.*.w2", each, latent)
 		if shared > 0 {
-			b.mlp("block_sparse_moe.shared_experts.", shared*each, false)
+			b.mlp("block_sparse_moe.shared_experts.", shared, false)
 		}
 	}
 }

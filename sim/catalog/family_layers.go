@@ -10,8 +10,7 @@ import (
 func nemotronNAS(b *builder) {
 	c := b.c
 	blocks := c.list("block_configs")
-	if len(blocks) != len(b.m.Layers) {
-		c.fail("block_configs has %d layers, and num_hidden_layers is %d", len(blocks), len(b.m.Layers))
+	if !b.ofLayers("block_configs", len(blocks)) {
 		return
 	}
 	group, inner := 0, make([]int, len(blocks))
@@ -39,6 +38,9 @@ func nemotronNAS(b *builder) {
 			block.take(of)
 		}
 		c.take(block)
+		if len(c.errs) > 0 {
+			return // of many layers with the same error the first is enough
+		}
 	}
 	if group == 0 {
 		c.fail("block_configs: no layer has attention: such a model is not modelled")
@@ -181,11 +183,9 @@ func glm4MoE(b *builder) {
 		if l < first {
 			b.mlp("mlp.", inner, false)
 		} else {
-			b.linear("mlp.gate", b.m.Hidden, b.m.Experts.Total, false)
-			b.fixed(16)
-			b.small("mlp.gate.e_score_correction_bias", b.m.Experts.Total)
-			b.fixed(32)
-			b.routedMLP(each)
+			b.router("mlp.gate", 16)
+			b.correction("mlp.gate.e_score_correction_bias", 32)
+			b.routedMLP("mlp.", each)
 			if shared > 0 {
 				b.mlp("mlp.shared_experts.", shared, false)
 			}
@@ -213,13 +213,11 @@ func ernie45MoE(b *builder) {
 		if l < first || l > last || (l+1)%every != 0 {
 			b.mlp("mlp.", inner, bias)
 		} else {
-			b.linear("mlp.gate", b.m.Hidden, b.m.Experts.Total, false)
-			b.fixed(32)
+			b.router("mlp.gate", 32)
 			if corrects {
-				b.small("mlp.moe_statics.e_score_correction_bias", b.m.Experts.Total)
-				b.fixed(32)
+				b.correction("mlp.moe_statics.e_score_correction_bias", 32)
 			}
-			b.routedMLP(each)
+			b.routedMLP("mlp.", each)
 			if shared > 0 {
 				b.mlp("mlp.shared_experts.", shared, bias)
 			}
@@ -238,8 +236,7 @@ func graniteMoE(b *builder) {
 	b.widest(inner * b.m.Experts.Active)
 	b.stack("model.", false, func(int) {
 		b.attention(bias, bias)
-		b.linear("block_sparse_moe.router.layer", b.m.Hidden, b.m.Experts.Total, false)
-		b.fixed(16)
+		b.router("block_sparse_moe.router.layer", 16)
 		b.routed("block_sparse_moe.input_linear", b.m.Hidden, 2*inner)
 		b.routed("block_sparse_moe.output_linear", inner, b.m.Hidden)
 		b.norms(2)

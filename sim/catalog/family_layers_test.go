@@ -43,7 +43,6 @@ func publishedModels() []published {
 		{"CohereLabs/c4ai-command-a-03-2025", 111e9, 1e9, `"model_type":"cohere2","num_hidden_layers":64,"hidden_size":12288,"num_attention_heads":96,"num_key_value_heads":8,"head_dim":128,"intermediate_size":36864,"vocab_size":256000,"max_position_embeddings":131072,"sliding_window":4096,"sliding_window_pattern":4,"logit_scale":0.25`},
 		{"baidu/ERNIE-4.5-21B-A3B-PT", 21.8e9, 1e8, `"model_type":"ernie4_5_moe","num_hidden_layers":28,"hidden_size":2560,"num_attention_heads":20,"num_key_value_heads":4,"head_dim":128,"intermediate_size":12288,"moe_intermediate_size":1536,"moe_num_experts":64,"moe_k":6,"moe_num_shared_experts":2,"moe_layer_start_index":1,"moe_layer_end_index":27,"moe_layer_interval":1,"vocab_size":103424,"max_position_embeddings":131072,"tie_word_embeddings":true,"use_bias":false`},
 		{"XiaomiMiMo/MiMo-V2-Flash", 309e9, 1e9, `"model_type":"mimo_v2_flash","num_hidden_layers":48,"hidden_size":4096,"num_attention_heads":64,"num_key_value_heads":4,"head_dim":192,"v_head_dim":128,"swa_num_attention_heads":64,"swa_num_key_value_heads":8,"swa_head_dim":192,"swa_v_head_dim":128,"sliding_window":128,"sliding_window_size":128,"partial_rotary_factor":0.334,"rope_theta":5000000,"swa_rope_theta":10000,"add_swa_attention_sink_bias":true,"hybrid_layer_pattern":[0,1,1,1,1` + strings.Repeat(",0,1,1,1,1,1", 7) + `,0],"moe_layer_freq":[0` + strings.Repeat(",1", 47) + `],"intermediate_size":16384,"moe_intermediate_size":2048,"n_routed_experts":256,"num_experts_per_tok":8,"topk_method":"noaux_tc","vocab_size":152576,"max_position_embeddings":262144`},
-		{"XiaomiMiMo/MiMo-7B-Base", 7.6e9, 1e8, `"model_type":"mimo","num_hidden_layers":36,"hidden_size":4096,"num_attention_heads":32,"num_key_value_heads":8,"head_dim":128,"intermediate_size":11008,"vocab_size":151680,"max_position_embeddings":32768,"attention_bias":true,"use_mrope":false,"use_sliding_window":false,"num_nextn_predict_layers":1`},
 	}
 }
 
@@ -112,6 +111,7 @@ func TestFamilyLayers(t *testing.T) {
 			4*(2*64*64+2*64*32+2*64) + 2*3*64*128 + 2*(4*3*64*32+64*4+4)},
 		{`"model_type":"granitemoe","intermediate_size":32,"num_local_experts":4,"num_experts_per_tok":2,` + layersModel + `"logits_scaling":6.0`, []Layer{Full, Full, Full, Full}, 4, 4 * (2*64*64 + 2*64*32 + 4*3*64*32 + 64*4 + 2*64)},
 		{`"model_type":"seed_oss","intermediate_size":32,"head_dim":16,` + layersModel + `"attention_out_bias":true,"mlp_bias":true`, []Layer{Full, Full, Full, Full}, 0, 4 * (2*64*64 + 2*64*32 + 2*64 + 64 + 3*64*32 + 2*32 + 64 + 2*64)},
+		{`"model_type":"mimo","intermediate_size":32,"attention_bias":true,"use_mrope":false,"use_sliding_window":false,"num_nextn_predict_layers":1,` + layersModel + `"rope_theta":1`, []Layer{Full, Full, Full, Full}, 0, 4 * (2*64*64 + 2*64*32 + 64 + 2*32 + 3*64*32 + 2*64)},
 		{nas, []Layer{Full, Stateless, Full}, 0, 2*(2*64*64+2*64*32+64) + 3*64*256 + 3*64*100 + 2*64}, // 2/3 of 3·64 is 128, up to a multiple of 256
 	} {
 		m, err := ParseConfig([]byte("{"+test.entries+"}"), nil)
@@ -187,7 +187,7 @@ func TestMiMoV2(t *testing.T) {
 	for old, want := range map[[2]string]string{
 		{`"v_head_dim":8`, `"v_head_dim":9`}:                             "head_dim 24 and v_head_dim 9 are odd",
 		{`"swa_num_key_value_heads":4`, `"swa_num_key_value_heads":3`}:   "is not a multiple of num_key_value_heads 2 and swa_num_key_value_heads 3",
-		{`"hybrid_layer_pattern":[0,1,1]`, `"hybrid_layer_pattern":[0]`}: "hybrid_layer_pattern has 1 layers and moe_layer_freq 3",
+		{`"hybrid_layer_pattern":[0,1,1]`, `"hybrid_layer_pattern":[0]`}: "hybrid_layer_pattern has 1 layers, and num_hidden_layers is 3",
 	} {
 		if _, err := ParseConfig([]byte("{"+strings.Replace(mimoModel, old[0], old[1], 1)+"}"), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", old, err, want)

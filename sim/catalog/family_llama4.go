@@ -9,7 +9,7 @@ func llama4(b *builder) {
 	c := b.c
 	b.context(0)
 	b.heads(0, 0, 0)
-	b.m.Window = c.sizeOr("attention_chunk_size", 8192, Unbounded)
+	b.m.Window, b.m.Chunked = c.sizeOr("attention_chunk_size", 8192, Unbounded), true
 	for l, chunked := range b.llama4Chunked() {
 		if chunked {
 			b.m.Layers[l] = Windowed
@@ -34,11 +34,8 @@ func llama4(b *builder) {
 	b.stack("model.", false, func(l int) {
 		b.attention(bias, bias)
 		if mixtures[l] {
-			b.linear("feed_forward.router", b.m.Hidden, b.m.Experts.Total, false)
-			b.fixed(16)
-			b.routed("feed_forward.experts.*.gate_proj", b.m.Hidden, inner)
-			b.routed("feed_forward.experts.*.up_proj", b.m.Hidden, inner)
-			b.routed("feed_forward.experts.*.down_proj", inner, b.m.Hidden)
+			b.router("feed_forward.router", 16)
+			b.routedMLP("feed_forward.", inner)
 			b.mlp("feed_forward.shared_expert.", inner, false)
 		} else {
 			b.mlp("feed_forward.", wide, false)
@@ -55,8 +52,7 @@ func (b *builder) llama4Chunked() []bool {
 	if len(rotates) == 0 { // as where the entry is missing
 		rotates = nil
 	}
-	if types != nil && len(types) != len(chunked) || rotates != nil && len(rotates) != len(chunked) {
-		c.fail("layer_types has %d layers and no_rope_layers %d, and num_hidden_layers is %d", len(types), len(rotates), len(chunked))
+	if types != nil && !b.ofLayers("layer_types", len(types)) || rotates != nil && !b.ofLayers("no_rope_layers", len(rotates)) {
 		return chunked
 	}
 	for l := range chunked {
@@ -93,7 +89,7 @@ func (b *builder) llama4Mixtures() []bool {
 	for _, l := range c.nums("moe_layers") {
 		if l < 0 || l >= len(mixtures) {
 			c.fail("moe_layers names layer %d of %d", l, len(mixtures))
-			continue
+			break
 		}
 		mixtures[l] = true
 	}

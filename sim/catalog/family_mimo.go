@@ -34,8 +34,7 @@ func mimoV2(b *builder) {
 	b.m.Global = Heads{KVHeads: full, Size: size}
 
 	windows, mixtures := c.nums("hybrid_layer_pattern"), c.nums("moe_layer_freq")
-	if len(windows) != len(b.m.Layers) || len(mixtures) != len(b.m.Layers) {
-		c.fail("hybrid_layer_pattern has %d layers and moe_layer_freq %d, and num_hidden_layers is %d", len(windows), len(mixtures), len(b.m.Layers))
+	if !b.ofLayers("hybrid_layer_pattern", len(windows)) || !b.ofLayers("moe_layer_freq", len(mixtures)) {
 		return
 	}
 	b.m.Window = c.sizeOr("sliding_window_size", c.num("sliding_window", 0), Unbounded)
@@ -80,11 +79,9 @@ func mimoV2(b *builder) {
 		if mixtures[l] == 0 {
 			b.mlp("mlp.", inner, false)
 		} else {
-			b.linear("mlp.gate", b.m.Hidden, b.m.Experts.Total, false)
-			b.fixed(routers)
-			b.small("mlp.gate.e_score_correction_bias", b.m.Experts.Total)
-			b.fixed(routers)
-			b.routedMLP(each)
+			b.router("mlp.gate", routers)
+			b.correction("mlp.gate.e_score_correction_bias", routers)
+			b.routedMLP("mlp.", each)
 		}
 		b.norms(2)
 	})

@@ -10,8 +10,8 @@ func miniMaxM2(b *builder) {
 	b.contextRotating(0, b.rotaryDim())
 	if kinds := c.nums("attn_type_list"); slices.ContainsFunc(kinds, func(kind int) bool { return kind != 1 }) {
 		c.fail("attn_type_list: layers that have no full attention (1) are not modelled")
-	} else if kinds != nil && len(kinds) != len(b.m.Layers) {
-		c.fail("attn_type_list has %d layers, and num_hidden_layers is %d", len(kinds), len(b.m.Layers))
+	} else if kinds != nil {
+		b.ofLayers("attn_type_list", len(kinds))
 	}
 	if kind := c.str("qk_norm_type", "per_layer"); kind != "per_layer" || !c.flag("use_qk_norm", true) {
 		c.fail("qk_norm_type is %.40q, or use_qk_norm is false: want per_layer and true", kind)
@@ -24,11 +24,9 @@ func miniMaxM2(b *builder) {
 	b.stack("model.", false, func(int) {
 		b.attention(bias, false)
 		b.small("self_attn.q_norm, k_norm", q+kv)
-		b.linear("block_sparse_moe.gate", b.m.Hidden, b.m.Experts.Total, false)
-		b.fixed(32)
+		b.router("block_sparse_moe.gate", 32)
 		if corrects {
-			b.small("block_sparse_moe.e_score_correction_bias", b.m.Experts.Total)
-			b.fixed(32)
+			b.correction("block_sparse_moe.e_score_correction_bias", 32)
 		}
 		b.routed("block_sparse_moe.experts.*.w1", b.m.Hidden, inner)
 		b.routed("block_sparse_moe.experts.*.w2", inner, b.m.Hidden)

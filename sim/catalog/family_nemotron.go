@@ -17,8 +17,9 @@ func nemotronPattern(c *config) string {
 	pattern := c.str("hybrid_override_pattern", "")
 	if types := c.strs("layers_block_type"); types != nil {
 		var letters strings.Builder
+		letterOf := map[string]nemotronLayer{"mamba": nemotronMamba, "attention": nemotronAttention, "mlp": nemotronMLP, "moe": nemotronExperts}
 		for _, kind := range types {
-			letter := map[string]nemotronLayer{"mamba": nemotronMamba, "attention": nemotronAttention, "mlp": nemotronMLP, "moe": nemotronExperts}[kind]
+			letter := letterOf[kind]
 			if letter == 0 {
 				c.fail("layers_block_type has %.40q, want mamba, attention, mlp or moe", kind)
 				return ""
@@ -42,8 +43,7 @@ func nemotronH(b *builder) {
 	b.embeddings = nil
 	b.heads(0, 0, c.num("attention_head_dim", 0))
 	pattern := nemotronPattern(c)
-	if len(pattern) != len(b.m.Layers) {
-		c.fail("hybrid_override_pattern or layers_block_type has %d layers, and num_hidden_layers is %d", len(pattern), len(b.m.Layers))
+	if !b.ofLayers("hybrid_override_pattern or layers_block_type", len(pattern)) {
 		return
 	}
 	for l, letter := range []byte(pattern) {
@@ -73,7 +73,7 @@ func nemotronH(b *builder) {
 	switch t := c.str("mamba_ssm_cache_dtype", "float32"); t {
 	case "float32":
 	case "bfloat16", "float16":
-		b.m.State = State{Elements16: b.m.State.Elements16 + b.m.State.Elements32}
+		b.m.State = b.m.State.in16()
 	default:
 		c.fail("mamba_ssm_cache_dtype is %.40q, want float32 or bfloat16", t)
 	}
@@ -112,25 +112,18 @@ func nemotronMixture(b *builder, bias bool) func() {
 	c, h := b.c, b.m.Hidden
 	b.moe("n_routed_experts", "num_experts_per_tok", 0, 0)
 	each, latent := c.size("moe_intermediate_size", maxWidth), c.sizeOr("moe_latent_size", h, maxWidth)
-	shared := c.num("n_shared_experts", 0)
-	if shared < 0 || shared > maxExperts {
-		c.fail("n_shared_experts is %d, want 0 to %d", shared, maxExperts)
-		return func() {}
+	sharedEach := 0
+	if c.num("n_shared_experts", 0) > 0 {
+		sharedEach = c.size("moe_shared_expert_intermediate_size", maxWidth)
 	}
-	if shared > 0 {
-		if shared *= c.size("moe_shared_expert_intermediate_size", maxWidth); shared > maxWidth {
-			c.fail("the shared experts are %d wide, want at most %d", shared, maxWidth)
-		}
-	}
+	shared := b.shared("n_shared_experts", 0, sharedEach)
 	if bias {
 		c.fail("mlp_bias is true: biases of experts are not modelled")
 	}
 	b.widest(each*b.m.Experts.Active + shared)
 	return func() {
-		b.linear("mixer.gate", h, b.m.Experts.Total, false)
-		b.fixed(32)
-		b.small("mixer.gate.e_score_correction_bias", b.m.Experts.Total)
-		b.fixed(32)
+		b.router("mixer.gate", 32)
+		b.correction("mixer.gate.e_score_correction_bias", 32)
 		if c.has("moe_latent_size") {
 			b.linear("mixer.fc1_latent_proj", h, latent, false)
 			b.copied()

@@ -1,7 +1,5 @@
 package catalog
 
-import "slices"
-
 // deepseekSparse is deepseek with DeepSeek Sparse Attention: an indexer chooses the tokens that a query attends
 // to. Its queries are made of the latent of the layer's queries, its keys and the weights of its heads of the
 // hidden state. Engines compute this attention with the latents themselves, for prompts too.
@@ -55,8 +53,7 @@ func (b *builder) indexed() []bool {
 	every, offset := c.sizeOr("index_topk_freq", 1, maxLayers), c.num("index_skip_topk_offset", 2)
 	pattern, types := c.str("index_topk_pattern", ""), c.strs("indexer_types")
 	c.read["index_share_for_mtp_iteration"] = true // of layers that servers load only for speculation
-	if pattern != "" && len(pattern) != len(b.m.Layers) || types != nil && len(types) != len(b.m.Layers) {
-		c.fail("index_topk_pattern or indexer_types is not of %d layers", len(b.m.Layers))
+	if pattern != "" && !b.ofLayers("index_topk_pattern", len(pattern)) || types != nil && !b.ofLayers("indexer_types", len(types)) {
 		return nil
 	}
 	indexes := make([]bool, len(b.m.Layers))
@@ -108,15 +105,14 @@ func glmSparse(b *builder) {
 		}},
 	} {
 		types := c.strs(list.name)
-		if types == nil {
+		if types != nil && !b.ofLayers(list.name, len(types)) {
 			continue
 		}
-		want := make([]string, len(b.m.Layers))
-		for l := range want {
-			want[l] = list.want(l)
-		}
-		if !slices.Equal(types, want) {
-			c.fail("%s: want %d layers, each %s or as first_k_dense_replace %d says", list.name, len(want), want[len(want)-1], dense)
+		for l, kind := range types {
+			if want := list.want(l); kind != want {
+				c.fail("%s: layer %d is %.40q, want %s", list.name, l, kind, want)
+				break
+			}
 		}
 	}
 	deepseekSparse(b)

@@ -93,16 +93,17 @@ func TestIndexedLayers(t *testing.T) {
 	}
 	for entries, want := range map[string]string{
 		`"index_topk_freq":3,"indexer_types":["full","full","full","full","full","full","full","full"]`: "indexer_types: layer 2 is \"full\", and by index_topk_freq",
-		`"indexer_types":["full"]`:         "is not of 8 layers",
-		`"index_topk_pattern":"FS"`:        "is not of 8 layers",
+		`"indexer_types":["full"]`:         "indexer_types has 1 layers, and num_hidden_layers is 8",
+		`"index_topk_pattern":"FS"`:        "index_topk_pattern has 2 layers, and num_hidden_layers is 8",
 		`"index_topk_pattern":"SFFFFFFF"`:  "the first layer has no indexer",
 		`"index_topk_freq":0`:              "index_topk_freq is 0",
 		`"index_kpool":4`:                  `"index_kpool": unknown`,
 		`"qk_head_dim":64`:                 "qk_head_dim is 64",
 		`"num_experts":8`:                  "num_experts is 8",
 		`"moe_router_dtype":"float8"`:      "moe_router_dtype",
-		`"mlp_layer_types":["dense"]`:      "mlp_layer_types: want 8 layers",
-		`"layer_types":["full_attention"]`: "layer_types: want 8 layers",
+		`"mlp_layer_types":["dense"]`:      "mlp_layer_types has 1 layers, and num_hidden_layers is 8",
+		`"layer_types":["full_attention"]`: "layer_types has 1 layers, and num_hidden_layers is 8",
+		`"mlp_layer_types":["dense","dense","dense"` + strings.Repeat(`,"sparse"`, 5) + `]`: `mlp_layer_types: layer 2 is "dense", want sparse`,
 	} {
 		if _, err := ParseConfig([]byte(strings.Replace(sparse, "%s", entries, 1)), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", entries, err, want)

@@ -72,8 +72,7 @@ func mamba2(b *builder) {
 		b.c.fail("num_heads and head_dim make %d elements, and expand × hidden_size %d", b.m.Intermediate, inner)
 		return
 	}
-	s := &b.m.State
-	*s = State{Elements16: s.Elements16 + s.Elements32}
+	b.m.State = b.m.State.in16()
 	b.states(always)
 	b.stack("backbone.", false, func(int) {
 		mixer()
@@ -98,7 +97,7 @@ func (b *builder) mamba2Mixer(names mamba2Names) func() {
 	}
 	conv := inner + 2*groups*states
 	b.widest(inner)
-	b.m.State = State{Elements16: conv * (taps - 1), Elements32: inner * states}
+	b.m.State = State{Elements16: conv * (taps - 1), Elements32: inner * states, Heads: heads}
 	return func() {
 		b.linear("mixer.in_proj", h, inner+conv+heads, bias)
 		b.plain("mixer.conv1d", taps, conv)
@@ -254,9 +253,7 @@ func jamba(b *builder) {
 		}
 		if mixes(l) {
 			b.linear("feed_forward.router", b.m.Hidden, b.m.Experts.Total, false)
-			b.routed("feed_forward.experts.*.gate_proj", b.m.Hidden, inner)
-			b.routed("feed_forward.experts.*.up_proj", b.m.Hidden, inner)
-			b.routed("feed_forward.experts.*.down_proj", inner, b.m.Hidden)
+			b.routedMLP("feed_forward.", inner)
 		} else {
 			b.mlp("feed_forward.", inner, false)
 		}

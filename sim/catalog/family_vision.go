@@ -36,6 +36,11 @@ func (c *config) flatten(kinds []string) {
 	if c.has("quantization_config") && text.has("quantization_config") {
 		c.fail("quantization_config and text_config.quantization_config: want one of them")
 	}
+	for _, name := range []string{"text_config", "vision_config"} {
+		if text.has(name) {
+			c.fail("text_config.%s: want it beside text_config, not in it", name)
+		}
+	}
 	delete(text.entries, "model_type")
 	maps.Copy(c.entries, text.entries)
 	c.errs = append(c.errs, text.errs...)
@@ -163,9 +168,7 @@ func qwen3VLMoE(b *builder) { qwenImages(b, qwen3MoE) }
 func qwenImages(b *builder, text func(*builder)) {
 	b.decoder = "model.language_model."
 	text(b)
-	for i := range b.embeddings {
-		b.embeddings[i].images = true
-	}
+	b.positionsOfImages()
 	t := b.vision("model.visual.")
 	if t == nil {
 		return
@@ -181,6 +184,7 @@ func qwenImages(b *builder, text func(*builder)) {
 	for _, l := range stacked {
 		if l < 0 || l >= layers {
 			c.fail("%sdeepstack_visual_indexes names layer %d of %d", c.at, l, layers)
+			break
 		}
 	}
 	c.num("num_heads", 0)
@@ -198,13 +202,18 @@ func qwenImages(b *builder, text func(*builder)) {
 	t.linear("merger, deepstack_merger_list.linear_fc2", merged, b.m.Hidden, 1+len(stacked))
 }
 
+// positionsOfImages makes the positions of the rotary embeddings those of time, height and width.
+func (b *builder) positionsOfImages() {
+	for i := range b.embeddings {
+		b.embeddings[i].images = true
+	}
+}
+
 // qwen25VL is qwen2 with an encoder of gated MLPs and RMS norms. Older files have the entries of the text model beside
 // vision_config.
 func qwen25VL(b *builder) {
 	qwen2(b)
-	for i := range b.embeddings {
-		b.embeddings[i].images = true
-	}
+	b.positionsOfImages()
 	t := b.vision("visual.")
 	if t == nil {
 		return

@@ -29,6 +29,7 @@ type Model struct {
 	Global  Heads // of the layers that keep every token, if Shape has those of the layers with windows and they differ
 	Rotary  []RotaryTable
 	Window  int     // tokens that a windowed layer attends to, the newest included
+	Chunked bool    // windows stand for chunks: a token attends to those of its chunk of Window tokens
 	Latent  int     // elements of a token's latent KV, in place of K and V of heads; 0 for none
 	Pair    int     // elements of one query head's products with a key and with a value
 	Indexer Indexer // of sparse attention
@@ -58,6 +59,13 @@ type Depth struct {
 type State struct {
 	Elements16 int // elements in 16 bits
 	Elements32 int // elements in 32 bits
+	Heads      int // of which every card of a tensor-parallel group has as many; 0 if the layer has no heads
+}
+
+// in16 returns the state with all elements in 16 bits.
+func (s State) in16() State {
+	s.Elements16, s.Elements32 = s.Elements16+s.Elements32, 0
+	return s
 }
 
 // Bytes returns the bytes of one layer's state of one sequence.
@@ -239,6 +247,16 @@ func (m *Model) ExpertBytes(w Weights) int64 {
 	})
 }
 
+// TowerBytes returns the bytes of the weights of an image encoder.
+func (m *Model) TowerBytes(w Weights) int64 {
+	return m.sum(w, func(mod *Module) int64 {
+		if mod.Kind != Tower {
+			return 0
+		}
+		return 1
+	})
+}
+
 // LayerBytes returns the bytes of the weights of layers from ≤ l < to. Layer −1 stands for the modules
 // before the layers, len(Layers) for those after them.
 func (m *Model) LayerBytes(w Weights, from, to int) int64 {
@@ -307,7 +325,7 @@ func (m *Model) Validate() error {
 	}
 	within("num_hidden_layers", len(m.Layers), 1, maxLayers)
 	within("hidden_size", m.Hidden, 1, maxWidth)
-	within("intermediate_size", m.Intermediate, 1, maxWidth)
+	within("intermediate_size, or the width of a token's experts together,", m.Intermediate, 1, maxWidth)
 	within("vocab_size", m.Vocab, 1, maxVocab)
 	within("max_position_embeddings", m.MaxLen, 1, 1<<30)
 	if m.Shape.Layers > 0 {

@@ -284,7 +284,7 @@ func TestLlama4(t *testing.T) {
 		}
 	}
 	for entries, want := range map[string]string{
-		`,"no_rope_layers":[1,1]`:           "layer_types has 0 layers and no_rope_layers 2, and num_hidden_layers is 4",
+		`,"no_rope_layers":[1,1]`:           "no_rope_layers has 2 layers, and num_hidden_layers is 4",
 		`,"moe_layers":[4]`:                 "moe_layers names layer 4 of 4",
 		`,"layer_types":["full_attention"]`: "layer_types has 1 layers",
 		`,"layer_types":["chunked_attention","chunked_attention","chunked_attention","chunked_attention"]`: "layer 3 is \"chunked_attention\", want full_attention by its rotary embedding",

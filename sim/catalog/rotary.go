@@ -76,7 +76,6 @@ func (r *rotary) read(of *config) {
 	r.checkPart(of)
 	r.original = of.sizeOr("original_max_position_embeddings", r.original, Unbounded)
 	r.scaling = of.str("rope_type", of.str("type", r.scaling))
-	r.images = r.images || of.has("mrope_section")
 	if r.factor = of.real("factor", r.factor); !(r.factor > 0 && r.factor <= maxScaling) {
 		of.fail("%sfactor is %v, want above 0 and at most %d", of.at, r.factor, maxScaling)
 		r.factor = 1

@@ -1,6 +1,7 @@
 package cost
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -115,6 +116,19 @@ func TestReplicated(t *testing.T) {
 	}
 }
 
+// TestStateHeads: the heads of linear-time layers are divided over the cards too.
+func TestStateHeads(t *testing.T) {
+	for model, heads := range map[string]int{"qwen3.5-397b-a17b": 16, "kimi-linear-48b-a3b": 32, "nemotron-3-nano-30b-a3b": 64, "mamba-codestral-7b": 128, "jamba-v0.1": 0} {
+		for _, tp := range []int{8, 16, 32} {
+			d := deploy(t, model, "b200", tp)
+			want := heads%tp != 0
+			if err := d.Validate(); (err != nil) != want || want && !strings.Contains(err.Error(), fmt.Sprintf("a divisor of the %d heads of the linear-time layers", heads)) {
+				t.Errorf("%s on %d cards: %v", model, tp, err)
+			}
+		}
+	}
+}
+
 // TestStages shares layers out as vLLM does, and counts the stage that is fullest.
 func TestStages(t *testing.T) {
 	d := deploy(t, "qwen2.5-7b", "l4", 1) // 28 layers
@@ -152,6 +166,27 @@ func TestStages(t *testing.T) {
 	d.PP = 2
 	if err := d.Validate(); err == nil || !strings.Contains(err.Error(), "of several kinds") {
 		t.Errorf("stages of windows: %v", err)
+	}
+}
+
+// TestStagesOfEncoders: every stage has the encoder of images, and the last the embedding again if it is the output
+// matrix.
+func TestStagesOfEncoders(t *testing.T) {
+	for model, want := range map[string]int64{ // bytes that are held more than once
+		"qwen3-vl-4b": 2*415_347_712*2 + 151936*2560*2, // of three stages
+		"qwen3-vl-8b": 2 * 576_388_336 * 2,
+		"qwen3-8b":    0,
+	} {
+		d := deploy(t, model, "h100", 1)
+		d.PP = 3
+		more, tables := -d.Model.Bytes(d.Weights), int64(0)
+		for i := range d.PP {
+			bytes, n := d.stageBytes(i)
+			more, tables = more+bytes, tables+n
+		}
+		if more != want || tables != 2 {
+			t.Errorf("%s: %d bytes more than without stages, and %d tables; want %d, and 2", model, more, tables, want)
+		}
 	}
 }
 

@@ -17,11 +17,17 @@ func (d *Deployment) modelNotes() (notes []string) {
 		say("each token is assumed to be routed to random experts, %[2]d of %[1]d in a layer: a step of n tokens reads %[3]d·(1 − (1 − %[4]d/%[5]d)^n) of them.",
 			m.Experts.Total, m.Experts.Active, m.Experts.Total, m.Experts.Active, m.Experts.Total)
 	}
-	if windowed > 0 {
+	switch {
+	case windowed > 0 && m.Chunked:
+		say("%d of %d layers attend within chunks of %d tokens, and are counted as if they held the last %[3]d: as much as at a chunk's end.", windowed, len(m.Layers), m.Window)
+	case windowed > 0:
 		say("%d of %d layers hold only the last %d tokens.", windowed, len(m.Layers), m.Window)
 	}
 	if g := m.Global; g.KVHeads > 0 {
 		say("the %d layers that hold every token have %d KV heads of %d elements of K and V, the others %d of %d.", m.Count(catalog.Full), g.KVHeads, 2*g.Size, m.Shape.KVHeads, 2*m.Shape.HeadSize)
+		if d.TP > g.KVHeads {
+			say("%d KV heads are fewer than %d cards: each head of these layers is held by %d cards.", g.KVHeads, d.TP, d.TP/g.KVHeads)
+		}
 	}
 	if none := m.Count(catalog.Stateless); none > 0 {
 		say("%d of %d layers hold nothing of a sequence.", none, len(m.Layers))
@@ -44,7 +50,7 @@ func (d *Deployment) modelNotes() (notes []string) {
 		say("%d KV heads are fewer than %d cards: each head is held by %d cards.", m.Shape.KVHeads, d.TP, d.TP/m.Shape.KVHeads)
 	}
 	if x := &m.Indexer; x.Tokens > 0 {
-		say("attention is sparse: a token attends to at most %d tokens. %d of %d layers have an indexer that chooses them, with a key of %d bytes for each token.", x.Tokens, x.Layers, len(m.Layers), x.KeyBytes())
+		say("attention is sparse: a token attends to at most %d tokens. %d of %d layers have an indexer, which chooses them and holds a key of %d bytes of each token.", x.Tokens, x.Layers, len(m.Layers), x.KeyBytes())
 	}
 	if m.KVFormat != "" && d.KV.Size() > 1 {
 		say("the checkpoint has scales for a KV cache in %s: --kv-dtype fp8_e4m3 uses it.", m.KVFormat)

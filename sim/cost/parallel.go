@@ -40,6 +40,9 @@ func (d *Deployment) checkParallel() (errs []error) {
 	if g := m.Global.KVHeads; g > 0 && g%d.TP != 0 && d.TP%g != 0 {
 		bad("tensor parallelism %d: want a divisor or a multiple of the %d KV heads that some layers of %s have", d.TP, g, m.Name)
 	}
+	if h := m.State.Heads; h%d.TP != 0 {
+		bad("tensor parallelism %d: want a divisor of the %d heads of the linear-time layers of %s", d.TP, h, m.Name)
+	}
 	if d.TP > 1 && d.Card.LinkOf(d.TP) == 0 {
 		bad("tensor parallelism %d on %s: the link between so many cards is not known: set link_bytes_per_sec, linked_cards and network_bytes_per_sec in a file of the card, or use fewer cards and pipeline parallelism", d.TP, d.Card.Name)
 	}
@@ -225,20 +228,24 @@ func (d *Deployment) stage(i int) (from, to int) {
 }
 
 // stageBytes returns the bytes of a stage's weights and its number of vocabulary tables. The first
-// stage has the embedding and the last the output matrix, which may be the same table.
+// stage has the embedding and the last the output matrix, which may be the same table. As in vLLM, every stage
+// has an encoder of images.
 func (d *Deployment) stageBytes(stage int) (bytes, tables int64) {
 	m := &d.Model
 	from, to := d.stage(stage)
-	if stage == 0 {
+	last := d.stages() - 1
+	switch {
+	case stage == 0: // embedding and encoder come before the layers
 		from, tables = -1, 1
+	case stage == last && m.Tied:
+		bytes = m.LayerBytes(d.Weights, -1, 0)
+	default:
+		bytes = m.TowerBytes(d.Weights)
 	}
-	if last := d.stages() - 1; stage == last {
+	if stage == last {
 		to = len(m.Layers) + 1
 		if !m.Tied || last > 0 {
 			tables++
-		}
-		if m.Tied && last > 0 {
-			bytes = m.LayerBytes(d.Weights, -1, 0)
 		}
 	}
 	return bytes + m.OnCards(d.TP).LayerBytes(d.Weights, from, to), tables

@@ -73,15 +73,18 @@ func TestSparseByHand(t *testing.T) {
 	}
 }
 
-// TestLayerNotes: notes say which layers of several kinds hold what.
+// TestLayerNotes: notes say which layers of several kinds hold what, of models on 8 cards.
 func TestLayerNotes(t *testing.T) {
 	for model, want := range map[string][]string{
 		"deepseek-v3":             {"one latent of 576 elements per layer"},
 		"glm-5.2-fp8":             {"a token attends to at most 2048 tokens. 21 of 78 layers have an indexer", "a key of 132 bytes"},
 		"kimi-linear-48b-a3b":     {"one latent of 576 elements in each of 7 layers", "20 of 27 layers hold a state of 2170880 bytes"},
 		"nemotron-3-nano-30b-a3b": {"23 of 52 layers hold nothing of a sequence", "23 of 52 layers hold a state of 2134016 bytes"},
+		"gemma-4-26b-a4b":         {"the 5 layers that hold every token have 2 KV heads of 1024 elements", "2 KV heads are fewer than 8 cards: each head of these layers is held by 4 cards"},
+		"llama-4-scout":           {"36 of 48 layers attend within chunks of 8192 tokens, and are counted as if they held the last 8192: as"},
+		"gemma-4-31b":             {"50 of 60 layers hold only the last 1024 tokens", "4 KV heads are fewer than 8 cards: each head of these layers is held by 2 cards"},
 	} {
-		notes := strings.Join(deploy(t, model, "b200", 1).Notes(), " ")
+		notes := strings.Join(deploy(t, model, "b200", 8).Notes(), " ")
 		for _, part := range want {
 			if !strings.Contains(notes, part) {
 				t.Errorf("%s: %q, want %q", model, notes, part)
