@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -247,13 +248,13 @@ func TestSimSaysItsFit(t *testing.T) {
 		t.Errorf("%v %v %v", got["factors_of_other"], got["error_to_expect"], got["client_seconds"])
 	}
 	code, out, errs = kvc(append([]string{"sweep"}, append(args, "l4,h100")...)...)
-	for _, want := range []string{"Time on l4 by a fit to other cards than l4,", "Time on h100 by 124 rows of"} {
-		if unwrapped := strings.Join(strings.Fields(out), " "); code != 0 || !strings.Contains(unwrapped, want) {
+	for _, want := range []string{"Time on l4 by a fit to other cards than l4,", `Time on h100 by \d+ rows of`} {
+		if unwrapped := strings.Join(strings.Fields(out), " "); code != 0 || !regexp.MustCompile(want).MatchString(unwrapped) {
 			t.Errorf("%d: %s%s: want %q", code, out, errs, want)
 		}
 	}
 	code, out, errs = kvc(append([]string{"sweep", "--json"}, append(args, "l4,h100")...)...)
-	if code != 0 || !strings.Contains(out, "l4: a fit to other cards than l4, ") || !strings.Contains(out, "h100: 124 rows of ") || strings.Count(out, "error to expect: TPOT") != 2 {
+	if code != 0 || !strings.Contains(out, "l4: a fit to other cards than l4, ") || !regexp.MustCompile(`h100: \d+ rows of `).MatchString(out) || strings.Count(out, "error to expect: TPOT") != 2 {
 		t.Errorf("%d: %s%s", code, out, errs)
 	}
 }
