@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"math"
+	"strings"
 	"testing"
 )
 
@@ -105,6 +106,40 @@ func TestExperts(t *testing.T) {
 	m = find(t, "gemma-3-4b") // the encoder of images and the projector are held, and read for no token
 	if got, want := m.Bytes(BF16)-m.StepBytes(BF16), int64(2*(416_866_032+2_950_272)); got != want {
 		t.Errorf("%d bytes are held and not read, want %d", got, want)
+	}
+}
+
+// TestRouters: the bits of a model's routers, and of the vector that corrects the experts' weights (0 for none), where the
+// other matrices are in 8 bits.
+func TestRouters(t *testing.T) {
+	models := map[string]*Model{}
+	for _, of := range publishedModels() {
+		if m, err := ParseConfig([]byte("{"+of.entries+"}"), nil); err == nil {
+			models[of.model] = &m
+		}
+	}
+	for name, want := range map[string][2]int{
+		"llama-4-scout": {16, 0}, "gemma-4-26b-a4b": {16, 0}, "glm-4.5": {16, 32}, "qwen3.5-397b-a17b": {16, 0}, "kimi-linear-48b-a3b": {16, 32},
+		"deepseek-v3": {16, 32}, "deepseek-v2": {16, 0}, "glm-5-fp8": {16, 32}, "ibm-granite/granite-3.1-1b-a400m-base": {16, 0},
+		"minimax-m2.5": {32, 32}, "nemotron-3-nano-30b-a3b": {32, 32}, "baidu/ERNIE-4.5-21B-A3B-PT": {32, 32}, "XiaomiMiMo/MiMo-V2-Flash": {32, 32},
+		"mixtral-8x7b": {8, 0}, "qwen3-30b-a3b": {8, 0},
+	} {
+		m := models[name]
+		if m == nil {
+			m = find(t, name)
+		}
+		var got [2]int
+		for i := range m.Modules {
+			switch mod := &m.Modules[i]; {
+			case mod.Kind == Linear && mod.In == m.Hidden && mod.Out == m.Experts.Total:
+				got[0] = m.format(mod, FP8).Bits
+			case strings.HasSuffix(mod.Name, "e_score_correction_bias"):
+				got[1] = m.format(mod, FP8).Bits
+			}
+		}
+		if got != want {
+			t.Errorf("%s: routers in %d bits and their corrections in %d, want %d and %d", name, got[0], got[1], want[0], want[1])
+		}
 	}
 }
 
