@@ -327,7 +327,7 @@ func TestErrorsOfServingRuns(t *testing.T) {
 		{"closed-loop-qwen3-32b-h100-sglang.csv", "", "| SGLang 0.5.1, Qwen3-32B on 1 to 8 H100: 84 runs |", []string{"tpot_mape", "ttft_mape", "throughput_mape"}},
 		{"closed-loop-llama-3.1-8b-h100-trtllm.csv", "", "| TensorRT-LLM 1.0, Llama-3.1-8B on 1 to 8 H100: 177 runs |", []string{"tpot_mape", "ttft_mape", "throughput_mape"}},
 		{"static-batch-a100-vllm.csv", "--profile vllm-v0", "| vLLM V0, 184 batches on 1 to 4 A100 of 40 GB | | |", []string{"throughput_mape"}},
-		{"static-batch-a100-vllm.csv", "", "| these without `--profile`: taken for vLLM V0, since as vLLM V1 they are off by 16.5 % | | |", []string{"throughput_mape"}},
+		{"static-batch-a100-vllm.csv", "", "| these without `--profile`: taken for vLLM V0, since as vLLM V1 they are off by 19.3 % | | |", []string{"throughput_mape"}},
 	}
 	for _, c := range testsize.Of(rows[1:2], rows, rows) {
 		args := append([]string{"sim", "--cases", sharedData(t, "serving/"+c.file), "--json"}, strings.Fields(c.more)...)

@@ -148,10 +148,10 @@ type servingTerm struct {
 	scale        float64 // natural size of a change, positive even if the factor starts at 0
 }
 
-// streamScale is the natural size of a change of the factors of weights, which are read from end to end: cards with enough
-// rows reach 70 to 100 % of their bandwidth. Where the rows have little to read, such as those of models with experts for the
-// dense weights, a looser factor would take up what other terms miss, and be far off for other models.
-const streamScale = 0.2
+// streamScale is the natural size of a change of the factors of weights, which are read from end to end: cards reach 70 to
+// 100 % of their bandwidth, which is a factor of 1 to 1.4. Where the rows have little to read, such as those of models with
+// experts for the dense weights, a looser factor would take up what other terms miss, and be far off for other models.
+const streamScale = 0.5
 
 // atBound is the distance from its bound, as a fraction of its scale, within which a factor counts as
 // being at the bound.
