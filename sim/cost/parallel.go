@@ -99,8 +99,8 @@ func (d *Deployment) shape() kv.Shape {
 }
 
 // globalHeads returns the heads of a layer that keeps every token, over the cards of a tensor-parallel group and
-// in heads of the size of those with windows: a larger one counts as several. (Where a layer's heads have fewer
-// bytes than another's, vLLM's blocks of it hold more tokens.)
+// in heads of the size of those with windows: a larger one counts as several. In vLLM a block holds a
+// layer's heads together, and more tokens of a layer whose heads have fewer bytes: the memory is the same.
 func (d *Deployment) globalHeads() int {
 	g := d.Model.Global
 	if g.KVHeads == 0 {
@@ -164,13 +164,13 @@ func (d *Deployment) Layout() *sim.Layout {
 	}
 	if m.Count(catalog.Stateful) == 0 {
 		first := slices.IndexFunc(m.Layers, func(l catalog.Layer) bool { return l == catalog.Full || l == catalog.Windowed })
-		layout.Group, layout.WindowsFirst = group*divisor(heads, d.globalHeads()), m.Layers[first] == catalog.Windowed
+		layout.Group, layout.WindowsFirst = group*gcd(heads, d.globalHeads()), m.Layers[first] == catalog.Windowed
 	}
 	return layout
 }
 
-// divisor returns the greatest common divisor of two numbers.
-func divisor(a, b int) int {
+// gcd returns the greatest common divisor of two numbers.
+func gcd(a, b int) int {
 	for b != 0 {
 		a, b = b, a%b
 	}
@@ -229,7 +229,7 @@ func (d *Deployment) stage(i int) (from, to int) {
 
 // stageBytes returns the bytes of a stage's weights and its number of vocabulary tables. The first
 // stage has the embedding and the last the output matrix, which may be the same table. As in vLLM, every stage
-// has an encoder of images.
+// has all of the model's image encoder.
 func (d *Deployment) stageBytes(stage int) (bytes, tables int64) {
 	m := &d.Model
 	from, to := d.stage(stage)

@@ -49,7 +49,8 @@ func products(d *Deployment, kind catalog.Kind, formats ...int) float64 {
 	return ns
 }
 
-// expertLayers returns the number of layers with experts, times the part of the experts' products that are in these bits.
+// expertLayers returns the number of layers with experts, times the part of the experts' products whose inputs have this
+// number of bits.
 func expertLayers(d *Deployment, bits int) float64 {
 	active := d.Model.Active(d.Weights, catalog.Routed)
 	if active[bits] == 0 {
@@ -154,7 +155,7 @@ func Terms() []Term {
 					sim.WindowPairs:    attends(d, d.attentionLayers(catalog.Windowed), d.Model.Pair),
 				}
 			}},
-		{ID: "kv", What: "reading keys and values of 16 bits, in decode attention, and reading and writing states", Default: 1.69, Fitted: true,
+		{ID: "kv", What: "reading keys and values of 16 bits and keys of an indexer, in decode attention, and reading and writing states", Default: 1.69, Fitted: true,
 			peak: func(d *Deployment) unit {
 				states := d.Model.Count(catalog.Stateful) * d.Model.State.Bytes()
 				u := unit{sim.DecodeSeqs: read(float64(2*states), d), sim.IndexKeysRead: read(d.indexBytes(), d)}
@@ -223,9 +224,9 @@ func Terms() []Term {
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * d.Model.Blocks() })},
 		{ID: "expert_layer", What: "routing and launching a layer with experts whose products are in 16 bits, in every step", Overhead: true,
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * expertLayers(d, 16) })},
-		{ID: "expert_layer8", What: "likewise in 8 bits, with the inputs quantized", Overhead: true,
+		{ID: "expert_layer8", What: "routing and launching a layer with experts whose products are in 8 bits, in every step", Overhead: true,
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * expertLayers(d, 8) })},
-		{ID: "expert_layer4", What: "likewise in 4 bits", Overhead: true,
+		{ID: "expert_layer4", What: "routing and launching a layer with experts whose products are in 4 bits, in every step", Overhead: true,
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * expertLayers(d, 4) })},
 		{ID: "latent_layer", What: "launching the additional products of a layer with multi-head latent attention, in every step", Overhead: true,
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * float64(d.Model.LatentLayers()) })},
