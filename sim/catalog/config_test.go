@@ -231,7 +231,7 @@ func TestOneError(t *testing.T) {
 		`"model_type":"qwen3_moe",` + experts + layersModel + `"mlp_only_layers":[` + many("4") + `]`:     "mlp_only_layers names layer 4 of 4",
 		strings.Trim(strings.Replace(llama4Model, "%s", `,"moe_layers":[`+many("-1")+`]`, 1), "{}") + "}": "moe_layers names layer -1 of 4",
 		strings.Trim(strings.Replace(qwenVLModel, "%s", "", 1), "{,") + `,"vision_config":{"depth":3,"hidden_size":24,"intermediate_size":50,"num_position_embeddings":36,"patch_size":7,"out_hidden_size":64,"deepstack_visual_indexes":[` + many("3") + `]}`: "vision_config.deepstack_visual_indexes names layer 3 of 3",
-		`"model_type":"nemotron-nas","num_hidden_layers":1001,"hidden_size":64,"num_attention_heads":4,"vocab_size":128,"max_position_embeddings":512,"block_configs":[` + many(`{"attention":{"n_heads_in_group":0}}`) + `]`:                                  "block_configs[0].attention.n_heads_in_group is 0",
+		`"model_type":"nemotron-nas","num_hidden_layers":1001,"hidden_size":64,"num_attention_heads":4,"vocab_size":128,"max_position_embeddings":512,"block_configs":[` + many(`{"attention":{"n_heads_in_group":0},"ffn":{"ffn_mult":1}}`) + `]`:             "block_configs[0].attention.n_heads_in_group is 0",
 		`"model_type":"qwen3_vl","text_config":{"text_config":{}}`:   "text_config.text_config: want it beside text_config, not in it",
 		`"model_type":"qwen3_vl","text_config":{"vision_config":{}}`: "text_config.vision_config: want it beside text_config, not in it",
 	} {

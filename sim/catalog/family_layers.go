@@ -37,6 +37,11 @@ func nemotronNAS(b *builder) {
 			}
 			block.take(of)
 		}
+		for _, name := range []string{"attention", "ffn"} {
+			if !block.has(name) {
+				block.fail("%s%s is missing", block.at, name)
+			}
+		}
 		c.take(block)
 		if len(c.errs) > 0 {
 			return // of many layers with the same error the first is enough

@@ -141,6 +141,8 @@ func TestFamilyLayers(t *testing.T) {
 		strings.Replace(nas, `"no_op":true},"ffn":{"inter`, `"no_op":true},"ssm":{"a":1},"ffn":{"inter`, 1):                                                                                  `"block_configs[1].ssm": unknown`,
 		strings.Replace(nas, `"num_hidden_layers":3`, `"num_hidden_layers":2`, 1):                                                                                                            "block_configs has 3 layers, and num_hidden_layers is 2",
 		strings.ReplaceAll(nas, `"n_heads_in_group":2`, `"no_op":true`):                                                                                                                      "no layer has attention",
+		strings.Replace(nas, `,"ffn":{"ffn_mult":3}`, ``, 1):                                                                                                                                 "block_configs[0].ffn is missing",
+		strings.Replace(nas, `{"attention":{"no_op":true},`, `{`, 1):                                                                                                                         "block_configs[1].attention is missing",
 		strings.Replace(nas, `[{"att`, `[1,{"att`, 1):                                                                                                                                        "block_configs[0]: ",
 	} {
 		if _, err := ParseConfig([]byte("{"+entries+"}"), nil); err == nil || !strings.Contains(err.Error(), want) {
