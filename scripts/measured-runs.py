@@ -87,7 +87,8 @@ def inferencemax(model, card, row):
         return round(0.9 * int(row["isl"])), round(0.9 * int(row["osl"])), kv, tokens, cards
     if model == "glm-5-fp8" and card != "h200":
         return round(0.9 * int(row["isl"])), round(0.9 * int(row["osl"])), "fp8_e4m3", 32768, cards
-    if model in ("minimax-m2.5", "kimi-k2.5") and card in ("b200", "b300") and row["backend_version"] >= "0.18":
+    recent = row["backend_version"] >= "0.18"  # as texts: these models' versions are 0.15 to 0.19, and "nightly" is later
+    if model in ("minimax-m2.5", "kimi-k2.5") and card in ("b200", "b300") and recent:
         return round(0.9 * int(row["isl"])), round(0.9 * int(row["osl"])), "fp8_e4m3", 2 * int(row["isl"]), cards
     llama, gpt = model == "llama-3.1-70b", model.startswith("gpt-oss")
     kv = "fp8_e4m3" if llama or gpt and card == "b200" else ""

@@ -8,8 +8,8 @@ Each DIR has files that scripts/measured-runs.py or a log of requests gave. A lo
 served as LOGS below states. With several --kvc, each has its columns, so that two builds can be compared. "stated" are
 the errors to expect, of TPOT, that the output states: on rows like those of its fit, on runs unlike them, and at worst;
 of a card without rows, on average and at worst. A second table has, by the last build, the means over the files of each
-server and card, over their rows and over files; "below" is in how many files TPOT and throughput are below the last of
-their stated errors.
+server and card, over their rows and over files; "TPOT below" and "throughput below" are in how many files this error is
+at most the last of its stated errors.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def cells(summary, stated):
 
 def means(files):
     """Print the means over the files of each server and card."""
-    print("\n| server | card | files | rows | TPOT, of rows | of files | throughput, of rows | of files | below | |")
+    print("\n| server | card | files | rows | TPOT, of rows | of files | throughput, of rows | of files | TPOT below | throughput below |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for (server, card), group in sorted(files.items()):
         row = [server, card, len(group), sum(s["rows"] - s.get("refused_rows", 0) for s, _ in group)]
