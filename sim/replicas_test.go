@@ -196,6 +196,26 @@ func sameResults(t *testing.T, what string, a, b map[string][2]any, errA, errB s
 	}
 }
 
+// TestThinkingClients compares skipping with stepping where clients of a closed loop think: one that becomes free while
+// others decode, as by a refusal, may send a turn that is ready later.
+func TestThinkingClients(t *testing.T) {
+	seeds := testsize.Of(400, 4000, 8000)
+	for seed := range uint64(seeds) {
+		p, reqs := replicatedPlan(seed)
+		if p.Concurrency == 0 || p.Turns != TurnsThink {
+			continue
+		}
+		run := func(step func(*Step)) (map[string][2]any, string) {
+			got := map[string][2]any{}
+			_, err := Project(t.Context(), p, each(reqs), Watch{Step: step, Result: func(r *Result) { got[r.ID] = [2]any{0, *r} }})
+			return got, fmt.Sprint(err)
+		}
+		a, errA := run(nil)
+		b, errB := run(func(*Step) {})
+		sameResults(t, fmt.Sprintf("seed %d: skipping and stepping", seed), a, b, errA, errB)
+	}
+}
+
 // TestReplicasPlain compares replicas with simpler computations of the same: steps taken one by
 // one; one replica with a server; and replicas in turn with servers of a part of the requests each.
 func TestReplicasPlain(t *testing.T) {

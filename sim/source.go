@@ -152,7 +152,15 @@ func (s *source) due() (at int64, ok bool) {
 // waits reports whether the end of a request, since the last peek, may cause another to arrive when the next
 // step begins.
 func (s *source) waits() bool {
-	return s.clients > 0 && !s.ended && s.inFlight < s.clients || s.turns != nil && s.turns.released
+	switch t := s.turns; {
+	case t != nil && t.released:
+		return true
+	case s.clients == 0 || s.inFlight >= s.clients:
+		return false
+	case t != nil && s.ended: // a client that became free since the last peek, as by a refusal, may send a turn that is ready
+		return s.next == nil && len(t.ready) > 0
+	}
+	return !s.ended
 }
 
 // take removes the request that peek returned.

@@ -22,7 +22,6 @@ const (
 	MetricPairs                       // pairs from which prefills collect metrics: see ref.Observation.Pairs
 	DecodeSeqs                        // sequences decoded
 	KVsRead                           // KVs that decode attention reads, over all heads
-	IndexKeysRead                     // keys of an indexer that decode steps read, over all heads: see Selection
 	BlocksRead                        // blocks of these KVs
 	CompressedSeqs                    // sequences compressed
 	KVsSorted                         // slots of all their blocks, if the method ranks KVs
@@ -32,13 +31,14 @@ const (
 	QuantizedBytesRead                // bytes that decode attention reads of KVs with a quantized or merged key or value, which KVsRead does not count
 	Quantized                         // keys and values that compression quantizes
 	Merged                            // keys and values that compression merges
+	IndexKeysRead                     // keys of an indexer that decode steps read, over all heads: see Selection
 	NumFeatures
 )
 
 var featureNames = [NumFeatures]string{
 	"steps", "prefill_steps", "compression_steps", "prefill_seqs", "prefill_tokens", "attention_pairs", "window_pairs", "experts_read", "metric_pairs",
-	"decode_seqs", "kvs_read", "index_keys_read", "blocks_read", "compressed_seqs", "kvs_sorted", "kvs_evicted", "kvs_moved", "blocks_freed",
-	"quantized_bytes_read", "quantized", "merged",
+	"decode_seqs", "kvs_read", "blocks_read", "compressed_seqs", "kvs_sorted", "kvs_evicted", "kvs_moved", "blocks_freed",
+	"quantized_bytes_read", "quantized", "merged", "index_keys_read",
 }
 
 // String returns the feature's name in tables and JSON.
