@@ -77,23 +77,21 @@ def inferencemax(model, card, row):
     cards, experts = int(row["tp_size"]), int(row["moe_ep_size"] or 1)
     if experts > 1 and not re.search(r"source_file=(2026-03-25|\S*gap-analysis)\.csv", row["silicon_data_source"]):
         cards //= experts  # tp_size is a product in the other dumps: tp 16 and ep 4 take the time of four cards
-    if model == "deepseek-v3" and row["backend"] == "sglang":
-        fp4 = row["gemm_quant_mode"] == "nvfp4"
-        tokens = 16384 if fp4 else 8192 if cards == 4 else 32768
-        return round(0.9 * int(row["isl"])), round(0.9 * int(row["osl"])), "" if card == "h200" else "fp8_e4m3", tokens, cards
-    if model == "qwen3.5-397b-a17b":
-        tokens = 32768 if card == "b200" or row["gemm_quant_mode"] != "fp8" else 16384
-        kv = "fp8_e4m3" if row["gemm_quant_mode"] else ""
-        return round(0.9 * int(row["isl"])), round(0.9 * int(row["osl"])), kv, tokens, cards
-    if model == "glm-5-fp8" and card != "h200":
-        return round(0.9 * int(row["isl"])), round(0.9 * int(row["osl"])), "fp8_e4m3", 32768, cards
+    kv, tokens = "", ""
     recent = row["backend_version"] >= "0.18"  # as texts: these models' versions are 0.15 to 0.19, and "nightly" is later
-    if model in ("minimax-m2.5", "kimi-k2.5") and card in ("b200", "b300") and recent:
-        return round(0.9 * int(row["isl"])), round(0.9 * int(row["osl"])), "fp8_e4m3", 2 * int(row["isl"]), cards
     llama, gpt = model == "llama-3.1-70b", model.startswith("gpt-oss")
-    kv = "fp8_e4m3" if llama or gpt and card == "b200" else ""
-    tokens = ""
-    if llama or gpt:
+    if model == "deepseek-v3" and row["backend"] == "sglang":
+        kv = "" if card == "h200" else "fp8_e4m3"
+        tokens = 16384 if row["gemm_quant_mode"] == "nvfp4" else 8192 if cards == 4 else 32768
+    elif model == "qwen3.5-397b-a17b":
+        kv = "fp8_e4m3" if row["gemm_quant_mode"] else ""
+        tokens = 32768 if card == "b200" or row["gemm_quant_mode"] != "fp8" else 16384
+    elif model == "glm-5-fp8" and card != "h200":
+        kv, tokens = "fp8_e4m3", 32768
+    elif model in ("minimax-m2.5", "kimi-k2.5") and card in ("b200", "b300") and recent:
+        kv, tokens = "fp8_e4m3", 2 * int(row["isl"])
+    elif llama or gpt:
+        kv = "fp8_e4m3" if llama or card == "b200" else ""
         tokens = 8192 if row["backend"] == "vllm" else 16384 if llama else 20000
     return round(0.9 * int(row["isl"])), round(0.9 * int(row["osl"])), kv, tokens, cards
 
