@@ -79,6 +79,17 @@ func (b *builder) fixed(bits int) {
 	m.Fixed, m.Format.Bits = true, bits
 }
 
+// stateFormat reads the format of the linear-time layers' states, which are given in 32 bits.
+func (b *builder) stateFormat(name, byDefault string) {
+	switch t := b.c.str(name, byDefault); t {
+	case "float32":
+	case "bfloat16", "float16":
+		b.m.State = b.m.State.in16()
+	default:
+		b.c.fail("%s is %.40q, want float32 or bfloat16", name, t)
+	}
+}
+
 // copied makes the last module one of which every card of a tensor-parallel group holds all.
 func (b *builder) copied() { b.m.Modules[len(b.m.Modules)-1].Copied = true }
 

@@ -99,13 +99,7 @@ func deltaNets(b *builder, mlp func(layer int), inputs func(keys, values, heads 
 		return
 	}
 	b.m.State = State{Elements16: (2*keys + values) * (taps - 1), Elements32: values * keySize, Heads: keyHeads}
-	switch t := c.str("mamba_ssm_dtype", "bfloat16"); t {
-	case "float32":
-	case "bfloat16", "float16":
-		b.m.State = b.m.State.in16()
-	default:
-		c.fail("mamba_ssm_dtype is %.40q, want float32 or bfloat16", t)
-	}
+	b.stateFormat("mamba_ssm_dtype", "bfloat16")
 	bias := c.flag("attention_bias", false)
 	q, k := b.width()
 	queries := q

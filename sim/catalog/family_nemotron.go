@@ -70,13 +70,7 @@ func nemotronH(b *builder) {
 		c.read[name] = true
 	}
 	mamba := b.mamba2Mixer(mamba2Names{"mamba_num_heads", "mamba_head_dim", "ssm_state_size"})
-	switch t := c.str("mamba_ssm_cache_dtype", "float32"); t {
-	case "float32":
-	case "bfloat16", "float16":
-		b.m.State = b.m.State.in16()
-	default:
-		c.fail("mamba_ssm_cache_dtype is %.40q, want float32 or bfloat16", t)
-	}
+	b.stateFormat("mamba_ssm_cache_dtype", "float32")
 	bias, mlpBias := c.flag("attention_bias", false), c.flag("mlp_bias", false)
 	inner := c.num("intermediate_size", 0)
 	if strings.ContainsRune(pattern, rune(nemotronMLP)) {

@@ -177,9 +177,7 @@ func qwenImages(b *builder, text func(*builder)) {
 	hidden, layers, inner := c.size("hidden_size", maxWidth), c.size("depth", maxLayers), c.size("intermediate_size", maxWidth)
 	channels, patch, frames := c.sizeOr("in_channels", 3, 1<<10), c.size("patch_size", 1<<10), c.sizeOr("temporal_patch_size", 2, 1<<10)
 	positions, merge := c.size("num_position_embeddings", maxVocab), c.sizeOr("spatial_merge_size", 2, 1<<4)
-	if out := c.size("out_hidden_size", maxWidth); out != b.m.Hidden {
-		c.fail("%sout_hidden_size is %d, and hidden_size is %d", c.at, out, b.m.Hidden)
-	}
+	qwenOut(b, c)
 	stacked := c.nums("deepstack_visual_indexes")
 	for _, l := range stacked {
 		if l < 0 || l >= layers {
@@ -202,6 +200,13 @@ func qwenImages(b *builder, text func(*builder)) {
 	t.linear("merger, deepstack_merger_list.linear_fc2", merged, b.m.Hidden, 1+len(stacked))
 }
 
+// qwenOut reads the width of an encoder's output, which is that of the text model.
+func qwenOut(b *builder, c *config) {
+	if out := c.size("out_hidden_size", maxWidth); out != b.m.Hidden {
+		c.fail("%sout_hidden_size is %d, and hidden_size is %d", c.at, out, b.m.Hidden)
+	}
+}
+
 // positionsOfImages makes the positions of the rotary embeddings those of time, height and width.
 func (b *builder) positionsOfImages() {
 	for i := range b.embeddings {
@@ -222,9 +227,7 @@ func qwen25VL(b *builder) {
 	hidden, layers, inner := c.size("hidden_size", maxWidth), c.size("depth", maxLayers), c.size("intermediate_size", maxWidth)
 	patch, frames, merge := c.size("patch_size", 1<<10), c.sizeOr("temporal_patch_size", 2, 1<<10), c.sizeOr("spatial_merge_size", 2, 1<<4)
 	channels := c.sizeOr("in_channels", c.num("in_chans", 3), 1<<10)
-	if out := c.size("out_hidden_size", maxWidth); out != b.m.Hidden {
-		c.fail("%sout_hidden_size is %d, and hidden_size is %d", c.at, out, b.m.Hidden)
-	}
+	qwenOut(b, c)
 	for _, name := range []string{"num_heads", "spatial_patch_size", "window_size", "fullatt_block_indexes", "tokens_per_second"} {
 		c.read[name] = true
 	}

@@ -190,15 +190,16 @@ func TestStagesOfEncoders(t *testing.T) {
 	}
 }
 
-// TestRatesByHand works out what a unit of work takes at the card's peak.
-func TestRatesByHand(t *testing.T) {
-	near := func(what string, got, want float64) {
+// byHand returns what compares a time with one that was worked out, and what a unit of work of a term takes at the card's
+// peak.
+func byHand(t *testing.T) (near func(what string, got, want float64), peak func(d *Deployment, id string) unit) {
+	near = func(what string, got, want float64) {
 		t.Helper()
 		if math.Abs(got/want-1) > 1e-12 {
 			t.Errorf("%s: %v ns, want %v", what, got, want)
 		}
 	}
-	peak := func(d *Deployment, id string) unit {
+	peak = func(d *Deployment, id string) unit {
 		for _, term := range Terms() {
 			if term.ID == id {
 				return term.peak(d)
@@ -207,6 +208,12 @@ func TestRatesByHand(t *testing.T) {
 		t.Fatal(id)
 		return unit{}
 	}
+	return near, peak
+}
+
+// TestRatesByHand works out what a unit of work takes at the card's peak.
+func TestRatesByHand(t *testing.T) {
+	near, peak := byHand(t)
 	d := deploy(t, "mixtral-8x7b", "h100", 2)
 	const expert = 2 * 32 * 3 * 4096 * 14336 // bytes
 	w := peak(d, "weights")

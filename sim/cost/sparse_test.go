@@ -1,7 +1,6 @@
 package cost
 
 import (
-	"math"
 	"strings"
 	"testing"
 
@@ -27,21 +26,7 @@ func TestSparseByHand(t *testing.T) {
 			t.Errorf("%s in %v: %d bytes a block, want %d", test.model, test.kv, d.blockKV(), test.block)
 		}
 	}
-	near := func(what string, got, want float64) {
-		t.Helper()
-		if math.Abs(got/want-1) > 1e-12 {
-			t.Errorf("%s: %v ns, want %v", what, got, want)
-		}
-	}
-	peak := func(d *Deployment, id string) unit {
-		for _, term := range Terms() {
-			if term.ID == id {
-				return term.peak(d)
-			}
-		}
-		t.Fatal(id)
-		return unit{}
-	}
+	near, peak := byHand(t)
 	d := deploy(t, "deepseek-v3.2", "h200", 8)
 	a := peak(d, "attention")
 	near("a pair that the indexers score", a[sim.AttentionPairs], 2*61*64*128/1979e12*1e9) // on every card
