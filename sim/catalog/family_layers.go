@@ -67,8 +67,8 @@ func nemotronNAS(b *builder) {
 	})
 }
 
-// ffnWidth returns the width of an MLP with this multiplier: two thirds of so many times the hidden size, rounded
-// up to a multiple of 256.
+// ffnWidth returns the width of an MLP with this multiplier: 2/3 · multiplier · hidden, rounded up to a multiple of
+// 256.
 func ffnWidth(multiplier float64, hidden int) int {
 	if !(multiplier > 0 && multiplier < maxWidth) {
 		return 0
@@ -136,8 +136,8 @@ func (b *builder) pattern(byDefault int) int {
 	return n
 }
 
-// cohere2 has attention and MLP side by side behind one norm. All layers except every fourth have windows, and
-// those that have none have no rotary embedding.
+// cohere2 has attention and MLP side by side behind one norm. All layers except every fourth have windows and
+// a rotary embedding.
 func cohere2(b *builder) {
 	b.context(8192)
 	b.heads(0, 0, 0)

@@ -169,8 +169,8 @@ func (m *Model) Count(kind Layer) int {
 	return n
 }
 
-// Blocks returns the number of pairs of attention or a linear-time mixer and an MLP: the layers, of which those that
-// have only one of them count half.
+// Blocks returns the number of layers, where a layer with only a mixer (attention or a linear-time one) or only an MLP
+// counts half.
 func (m *Model) Blocks() float64 { return float64(len(m.Layers)) - float64(m.Halves)/2 }
 
 // Uniform reports whether every layer keeps K and V of every token.

@@ -14,7 +14,7 @@ func TestPublishedFiles(t *testing.T) {
 	for _, test := range []struct {
 		model    string
 		elements int64
-		scales   int64 // of the elements, those that are no parameters
+		scales   int64 // elements that are scales, not parameters
 		packed   int64 // parameters, less the elements that they are packed in
 		bytes    int64 // of all tensors; 0 for two of each element
 		source   string

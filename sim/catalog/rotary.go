@@ -41,7 +41,8 @@ type rotary struct {
 // maxScaling bounds the factor of a rotary embedding's scaling.
 const maxScaling = 1 << 20
 
-// proportional is a scaling in which servers rotate all of a head's elements, those that have no positions by 0.
+// proportional is a scaling whose table has all of a head's elements: those without positions are rotated by an angle of
+// 0.
 const proportional = "proportional"
 
 // rotary reads the rotary embedding of the layers: entries of the file, or of its rope_parameters or

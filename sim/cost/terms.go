@@ -147,7 +147,7 @@ func Terms() []Term {
 			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Routed, 4) })},
 		{ID: "attention", What: "attention of prompts", Default: 1.92, Fitted: true,
 			peak: func(d *Deployment) unit {
-				if d.Model.Indexer.Tokens > 0 { // it scores all pairs, and the layers attend to those that it chooses
+				if d.Model.Indexer.Tokens > 0 { // the indexer scores all pairs, and the layers attend to the tokens that it chooses
 					return unit{sim.AttentionPairs: indexes(d), sim.WindowPairs: attends(d, len(d.Model.Layers), d.Model.Pair)}
 				}
 				return unit{

@@ -39,8 +39,8 @@ func (f *Fit) formats() []string {
 	return formats
 }
 
-// expertFormats returns the formats that experts ran in. Where the fit does not state them, they are those that experts
-// may have run in: a model with a format of its own, such as gpt-oss, ran in it, one in 16 bits in any of the fit's.
+// expertFormats returns the formats in which experts ran. A fit that does not state them is given all that are possible: a
+// model with a format of its own, such as gpt-oss, ran in that one, a model in 16 bits may have run in any of the fit's.
 func (f *Fit) expertFormats(ran []catalog.Model) (formats []string) {
 	if len(f.Experts) > 0 {
 		return f.Experts
