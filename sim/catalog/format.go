@@ -10,12 +10,12 @@ type Weights string
 const (
 	F16   Weights = "f16"
 	BF16  Weights = "bf16"
-	FP8   Weights = "fp8"   // and activations in 8 bits
-	INT8  Weights = "int8"  // and activations in 8 bits
+	FP8   Weights = "fp8"   // and activations in 8 bits, where the card has such products: see [Card.Product]
+	INT8  Weights = "int8"  // likewise
 	INT4  Weights = "int4"  // AWQ and GPTQ: the product is in 16 bits
 	NF4   Weights = "nf4"   // bitsandbytes: the product is in 16 bits
-	MXFP4 Weights = "mxfp4" // the product is in 16 bits
-	NVFP4 Weights = "nvfp4" // and activations in 4 bits
+	MXFP4 Weights = "mxfp4" // activations in 8 bits, where the card has such products; else the product is in 16 bits
+	NVFP4 Weights = "nvfp4" // and activations in 4 bits, likewise
 )
 
 // AllWeights returns the formats.
@@ -36,9 +36,6 @@ func (w Weights) Bits() int {
 	}
 	return 0
 }
-
-// QuantizesActivations reports whether the product takes its input in 8 bits or fewer.
-func (w Weights) QuantizesActivations() bool { return w.Format().Activations < 16 }
 
 // Format returns how a matrix is stored in this format by default, if no checkpoint says how: with one
 // scale per matrix for fp8, one per output for int8, and for the others the usual groups: 128 weights
@@ -66,7 +63,7 @@ func (w Weights) Format() Format {
 type Format struct {
 	Weights     Weights // its name
 	Bits        int     // of a code
-	Activations int     // bits of the product's input: 16, 8 or 4
+	Activations int     // bits of the product's other input, as stored: 16, 8 or 4; see [Card.Product]
 	ScaleBits   int     // of a group's scale; 0 for none
 	ZeroBits    int     // of a group's zero point; 0 for none
 	GroupIn     int     // inputs of a group; 0 for all

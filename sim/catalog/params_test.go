@@ -49,7 +49,7 @@ func TestActive(t *testing.T) {
 		m := find(t, name)
 		n := int64(m.Hidden) * int64(m.Vocab)
 		for _, kind := range []Kind{Linear, Routed} {
-			for _, w := range m.Active(m.Weights, kind) {
+			for _, w := range m.Active(m.Weights, kind, &Card{}) {
 				n += w
 			}
 		}

@@ -68,7 +68,7 @@ func TestPublishedActive(t *testing.T) {
 func activeParams(m *Model) int64 {
 	n := int64(m.Hidden) * int64(m.Vocab)
 	for _, kind := range []Kind{Linear, Routed} {
-		for _, w := range m.Active(m.Weights, kind) {
+		for _, w := range m.Active(m.Weights, kind, &Card{}) {
 			n += w
 		}
 	}

@@ -154,6 +154,7 @@ func TestRatesAreTheTerms(t *testing.T) {
 			continue
 		}
 		of := d
+		of.Card.Flops4, of.Card.FlopsMX = of.Card.Flops8, of.Card.Flops8
 		switch term.ID { // those of some methods alone
 		case "gemm8":
 			of.Weights = catalog.FP8
@@ -165,6 +166,8 @@ func TestRatesAreTheTerms(t *testing.T) {
 			of.Model, of.Weights = catalogModel(t, "mixtral-8x7b"), catalog.FP8
 		case "expert_gemm4", "expert_layer4":
 			of.Model, of.Weights = catalogModel(t, "mixtral-8x7b"), catalog.NVFP4
+		case "expert_gemm8x4", "expert_layer8x4":
+			of.Model, of.Weights = catalogModel(t, "mixtral-8x7b"), catalog.MXFP4
 		case "latent_layer":
 			of.Model = catalogModel(t, "deepseek-v3")
 		case "indexer_layer":
@@ -244,7 +247,7 @@ func TestCalibrateFindsFactors(t *testing.T) {
 	want := DefaultFactors()
 	want["weights"], want["gemm"], want["kv"], want["decode_gemm"], want["compression"], want["compressed_sequence"], want["attention"] = 1.2, 2.5, 3, 1.5, 5000, 70, 4
 	for id, as := range map[string]string{ // which no row has: as the part that rows have
-		"gemm8": "gemm", "gemm4": "gemm", "expert_gemm": "gemm", "expert_gemm8": "gemm", "expert_gemm4": "gemm", "expert_weights": "weights", "kv8": "kv",
+		"gemm8": "gemm", "gemm4": "gemm", "expert_gemm": "gemm", "expert_gemm8": "gemm", "expert_gemm8x4": "gemm", "expert_gemm4": "gemm", "expert_weights": "weights", "kv8": "kv",
 	} {
 		want[id] = want[as]
 	}

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"kvcompress/internal/ceil"
+	"kvcompress/sim/catalog"
 )
 
 // vocabMultiple is the number to a multiple of which the rows of a vocabulary table are padded.
@@ -44,7 +45,7 @@ func (d *Deployment) peak(p *profiling) (int64, string) {
 
 // layerPeak returns the most bytes of tensors that are live at once in the largest prefill batch: in
 // an MLP the gate and up products and their result, the residual and the layer's input, and with
-// 8-bit products a quantized copy of the result.
+// products of quantized inputs a quantized copy of the result.
 func (d *Deployment) layerPeak(p *profiling) int64 {
 	inner, hidden := int64(d.Model.Intermediate)/int64(d.TP), int64(d.Model.Hidden)
 	residuals := p.residuals
@@ -52,7 +53,7 @@ func (d *Deployment) layerPeak(p *profiling) int64 {
 		residuals = p.residualsTP
 	}
 	perToken := 2 * (3*inner + (residuals+int64(d.Model.Depth.Kept))*hidden)
-	if d.Weights.QuantizesActivations() {
+	if d.Card.Product(d.Weights.Format()) != catalog.In16 {
 		perToken += inner
 	}
 	return int64(d.MaxTokens) * perToken

@@ -36,27 +36,30 @@ func readWeights(bytes float64, d *Deployment) float64 {
 	return bytes / d.Card.Read * 1e9 / float64(d.TP)
 }
 
-// products returns the time of a token's products with the matrices of a kind, those with inputs of these
-// numbers of bits, each at the peak for its format.
-func products(d *Deployment, kind catalog.Kind, formats ...int) float64 {
-	active := d.Model.OnCards(d.TP).Active(d.Weights, kind)
+// products returns the time of a token's products with the matrices of a kind, of the given kinds of products, each at its
+// peak.
+func products(d *Deployment, kind catalog.Kind, kinds ...catalog.Product) float64 {
+	active := d.Model.OnCards(d.TP).Active(d.Weights, kind, &d.Card)
 	ns := 0.0
-	for _, bits := range formats {
-		if n := active[bits]; n > 0 {
-			ns += 2 * float64(n) / d.Card.Flops(bits) * 1e9 / float64(d.Cards())
+	for _, p := range kinds {
+		if n := active[p]; n > 0 {
+			ns += 2 * float64(n) / d.Card.Flops(p) * 1e9 / float64(d.Cards())
 		}
 	}
 	return ns
 }
 
-// expertLayers returns the number of layers with experts, times the part of the experts' products whose inputs have this
-// number of bits.
-func expertLayers(d *Deployment, bits int) float64 {
-	active := d.Model.Active(d.Weights, catalog.Routed)
-	if active[bits] == 0 {
+// expertLayers returns the number of layers with experts, times the part of the experts' products that are of a kind.
+func expertLayers(d *Deployment, p catalog.Product) float64 {
+	active := d.Model.Active(d.Weights, catalog.Routed, &d.Card)
+	if active[p] == 0 {
 		return 0
 	}
-	return float64(d.Model.ExpertLayers()) * float64(active[bits]) / float64(active[16]+active[8]+active[4])
+	all := int64(0)
+	for _, n := range active {
+		all += n
+	}
+	return float64(d.Model.ExpertLayers()) * float64(active[p]) / float64(all)
 }
 
 // attends returns the time of a (query, key) pair in this many layers. pair is the elements of one query head's
@@ -79,7 +82,7 @@ func (d *Deployment) globalPair() int {
 // bits. Every card of a tensor-parallel group computes all of them.
 func indexes(d *Deployment) float64 {
 	x := &d.Model.Indexer
-	return 2 * float64(x.Layers*x.Heads*x.Size) / d.Card.Flops(8) * 1e9 / float64(d.stages())
+	return 2 * float64(x.Layers*x.Heads*x.Size) / d.Card.Flops(catalog.In8) * 1e9 / float64(d.stages())
 }
 
 // readsKVs sets the times to read what decode attention reads.
@@ -134,17 +137,19 @@ func Terms() []Term {
 				return readWeights(float64(d.Model.ExpertBytes(d.Weights)), d) / sim.ExpertUnit
 			})},
 		{ID: "gemm", What: "matrix products of prompts, in 16 bits", Default: 3.69, Fitted: true, Product: true,
-			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Linear, 16) })},
+			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Linear, catalog.In16) })},
 		{ID: "gemm8", What: "matrix products of prompts, in 8 bits", Default: 3.69, Fitted: true, Product: true,
-			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Linear, 8) })},
+			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Linear, catalog.In8, catalog.In8x4) })},
 		{ID: "gemm4", What: "matrix products of prompts, in 4 bits", Default: 3.69, Fitted: true, Product: true,
-			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Linear, 4) })},
+			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Linear, catalog.In4) })},
 		{ID: "expert_gemm", What: "matrix products of prompts with experts, in 16 bits", Default: 3.69, Fitted: true, Product: true,
-			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Routed, 16) })},
+			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Routed, catalog.In16) })},
 		{ID: "expert_gemm8", What: "matrix products of prompts with experts, in 8 bits", Default: 3.69, Fitted: true, Product: true,
-			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Routed, 8) })},
+			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Routed, catalog.In8) })},
+		{ID: "expert_gemm8x4", What: "matrix products of prompts with experts, of 8 with 4 bits", Default: 3.69, Fitted: true, Product: true,
+			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Routed, catalog.In8x4) })},
 		{ID: "expert_gemm4", What: "matrix products of prompts with experts, in 4 bits", Default: 3.69, Fitted: true, Product: true,
-			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Routed, 4) })},
+			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Routed, catalog.In4) })},
 		{ID: "attention", What: "attention of prompts", Default: 1.92, Fitted: true,
 			peak: func(d *Deployment) unit {
 				if d.Model.Indexer.Tokens > 0 { // the indexer scores all pairs, and the layers attend to the tokens that it chooses
@@ -173,7 +178,8 @@ func Terms() []Term {
 			}},
 		{ID: "decode_gemm", What: "matrix products of decoding sequences, and what else each of them adds", Default: 3.76, Fitted: true, Product: true,
 			peak: perUnit(sim.DecodeSeqs, func(d *Deployment) float64 {
-				return products(d, catalog.Linear, 16, 8, 4) + products(d, catalog.Routed, 16, 8, 4)
+				kinds := catalog.Products()
+				return products(d, catalog.Linear, kinds...) + products(d, catalog.Routed, kinds...)
 			})},
 		{ID: "compression", What: "what a server that compresses does in every step", Overhead: true, Default: 11.2e3, Fitted: true,
 			peak: ofServer(sim.Steps, sim.CompressionSteps)},
@@ -223,11 +229,13 @@ func Terms() []Term {
 		{ID: "layer", What: "launching a layer, in every step", Overhead: true,
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * d.Model.Blocks() })},
 		{ID: "expert_layer", What: "routing and launching a layer with experts whose products are in 16 bits, in every step", Overhead: true,
-			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * expertLayers(d, 16) })},
+			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * expertLayers(d, catalog.In16) })},
 		{ID: "expert_layer8", What: "routing and launching a layer with experts whose products are in 8 bits, in every step", Overhead: true,
-			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * expertLayers(d, 8) })},
+			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * expertLayers(d, catalog.In8) })},
+		{ID: "expert_layer8x4", What: "routing and launching a layer with experts whose products are of 8 with 4 bits, in every step", Overhead: true,
+			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * expertLayers(d, catalog.In8x4) })},
 		{ID: "expert_layer4", What: "routing and launching a layer with experts whose products are in 4 bits, in every step", Overhead: true,
-			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * expertLayers(d, 4) })},
+			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * expertLayers(d, catalog.In4) })},
 		{ID: "latent_layer", What: "launching the additional products of a layer with multi-head latent attention, in every step", Overhead: true,
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * float64(d.Model.LatentLayers()) })},
 		{ID: "indexer_layer", What: "launching an indexer's products and the choice of tokens in a layer with one, in every step", Overhead: true,
@@ -274,13 +282,13 @@ var parts = []struct{ terms, others []string }{
 	{[]string{"weights", "expert_weights"}, nil},
 	{denseProducts, expertProducts},
 	{expertProducts, denseProducts},
-	{[]string{"expert_layer", "expert_layer8", "expert_layer4"}, nil},
+	{[]string{"expert_layer", "expert_layer8", "expert_layer8x4", "expert_layer4"}, nil},
 	{[]string{"kv", "kv8"}, nil},
 }
 
 var (
 	denseProducts  = []string{"gemm", "gemm8", "gemm4"}
-	expertProducts = []string{"expert_gemm", "expert_gemm8", "expert_gemm4"}
+	expertProducts = []string{"expert_gemm", "expert_gemm8", "expert_gemm8x4", "expert_gemm4"}
 )
 
 // share sets the factors of parts that are not known to that of one that is.

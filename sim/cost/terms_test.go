@@ -17,7 +17,7 @@ import (
 // roundCard is a card whose figures are powers of ten, so that a byte, an operation and a byte
 // over a link take a round time.
 func roundCard() catalog.Card {
-	return catalog.Card{Name: "round", Memory: 1 << 38, Read: 1e12, Flops16: 1e14, Flops8: 2e14, Flops4: 4e14, Link: 1e11, Network: 1e10, Host: 1e10}
+	return catalog.Card{Name: "round", Memory: 1 << 38, Read: 1e12, Flops16: 1e14, Flops8: 2e14, Flops4: 4e14, FlopsMX: 1e15, Link: 1e11, Network: 1e10, Host: 1e10}
 }
 
 func onRoundCard(t *testing.T, model string, change func(*Deployment)) *Deployment {
@@ -116,12 +116,18 @@ func TestTermsByHand(t *testing.T) {
 		{"expert_gemm", "mixtral-8x7b", weights("int4"), cost{sim.PrefillTokens: 2 * 2 * expertWeights / 1e5}}, // the inputs have 16 bits
 		{"expert_gemm8", "mixtral-8x7b", nil, cost{}},
 		{"expert_gemm8", "mixtral-8x7b", weights(catalog.FP8), cost{sim.PrefillTokens: 2 * 2 * expertWeights / 2e5}},
+		{"gemm8", llama, weights("mxfp4"), cost{sim.PrefillTokens: 2 * tokenWeights / 1e6}}, // of 8 with 4 bits
+		{"gemm", llama, weights("mxfp4"), cost{}},
+		{"expert_gemm8x4", "mixtral-8x7b", weights("mxfp4"), cost{sim.PrefillTokens: 2 * 2 * expertWeights / 1e6}},
+		{"expert_gemm8x4", "mixtral-8x7b", weights("nvfp4"), cost{}},
+		{"expert_gemm8", "mixtral-8x7b", weights("mxfp4"), cost{}},
 		{"expert_gemm4", "mixtral-8x7b", weights(catalog.FP8), cost{}},
 		{"expert_gemm4", "mixtral-8x7b", weights("nvfp4"), cost{sim.PrefillTokens: 2 * 2 * expertWeights / 4e5}},
 		{"gemm", llama, halfIn8, cost{sim.PrefillTokens: 2 * 32 * 4096 * (4096 + 1024 + 1024 + 4096) / 1e5}},
 		{"gemm8", llama, halfIn8, cost{sim.PrefillTokens: 2 * 32 * 3 * 4096 * 14336 / 2e5}},
 		{"decode_gemm", llama, nil, cost{sim.DecodeSeqs: 2 * tokenWeights / 1e5}},
 		{"decode_gemm", llama, tp(2), cost{sim.DecodeSeqs: 2 * tokenWeights / 2e5}},
+		{"decode_gemm", "mixtral-8x7b", weights("mxfp4"), cost{sim.DecodeSeqs: (2*32*(4096*(4096+1024+1024+4096)+8*4096) + 2*2*expertWeights) / 1e6}},
 		{"decode_gemm", llama, halfIn8, cost{sim.DecodeSeqs: 2*32*4096*(4096+1024+1024+4096)/1e5 + 2*32*3*4096*14336/2e5}},
 		{"decode_gemm", "mixtral-8x7b", weights(catalog.FP8), cost{sim.DecodeSeqs: 2 * (32*(4096*(4096+1024+1024+4096)+8*4096) + 2*expertWeights) / 2e5}},
 
@@ -201,6 +207,8 @@ func TestTermsByHand(t *testing.T) {
 		{"expert_layer", "mixtral-8x7b", someIn8, cost{sim.Steps: 24_000}},
 		{"expert_layer8", "mixtral-8x7b", someIn8, cost{sim.Steps: 8_000}},
 		{"expert_layer4", "mixtral-8x7b", weights("nvfp4"), cost{sim.Steps: 32_000}},
+		{"expert_layer8x4", "mixtral-8x7b", weights("mxfp4"), cost{sim.Steps: 32_000}},
+		{"expert_layer8x4", "mixtral-8x7b", weights("int4"), cost{}},
 		{"elementwise", llama, nil, cost{sim.PrefillTokens: 64 * (8*4096 + 3*14336) / 1e3, sim.DecodeSeqs: 64 * (8*4096 + 3*14336) / 1e3}},
 		{"elementwise", llama, tp(2), cost{sim.PrefillTokens: 64 * (8*4096 + 3*7168) / 1e3, sim.DecodeSeqs: 64 * (8*4096 + 3*7168) / 1e3}},
 		{RequestTerm, llama, tp(2), cost{}},
@@ -218,16 +226,16 @@ func TestTermsByHand(t *testing.T) {
 // TestDefaultFactors checks every default, and that factors of a peak start within their bounds.
 func TestDefaultFactors(t *testing.T) {
 	want := Factors{
-		"weights": 1.35, "expert_weights": 1.35, "gemm": 3.69, "gemm8": 3.69, "gemm4": 3.69, "expert_gemm": 3.69, "expert_gemm8": 3.69, "expert_gemm4": 3.69, "attention": 1.92, "kv": 1.69, "kv8": 1.69, "decode_gemm": 3.76, "compression": 11.2e3, "compressed_sequence": 0,
+		"weights": 1.35, "expert_weights": 1.35, "gemm": 3.69, "gemm8": 3.69, "gemm4": 3.69, "expert_gemm": 3.69, "expert_gemm8": 3.69, "expert_gemm8x4": 3.69, "expert_gemm4": 3.69, "attention": 1.92, "kv": 1.69, "kv8": 1.69, "decode_gemm": 3.76, "compression": 11.2e3, "compressed_sequence": 0,
 		"metrics": 1.5, "sort": 1.5, "moves": 1.5, "quantize": 1.5, "merge": 1.5, "blocks": 1.5, "all_reduce": 1.5, "host": 1.5, "prompt_compression": 1.5,
-		"step": 0, "prefill": 0, "sequence": 0, "prompt": 0, "layer": 0, "expert_layer": 0, "expert_layer8": 0, "expert_layer4": 0, "latent_layer": 0, "indexer_layer": 0, "elementwise": 0, "all_reduce_latency": 0, "request": 0,
+		"step": 0, "prefill": 0, "sequence": 0, "prompt": 0, "layer": 0, "expert_layer": 0, "expert_layer8": 0, "expert_layer8x4": 0, "expert_layer4": 0, "latent_layer": 0, "indexer_layer": 0, "elementwise": 0, "all_reduce_latency": 0, "request": 0,
 	}
 	if got := DefaultFactors(); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%v\nwant %v", got, want)
 	}
 	for id, v := range map[string]float64{
-		"weights": 1.1, "expert_weights": 1.1, "gemm": 1.5, "gemm8": 1.5, "gemm4": 1.5, "expert_gemm": 3, "expert_gemm8": 3, "expert_gemm4": 3, "decode_gemm": 1.5, "attention": 3, "kv": 1.3, "kv8": 1.3, "elementwise": 1.2, "all_reduce": 1.5,
-		"layer": 15, "expert_layer": 15, "expert_layer8": 15, "expert_layer4": 15, "latent_layer": 15, "indexer_layer": 15, "all_reduce_latency": 10, "step": 1000, "prefill": 100, "sequence": 30, "prompt": 100, RequestTerm: 20_000,
+		"weights": 1.1, "expert_weights": 1.1, "gemm": 1.5, "gemm8": 1.5, "gemm4": 1.5, "expert_gemm": 3, "expert_gemm8": 3, "expert_gemm8x4": 3, "expert_gemm4": 3, "decode_gemm": 1.5, "attention": 3, "kv": 1.3, "kv8": 1.3, "elementwise": 1.2, "all_reduce": 1.5,
+		"layer": 15, "expert_layer": 15, "expert_layer8": 15, "expert_layer8x4": 15, "expert_layer4": 15, "latent_layer": 15, "indexer_layer": 15, "all_reduce_latency": 10, "step": 1000, "prefill": 100, "sequence": 30, "prompt": 100, RequestTerm: 20_000,
 	} {
 		want[id] = v
 	}
@@ -268,7 +276,7 @@ func TestParts(t *testing.T) {
 	for _, c := range []struct{ have, want Factors }{
 		{Factors{"weights": 2}, Factors{"weights": 2, "expert_weights": 2, "gemm": 3.69}},
 		{Factors{"gemm": 2, "kv": 3}, Factors{"gemm": 2, "gemm8": 2, "gemm4": 2, "expert_gemm": 2, "kv": 3, "kv8": 3}},
-		{Factors{"expert_gemm": 2, "expert_layer": 7}, Factors{"gemm": 2, "gemm8": 2, "gemm4": 2, "expert_gemm8": 2, "expert_gemm4": 2, "expert_layer8": 7, "expert_layer4": 7}},
+		{Factors{"expert_gemm": 2, "expert_layer": 7}, Factors{"gemm": 2, "gemm8": 2, "gemm4": 2, "expert_gemm8": 2, "expert_gemm4": 2, "expert_layer8": 7, "expert_layer8x4": 7, "expert_layer4": 7}},
 		{Factors{"gemm8": 2, "expert_gemm4": 3, "expert_layer4": 7}, Factors{"gemm": 2, "gemm4": 2, "expert_gemm": 3, "expert_gemm8": 3, "expert_layer": 7, "expert_layer8": 7}},
 		{Factors{"gemm4": 5, "gemm8": 4, "kv8": 3}, Factors{"gemm": 4, "gemm8": 4, "gemm4": 5, "expert_gemm": 4, "kv": 3, "kv8": 3}},
 		{Factors{}, Factors{"gemm": 3.69, "gemm8": 3.69, "gemm4": 3.69, "expert_gemm": 3.69, "kv": 1.69, "kv8": 1.69}},
