@@ -90,12 +90,18 @@ func (b *builder) stateFormat(name, byDefault string) {
 	}
 }
 
-// copied makes the last module one of which every card of a tensor-parallel group holds all.
-func (b *builder) copied() { b.m.Modules[len(b.m.Modules)-1].Copied = true }
+// whole adds a matrix, and its bias if it has one, of which every card of a tensor-parallel group holds all.
+func (b *builder) whole(name string, in, out int, bias bool) {
+	first := len(b.m.Modules)
+	b.linear(name, in, out, bias)
+	for i := first; i < len(b.m.Modules); i++ {
+		b.m.Modules[i].Copied = true
+	}
+}
 
 // router adds the matrix by whose products a layer's experts are weighed. Servers hold it in this number of bits.
 func (b *builder) router(name string, bits int) {
-	b.linear(name, b.m.Hidden, b.m.Experts.Total, false)
+	b.whole(name, b.m.Hidden, b.m.Experts.Total, false)
 	b.fixed(bits)
 }
 

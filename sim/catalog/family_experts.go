@@ -11,7 +11,7 @@ func mixtral(b *builder) {
 	b.widest(inner * b.m.Experts.Active)
 	b.stack("model.", false, func(int) {
 		b.attention(false, false)
-		b.linear("block_sparse_moe.gate", b.m.Hidden, b.m.Experts.Total, false)
+		b.whole("block_sparse_moe.gate", b.m.Hidden, b.m.Experts.Total, false)
 		b.routed("block_sparse_moe.experts.*.w1", b.m.Hidden, inner)
 		b.routed("block_sparse_moe.experts.*.w2", inner, b.m.Hidden)
 		b.routed("block_sparse_moe.experts.*.w3", b.m.Hidden, inner)
@@ -21,7 +21,7 @@ func mixtral(b *builder) {
 
 // experts adds the router and the routed experts of a layer.
 func (b *builder) experts(inner int) {
-	b.linear("mlp.gate", b.m.Hidden, b.m.Experts.Total, false)
+	b.whole("mlp.gate", b.m.Hidden, b.m.Experts.Total, false)
 	b.routedMLP("mlp.", inner)
 }
 
@@ -131,7 +131,7 @@ func gptOSS(b *builder) {
 	b.stack("model.", false, func(int) {
 		b.attention(bias, bias)
 		b.small("self_attn.sinks", b.m.QueryHeads())
-		b.linear("mlp.router", b.m.Hidden, b.m.Experts.Total, true)
+		b.whole("mlp.router", b.m.Hidden, b.m.Experts.Total, true)
 		b.routed("mlp.experts.gate_up_proj", b.m.Hidden, 2*inner)
 		b.plain("mlp.experts.gate_up_proj_bias", b.m.Experts.Total, 2*inner)
 		b.routed("mlp.experts.down_proj", inner, b.m.Hidden)
@@ -176,13 +176,13 @@ func (b *builder) latentHeads() (latentHeads, bool) {
 func (b *builder) latentAttention(a latentHeads) {
 	h, q := b.m.Hidden, a.heads*(a.nope+a.rope)
 	if a.rank > 0 {
-		b.linear("self_attn.q_a_proj", h, a.rank, a.bias)
+		b.whole("self_attn.q_a_proj", h, a.rank, a.bias)
 		b.small("self_attn.q_a_layernorm", a.rank)
 		b.linear("self_attn.q_b_proj", a.rank, q, false)
 	} else {
 		b.linear("self_attn.q_proj", h, q, false)
 	}
-	b.linear("self_attn.kv_a_proj_with_mqa", h, a.latent+a.rope, a.bias)
+	b.whole("self_attn.kv_a_proj_with_mqa", h, a.latent+a.rope, a.bias)
 	b.small("self_attn.kv_a_layernorm", a.latent)
 	b.linear("self_attn.kv_b_proj", a.latent, a.heads*(a.nope+a.value), false)
 	b.linear("self_attn.o_proj", a.heads*a.value, h, a.bias)

@@ -113,15 +113,13 @@ func (b *builder) kimiDelta() func() {
 			b.plain("self_attn."+name+"_conv1d", taps, all)
 			b.fixed(32)
 		}
-		b.linear("self_attn.f_a_proj", h, size, false)
-		b.copied()
+		b.whole("self_attn.f_a_proj", h, size, false)
 		b.linear("self_attn.f_b_proj", size, all, false)
 		b.linear("self_attn.b_proj", h, heads, false)
 		if full {
 			b.linear("self_attn.g_proj", h, all, false)
 		} else {
-			b.linear("self_attn.g_a_proj", h, size, false)
-			b.copied()
+			b.whole("self_attn.g_a_proj", h, size, false)
 			b.linear("self_attn.g_b_proj", size, all, false)
 		}
 		b.small("self_attn.A_log, dt_bias, o_norm", decays+all+size)
@@ -142,12 +140,10 @@ func kimiMixture(b *builder) func() {
 		b.router("block_sparse_moe.gate", 16)
 		b.correction("block_sparse_moe.gate.e_score_correction_bias", 32)
 		if c.has("routed_expert_hidden_size") {
-			b.linear("block_sparse_moe.routed_expert_down_proj", h, latent, false)
+			b.whole("block_sparse_moe.routed_expert_down_proj", h, latent, false)
 			b.fixed(16)
-			b.copied()
-			b.linear("block_sparse_moe.routed_expert_up_proj", latent, h, false)
+			b.whole("block_sparse_moe.routed_expert_up_proj", latent, h, false)
 			b.fixed(16)
-			b.copied()
 			if norm {
 				b.small("block_sparse_moe.routed_expert_norm", latent)
 			}

@@ -119,10 +119,8 @@ func nemotronMixture(b *builder, bias bool) func() {
 		b.router("mixer.gate", 32)
 		b.correction("mixer.gate.e_score_correction_bias", 32)
 		if c.has("moe_latent_size") {
-			b.linear("mixer.fc1_latent_proj", h, latent, false)
-			b.copied()
-			b.linear("mixer.fc2_latent_proj", latent, h, false)
-			b.copied()
+			b.whole("mixer.fc1_latent_proj", h, latent, false)
+			b.whole("mixer.fc2_latent_proj", latent, h, false)
 		}
 		b.routed("mixer.experts.*.up_proj", latent, each)
 		b.routed("mixer.experts.*.down_proj", each, latent)

@@ -20,14 +20,11 @@ func deepseekSparse(b *builder) {
 		if !indexes[l] {
 			return
 		}
-		b.linear("self_attn.indexer.wq_b", rank, heads*size, false)
-		b.copied()
-		b.linear("self_attn.indexer.wk", b.m.Hidden, size, false)
+		b.whole("self_attn.indexer.wq_b", rank, heads*size, false)
+		b.whole("self_attn.indexer.wk", b.m.Hidden, size, false)
 		b.fixed(16)
-		b.copied()
-		b.linear("self_attn.indexer.weights_proj", b.m.Hidden, heads, false)
+		b.whole("self_attn.indexer.weights_proj", b.m.Hidden, heads, false)
 		b.fixed(16)
-		b.copied()
 		b.small("self_attn.indexer.k_norm", 2*size)
 		b.m.Indexer.Layers++
 	})

@@ -252,7 +252,7 @@ func jamba(b *builder) {
 			mixer()
 		}
 		if mixes(l) {
-			b.linear("feed_forward.router", b.m.Hidden, b.m.Experts.Total, false)
+			b.whole("feed_forward.router", b.m.Hidden, b.m.Experts.Total, false)
 			b.routedMLP("feed_forward.", inner)
 		} else {
 			b.mlp("feed_forward.", inner, false)

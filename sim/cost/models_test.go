@@ -218,8 +218,8 @@ func TestRatesByHand(t *testing.T) {
 	const expert = 2 * 32 * 3 * 4096 * 14336 // bytes
 	w := peak(d, "weights")
 	near("an expert", peak(d, "expert_weights")[sim.ExpertsRead]*sim.ExpertUnit, expert/3350e9*1e9/2)
-	near("a step", w[sim.Steps], (2*46_702_792_704-8*expert-2*32000*4096)/3350e9*1e9/2)
-	near("a token", peak(d, "gemm")[sim.PrefillTokens], 2*32*(2*4096*4096+2*4096*1024+4096*8)/989e12*1e9/2)
+	near("a step", w[sim.Steps], (2*46_702_792_704-8*expert-2*32000*4096+2*32*4096*8)/3350e9*1e9/2) // both cards have the routers
+	near("a token", peak(d, "gemm")[sim.PrefillTokens], 2*32*(2*4096*4096+2*4096*1024+2*4096*8)/989e12*1e9/2)
 	near("a token's experts", peak(d, "expert_gemm")[sim.PrefillTokens], 2*32*2*3*4096*14336/989e12*1e9/2)
 
 	d = deploy(t, "deepseek-v3", "h200", 8)
@@ -227,8 +227,9 @@ func TestRatesByHand(t *testing.T) {
 	near("a pair", peak(d, "attention")[sim.AttentionPairs], 2*61*128*(192+128)/989e12*1e9/8)
 	const experts = 58 * 8 * 3 * 7168 * 2048 // of a token: 8 of each of the layers from the fourth on
 	const routers = 58 * 256 * 7168
-	near("a token in 8 bits", peak(d, "gemm8")[sim.PrefillTokens], 2*(35_697_917_952-experts-routers)/1979e12*1e9/8)
-	near("a token in 16 bits", peak(d, "gemm")[sim.PrefillTokens], 2*routers/989e12*1e9/8)
+	const latents = 61 * 7168 * (1536 + 576) // what makes latents of queries and KVs: every card computes it and the routers
+	near("a token in 8 bits", peak(d, "gemm8")[sim.PrefillTokens], 2*(35_697_917_952-experts-routers+7*latents)/1979e12*1e9/8)
+	near("a token in 16 bits", peak(d, "gemm")[sim.PrefillTokens], 2*routers/989e12*1e9)
 	near("its experts", peak(d, "expert_gemm8")[sim.PrefillTokens], 2*experts/1979e12*1e9/8)
 
 	d = deploy(t, "gemma-3-27b", "h100", 1)
@@ -254,7 +255,8 @@ func TestRatesByHand(t *testing.T) {
 	near("an all-reduce of half a block", peak(d, "all_reduce")[sim.DecodeSeqs], 88*4096*2*2*7/8.0/450e9*1e9)
 	near("launching half blocks", peak(d, "layer")[sim.Steps], 44e3)
 	const latent = 2 * 40 * 2 * 4096 * 1024 // bytes of the matrices that make and read the experts' hidden state, on every card
-	near("a step", peak(d, "weights")[sim.Steps], (2*120_668_707_840+2*40*(4096+1)*512-2*40*512*2*1024*2688-2*131072*4096+7*latent)/4800e9*1e9/8)
+	const routers32 = 40 * 4 * 4096 * 512
+	near("a step", peak(d, "weights")[sim.Steps], (2*120_668_707_840+2*40*(4096+1)*512-2*40*512*2*1024*2688-2*131072*4096+7*(latent+routers32))/4800e9*1e9/8)
 
 	d = deploy(t, "llama-3.1-70b", "b200", 16) // over the network
 	near("an all-reduce", peak(d, "all_reduce")[sim.DecodeSeqs], 2*80*8192*2*2*15/16/50e9*1e9)

@@ -85,8 +85,10 @@ func TestOnCards(t *testing.T) {
 		t.Fatal(err)
 	}
 	const indexer = 61 * (1536*8192 + 4*12*64 + 2*7168*(128+64))
+	const latents = 61 * (7168*1536 + 4*56*12 + 7168*576 + 4*56*5) // of queries and of KVs
+	const routers = 58 * 2 * 7168 * 256
 	one, eight := m.Bytes(m.Weights), m.OnCards(8).Bytes(m.Weights)
-	if eight-one != 7*indexer || m.Bytes(m.Weights) != one {
-		t.Errorf("%d bytes more on 8 cards, want %d", eight-one, 7*indexer)
+	if eight-one != 7*(indexer+latents+routers) || m.Bytes(m.Weights) != one {
+		t.Errorf("%d bytes more on 8 cards, want %d", eight-one, 7*(indexer+latents+routers))
 	}
 }
