@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"math"
-	"slices"
 
 	"kvcompress/internal/near"
 	"kvcompress/internal/words"
@@ -96,7 +95,8 @@ func projectCluster(ctx context.Context, p *Plan, n int, router Router, requests
 }
 
 // cluster simulates replicas behind a router by discrete events: requests arrive, and steps end and begin.
-// At the same time first steps end, then requests are routed, and then steps begin.
+// At the same time first steps end, then requests are routed, and then steps begin. A step may refuse requests
+// when it begins; what their clients send then is routed at once, and may begin steps of other replicas.
 type cluster struct {
 	router   Router
 	source   source
@@ -123,7 +123,7 @@ func (c *cluster) serve(ctx context.Context) error {
 		for _, r := range c.replicas {
 			if r.steps && r.until <= now {
 				r.steps = false
-				c.ended(r, now)
+				c.ended(r, &r.server.source.fed.finished, now)
 			}
 		}
 		again := true
@@ -152,16 +152,15 @@ func (c *cluster) serve(ctx context.Context) error {
 	}
 }
 
-// ended processes the requests of a replica that ended in its last step, up to a time: first those that
-// were refused at the beginning of the step, then those at its end. It returns their number.
-func (c *cluster) ended(r *replica, by int64) int {
-	feed, n := r.server.source.fed, 0
-	for n < len(feed.ends) && feed.ends[n].at <= by {
-		c.source.end(feed.ends[n].session, feed.ends[n].at)
-		n++
+// ended tells the source that requests of a replica end now, with their sessions, which it removes. It returns
+// their number.
+func (c *cluster) ended(r *replica, sessions *[]string, now int64) int {
+	n := len(*sessions)
+	for _, session := range *sessions {
+		c.source.end(session, now)
 	}
-	feed.ends = slices.Delete(feed.ends, 0, n)
 	r.outstanding -= n
+	*sessions = (*sessions)[:0]
 	return n
 }
 
@@ -255,8 +254,7 @@ func (c *cluster) begin(now int64) (again bool, err error) {
 			return false, err
 		}
 		r.steps, r.until = more, r.step.End
-		// A client of a closed loop learns of a refusal when the step ends, as with a single server.
-		if (!more || c.source.clients == 0) && c.ended(r, now) > 0 {
+		if c.ended(r, &r.server.source.fed.refused, now) > 0 {
 			again = again || c.feedback
 		}
 	}
