@@ -275,6 +275,10 @@ func TestReplicasPlain(t *testing.T) {
 	for _, seed := range []uint64{1676, 2395, 5949, 6369, 10107} {
 		replicasPlain(t, seed)
 	}
+	// With these vLLM V1 compresses its only sequence, preempts it and refuses it, and then has nothing to run.
+	for _, seed := range []uint64{1737, 2378} {
+		replicasPlain(t, seed)
+	}
 	for seed := range uint64(testsize.Of(20, 60, 1000)) {
 		replicasPlain(t, seed)
 	}
