@@ -68,7 +68,7 @@ func projectCluster(ctx context.Context, p *Plan, n int, router Router, requests
 	}
 	c := &cluster{router: router}
 	if router == SessionAffinity {
-		c.affinity = &affinity{sessions: map[string]*replica{}, prefixes: map[uint64]*replica{}}
+		c.affinity = &affinity{sessions: newRecent[string](n * remembered), prefixes: newRecent[uint64](n * remembered)}
 	}
 	c.source.readFrom(requests)
 	defer c.source.close()
@@ -201,11 +201,42 @@ func (c *cluster) least() *replica {
 	return least
 }
 
-// affinity has the replicas to which sessions and prefixes were sent last.
+// affinity has the replicas to which the latest sessions and prefixes were sent last.
 type affinity struct {
-	sessions map[string]*replica
-	prefixes map[uint64]*replica // by a hash of the prefix's hashes
-	chain    []uint64            // such hashes of the prefixes of one request
+	sessions *recent[string]
+	prefixes *recent[uint64] // by a hash of the prefix's hashes
+	chain    []uint64        // such hashes of the prefixes of one request
+}
+
+// remembered is the number of sessions, and of prefixes, that a router remembers for each replica. Without a limit
+// its memory would grow with the log. It is meant to be more than a replica's cache holds.
+const remembered = 1 << 18
+
+// recent has the replicas to which the latest keys were sent last: those of least keys or more, and of at most twice
+// as many.
+type recent[K comparable] struct {
+	least       int
+	now, before map[K]*replica // before has the keys that were sent before those of now; when now is full, it replaces before
+}
+
+func newRecent[K comparable](least int) *recent[K] {
+	return &recent[K]{least: least, now: map[K]*replica{}, before: map[K]*replica{}}
+}
+
+// of returns the replica of a key, nil if there is none or it is forgotten.
+func (m *recent[K]) of(key K) *replica {
+	if to := m.now[key]; to != nil {
+		return to
+	}
+	return m.before[key]
+}
+
+func (m *recent[K]) set(key K, to *replica) {
+	if len(m.now) == m.least {
+		m.now, m.before = m.before, m.now
+		clear(m.now)
+	}
+	m.now[key] = to
 }
 
 // choose returns the replica of the request's session, or else the one that has its longest known prefix, of
@@ -218,18 +249,18 @@ func (a *affinity) choose(r *trace.Request, otherwise func() *replica) *replica 
 		hash = mix(hash, h)
 		a.chain = append(a.chain, hash)
 	}
-	to := a.sessions[r.Session]
+	to := a.sessions.of(r.Session)
 	for n := len(a.chain); to == nil && n > 0 && 2*n >= len(a.chain); n-- {
-		to = a.prefixes[a.chain[n-1]]
+		to = a.prefixes.of(a.chain[n-1])
 	}
 	if to == nil {
 		to = otherwise()
 	}
 	if r.Session != "" {
-		a.sessions[r.Session] = to
+		a.sessions.set(r.Session, to)
 	}
 	for _, hash := range a.chain {
-		a.prefixes[hash] = to
+		a.prefixes.set(hash, to)
 	}
 	return to
 }

@@ -119,6 +119,30 @@ func TestSessionAffinity(t *testing.T) {
 	}
 }
 
+// TestRecent compares the replicas of random keys with all keys in the order in which they were sent last.
+func TestRecent(t *testing.T) {
+	const least = 8
+	replicas := make([]replica, 5)
+	rng := rand.New(rand.NewPCG(1, 1))
+	m := newRecent[int](least)
+	var order []int // the latest last
+	last := map[int]*replica{}
+	for range 2000 {
+		key, to := rng.IntN(20), &replicas[rng.IntN(5)]
+		m.set(key, to)
+		last[key] = to
+		order = append(slices.DeleteFunc(order, func(k int) bool { return k == key }), key)
+		for i, key := range order {
+			switch got, late := m.of(key), len(order)-i; {
+			case got != last[key] && (got != nil || late <= least):
+				t.Fatalf("key %d, the %dth latest, is of the wrong replica", key, late)
+			case got != nil && late > 2*least:
+				t.Fatalf("key %d, the %dth latest, is remembered", key, late)
+			}
+		}
+	}
+}
+
 // TestTurns serves a session of two turns, recorded at 0 and 5 ns, and another request at 7.
 // The first turn is prefilled until 10, the other request until 20, and the first turn's two
 // tokens are decoded until 22. As recorded, the second turn is prefilled with the other request.
