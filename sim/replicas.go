@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"math"
-	"slices"
 
 	"kvcompress/internal/near"
 	"kvcompress/internal/words"
@@ -69,7 +68,7 @@ func projectCluster(ctx context.Context, p *Plan, n int, router Router, requests
 	}
 	c := &cluster{router: router}
 	if router == SessionAffinity {
-		c.affinity = &affinity{sessions: map[string]*replica{}, prefixes: map[uint64]*replica{}}
+		c.affinity = &affinity{sessions: newRecent[string](n * remembered), prefixes: newRecent[uint64](n * remembered)}
 	}
 	c.source.readFrom(requests)
 	defer c.source.close()
@@ -96,7 +95,8 @@ func projectCluster(ctx context.Context, p *Plan, n int, router Router, requests
 }
 
 // cluster simulates replicas behind a router by discrete events: requests arrive, and steps end and begin.
-// At the same time first steps end, then requests are routed, and then steps begin.
+// At the same time first steps end, then requests are routed, and then steps begin. A step may refuse requests
+// when it begins; what their clients send then is routed at once, and may begin steps of other replicas.
 type cluster struct {
 	router   Router
 	source   source
@@ -123,7 +123,7 @@ func (c *cluster) serve(ctx context.Context) error {
 		for _, r := range c.replicas {
 			if r.steps && r.until <= now {
 				r.steps = false
-				c.ended(r, now)
+				c.ended(r, &r.server.source.fed.finished, now)
 			}
 		}
 		again := true
@@ -152,16 +152,15 @@ func (c *cluster) serve(ctx context.Context) error {
 	}
 }
 
-// ended processes the requests of a replica that ended in its last step, up to a time: first those that
-// were refused at the beginning of the step, then those at its end. It returns their number.
-func (c *cluster) ended(r *replica, by int64) int {
-	feed, n := r.server.source.fed, 0
-	for n < len(feed.ends) && feed.ends[n].at <= by {
-		c.source.end(feed.ends[n].session, feed.ends[n].at)
-		n++
+// ended tells the source that requests of a replica end now, with their sessions, which it removes. It returns
+// their number.
+func (c *cluster) ended(r *replica, sessions *[]string, now int64) int {
+	n := len(*sessions)
+	for _, session := range *sessions {
+		c.source.end(session, now)
 	}
-	feed.ends = slices.Delete(feed.ends, 0, n)
 	r.outstanding -= n
+	*sessions = (*sessions)[:0]
 	return n
 }
 
@@ -202,11 +201,42 @@ func (c *cluster) least() *replica {
 	return least
 }
 
-// affinity has the replicas to which sessions and prefixes were sent last.
+// affinity has the replicas to which the latest sessions and prefixes were sent last.
 type affinity struct {
-	sessions map[string]*replica
-	prefixes map[uint64]*replica // by a hash of the prefix's hashes
-	chain    []uint64            // such hashes of the prefixes of one request
+	sessions *recent[string]
+	prefixes *recent[uint64] // by a hash of the prefix's hashes
+	chain    []uint64        // such hashes of the prefixes of one request
+}
+
+// remembered is the number of sessions, and of prefixes, that a router remembers for each replica. Without a limit
+// its memory would grow with the log. It is meant to be more than a replica's cache holds.
+const remembered = 1 << 18
+
+// recent has the replicas to which the latest keys were sent last: those of least keys or more, and of at most twice
+// as many.
+type recent[K comparable] struct {
+	least       int
+	now, before map[K]*replica // before has the keys that were sent before those of now; when now is full, it replaces before
+}
+
+func newRecent[K comparable](least int) *recent[K] {
+	return &recent[K]{least: least, now: map[K]*replica{}, before: map[K]*replica{}}
+}
+
+// of returns the replica of a key, nil if there is none or it is forgotten.
+func (m *recent[K]) of(key K) *replica {
+	if to := m.now[key]; to != nil {
+		return to
+	}
+	return m.before[key]
+}
+
+func (m *recent[K]) set(key K, to *replica) {
+	if len(m.now) == m.least {
+		m.now, m.before = m.before, m.now
+		clear(m.now)
+	}
+	m.now[key] = to
 }
 
 // choose returns the replica of the request's session, or else the one that has its longest known prefix, of
@@ -219,18 +249,18 @@ func (a *affinity) choose(r *trace.Request, otherwise func() *replica) *replica 
 		hash = mix(hash, h)
 		a.chain = append(a.chain, hash)
 	}
-	to := a.sessions[r.Session]
+	to := a.sessions.of(r.Session)
 	for n := len(a.chain); to == nil && n > 0 && 2*n >= len(a.chain); n-- {
-		to = a.prefixes[a.chain[n-1]]
+		to = a.prefixes.of(a.chain[n-1])
 	}
 	if to == nil {
 		to = otherwise()
 	}
 	if r.Session != "" {
-		a.sessions[r.Session] = to
+		a.sessions.set(r.Session, to)
 	}
 	for _, hash := range a.chain {
-		a.prefixes[hash] = to
+		a.prefixes.set(hash, to)
 	}
 	return to
 }
@@ -255,8 +285,7 @@ func (c *cluster) begin(now int64) (again bool, err error) {
 			return false, err
 		}
 		r.steps, r.until = more, r.step.End
-		// A client of a closed loop learns of a refusal when the step ends, as with a single server.
-		if (!more || c.source.clients == 0) && c.ended(r, now) > 0 {
+		if c.ended(r, &r.server.source.fed.refused, now) > 0 {
 			again = again || c.feedback
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -118,6 +119,30 @@ func TestSessionAffinity(t *testing.T) {
 	}
 }
 
+// TestRecent compares the replicas of random keys with all keys in the order in which they were sent last.
+func TestRecent(t *testing.T) {
+	const least = 8
+	replicas := make([]replica, 5)
+	rng := rand.New(rand.NewPCG(1, 1))
+	m := newRecent[int](least)
+	var order []int // the latest last
+	last := map[int]*replica{}
+	for range 2000 {
+		key, to := rng.IntN(20), &replicas[rng.IntN(5)]
+		m.set(key, to)
+		last[key] = to
+		order = append(slices.DeleteFunc(order, func(k int) bool { return k == key }), key)
+		for i, key := range order {
+			switch got, late := m.of(key), len(order)-i; {
+			case got != last[key] && (got != nil || late <= least):
+				t.Fatalf("key %d, the %dth latest, is of the wrong replica", key, late)
+			case got != nil && late > 2*least:
+				t.Fatalf("key %d, the %dth latest, is remembered", key, late)
+			}
+		}
+	}
+}
+
 // TestTurns serves a session of two turns, recorded at 0 and 5 ns, and another request at 7.
 // The first turn is prefilled until 10, the other request until 20, and the first turn's two
 // tokens are decoded until 22. As recorded, the second turn is prefilled with the other request.
@@ -144,6 +169,56 @@ func TestTurns(t *testing.T) {
 		got := onReplicas(t, p, 1, RoundRobin, reqs)
 		if got["1"][1] != want[0] || got["2"][1] != want[1] {
 			t.Errorf("%s, one client: the second turn is sent at %d and the other request at %d, want %v", rule, got["1"][1], got["2"][1], want)
+		}
+	}
+}
+
+// TestRefusedClients compares clients of refused requests with times worked out by hand. Requests that ask for 100
+// tokens are refused.
+func TestRefusedClients(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		clients  int
+		turns    Turns
+		sessions string // of each request; - for none
+		replicas int
+		reqs     []trace.Request
+		want     map[string][4]int64
+	}{
+		// 1 is refused at 0, when the prefill of 0 begins, and 2 is sent then. It is prefilled 10–20, 3 20–30.
+		{"at once", 2, TurnsAsRecorded, "----", 1, asks([2]int{0, 3}, [2]int{0, 100}, [2]int{0, 1}, [2]int{0, 1}),
+			map[string][4]int64{"0": {0, 0, 10, 32}, "1": {0, 0, -1, -1}, "2": {0, 0, 20, 20}, "3": {0, 20, 30, 30}}},
+		// 0, 1 and 2 are refused at 0, and the prefill of 3 begins. The next turns are ready at 3, 5 and 7. The
+		// client of 2 sends the first at 3, that of 3 the second at 10, and another the third when these end.
+		{"after thinking", 2, TurnsThink, "abc-abc", 1, asks([2]int{0, 100}, [2]int{0, 100}, [2]int{0, 100}, [2]int{0, 1}, [2]int{3, 1}, [2]int{5, 1}, [2]int{7, 1}),
+			map[string][4]int64{"0": {0, 0, -1, -1}, "1": {0, 0, -1, -1}, "2": {0, 0, -1, -1}, "3": {0, 0, 10, 10}, "4": {0, 3, 20, 20}, "5": {0, 10, 20, 20}, "6": {0, 20, 30, 30}}},
+		// The first replica gets 0 and 2, the second 1, which it refuses, and 3. So 4 is sent to the second at 0.
+		{"fewest", 4, TurnsAsRecorded, "-----", 2, asks([2]int{0, 1}, [2]int{0, 100}, [2]int{0, 1}, [2]int{0, 1}, [2]int{0, 1}),
+			map[string][4]int64{"0": {0, 0, 10, 10}, "1": {1, 0, -1, -1}, "2": {0, 0, 10, 10}, "3": {1, 0, 10, 10}, "4": {1, 0, 20, 20}}},
+	} {
+		p := prefill10()
+		p.Limits.MaxModelLen = 50
+		p.Concurrency, p.Turns = c.clients, c.turns
+		for i, session := range c.sessions {
+			if session != '-' {
+				c.reqs[i].Session = string(session)
+			}
+		}
+		watch := func(got map[string][4]int64) func(int) Watch {
+			return func(replica int) Watch {
+				return Watch{Result: func(r *Result) { got[r.ID] = [4]int64{int64(replica), r.Arrival, r.FirstToken, r.Finished} }}
+			}
+		}
+		got := map[string][4]int64{}
+		if _, err := projectCluster(t.Context(), p, c.replicas, LeastOutstanding, each(c.reqs), watch(got)); err != nil || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s, replicas: %v\ngot  %v\nwant %v", c.name, err, got, c.want)
+		}
+		if c.replicas > 1 {
+			continue
+		}
+		clear(got)
+		if _, err := Project(t.Context(), p, each(c.reqs), watch(got)(0)); err != nil || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s, a server: %v\ngot  %v\nwant %v", c.name, err, got, c.want)
 		}
 	}
 }
@@ -219,40 +294,84 @@ func TestThinkingClients(t *testing.T) {
 // TestReplicasPlain compares replicas with simpler computations of the same: steps taken one by
 // one; one replica with a server; and replicas in turn with servers of a part of the requests each.
 func TestReplicasPlain(t *testing.T) {
-	rounds := testsize.Of(20, 60, 400)
-	for seed := range uint64(rounds) {
-		p, reqs := replicatedPlan(seed)
-		n := 1 + int(seed%4)
-		for _, router := range Routers() {
-			a, errA := clusterResults(t, p, n, router, each(reqs), true)
-			b, errB := clusterResults(t, p, n, router, each(reqs), false)
-			sameResults(t, fmt.Sprintf("seed %d, %d replicas, %s: skipping and stepping", seed, n, router), a, b, errA, errB)
+	// With these seeds a client of a closed loop sends another request when one is refused, and another client
+	// sends one before that step ends.
+	for _, seed := range []uint64{1676, 2395, 5949, 6369, 10107} {
+		replicasPlain(t, seed)
+	}
+	// With these vLLM V1 compresses its only sequence, preempts it and refuses it, and then has nothing to run.
+	for _, seed := range []uint64{1737, 2378} {
+		replicasPlain(t, seed)
+	}
+	for seed := range uint64(testsize.Of(20, 60, 1000)) {
+		replicasPlain(t, seed)
+	}
+}
+
+func replicasPlain(t *testing.T, seed uint64) {
+	t.Helper()
+	p, reqs := replicatedPlan(seed)
+	n := 1 + int(seed%4)
+	for _, router := range Routers() {
+		a, errA := clusterResults(t, p, n, router, each(reqs), true)
+		b, errB := clusterResults(t, p, n, router, each(reqs), false)
+		sameResults(t, fmt.Sprintf("seed %d, %d replicas, %s: skipping and stepping", seed, n, router), a, b, errA, errB)
+	}
+	alone := map[string][2]any{}
+	one := func(p *Plan, replica int, reqs []trace.Request) string {
+		_, err := Project(t.Context(), p, each(reqs), Watch{Result: func(r *Result) {
+			of := *r
+			of.Replica = replica
+			alone[r.ID] = [2]any{replica, of}
+		}})
+		return fmt.Sprint(err)
+	}
+	err := one(p, 0, reqs)
+	got, clusterErr := clusterResults(t, p, 1, LeastOutstanding, each(reqs), true)
+	sameResults(t, fmt.Sprintf("seed %d: one replica and a server", seed), got, alone, clusterErr, err)
+	sameSteps(t, seed, p, reqs)
+	if p.Concurrency > 0 || p.Turns != TurnsAsRecorded {
+		return
+	}
+	clear(alone)
+	for replica := range n {
+		var part []trace.Request
+		for i := replica; i < len(reqs); i += n {
+			part = append(part, reqs[i])
 		}
-		alone := map[string][2]any{}
-		one := func(p *Plan, replica int, reqs []trace.Request) string {
-			_, err := Project(t.Context(), p, each(reqs), Watch{Result: func(r *Result) {
-				of := *r
-				of.Replica = replica
-				alone[r.ID] = [2]any{replica, of}
-			}})
-			return fmt.Sprint(err)
-		}
-		err := one(p, 0, reqs)
-		got, clusterErr := clusterResults(t, p, 1, LeastOutstanding, each(reqs), true)
-		sameResults(t, fmt.Sprintf("seed %d: one replica and a server", seed), got, alone, clusterErr, err)
-		if p.Concurrency > 0 || p.Turns != TurnsAsRecorded {
-			continue
-		}
-		clear(alone)
-		for replica := range n {
-			var part []trace.Request
-			for i := replica; i < len(reqs); i += n {
-				part = append(part, reqs[i])
+		one(p, replica, part)
+	}
+	got, _ = clusterResults(t, p, n, RoundRobin, each(reqs), true)
+	sameResults(t, fmt.Sprintf("seed %d: %d replicas in turn and servers", seed, n), got, alone, "", "")
+}
+
+// sameSteps compares the steps of one replica with those of a server. A server that has nothing to run after
+// refusals or preemptions reports them with its next step, and a replica does not.
+func sameSteps(t *testing.T, seed uint64, p *Plan, reqs []trace.Request) {
+	t.Helper()
+	var want []Step
+	i := 0
+	step := func(s *Step) Step {
+		c := *s
+		c.Refused, c.Preempted, c.Server = nil, nil, KVCompressStep{}
+		return c
+	}
+	Project(t.Context(), p, each(reqs), Watch{Step: func(s *Step) {
+		c := step(s)
+		c.Batch, c.Scheduled = slices.Clone(c.Batch), slices.Clone(c.Scheduled)
+		c.Compression, c.Finished = slices.Clone(c.Compression), slices.Clone(c.Finished)
+		want = append(want, c)
+	}})
+	projectCluster(t.Context(), p, 1, LeastOutstanding, each(reqs), func(int) Watch {
+		return Watch{Step: func(s *Step) {
+			if got := step(s); i == len(want) || !reflect.DeepEqual(got, want[i]) {
+				t.Fatalf("seed %d: one replica and a server: %+v, %+v", seed, got, want[i:min(i+1, len(want))])
 			}
-			one(p, replica, part)
-		}
-		got, _ = clusterResults(t, p, n, RoundRobin, each(reqs), true)
-		sameResults(t, fmt.Sprintf("seed %d: %d replicas in turn and servers", seed, n), got, alone, "", "")
+			i++
+		}}
+	})
+	if i != len(want) {
+		t.Fatalf("seed %d: one replica runs %d steps, and a server %d", seed, i, len(want))
 	}
 }
 

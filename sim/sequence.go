@@ -39,43 +39,44 @@ type sequence struct {
 	prev, next   *sequence // in the order of admission
 }
 
-// queue is a double-ended queue of waiting sequences.
-type queue struct {
-	ring  []*sequence // its length is a power of two
+// queue is a double-ended queue.
+type queue[T any] struct {
+	ring  []T // its length is a power of two
 	first int
 	n     int
 }
 
-func (q *queue) at(i int) **sequence { return &q.ring[(q.first+i)&(len(q.ring)-1)] }
+func (q *queue[T]) at(i int) *T { return &q.ring[(q.first+i)&(len(q.ring)-1)] }
 
-func (q *queue) front() *sequence { return *q.at(0) }
+func (q *queue[T]) front() T { return *q.at(0) }
 
-func (q *queue) pop() *sequence {
+func (q *queue[T]) pop() T {
+	var none T
 	s := *q.at(0)
-	*q.at(0) = nil
+	*q.at(0) = none
 	q.first++
 	q.n--
 	return s
 }
 
-func (q *queue) pushBack(s *sequence) {
+func (q *queue[T]) pushBack(s T) {
 	q.grow()
 	*q.at(q.n) = s
 	q.n++
 }
 
-func (q *queue) pushFront(s *sequence) {
+func (q *queue[T]) pushFront(s T) {
 	q.grow()
 	q.first--
 	q.n++
 	*q.at(0) = s
 }
 
-func (q *queue) grow() {
+func (q *queue[T]) grow() {
 	if q.n < len(q.ring) {
 		return
 	}
-	ring := make([]*sequence, max(16, 2*q.n))
+	ring := make([]T, max(16, 2*q.n))
 	for i := range q.n {
 		ring[i] = *q.at(i)
 	}
@@ -83,7 +84,7 @@ func (q *queue) grow() {
 }
 
 // sort sorts the queue stably.
-func (q *queue) sort(compare func(a, b *sequence) int) {
+func (q *queue[T]) sort(compare func(a, b T) int) {
 	sorted := true
 	for i := 1; i < q.n && sorted; i++ {
 		sorted = compare(*q.at(i - 1), *q.at(i)) <= 0
@@ -91,7 +92,7 @@ func (q *queue) sort(compare func(a, b *sequence) int) {
 	if sorted {
 		return
 	}
-	line := make([]*sequence, len(q.ring))
+	line := make([]T, len(q.ring))
 	for i := range q.n {
 		line[i] = *q.at(i)
 	}

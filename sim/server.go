@@ -34,8 +34,8 @@ type Server struct {
 
 	took    func(kv.SeqID, *trace.Request) // called when a request joins the queue; may be nil
 	source  source
-	results []Result // nil if they are not kept
-	waiting queue    // in order of arrival, with preempted sequences in front
+	results []Result         // nil if they are not kept
+	waiting queue[*sequence] // in order of arrival, with preempted sequences in front
 	running runningList
 	rules   rules
 	clock   Ticks // since the beginning of the trace
@@ -153,7 +153,8 @@ func newServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, r
 }
 
 // CloseLoop makes n clients send the requests, in their order: a client sends the next request as soon as
-// its previous one has ended. Arrival times are ignored.
+// its previous one has ended. One that is refused ends then, at the beginning of a step. Arrival times are
+// ignored.
 func (s *Server) CloseLoop(n int) error {
 	if n < 1 || n > math.MaxInt32 {
 		return fmt.Errorf("sim: concurrency %d: want 1 to %d", n, math.MaxInt32)
@@ -236,6 +237,12 @@ func (s *Server) Next(step *Step) (bool, error) {
 	if more, err := s.rules.iterate(step); !more || err != nil {
 		return false, err
 	}
+	step.Waiting = s.waiting.n
+	if s.source.released { // requests were refused: see source.end
+		if err := s.arrive(); err != nil {
+			return false, err
+		}
+	}
 	step.Usage = s.cache.Usage()
 	step.Peak = max(step.Peak, step.Usage.Allocated)
 	if s.ByHead {
@@ -309,7 +316,14 @@ func (s *Server) generated(q *sequence) int { return q.output - (q.finishAt - s.
 
 // end reports the result of a sequence and frees it for reuse.
 func (s *Server) end(q *sequence) {
-	s.source.end(q.session, s.clock.NS())
+	switch fed := s.source.fed; {
+	case fed == nil:
+		s.source.end(q.session, s.clock.NS())
+	case q.result.Error != "":
+		fed.refused = append(fed.refused, q.session)
+	default:
+		fed.finished = append(fed.finished, q.session)
+	}
 	if s.results != nil {
 		s.results[q.id] = q.result
 	}
@@ -362,6 +376,6 @@ func (s *Server) finish(step *Step) error {
 	if len(step.Finished) > 0 {
 		s.rules.finished()
 	}
-	step.Running, step.Waiting = s.running.len(), s.waiting.n
+	step.Running = s.running.len()
 	return nil
 }

@@ -162,8 +162,8 @@ type Step struct {
 	Usage   kv.Usage      `json:"usage"`           // after the batch, before finished sequences were released
 	Peak    int           `json:"-"`               // most blocks in use after a batch of these steps: with windows they rise and fall
 	Heads   *kv.HeadUsage `json:"heads,omitempty"` // at the same time, if Server.ByHead is set
-	Running int           `json:"running"`         // Running and Waiting are after the step
-	Waiting int           `json:"waiting"`
+	Running int           `json:"running"`         // after the step
+	Waiting int           `json:"waiting"`         // likewise, without requests that arrive within it
 }
 
 // reset clears the step and sets its index and start. It keeps the memory of slices.

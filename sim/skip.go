@@ -17,7 +17,7 @@ func (s *Server) quietSteps(step *Step) int {
 		}
 		n = min(n, due)
 	}
-	if n <= 1 || s.source.waits() {
+	if n <= 1 || s.source.released {
 		return 1
 	}
 	if free := s.cache.Free() - s.inReserve; s.all.NeedAll(n) > free {
@@ -93,7 +93,7 @@ func (s *Server) costOfDecode(batch int) Ticks {
 // finishes or a request arrives.
 func (s *Server) repeat(step *Step) {
 	n := min(mostSkipped, s.running.nextFinish()-s.decodes)
-	if s.source.waits() {
+	if s.source.released {
 		return
 	}
 	one := step.Work

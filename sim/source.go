@@ -19,9 +19,10 @@ type source struct {
 	read  int64 // arrival time of the last request that was read
 	ended bool
 
-	clients  int   // clients of a closed loop, each with one request at a time; 0: requests arrive at their recorded times
-	inFlight int   // in a closed loop: requests that have arrived and not ended
-	freed    int64 // in a closed loop: time when a client became free after all had a request
+	clients  int          // clients of a closed loop, each with one request at a time; 0: requests arrive at their recorded times
+	inFlight int          // in a closed loop: requests that have arrived and not ended
+	free     queue[int64] // in a closed loop: times when the clients without a request became free, without those that never had one
+	released bool         // a request has ended since the last peek, and so another may arrive
 
 	turns *turns // if turns of a session wait for the previous one; else nil
 	fed   *feed  // for a replica; else nil
@@ -30,14 +31,11 @@ type source struct {
 // feed has the requests that a router has sent to a replica.
 type feed struct {
 	line    []trace.Request
-	horizon int64    // time before which no request is sent to the replica
-	ends    []ending // requests that ended in this step
-}
+	horizon int64 // time before which no request is sent to the replica
 
-// ending is the end of a request of a session, "" if it has none.
-type ending struct {
-	session string
-	at      int64
+	// Sessions of the requests that the step refused at its beginning, and of those that finish at its end;
+	// "" for a request without a session.
+	refused, finished []string
 }
 
 // readAhead is the number of requests that are read at once, since switching to the reader and back takes as
@@ -82,6 +80,7 @@ func (s *source) readFrom(requests iter.Seq2[trace.Request, error]) {
 // peek returns the request that arrives next. It returns nil if there is none, or if no client of a closed
 // loop is free.
 func (s *source) peek(now int64) (*trace.Request, error) {
+	s.released = false
 	switch {
 	case s.fed != nil:
 		return s.feed(), nil
@@ -149,18 +148,13 @@ func (s *source) due() (at int64, ok bool) {
 	return 0, false
 }
 
-// waits reports whether the end of a request, since the last peek, may cause another to arrive when the next
-// step begins.
-func (s *source) waits() bool {
-	switch t := s.turns; {
-	case t != nil && t.released:
-		return true
-	case s.clients == 0 || s.inFlight >= s.clients:
-		return false
-	case t != nil && s.ended: // a client that became free since the last peek, as by a refusal, may send a turn that is ready
-		return s.next == nil && len(t.ready) > 0
+// freed returns the time when the client became free that sends the next request of a closed loop: the one that
+// has been free longest.
+func (s *source) freed() int64 {
+	if s.free.n == 0 || s.taken < s.clients { // it never had a request
+		return 0
 	}
-	return !s.ended
+	return s.free.front()
 }
 
 // take removes the request that peek returned.
@@ -168,23 +162,32 @@ func (s *source) take() {
 	if s.turns != nil {
 		heap.Pop(s.turns)
 	}
+	if s.free.n > 0 && s.taken >= s.clients {
+		s.free.pop()
+	}
 	s.next = nil
 	s.taken++
 	s.inFlight++
 }
 
-// end records the end of a request of a session, "" if it has none.
+// end records the end of a request of a session, "" if it has none. Its client may send another from now on,
+// and the session's next turn is released.
+//
+// A request that is refused ends when it would be admitted, at the beginning of a step. Its client learns of it
+// then and not when the step ends, as with a real server: what it sends next arrives, or its time to think
+// begins, when the step begins. That step's batch has been formed by then.
+//
+// So a server, or the router of a replica, peeks twice in a step: after the refusals and, since other requests
+// end with the step, after it.
 func (s *source) end(session string, now int64) {
-	if s.inFlight == s.clients {
-		s.freed = now
-	}
 	s.inFlight--
-	if s.fed != nil {
-		s.fed.ends = append(s.fed.ends, ending{session, now})
+	if s.clients > 0 {
+		s.free.pushBack(now)
 	}
 	if s.turns != nil && session != "" {
 		s.turns.end(session, now)
 	}
+	s.released = s.clients > 0 || s.turns != nil
 }
 
 func (s *source) close() {

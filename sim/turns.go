@@ -41,7 +41,6 @@ type turns struct {
 	sessions map[string]*session
 	ready    []turn // turns whose arrival time is known, as a heap with the earliest first
 	read     int    // number of turns read
-	released bool   // a turn became ready since the last peek
 }
 
 // turn is a request with its recorded arrival time, or once it is ready with its actual one.
@@ -80,7 +79,7 @@ func (s *source) keepTurns(rule Turns) {
 // be sent.
 func (s *source) peekTurn(now int64) (*trace.Request, error) {
 	t := s.turns
-	t.released, s.next = false, nil
+	s.next = nil
 	for !s.ended {
 		until := s.read
 		if t.closed {
@@ -99,7 +98,7 @@ func (s *source) peekTurn(now int64) (*trace.Request, error) {
 	if len(t.ready) > 0 {
 		s.one = t.ready[0].Request
 		if t.closed {
-			s.one.ArrivalNS = max(s.one.ArrivalNS, s.freed)
+			s.one.ArrivalNS = max(s.one.ArrivalNS, s.freed())
 		}
 		s.next = &s.one
 	}
@@ -152,7 +151,6 @@ func (t *turns) end(name string, now int64) {
 		one := s.held[0]
 		s.held = s.held[1:]
 		t.follow(s, one)
-		t.released = true
 	}
 }
 

@@ -111,6 +111,9 @@ func (s *vllmV1) iterate(step *Step) (bool, error) {
 			return true, nil
 		case len(step.Preempted) > preempted:
 			continue // vLLM begins the next iteration at once
+		case step.Work[CompressionSteps] > 0:
+			step.Kind = Decode // of no sequence: those that were compressed have been preempted, and then refused
+			return true, nil
 		}
 		if more, err := s.sleep(step); !more || err != nil {
 			return false, err

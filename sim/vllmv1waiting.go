@@ -16,11 +16,10 @@ func (s *vllmV1) scheduleWaiting(step *Step) error {
 	for s.waiting.n > 0 && budget > 0 && s.running.len()+len(s.partial) < s.limits.MaxNumSeqs {
 		q := s.waiting.front()
 		if why := s.neverAdmitted(q); why != "" {
-			q.result.Error = why
 			if s.pool != nil {
 				s.pool.disown(q)
 			}
-			s.end(s.waiting.pop())
+			s.refuse(step, why)
 			continue
 		}
 		a, ok := s.admits(q, budget)
