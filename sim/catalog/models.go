@@ -153,7 +153,7 @@ func entries() []entry {
 			`"model_type":"deepseek_v2",` + mla + `"num_hidden_layers":27,"hidden_size":2048,"num_attention_heads":16,"intermediate_size":10944,"moe_intermediate_size":1408,"n_routed_experts":64,"n_shared_experts":2,"num_experts_per_tok":6,"first_k_dense_replace":1,"vocab_size":102400,"max_position_embeddings":163840`},
 		{"deepseek-v2", "deepseek-ai/DeepSeek-V2", []string{"deepseek-ai/DeepSeek-V2-Chat"},
 			`"model_type":"deepseek_v2",` + mla + `"q_lora_rank":1536,"num_hidden_layers":60,"hidden_size":5120,"num_attention_heads":128,"intermediate_size":12288,"moe_intermediate_size":1536,"n_routed_experts":160,"n_shared_experts":2,"num_experts_per_tok":6,"first_k_dense_replace":1,"vocab_size":102400,"max_position_embeddings":163840`},
-		{"deepseek-v3", "deepseek-ai/DeepSeek-V3", []string{"deepseek-ai/DeepSeek-R1", "deepseek-r1", "deepseek-ai/DeepSeek-V3-0324"},
+		{"deepseek-v3", "deepseek-ai/DeepSeek-V3", []string{"deepseek-ai/DeepSeek-R1", "deepseek-r1", "deepseek-ai/DeepSeek-V3-0324", "deepseek-ai/DeepSeek-V3.1", "deepseek-v3.1", "deepseek-ai/DeepSeek-V3.1-Terminus", "deepseek-ai/DeepSeek-R1-0528"},
 			`"model_type":"deepseek_v3",` + mla + fp8 + `"q_lora_rank":1536,"num_hidden_layers":61,"hidden_size":7168,"num_attention_heads":128,"intermediate_size":18432,"moe_intermediate_size":2048,"n_routed_experts":256,"n_shared_experts":1,"num_experts_per_tok":8,"first_k_dense_replace":3,"topk_method":"noaux_tc","vocab_size":129280,"max_position_embeddings":163840`},
 		{"glm-4.5", "zai-org/GLM-4.5", nil,
 			glm4 + `"num_hidden_layers":92,"hidden_size":5120,"intermediate_size":12288,"moe_intermediate_size":1536,"n_routed_experts":160,"first_k_dense_replace":3,"use_qk_norm":true`},
