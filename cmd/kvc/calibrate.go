@@ -24,6 +24,7 @@ import (
 type calibrateFlags struct {
 	measurements []string
 	out, gpu     string
+	start        string // a profile, as in --profile of kvc sim
 	asJSON       bool
 }
 
@@ -61,7 +62,9 @@ columns backend or version. Each server is fitted by itself.
 
 Several files of these two forms are fitted together, to TTFT, TPOT and throughput at
 once: first to all rows, for cards without measurements, and then to each card's rows.
-Factors of a peak are at least 1, and times at least 0.
+Factors of a peak are at least 1, and times at least 0. What the rows do not determine
+stays near where the fit starts: with --start vllm-v1 at the shipped fit to the card or,
+without one, to several. This helps with a few rows of one's own.
 
 Throughputs of KV-Compress's server and of vLLM 0.6.0, a row for each run of
 num_requests equal requests that all arrive at the start:
@@ -76,6 +79,7 @@ docs/cost-model.md has the terms and their units.`,
 		Example: `  kvc calibrate --measurements kv-compress.csv -o profile.json
   kvc calibrate --measurements kv-compress.csv --gpu l4 -o l4.json
   kvc calibrate --measurements closed-loop.csv --measurements log.csv,model=llama-3.1-8b,gpu=rtx-4090 -o serving.json
+  kvc calibrate --measurements own-runs.csv --start vllm-v1 -o own.json
   kvc sim --cases kv-compress.csv --profile profile.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
@@ -85,9 +89,11 @@ docs/cost-model.md has the terms and their units.`,
 	flags.StringArrayVar(&f.measurements, "measurements", nil, "CSV `file` of measurements; may be repeated for serving runs and logs")
 	flags.StringVarP(&f.out, "out", "o", "", "`file` to write the profile to")
 	flags.StringVar(&f.gpu, "gpu", "", "use the rows of this `card` only")
+	flags.StringVar(&f.start, "start", "", "start fits to serving runs from those of a `profile`, or of vllm-v1, vllm-v0, sglang or trtllm: for a few rows of one's own")
 	flags.BoolVar(&f.asJSON, "json", false, "print the fit as JSON")
 	// It fails only for a flag that does not exist.
 	reads(cmd, "measurements", "csv")
+	reads(cmd, "start", "json")
 	writes(cmd, outputFile, "out", "json")
 	return cmd
 }
@@ -118,6 +124,9 @@ func (f *calibrateFlags) run(cmd *cobra.Command) error {
 		ctx, clear := watched(cmd, "runs projected")
 		defer clear()
 		return f.serving(ctx, cmd.OutOrStdout(), cmd.ErrOrStderr(), texts, names, setups, clear)
+	}
+	if f.start != "" {
+		return usagef("--start is for serving runs and logs of requests: fits to other measurements do not start from a profile")
 	}
 	if len(texts) > 1 {
 		return usagef("--measurements: several files are fitted together where all are of serving runs or logs of requests")
@@ -285,6 +294,8 @@ func printFits(w io.Writer, p *cost.Profile) {
 			switch {
 			case slices.Contains(f.Fitted, t.ID):
 				source = "fitted"
+			case p.Start != "":
+				source = "as at the start"
 			case v != t.Default:
 				source = "as on other cards"
 			}

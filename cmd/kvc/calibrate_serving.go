@@ -251,6 +251,13 @@ func (f *calibrateFlags) serving(ctx context.Context, out, notes io.Writer, text
 	if f.gpu != "" {
 		return usagef("--gpu chooses rows of throughputs: with serving runs each card is fitted by itself, and gpu=… after the name of a file names its card")
 	}
+	var start *cost.Profile
+	if f.start != "" {
+		var err error
+		if start, err = readProfile(f.start); err != nil {
+			return err
+		}
+	}
 	var sources []*cost.Source
 	var left bytes.Buffer // printed when the bar of progress is gone
 	for i, text := range texts {
@@ -269,7 +276,7 @@ func (f *calibrateFlags) serving(ctx context.Context, out, notes io.Writer, text
 		source.Serving = kept
 		sources = append(sources, source)
 	}
-	profile, err := cost.CalibrateServing(ctx, sources)
+	profile, err := cost.CalibrateServing(ctx, sources, start)
 	served()
 	if _, e := left.WriteTo(notes); err == nil {
 		err = e

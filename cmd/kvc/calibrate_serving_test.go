@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -220,6 +221,42 @@ func TestServingCases(t *testing.T) {
 	} {
 		if code, out, errs := kvc(c.args...); code == 0 || !strings.Contains(errs, c.want) {
 			t.Errorf("%v: %d, %s%s, want an error with %q", c.args, code, out, errs, c.want)
+		}
+	}
+}
+
+// TestCalibrateStart fits serving runs from a shipped fit and from a file, and refuses what fits cannot start from.
+func TestCalibrateStart(t *testing.T) {
+	rows, profile := written(t, "rows.csv", servingRows), filepath.Join(t.TempDir(), "p.json")
+	code, out, errs := kvc("calibrate", "--measurements", rows, "--start", "vllm-v1", "-o", profile)
+	if code != 0 || !strings.Contains(out, "as at the start") || strings.Contains(out, "as on other cards") {
+		t.Errorf("%d\n%s\n%s", code, out, errs)
+	}
+	text, err := os.ReadFile(profile)
+	if err != nil || !strings.Contains(string(text), `"start": "vllm-v1"`) {
+		t.Errorf("%v: %.200s", err, text)
+	}
+	if code, out, errs := kvc("calibrate", "--measurements", rows, "--start", profile, "-o", filepath.Join(t.TempDir(), "again.json")); code != 0 {
+		t.Errorf("from a file: %d\n%s\n%s", code, out, errs)
+	}
+	timings := written(t, "timings.csv", "gpu,model,term,units,microseconds\nl4,llama-3.1-8b,weights,1,50000\n")
+	kernels := filepath.Join(t.TempDir(), "kernels.json")
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--measurements", timings, "--start", "vllm-v1"}, "--start is for serving runs and logs of requests"},
+		{[]string{"--measurements", rows, "--start", "nothing.json"}, "nothing.json"},
+		{[]string{"--measurements", timings}, ""},
+		{[]string{"--measurements", rows, "--start", kernels}, "the fit of l4 to start from"},
+	} {
+		to := kernels
+		if slices.Contains(c.args, kernels) {
+			to = filepath.Join(t.TempDir(), "own.json")
+		}
+		code, _, errs := kvc(append([]string{"calibrate", "-o", to}, c.args...)...)
+		if (code == 0) != (c.want == "") || !strings.Contains(errs, c.want) {
+			t.Errorf("%q: %d, %q, want %q", c.args, code, errs, c.want)
 		}
 	}
 }

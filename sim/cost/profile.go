@@ -20,8 +20,9 @@ import (
 
 // Profile has the factors of the terms, fitted to measurements on one or more cards.
 type Profile struct {
-	Version int    `json:"version"` // 1
-	File    string `json:"file"`    // the measurements
+	Version int    `json:"version"`         // 1
+	File    string `json:"file"`            // the measurements
+	Start   string `json:"start,omitempty"` // File of the profile from whose fits these started; "" if there is none
 	Fits    []Fit  `json:"fits"`
 	All     *Fit   `json:"all,omitempty"` // to the rows of all cards, if there are several
 }

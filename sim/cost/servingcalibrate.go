@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"kvcompress/sim"
+	"kvcompress/sim/catalog"
 )
 
 // Source is a file of measured serving runs.
@@ -95,11 +96,20 @@ func (p *pool) fit(ctx context.Context, card string, start Factors) (*Fit, error
 // factors that a card's rows do not determine are as on the other cards. For cards that have rows only
 // of sources with a Server of their own, the card's factors are fitted and the host's are those of
 // vLLM V1.
-func CalibrateServing(ctx context.Context, sources []*Source) (*Profile, error) {
+//
+// The first of these fits starts from [ServerFactors], or from the fits of a profile, if start is not nil: the nearest
+// to the rows' card, or to several cards. If that has a fit to a card, of the same server, the card's fit starts from it.
+func CalibrateServing(ctx context.Context, sources []*Source, start *Profile) (*Profile, error) {
 	if len(sources) == 0 {
 		return nil, fmt.Errorf("cost: nothing was measured")
 	}
 	p := &Profile{Version: profileVersion}
+	if start != nil {
+		if i := slices.IndexFunc(start.Fits, func(f Fit) bool { return !f.Overlap }); i >= 0 {
+			return nil, fmt.Errorf("cost: the fit of %s to start from, %s, is not one to serving runs", start.Fits[i].Card, start.Fits[i].Of)
+		}
+		p.Start = start.File
+	}
 	var current, old []*Source
 	for _, s := range sources {
 		if s.Log != nil {
@@ -117,7 +127,7 @@ func CalibrateServing(ctx context.Context, sources []*Source) (*Profile, error) 
 	p.File = strings.TrimPrefix(p.File, ", ")
 	var v1 *Fit // to all rows of vLLM V1
 	for _, server := range serversOf(current) {
-		fits, all, err := calibrateServer(ctx, current, server)
+		fits, all, err := calibrateServer(ctx, current, server, start)
 		if err != nil {
 			return nil, err
 		}
@@ -153,26 +163,34 @@ func CalibrateServing(ctx context.Context, sources []*Source) (*Profile, error) 
 }
 
 // calibrateServer fits the factors to the runs of one server: for each card, and for all cards together.
-func calibrateServer(ctx context.Context, sources []*Source, server sim.Scheduler) (fits []Fit, all *Fit, err error) {
+func calibrateServer(ctx context.Context, sources []*Source, server sim.Scheduler, start *Profile) (fits []Fit, all *Fit, err error) {
 	cards := cardsOf(sources, server)
-	if all, err = poolOf(sources, server, anyCard).fit(ctx, AnyCard, ServerFactors()); err != nil {
+	first := cards[0]
+	if len(cards) > 1 {
+		first = AnyCard
+	}
+	if all, err = poolOf(sources, server, anyCard).fit(ctx, AnyCard, start.factors(first, server)); err != nil {
 		return nil, nil, err
 	}
 	var tpot, throughput errorSum
 	for _, card := range cards {
 		rows := poolOf(sources, server, only(card))
-		f, err := rows.fit(ctx, card, all.Factors)
+		from := all.Factors
+		if start.has(card, server) {
+			from = start.factors(card, server)
+		}
+		f, err := rows.fit(ctx, card, from)
 		if err != nil {
 			return nil, nil, err
 		}
-		if err := errors.Join(f.crossServing(ctx, rows, all.Factors), f.crossSources(ctx, rows)); err != nil {
+		if err := errors.Join(f.crossServing(ctx, rows, from), f.crossSources(ctx, rows, start.factors(card, server))); err != nil {
 			return nil, nil, err
 		}
 		fits = append(fits, *f)
 		if len(cards) == 1 {
 			continue
 		}
-		others, err := poolOf(sources, server, allBut(card)).fit(ctx, AnyCard, ServerFactors())
+		others, err := poolOf(sources, server, allBut(card)).fit(ctx, AnyCard, start.factors(AnyCard, server))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -188,6 +206,19 @@ func calibrateServer(ctx context.Context, sources []*Source, server sim.Schedule
 		fits[i].Quality.others(&all.Quality)
 	}
 	return fits, all, nil
+}
+
+// factors returns the factors from which a fit to a server's runs on a card, or on several for [AnyCard], starts.
+func (p *Profile) factors(card string, server sim.Scheduler) Factors {
+	if p == nil {
+		return ServerFactors()
+	}
+	return p.For(&catalog.Card{Name: card}, server).Factors
+}
+
+// has reports whether the profile has a fit to a server's runs on a card.
+func (p *Profile) has(card string, server sim.Scheduler) bool {
+	return p != nil && slices.ContainsFunc(p.Fits, func(f Fit) bool { return f.Card == card && f.Server == server })
 }
 
 // serversOf returns the servers of the sources' runs, in the order in which they come.
@@ -316,16 +347,16 @@ func (p *pool) without(source int) (others, one pool) {
 	return others, one
 }
 
-// crossSources sets the errors on each source of several with a fit to the others, which starts where the
-// first fit to any runs starts: what the left-out source tells of a factor is not in it.
-func (f *Fit) crossSources(ctx context.Context, g *pool) error {
+// crossSources sets the errors on each source of several with a fit to the others. It starts where the first
+// fit to any runs starts: what the left-out source tells of a factor is not in it.
+func (f *Fit) crossSources(ctx context.Context, g *pool, start Factors) error {
 	if len(g.names) < 2 {
 		return nil
 	}
 	var tpot, throughput errorSum
 	for i := range g.names {
 		others, one := g.without(i)
-		fit, err := fitServing(ctx, others.runs, others.weights, f.Card, "other sources", ServerFactors())
+		fit, err := fitServing(ctx, others.runs, others.weights, f.Card, "other sources", start)
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package cost
 import (
 	"context"
 	"errors"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -142,7 +143,7 @@ func TestFitFindsPlanted(t *testing.T) {
 		truth.Factors[id] = v
 	}
 	cases := plantedRuns(t, "h100", []int{1, 2, 4}, truth)
-	p, err := CalibrateServing(context.Background(), []*Source{{Name: "planted.csv", Serving: cases}})
+	p, err := CalibrateServing(context.Background(), []*Source{{Name: "planted.csv", Serving: cases}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,18 +184,66 @@ func TestFitFindsPlanted(t *testing.T) {
 		}
 	}
 
-	one, err := CalibrateServing(context.Background(), []*Source{{Name: "one.csv", Serving: cases[:1]}})
+	one, err := CalibrateServing(context.Background(), []*Source{{Name: "one.csv", Serving: cases[:1]}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for n, crossed := range map[int]bool{3: false, 4: true} {
-		p, err := CalibrateServing(context.Background(), []*Source{{Name: "few.csv", Serving: cases[:n]}})
+		p, err := CalibrateServing(context.Background(), []*Source{{Name: "few.csv", Serving: cases[:n]}}, nil)
 		if err != nil || (p.Fits[0].Quality.CrossTPOTMAPE != nil) != crossed {
 			t.Errorf("%d rows: %+v, %v", n, p, err)
 		}
 	}
 	if f := &one.Fits[0]; slices.Contains(f.Fitted, "all_reduce") || len(f.Undetermined) < 8 || f.Quality.CrossTPOTMAPE != nil {
 		t.Errorf("one row: %v fitted, %v undetermined, %+v", f.Fitted, f.Undetermined, f.Quality)
+	}
+}
+
+// TestFitStarts: a fit to few rows is better on others if it starts from the factors of a profile, and says so. A card
+// starts from its own fit there, several cards from the fit to several.
+func TestFitStarts(t *testing.T) {
+	truth := &Fit{Overlap: true, Factors: ServerFactors()}
+	truth.Factors["weights"], truth.Factors["kv"], truth.Factors["sequence"], truth.Factors["layer"], truth.Factors["decode_gemm"] = 1.4, 2.5, 200, 90, 4
+	rows := plantedRuns(t, "h100", []int{1}, truth)
+	named := func(card string, server sim.Scheduler, change func(Factors)) Fit {
+		f := Fit{Card: card, Server: server, Overlap: true, Factors: maps.Clone(truth.Factors)}
+		change(f.Factors)
+		return f
+	}
+	start := &Profile{File: "shared", Fits: []Fit{
+		named("h100", SGLang, func(f Factors) { f["layer"] = 1 }),
+		named("h100", sim.VLLMV1, func(f Factors) { f["sequence"] = 190 }),
+	}}
+	off := func(start *Profile) float64 {
+		p, err := CalibrateServing(t.Context(), []*Source{{Name: "few.csv", Serving: rows[:2]}}, start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if start != nil && p.Start != "shared" || start == nil && p.Start != "" {
+			t.Errorf("it started from %q", p.Start)
+		}
+		f := &p.Fits[0]
+		if err := f.measureServing(t.Context(), poolOf([]*Source{{Serving: rows[2:]}}, sim.VLLMV1, anyCard)); err != nil {
+			t.Fatal(err)
+		}
+		return val(f.Quality.TPOTMAPE)
+	}
+	if without, with := off(nil), off(start); !(with < 0.02 && without > 2*with) {
+		t.Errorf("the other rows are off by %v, and from a start by %v", without, with)
+	}
+	all := named(AnyCard, sim.VLLMV1, func(f Factors) { f["layer"] = 70 })
+	start.All = &all
+	for card, want := range map[string]float64{AnyCard: 70, "l4": 70, "h100": 90} {
+		if got := start.factors(card, sim.VLLMV1)["layer"]; got != want {
+			t.Errorf("layer starts at %v on %s, want %v", got, card, want)
+		}
+	}
+	if !start.has("h100", sim.VLLMV1) || start.has("h100", TensorRTLLM) || start.has("l4", sim.VLLMV1) {
+		t.Error("which cards the profile has fits to")
+	}
+	start.Fits[0].Overlap = false
+	if _, err := CalibrateServing(t.Context(), []*Source{{Name: "few.csv", Serving: rows[:2]}}, start); err == nil || !strings.Contains(err.Error(), "the fit of h100 to start from") {
+		t.Errorf("a profile of another kind: %v", err)
 	}
 }
 
@@ -211,7 +260,7 @@ func TestFitsOfSeveralCards(t *testing.T) {
 		{Name: "b.csv", Serving: plantedRuns(t, "l40s", []int{1}, slow)},
 		{Name: "c.csv", Serving: plantedRuns(t, "a100", []int{1}, slow), Server: sim.VLLM06},
 	}
-	p, err := CalibrateServing(context.Background(), sources)
+	p, err := CalibrateServing(context.Background(), sources, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,10 +284,10 @@ func TestFitsOfSeveralCards(t *testing.T) {
 		old.Quality != others || h100.Quality.OtherTPOTMAPE != all.OtherTPOTMAPE || h100.Quality.WorstTPOTMAPE != all.WorstTPOTMAPE {
 		t.Errorf("errors: all %+v, h100 %+v, other server %+v", all, h100.Quality, old.Quality)
 	}
-	if _, err := CalibrateServing(context.Background(), nil); err == nil {
+	if _, err := CalibrateServing(context.Background(), nil, nil); err == nil {
 		t.Error("nothing was fitted to")
 	}
-	if _, err := CalibrateServing(context.Background(), sources[2:]); err == nil || !strings.Contains(err.Error(), "vLLM V1") {
+	if _, err := CalibrateServing(context.Background(), sources[2:], nil); err == nil || !strings.Contains(err.Error(), "vLLM V1") {
 		t.Errorf("another server alone: %v", err)
 	}
 }
@@ -262,7 +311,7 @@ func TestFitsOfSeveralSources(t *testing.T) {
 	}
 	quality := func(sources ...*Source) Quality {
 		f := &Fit{Card: "h100"}
-		if err := f.crossSources(t.Context(), poolOf(sources, sim.VLLMV1, anyCard)); err != nil {
+		if err := f.crossSources(t.Context(), poolOf(sources, sim.VLLMV1, anyCard), ServerFactors()); err != nil {
 			t.Fatal(err)
 		}
 		return f.Quality
@@ -300,7 +349,7 @@ func TestFitsOfSeveralServers(t *testing.T) {
 	for _, c := range slow {
 		c.Rules.Server = TensorRTLLM
 	}
-	p, err := CalibrateServing(t.Context(), []*Source{{Name: "rows.csv", Serving: append(rows, slow...)}})
+	p, err := CalibrateServing(t.Context(), []*Source{{Name: "rows.csv", Serving: append(rows, slow...)}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
