@@ -68,7 +68,7 @@ func projectCluster(ctx context.Context, p *Plan, n int, router Router, requests
 	}
 	c := &cluster{router: router}
 	if router == SessionAffinity {
-		c.affinity = &affinity{sessions: newRecent[string](n * remembered), prefixes: newRecent[uint64](n * remembered)}
+		c.affinity = &affinity{sessions: newRecent[string](remembered), prefixes: newRecent[uint64](remembered)}
 	}
 	c.source.readFrom(requests)
 	defer c.source.close()
@@ -208,9 +208,9 @@ type affinity struct {
 	chain    []uint64        // such hashes of the prefixes of one request
 }
 
-// remembered is the number of sessions, and of prefixes, that a router remembers for each replica. Without a limit
-// its memory would grow with the log. It is meant to be more than a replica's cache holds.
-const remembered = 1 << 18
+// remembered is the number of sessions, and of prefixes, that a router remembers. Without a limit its memory would grow
+// with the log. In blocks of 16 tokens it is prefixes of 33 million tokens.
+const remembered = 1 << 21
 
 // recent has the replicas to which the latest keys were sent last: those of least keys or more, and of at most twice
 // as many.
@@ -232,7 +232,7 @@ func (m *recent[K]) of(key K) *replica {
 }
 
 func (m *recent[K]) set(key K, to *replica) {
-	if len(m.now) == m.least {
+	if _, known := m.now[key]; !known && len(m.now) == m.least {
 		m.now, m.before = m.before, m.now
 		clear(m.now)
 	}

@@ -16,9 +16,9 @@ type Card struct {
 	Read     float64  `json:"bytes_per_second"`      // of its memory, at the peak
 	Flops16  float64  `json:"flops_16bit"`           // of tensor cores, dense, f16 or bf16 with f32 sums
 	Flops8   float64  `json:"flops_8bit"`            // likewise for fp8 and int8; 0: such weights are unpacked to 16 bits
-	Int8Only bool     `json:"int8_only"`             // the peak for 8 bits is that of int8, and fp8 is unpacked
+	Only8    Weights  `json:"only_8bit,omitempty"`   // the format of 8 bits, fp8 or int8, that servers have kernels for; "": both
 	Flops4   float64  `json:"flops_4bit"`            // likewise for nvfp4; 0: it is unpacked
-	FlopsMX  float64  `json:"flops_mxfp4"`           // likewise for weights in mxfp4 with activations in 8 bits; 0: they are unpacked
+	FlopsMX  float64  `json:"flops_mxfp4"`           // likewise for weights in mxfp4 with activations in 8 bits, of experts; 0: they are unpacked
 	Link     float64  `json:"link_bytes_per_sec"`    // one way, to the other cards of a tensor-parallel group
 	Linked   int      `json:"linked_cards"`          // number of cards that the link connects; 0 is 8
 	Network  float64  `json:"network_bytes_per_sec"` // one way, of each card, to cards that the link does not connect; 0 is unknown
@@ -56,6 +56,9 @@ func (c *Card) Validate() error {
 	within("flops_16bit", c.Flops16, 1e10, 1e18)
 	if c.Flops8 != 0 {
 		within("flops_8bit", c.Flops8, 1e10, 1e18)
+	}
+	if c.Only8 != "" && (c.Flops8 == 0 || c.Only8 != FP8 && c.Only8 != INT8) {
+		errs = append(errs, fmt.Errorf("card: only_8bit is %.40q with a flops_8bit of %v, want fp8 or int8, and a peak for it", c.Only8, c.Flops8))
 	}
 	for _, o := range []struct {
 		name string
@@ -103,13 +106,13 @@ func Cards() []Card {
 	return append([]Card{
 		{Name: "l4", Aliases: []string{"NVIDIA L4"}, Memory: gib(22.03), Read: 300e9, Flops16: 121e12, Flops8: 242e12, Link: throughHost, Host: pcie4,
 			Source: "NVIDIA L4 data sheet; memory: ArcInstitute/evo2 issue 190"},
-		{Name: "a10", Aliases: []string{"NVIDIA A10", "NVIDIA A10G", "a10g"}, Memory: gib(21.99), Read: 600e9, Flops16: 125e12, Flops8: 250e12, Int8Only: true, Link: throughHost, Host: pcie4,
+		{Name: "a10", Aliases: []string{"NVIDIA A10", "NVIDIA A10G", "a10g"}, Memory: gib(21.99), Read: 600e9, Flops16: 125e12, Flops8: 250e12, Only8: INT8, Link: throughHost, Host: pcie4,
 			Source: "NVIDIA A10 data sheet (8 bits: int8); memory: CogVLM issue 236"},
-		{Name: "a100-40gb", Aliases: []string{"NVIDIA A100 40GB", "a100-40"}, Memory: gib(39.49), Read: 1555e9, Flops16: 312e12, Flops8: 624e12, Int8Only: true, Link: 300e9, Network: 25e9, Host: pcie4,
+		{Name: "a100-40gb", Aliases: []string{"NVIDIA A100 40GB", "a100-40"}, Memory: gib(39.49), Read: 1555e9, Flops16: 312e12, Flops8: 624e12, Only8: INT8, Link: 300e9, Network: 25e9, Host: pcie4,
 			Source: "NVIDIA A100 data sheet (8 bits: int8), SXM"},
-		{Name: "a100-80gb", Aliases: []string{"NVIDIA A100 80GB", "a100-80", "a100"}, Memory: gib(79.15), Read: 2039e9, Flops16: 312e12, Flops8: 624e12, Int8Only: true, Link: 300e9, Network: 25e9, Host: pcie4,
+		{Name: "a100-80gb", Aliases: []string{"NVIDIA A100 80GB", "a100-80", "a100"}, Memory: gib(79.15), Read: 2039e9, Flops16: 312e12, Flops8: 624e12, Only8: INT8, Link: 300e9, Network: 25e9, Host: pcie4,
 			Source: "NVIDIA A100 data sheet (8 bits: int8), SXM"},
-		{Name: "a40", Aliases: []string{"NVIDIA A40"}, Memory: gib(44.35), Read: 696e9, Flops16: 149.7e12, Flops8: 299.3e12, Int8Only: true, Link: throughHost, Host: pcie4,
+		{Name: "a40", Aliases: []string{"NVIDIA A40"}, Memory: gib(44.35), Read: 696e9, Flops16: 149.7e12, Flops8: 299.3e12, Only8: INT8, Link: throughHost, Host: pcie4,
 			Source: "NVIDIA A40 data sheet (8 bits: int8)"},
 		{Name: "l40s", Aliases: []string{"NVIDIA L40S"}, Memory: gib(44.40), Read: 864e9, Flops16: 362e12, Flops8: 733e12, Link: throughHost, Host: pcie4,
 			Source: "NVIDIA L40S data sheet; memory: that of the L40, QwenLM/Qwen3-VL issue 2097"},
@@ -121,11 +124,11 @@ func Cards() []Card {
 			Source: "NVIDIA H200 data sheet, SXM"},
 		{Name: "h20", Aliases: []string{"NVIDIA H20"}, Memory: 97871 << 20, Read: 4000e9, Flops16: 148e12, Flops8: 296e12, Link: 450e9, Host: pcie5,
 			Source: "NVIDIA H20 data sheet; memory: as nvidia-smi shows it"},
-		{Name: "b200", Aliases: []string{"NVIDIA B200"}, Memory: gib(178.4), Read: 7700e9, Flops16: 2250e12, Flops8: 4500e12, Flops4: 9000e12, FlopsMX: 4500e12, Link: 900e9, Network: 50e9, Host: pcie5,
+		{Name: "b200", Aliases: []string{"NVIDIA B200"}, Memory: gib(178.4), Read: 7700e9, Flops16: 2250e12, Flops8: 4500e12, Only8: FP8, Flops4: 9000e12, FlopsMX: 4500e12, Link: 900e9, Network: 50e9, Host: pcie5,
 			Source: "NVIDIA DGX B200 data sheet, an eighth of the system"},
-		{Name: "b300", Aliases: []string{"NVIDIA B300"}, Memory: 275040 << 20, Read: 7750e9, Flops16: 2250e12, Flops8: 4500e12, Flops4: 13500e12, FlopsMX: 4500e12, Link: 900e9, Network: 100e9, Host: pcie6,
+		{Name: "b300", Aliases: []string{"NVIDIA B300"}, Memory: 275040 << 20, Read: 7750e9, Flops16: 2250e12, Flops8: 4500e12, Only8: FP8, Flops4: 13500e12, FlopsMX: 4500e12, Link: 900e9, Network: 100e9, Host: pcie6,
 			Source: "NVIDIA HGX B300 data sheet, an eighth of the system (8 bits: fp8; int8 is slower); memory: nvidia-smi, in ai-dynamo/aiconfigurator systems/b300_sxm.yaml"},
-		{Name: "gb200", Aliases: []string{"NVIDIA GB200"}, Memory: 189471 << 20, Read: 8000e9, Flops16: 2500e12, Flops8: 5000e12, Flops4: 10000e12, FlopsMX: 5000e12, Link: 900e9, Linked: 72, Network: 50e9, Host: 225e9,
+		{Name: "gb200", Aliases: []string{"NVIDIA GB200"}, Memory: 189471 << 20, Read: 8000e9, Flops16: 2500e12, Flops8: 5000e12, Only8: FP8, Flops4: 10000e12, FlopsMX: 5000e12, Link: 900e9, Linked: 72, Network: 50e9, Host: 225e9,
 			Source: "NVIDIA GB200 NVL72 data sheet, half of a superchip; host: half of NVLink-C2C; memory: nvidia-smi, in ai-dynamo/aiconfigurator systems/gb200.yaml"},
 	}, workstationCards()...)
 }

@@ -32,7 +32,7 @@ func qwen35MoE(b *builder) {
 		b.router("mlp.gate", 16)
 		b.routedMLP("mlp.", each)
 		b.mlp("mlp.shared_expert.", shared, false)
-		b.linear("mlp.shared_expert_gate", b.m.Hidden, 1, false)
+		b.whole("mlp.shared_expert_gate", b.m.Hidden, 1, false)
 		b.fixed(16)
 	})
 }

@@ -85,7 +85,7 @@ func qwenExperts(b *builder, total, active, shared int) func(layer int) {
 		b.experts(each)
 		if shared > 0 {
 			b.mlp("mlp.shared_expert.", shared, false)
-			b.linear("mlp.shared_expert_gate", b.m.Hidden, 1, false)
+			b.whole("mlp.shared_expert_gate", b.m.Hidden, 1, false)
 		}
 	}
 }

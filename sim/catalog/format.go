@@ -10,11 +10,11 @@ type Weights string
 const (
 	F16   Weights = "f16"
 	BF16  Weights = "bf16"
-	FP8   Weights = "fp8"   // and activations in 8 bits, where the card has such products: see [Card.Product]
+	FP8   Weights = "fp8"   // and activations in 8 bits, where servers have kernels for it on the card: see [Card.Inputs]
 	INT8  Weights = "int8"  // likewise
 	INT4  Weights = "int4"  // AWQ and GPTQ: the product is in 16 bits
 	NF4   Weights = "nf4"   // bitsandbytes: the product is in 16 bits
-	MXFP4 Weights = "mxfp4" // activations in 8 bits, where the card has such products; else the product is in 16 bits
+	MXFP4 Weights = "mxfp4" // activations of experts in 8 bits, likewise; else the product is in 16 bits
 	NVFP4 Weights = "nvfp4" // and activations in 4 bits, likewise
 )
 
@@ -63,7 +63,7 @@ func (w Weights) Format() Format {
 type Format struct {
 	Weights     Weights // its name
 	Bits        int     // of a code
-	Activations int     // bits of the product's other input, as stored: 16, 8 or 4; see [Card.Product]
+	Activations int     // bits of the product's other input, as stored: 16, 8 or 4; see [Card.Inputs]
 	ScaleBits   int     // of a group's scale; 0 for none
 	ZeroBits    int     // of a group's zero point; 0 for none
 	GroupIn     int     // inputs of a group; 0 for all

@@ -285,9 +285,9 @@ func (m *Model) sum(w Weights, count func(*Module) int64) int64 {
 }
 
 // Active returns the number of weights with which a token is multiplied in the matrices of a kind, [Linear]
-// or [Routed], by the kind of product on a card.
-func (m *Model) Active(w Weights, kind Kind, on *Card) map[Product]int64 {
-	active := map[Product]int64{}
+// or [Routed], by the inputs of the product on a card.
+func (m *Model) Active(w Weights, kind Kind, on *Card) map[Inputs]int64 {
+	active := map[Inputs]int64{}
 	for i := range m.Modules {
 		mod := &m.Modules[i]
 		if mod.Kind != kind {
@@ -297,7 +297,7 @@ func (m *Model) Active(w Weights, kind Kind, on *Card) map[Product]int64 {
 		if mod.Kind == Routed {
 			n = n / int64(mod.N) * int64(m.Experts.Active)
 		}
-		active[on.Product(m.format(mod, w))] += n
+		active[m.inputs(mod, w, on)] += n
 	}
 	return active
 }

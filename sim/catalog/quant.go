@@ -120,7 +120,9 @@ func (s *scheme) setAmong(among func(*Module) bool, label Weights, skips []strin
 			return
 		case !all:
 			if f, ok := format(m); ok {
-				f.Weights = label
+				if f.Weights == "" {
+					f.Weights = label
+				}
 				m.Format = f
 			}
 		}

@@ -55,8 +55,8 @@ func (d *Deployment) modelNotes() (notes []string) {
 	if m.KVFormat != "" && d.KV.Size() > 1 {
 		say("the checkpoint has scales for a KV cache in %s: --kv-dtype fp8_e4m3 uses it.", m.KVFormat)
 	}
-	for _, w := range m.Unpacked(d.Weights, &d.Card) {
-		notes = append(notes, fmt.Sprintf("%s: it has no products with weights in %s, which servers unpack to 16 bits: products with them take as long as those of 16 bits.", d.Card.Name, w))
+	for _, w := range d.unpacked() {
+		notes = append(notes, fmt.Sprintf("%s: servers have no kernels here that multiply %s as it is. They unpack it, so products take as long as those of 16 bits, or refuse it.", d.Card.Name, w))
 	}
 	if d.TP > 1 && d.Card.ThroughHost() {
 		notes = append(notes, fmt.Sprintf("%s: the cards are assumed to add up their parts through the host's memory, at %g GB/s. If they read each other's memory over PCI Express, it takes less time: link_bytes_per_sec in a file of the card says so.", d.Card.Name, d.Card.Link/1e9))

@@ -14,10 +14,11 @@ func TestUnpackedNotes(t *testing.T) {
 		weights catalog.Weights
 		want    string
 	}{
-		{"a100-80gb", catalog.FP8, "a100-80gb: it has no products with weights in fp8, which servers unpack to 16 bits"},
+		{"a100-80gb", catalog.FP8, "a100-80gb: servers have no kernels here that multiply fp8 as it is"},
 		{"h100", catalog.FP8, ""},
-		{"h100", catalog.NVFP4, "h100: it has no products with weights in nvfp4"},
+		{"h100", catalog.NVFP4, "h100: servers have no kernels here that multiply nvfp4"},
 		{"b200", catalog.NVFP4, ""},
+		{"b200", catalog.INT8, "b200: servers have no kernels here that multiply int8"},
 	} {
 		d := deploy(t, "llama-3.1-8b", c.card, 1)
 		d.Weights = c.weights

@@ -53,10 +53,22 @@ func (d *Deployment) layerPeak(p *profiling) int64 {
 		residuals = p.residualsTP
 	}
 	perToken := 2 * (3*inner + (residuals+int64(d.Model.Depth.Kept))*hidden)
-	if d.Card.Product(d.Weights.Format()) != catalog.In16 {
+	if d.quantizes() {
 		perToken += inner
 	}
 	return int64(d.MaxTokens) * perToken
+}
+
+// quantizes reports whether some of the model's matrices are multiplied with a quantized copy of their input. A kernel for
+// experts in mxfp4 quantizes on the way.
+func (d *Deployment) quantizes() bool {
+	for _, kind := range []catalog.Kind{catalog.Linear, catalog.Routed} {
+		active := d.Model.Active(d.Weights, kind, &d.Card)
+		if active[catalog.In8] > 0 || active[catalog.In4] > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // samplerPeak returns the bytes that are live while the first token of MaxSeqs sequences is sampled:

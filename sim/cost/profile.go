@@ -29,15 +29,16 @@ type Profile struct {
 
 // Fit is a fit of the factors to measurements on a card.
 type Fit struct {
-	Card    string        `json:"card"`              // its name in the catalogue
-	Server  sim.Scheduler `json:"server,omitempty"`  // the measured server; "" is unknown
-	Models  []string      `json:"models"`            // the measured models
-	Formats []string      `json:"weights,omitempty"` // of their weights; empty is their own
-	Experts []string      `json:"experts,omitempty"` // of the weights of those with experts; empty is not stated
-	Of      string        `json:"of"`                // the measurements, in words
-	Rows    int           `json:"rows"`              // number of measurements
-	Factors Factors       `json:"factors"`           // by term: a multiple of the time at the card's peak, or µs for an overhead
-	Fitted  []string      `json:"fitted"`            // terms that were fitted; the others have their defaults
+	Card     string        `json:"card"`              // its name in the catalogue
+	Server   sim.Scheduler `json:"server,omitempty"`  // the measured server; "" is unknown
+	Models   []string      `json:"models"`            // the measured models
+	Formats  []string      `json:"weights,omitempty"` // of their weights; empty is their own
+	Experts  []string      `json:"experts,omitempty"` // of the weights of those with experts; empty is not stated
+	Unpacked []string      `json:"unpacked"`          // formats of weights that servers unpacked on the cards of the runs; null is not stated
+	Of       string        `json:"of"`                // the measurements, in words
+	Rows     int           `json:"rows"`              // number of measurements
+	Factors  Factors       `json:"factors"`           // by term: a multiple of the time at the card's peak, or µs for an overhead
+	Fitted   []string      `json:"fitted"`            // terms that were fitted; the others have their defaults
 
 	Undetermined []string `json:"undetermined,omitempty"` // of the fitted terms, those that the rows determine less than the start of the fit does
 	AtBound      []string `json:"at_bound,omitempty"`     // of the fitted terms, those at their physical bound

@@ -56,7 +56,7 @@ type measuredRun interface {
 // output token and duration, each multiplied by the run's weight (1 if weights is nil). So TTFT, TPOT and
 // throughput are fitted together, and a factor of two too much is as wrong as a factor of two too little.
 func fitServing(ctx context.Context, runs []measuredRun, weights []float64, card, file string, start Factors) (*Fit, error) {
-	fit := &Fit{Card: card, Factors: maps.Clone(start), Overlap: true}
+	fit := &Fit{Card: card, Factors: maps.Clone(start), Overlap: true, Unpacked: []string{}}
 	add := func(list *[]string, name string) {
 		if !slices.Contains(*list, name) {
 			*list = append(*list, name)
@@ -69,6 +69,9 @@ func fitServing(ctx context.Context, runs []measuredRun, weights []float64, card
 		add(&fit.Formats, string(d.Weights))
 		if d.Model.Experts.Total > 0 {
 			add(&fit.Experts, string(d.Weights))
+		}
+		for _, w := range d.unpacked() {
+			add(&fit.Unpacked, string(w))
 		}
 	}
 	fit.Of = fmt.Sprintf("%s of %s (%s, %s)", rows(fit.Rows), file, cardsOfFit(card), strings.Join(fit.Models, ", "))

@@ -36,30 +36,30 @@ func readWeights(bytes float64, d *Deployment) float64 {
 	return bytes / d.Card.Read * 1e9 / float64(d.TP)
 }
 
-// products returns the time of a token's products with the matrices of a kind, of the given kinds of products, each at its
-// peak.
-func products(d *Deployment, kind catalog.Kind, kinds ...catalog.Product) float64 {
+// products returns the time of a token's products with the matrices of a kind, of those with the given inputs, each at the
+// peak for these.
+func products(d *Deployment, kind catalog.Kind, inputs ...catalog.Inputs) float64 {
 	active := d.Model.OnCards(d.TP).Active(d.Weights, kind, &d.Card)
 	ns := 0.0
-	for _, p := range kinds {
-		if n := active[p]; n > 0 {
-			ns += 2 * float64(n) / d.Card.Flops(p) * 1e9 / float64(d.Cards())
+	for _, in := range inputs {
+		if n := active[in]; n > 0 {
+			ns += 2 * float64(n) / d.Card.Flops(in) * 1e9 / float64(d.Cards())
 		}
 	}
 	return ns
 }
 
-// expertLayers returns the number of layers with experts, times the part of the experts' products that are of a kind.
-func expertLayers(d *Deployment, p catalog.Product) float64 {
+// expertLayers returns the number of layers with experts, times the part of the experts' products that have the given inputs.
+func expertLayers(d *Deployment, in catalog.Inputs) float64 {
 	active := d.Model.Active(d.Weights, catalog.Routed, &d.Card)
-	if active[p] == 0 {
+	if active[in] == 0 {
 		return 0
 	}
 	all := int64(0)
 	for _, n := range active {
 		all += n
 	}
-	return float64(d.Model.ExpertLayers()) * float64(active[p]) / float64(all)
+	return float64(d.Model.ExpertLayers()) * float64(active[in]) / float64(all)
 }
 
 // attends returns the time of a (query, key) pair in this many layers. pair is the elements of one query head's
@@ -82,7 +82,7 @@ func (d *Deployment) globalPair() int {
 // bits. Every card of a tensor-parallel group computes all of them.
 func indexes(d *Deployment) float64 {
 	x := &d.Model.Indexer
-	return 2 * float64(x.Layers*x.Heads*x.Size) / d.Card.Flops(catalog.In8) * 1e9 / float64(d.stages())
+	return 2 * float64(x.Layers*x.Heads*x.Size) / d.Card.Flops(d.Card.Inputs(catalog.FP8.Format())) * 1e9 / float64(d.stages())
 }
 
 // readsKVs sets the times to read what decode attention reads.
@@ -139,7 +139,7 @@ func Terms() []Term {
 		{ID: "gemm", What: "matrix products of prompts, in 16 bits", Default: 3.69, Fitted: true, Product: true,
 			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Linear, catalog.In16) })},
 		{ID: "gemm8", What: "matrix products of prompts, in 8 bits", Default: 3.69, Fitted: true, Product: true,
-			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Linear, catalog.In8, catalog.In8x4) })},
+			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Linear, catalog.In8) })},
 		{ID: "gemm4", What: "matrix products of prompts, in 4 bits", Default: 3.69, Fitted: true, Product: true,
 			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Linear, catalog.In4) })},
 		{ID: "expert_gemm", What: "matrix products of prompts with experts, in 16 bits", Default: 3.69, Fitted: true, Product: true,
@@ -178,8 +178,8 @@ func Terms() []Term {
 			}},
 		{ID: "decode_gemm", What: "matrix products of decoding sequences, and what else each of them adds", Default: 3.76, Fitted: true, Product: true,
 			peak: perUnit(sim.DecodeSeqs, func(d *Deployment) float64 {
-				kinds := catalog.Products()
-				return products(d, catalog.Linear, kinds...) + products(d, catalog.Routed, kinds...)
+				all := catalog.AllInputs()
+				return products(d, catalog.Linear, all...) + products(d, catalog.Routed, all...)
 			})},
 		{ID: "compression", What: "what a server that compresses does in every step", Overhead: true, Default: 11.2e3, Fitted: true,
 			peak: ofServer(sim.Steps, sim.CompressionSteps)},

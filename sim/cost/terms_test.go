@@ -116,8 +116,7 @@ func TestTermsByHand(t *testing.T) {
 		{"expert_gemm", "mixtral-8x7b", weights("int4"), cost{sim.PrefillTokens: 2 * 2 * expertWeights / 1e5}}, // the inputs have 16 bits
 		{"expert_gemm8", "mixtral-8x7b", nil, cost{}},
 		{"expert_gemm8", "mixtral-8x7b", weights(catalog.FP8), cost{sim.PrefillTokens: 2 * 2 * expertWeights / 2e5}},
-		{"gemm8", llama, weights("mxfp4"), cost{sim.PrefillTokens: 2 * tokenWeights / 1e6}}, // of 8 with 4 bits
-		{"gemm", llama, weights("mxfp4"), cost{}},
+		{"gemm", llama, weights("mxfp4"), cost{sim.PrefillTokens: 2 * tokenWeights / 1e5}}, // which only experts have kernels for
 		{"expert_gemm8x4", "mixtral-8x7b", weights("mxfp4"), cost{sim.PrefillTokens: 2 * 2 * expertWeights / 1e6}},
 		{"expert_gemm8x4", "mixtral-8x7b", weights("nvfp4"), cost{}},
 		{"expert_gemm8", "mixtral-8x7b", weights("mxfp4"), cost{}},
@@ -127,7 +126,7 @@ func TestTermsByHand(t *testing.T) {
 		{"gemm8", llama, halfIn8, cost{sim.PrefillTokens: 2 * 32 * 3 * 4096 * 14336 / 2e5}},
 		{"decode_gemm", llama, nil, cost{sim.DecodeSeqs: 2 * tokenWeights / 1e5}},
 		{"decode_gemm", llama, tp(2), cost{sim.DecodeSeqs: 2 * tokenWeights / 2e5}},
-		{"decode_gemm", "mixtral-8x7b", weights("mxfp4"), cost{sim.DecodeSeqs: (2*32*(4096*(4096+1024+1024+4096)+8*4096) + 2*2*expertWeights) / 1e6}},
+		{"decode_gemm", "mixtral-8x7b", weights("mxfp4"), cost{sim.DecodeSeqs: 2*32*(4096*(4096+1024+1024+4096)+8*4096)/1e5 + 2*2*expertWeights/1e6}},
 		{"decode_gemm", llama, halfIn8, cost{sim.DecodeSeqs: 2*32*4096*(4096+1024+1024+4096)/1e5 + 2*32*3*4096*14336/2e5}},
 		{"decode_gemm", "mixtral-8x7b", weights(catalog.FP8), cost{sim.DecodeSeqs: 2 * (32*(4096*(4096+1024+1024+4096)+8*4096) + 2*expertWeights) / 2e5}},
 

@@ -8,13 +8,25 @@ import (
 	"kvcompress/sim/catalog"
 )
 
+// unpacked returns the formats of the model's weights that servers unpack on the card.
+func (d *Deployment) unpacked() []catalog.Weights { return d.Model.Unpacked(d.Weights, &d.Card) }
+
 // Ran reports whether runs of the fit had the deployment's model, and runs, maybe of other models, its
-// format of weights. A model whose name ends with the format, such as llama-3.1-70b-fp8, is the same as
+// format of weights, unpacked if it is here. A model whose name ends with the format, such as llama-3.1-70b-fp8, is the same as
 // the one without this ending.
 func (f *Fit) Ran(d *Deployment) bool {
 	base := func(model string) string { return strings.TrimSuffix(model, "-"+string(d.Weights)) }
 	model := slices.ContainsFunc(f.Models, func(ran string) bool { return base(ran) == base(d.Model.Name) })
-	return model && slices.Contains(f.formats(), string(d.Weights))
+	return model && slices.Contains(f.formats(), string(d.Weights)) && len(f.unlikeUnpacked(d)) == 0
+}
+
+// unlikeUnpacked returns the formats of the deployment's weights that are unpacked, and in no run of the fit were; none if
+// the fit does not state what was.
+func (f *Fit) unlikeUnpacked(d *Deployment) []catalog.Weights {
+	if f.Unpacked == nil {
+		return nil
+	}
+	return slices.DeleteFunc(d.unpacked(), func(w catalog.Weights) bool { return slices.Contains(f.Unpacked, string(w)) })
 }
 
 // ran returns the models of the fit's runs that the catalogue knows.
@@ -92,6 +104,10 @@ func (f *Fit) Unlike(d *Deployment) string {
 		list = append(list, fmt.Sprintf("weights in %s", d.Weights))
 	case d.Model.Experts.Total > 0 && len(experts) > 0 && !slices.Contains(experts, string(d.Weights)):
 		list = append(list, fmt.Sprintf("experts in %s", d.Weights))
+	default:
+		for _, w := range f.unlikeUnpacked(d) {
+			list = append(list, fmt.Sprintf("weights in %s that were unpacked", w))
+		}
 	}
 	if d.KV.Size() == 1 && !f.KVOneFactor && !slices.Contains(f.Fitted, "kv8") {
 		list = append(list, "a cache in 8 bits")

@@ -41,6 +41,9 @@ func TestUnlike(t *testing.T) {
 		{Fit{Models: []string{"gpt-oss-120b", "qwen3-30b-a3b"}, Formats: []string{"mxfp4"}}, "qwen3-235b-a22b", "fp8", 1, 1, "weights in fp8"},
 		{Fit{Models: []string{"llama-3.1-70b", "deepseek-v3"}, Formats: []string{"fp8", "nvfp4"}, Experts: []string{"nvfp4"}}, "deepseek-v3", "nvfp4", 1, 1, ""},
 		{Fit{Models: []string{"llama-3.1-70b", "deepseek-v3"}, Formats: []string{"fp8", "nvfp4"}, Experts: []string{"nvfp4"}}, "deepseek-v3", "fp8", 1, 1, "experts in fp8"},
+		{Fit{Models: []string{"llama-3.1-70b"}, Formats: []string{"nvfp4"}, Unpacked: []string{}}, "llama-3.1-8b", "nvfp4", 1, 1, "weights in nvfp4 that were unpacked"},
+		{Fit{Models: []string{"llama-3.1-70b"}, Formats: []string{"nvfp4"}, Unpacked: []string{"nvfp4"}}, "llama-3.1-8b", "nvfp4", 1, 1, ""},
+		{Fit{Models: []string{"llama-3.1-70b"}, Formats: []string{"fp8"}, Unpacked: []string{}}, "llama-3.1-8b", "fp8", 1, 1, ""},
 		{dense, "llama-3.1-8b", "", 2, 1, "several cards"},
 		{Fit{Models: []string{"qwen3-32b"}, Fitted: []string{"weights", allReduce}}, "llama-3.1-8b", "", 2, 1, ""},
 	} {
@@ -81,6 +84,8 @@ func TestRan(t *testing.T) {
 		{Fit{Models: []string{"llama-3.1-70b"}}, "llama-3.1-70b", "", true},
 		{Fit{Models: []string{"llama-3.1-70b"}}, "llama-3.1-70b", "fp8", false},
 		{Fit{Models: []string{"llama-3.1-8b"}, Formats: []string{"bf16"}}, "llama-3.1-70b", "", false},
+		{Fit{Models: []string{"llama-3.1-70b"}, Formats: []string{"nvfp4"}, Unpacked: []string{}}, "llama-3.1-70b", "nvfp4", false},
+		{Fit{Models: []string{"llama-3.1-70b"}, Formats: []string{"nvfp4"}, Unpacked: []string{"nvfp4"}}, "llama-3.1-70b", "nvfp4", true},
 		{Fit{}, "llama-3.1-70b", "", false},
 	} {
 		m, err := catalog.FindModel(c.model)
