@@ -311,6 +311,44 @@ func TestPagesOfAzureLog(t *testing.T) {
 	}
 }
 
+// TestAzureExamplesServeAll runs the examples of README.md and of the help with Azure's code log. None may
+// refuse one of its requests.
+func TestAzureExamplesServeAll(t *testing.T) {
+	log := sharedData(t, "requests/AzureLLMInferenceTrace_code.csv")
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := shown(string(readme))
+	for _, cmd := range []*cobra.Command{newSimCmd(), newSweepCmd()} {
+		lines = append(lines, shown("```\n"+cmd.Example+"\n```\n")...)
+	}
+	t.Chdir(t.TempDir())
+	ran := 0
+	for _, line := range lines {
+		// The load that --max-load tries last is as large as is served, and its search takes seconds.
+		if !regexp.MustCompile(`^kvc (sim|sweep) --requests (AzureLLM.*_)?code\.csv `).MatchString(line) || strings.Contains(line, "--max-load") {
+			continue
+		}
+		args := commandWords(line)
+		args[2] = log
+		code, out, errs := kvc(append(args, "--json")...)
+		refused := regexp.MustCompile(`"refused": ([0-9]+)`).FindAllStringSubmatch(out, -1)
+		if code != exitDone || len(refused) == 0 {
+			t.Fatalf("%s: exit code %d: %s", line, code, errs)
+		}
+		ran++
+		for _, n := range refused {
+			if n[1] != "0" {
+				t.Errorf("%s: %s requests are refused", line, n[1])
+			}
+		}
+	}
+	if ran < 14 {
+		t.Errorf("%d examples are of the log", ran)
+	}
+}
+
 // TestErrorsOfServingRuns compares the errors that docs/cost-model.md states of measured serving runs
 // with those of kvc sim --cases.
 func TestErrorsOfServingRuns(t *testing.T) {

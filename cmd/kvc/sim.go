@@ -89,10 +89,10 @@ Times are by the fit of --profile that is nearest to the server and the card, or
 the shipped fits. The output names the fit, says whether it is one to another card or
 server, and the error to expect. docs/cost-model.md has the model and its accuracy.`,
 		Example: `  kvc sim --requests AzureLLMInferenceTrace_code.csv --model llama-3.1-8b --gpu l4
-  kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --max-cache-tokens 512
-  kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --method snapkv --max-cache-tokens 1024 --set window=64
-  kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --method streaming-llm --max-cache-tokens 1024 --interval 64
-  kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --method razor --set full_share=0.15
+  kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --max-num-batched-tokens 8192 --max-cache-tokens 512
+  kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --max-num-batched-tokens 8192 --method snapkv --max-cache-tokens 1024 --set window=64
+  kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --max-num-batched-tokens 8192 --method streaming-llm --max-cache-tokens 1024 --interval 64
+  kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --max-num-batched-tokens 8192 --method razor --set full_share=0.15
   kvc sim --requests code.csv --model llama-3.1-70b-fp8 --gpu h100 --tensor-parallel 2 --rate 0.25
   kvc sim --requests code.csv --model llama-3.1-8b --gpu h100 --prefill-replicas 2 --decode-replicas 1
   kvc sim --cases kv-compress.csv --profile profile.json

@@ -108,11 +108,11 @@ same command. docs/planning.md has manifests.
 Exit code 2 if no point has a result: the model fits none of the cards, say, or with
 --max-load no point meets the objectives at any load.
 Ctrl-C prints the finished outcomes, marked partial, and writes no file: exit code 130.`,
-		Example: `  kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4,h100 --compression none,rate:0.5,rate:0.25
-  kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4 --memory 0.7,0.8,0.9 --max-num-seqs 16,64,256 --html sweep.html
+		Example: `  kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4,h100 --compression none,rate:0.5,rate:0.25 --max-num-batched-tokens 8192
+  kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4 --memory 0.85,0.9,0.95 --max-num-seqs 16,64,256 --html sweep.html
   kvc sweep --requests code.csv --model llama-3.1-8b --gpu h100 --max-load --slo-ttft 2s --slo-tpot 50ms --price h100=2.50
   kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4 --memory 0.9 --compression none,snapkv:tokens:1024,streaming-llm:tokens:1024,razor \
-      --set razor.full_share=0.15 --set snapkv.window=64 --interval 16
+      --set razor.full_share=0.15 --set snapkv.window=64 --interval 16 --max-num-batched-tokens 8192
   kvc sweep … --shard auto/8 -o results && kvc sweep merge results --html sweep.html`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },

@@ -89,6 +89,8 @@ func TestReading(t *testing.T) {
 		{"longer than the context", func(c *Config) { c.Deployment.Model.MaxLen = 700 }, 60e9, 501, 200, "exceed max_model_len 700. 100 requests are longer than the 700 tokens of the model's context."},
 		{"as long as the context", func(c *Config) { c.Deployment.Model.MaxLen = 700 }, 60e9, 500, 200, "Bound by the load"},
 		{"a small limit", func(c *Config) { c.Limits.MaxNumSeqs = 4 }, 0, 500, 200, "Bound by max_num_seqs: 4 "},
+		{"a small cache beside a large batch", func(c *Config) { c.Deployment.MaxTokens = 32768 }, 60e9, 20_000, 200,
+			" 3.62 GB of the card are reserved for a prefill of max_num_batched_tokens 32,768: a smaller one leaves more to the cache, but has to hold the longest prompt."},
 		{"too long", func(*Config) {}, 0, 9000, 200, "Nothing is served: of 100 requests, 100 are refused, the first because a prompt of 9,000 tokens exceeds"},
 	} {
 		cfg := config(t, "llama-3.1-8b", "l4")

@@ -20,7 +20,7 @@ func (r *Result) read(c *Config) string {
 	switch {
 	case m.Finished == 0 && m.Refused > 0:
 		say("Nothing is served: of %s, %s refused, the first because %s.", counted(m.Refused+m.Unfinished, "request", "requests"), counted(m.Refused, "is", "are"), r.Refusal)
-		say("%s", r.beyondContext(c))
+		say("%s", r.beyondContext(c)+r.reserved(c))
 		return b.String()
 	case r.Link != nil && r.Link.Wait > 0.5*m.TTFT.Mean:
 		say("Bound by the links that KVs are sent over: prompts wait %.3g s for theirs on average, and each link is busy %.0f %% of the time. A quicker one, or more servers that prefill, give more.", r.Link.Wait, 100*r.Link.Busy)
@@ -62,7 +62,7 @@ func (r *Result) read(c *Config) string {
 	if m.Refused > 0 {
 		say(" %s refused, the first because %s.", counted(m.Refused, "request is", "requests are"), r.Refusal)
 	}
-	say("%s", r.beyondContext(c))
+	say("%s", r.beyondContext(c)+r.reserved(c))
 	return b.String()
 }
 
@@ -74,6 +74,21 @@ func (r *Result) beyondContext(c *Config) string {
 		return ""
 	}
 	return fmt.Sprintf(" %s longer than the %s tokens of the model's context.", counted(r.TooLong, "request is", "requests are"), words.Number(n))
+}
+
+// reserved says which flag makes the cache larger, if requests are refused by a cache that is smaller
+// than what is reserved for a prefill batch; "" otherwise.
+func (r *Result) reserved(c *Config) string {
+	small := strings.Contains(r.Refusal, ": the cache has ") // a prompt may also exceed a limit
+	if !small || r.Memory.Peak != cost.PeakPrefill || r.Memory.Activations < r.Memory.KV {
+		return ""
+	}
+	but := ""
+	if !c.ChunkedPrefill && (c.Scheduler != sim.VLLMV1 || c.V1.WholePrompts) {
+		but = ", but has to hold the longest prompt"
+	}
+	return fmt.Sprintf(" %s of the card are reserved for a prefill of max_num_batched_tokens %s: a smaller one leaves more to the cache%s.",
+		bytes(r.Memory.Activations), words.Number(c.Limits.MaxNumBatchedTokens), but)
 }
 
 // notes returns the assumptions that are made for the method and its schedule.
