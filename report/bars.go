@@ -60,10 +60,13 @@ func sweepBars(s *Sweep) *bars {
 	if s.SLO.Set() {
 		b.Text += fmt.Sprintf(" Hatched bars miss %s for %s of the requests.", sloText(s.SLO), words.Required(s.SLO.Required()))
 	}
+	var prices []float64
 	models := map[string]bool{}
 	for _, g := range order {
 		models[g.model] = true
+		prices = append(prices, best[g].USDPerMillion)
 	}
+	_, price := inDollars(prices)
 	for _, g := range order {
 		o := best[g]
 		name := o.Replicated(fmt.Sprintf("%d × %s", g.tp, o.CardName()))
@@ -72,7 +75,7 @@ func sweepBars(s *Sweep) *bars {
 		}
 		x := bar{Key: fmt.Sprint(o.Index), Name: name + ", " + o.Compression.Title(), Value: o.ThroughputPerCard, Text: whole(o.ThroughputPerCard) + " tokens/s"}
 		if priced {
-			x.Value, x.Text = o.USDPerMillion, dollars(o.USDPerMillion)
+			x.Value, x.Text = o.USDPerMillion, "$"+price(o.USDPerMillion)
 		}
 		if s.SLO.Set() {
 			x.Text += ", within for " + words.Share(o.Metrics.GoodShare)

@@ -114,7 +114,7 @@ func planColumns(a *plan.Answer) []planColumn {
 		for i := range a.Candidates {
 			values = append(values, at(&a.Candidates[i]))
 		}
-		if u := timeUnit(values); len(positive(values)) > 0 {
+		if u := timeUnit(values, 2); len(positive(values)) > 0 {
 			columns = append(columns, planColumn{
 				fmt.Sprintf("%s\n%s, %s", shortObjective(name), quantileName(a.Question.Objectives.Required()), u.name), false, true, false,
 				func(c *plan.Candidate) string {

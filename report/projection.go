@@ -50,19 +50,41 @@ func Concurrency(m *cost.Memory) string {
 	return text
 }
 
-// latencyRows are a run's latencies as rows of a table.
-func latencyRows(m *stats.Summary) (columns []column, rows [][]string) {
-	columns = []column{{"latency", left}, {"mean", right}, {"p50", right}, {"p90", right}, {"p95", right}, {"p99", right}, {"most", right}, {"of", right}}
+// LatencyTable returns the latencies of a run as a table: a column for each latency, with one unit and
+// one number of decimals, and a row for the mean and each percentile, which begins with its name.
+func LatencyTable(m *stats.Summary) (header []string, rows [][]string) {
+	rows = [][]string{{"mean"}, {"p50"}, {"p90"}, {"p95"}, {"p99"}, {"max"}}
+	header = []string{""}
 	for _, l := range []struct {
 		name string
-		stats.Latency
+		of   *stats.Latency
 	}{
-		{"waiting for the first prefill (queue)", m.Queue}, {"first token (TTFT)", m.TTFT}, {"each further token, of a request (TPOT)", m.TPOT},
-		{"between tokens (ITL)", m.ITL}, {"end to end", m.E2E},
+		{"first token\n(TTFT)", &m.TTFT}, {"each further\ntoken (TPOT)", &m.TPOT}, {"between\ntokens (ITL)", &m.ITL}, {"in the\nqueue", &m.Queue}, {"end to end", &m.E2E},
 	} {
-		rows = append(rows, []string{l.name, duration(l.Mean), duration(l.P50), duration(l.P90), duration(l.P95), duration(l.P99), duration(l.Max), words.Number(l.Count)})
+		values := []float64{l.of.Mean, l.of.P50, l.of.P90, l.of.P95, l.of.P99, l.of.Max}
+		u := timeUnit(values, 3)
+		header = append(header, l.name+", "+u.name)
+		for i, v := range values {
+			rows[i] = append(rows[i], u.text(v))
+		}
 	}
-	return columns, rows
+	return header, rows
+}
+
+// latencySection has the latencies of a run.
+func latencySection(m *stats.Summary) section {
+	header, rows := LatencyTable(m)
+	columns := []column{{"", left}}
+	for _, name := range header[1:] {
+		columns = append(columns, column{name, right})
+	}
+	s := section{Title: "Latency", Table: newPageTable(columns, rows)}
+	s.Text = append(s.Text, fmt.Sprintf("Of %s, %s between tokens, and %s with further tokens.",
+		words.Count(m.TTFT.Count, "first token"), words.Count(m.ITL.Count, "gap"), words.Count(m.TPOT.Count, "request")))
+	if m.ITL.Error > 0 || m.TTFT.Error > 0 {
+		s.Text = append(s.Text, fmt.Sprintf("Of more than %s different times, percentiles are within %.1g %%.", words.Number(stats.ExactValues), 100*stats.RelativeError))
+	}
+	return s
 }
 
 // TimelineFigures plots a run over time: tokens per second, running and waiting sequences, and
@@ -144,22 +166,22 @@ func ProjectionHTML(w io.Writer, r *Projection) error {
 	if err != nil {
 		return err
 	}
-	columns, rows := latencyRows(m)
-	latencies := section{Title: "Latency", Table: newPageTable(columns, rows)}
-	if m.ITL.Error > 0 || m.TTFT.Error > 0 {
-		latencies.Text = append(latencies.Text, fmt.Sprintf("Of more than %s different times, percentiles are within %.1g %%.", words.Number(stats.ExactValues), 100*stats.RelativeError))
-	}
-	p.Sections = append(p.Sections, latencies, section{Title: "Over time", Figures: figures}, timeSection(o), memoryOf(&o.Memory), countsSection(m), inputsSection(r.Inputs))
+	p.Sections = append(p.Sections, latencySection(m), section{Title: "Over time", Figures: figures}, timeSection(o), memoryOf(&o.Memory), countsSection(m), inputsSection(r.Inputs))
 	return p.write(w)
 }
 
 // timeSection says what the steps' time was spent on.
 func timeSection(r *project.Result) section {
 	var rows [][]string
+	var seconds []float64
 	for _, s := range r.Time {
-		rows = append(rows, []string{s.Term, duration(s.Seconds), percent(s.Share), s.What()})
+		seconds = append(seconds, s.Seconds)
 	}
-	return section{Title: "Where the time goes", Text: TimeSource(r), Table: newPageTable([]column{{"term", left}, {"time", right}, {"part", right}, {"what", left}}, rows)}
+	u := timeUnit(seconds, 2)
+	for _, s := range r.Time {
+		rows = append(rows, []string{s.Term, u.text(s.Seconds), percent(s.Share), s.What()})
+	}
+	return section{Title: "Where the time goes", Text: TimeSource(r), Table: newPageTable([]column{{"term", left}, {"time, " + u.name, right}, {"part", right}, {"what", left}}, rows)}
 }
 
 func memoryOf(m *cost.Memory) section {
@@ -188,8 +210,8 @@ func countsSection(m *stats.Summary) section {
 	} {
 		rows = append(rows, []string{c.name, words.Number(c.n)})
 	}
-	rows = append(rows, []string{"duration", duration(m.Duration)}, []string{"of it in steps", percent(m.Busy)})
-	return section{Title: "Counts", Table: newPageTable([]column{{"what", left}, {"number", right}}, rows)}
+	text := fmt.Sprintf("Over %s, %s of them in steps.", duration(m.Duration), percent(m.Busy))
+	return section{Title: "Counts", Text: []string{text}, Table: newPageTable([]column{{"what", left}, {"number", right}}, rows)}
 }
 
 // join joins the two lines of a header.

@@ -103,6 +103,7 @@ const (
 // columnFormat returns a column's unit, for its header, and the format of its values.
 type columnFormat func(values []float64) (unitName string, text func(float64) string)
 
+func asInput(values []float64) (string, func(float64) string) { return "", inputUnit(values).text }
 func plainly(values []float64) (string, func(float64) string) { return "", plainUnit(values).text }
 func inDollars(values []float64) (string, func(float64) string) {
 	u := plainUnit(values)
@@ -147,7 +148,7 @@ func sweepColumns(s *Sweep) []sweepColumn {
 				values = append(values, of(&o.Metrics).P50, of(&o.Metrics).P99)
 			}
 		}
-		u := timeUnit(values)
+		u := timeUnit(values, 2)
 		return func([]float64) (string, func(float64) string) { return ", " + u.name, u.text }
 	}
 	ttft := inTime(func(m *stats.Summary) *stats.Latency { return &m.TTFT })
@@ -166,7 +167,7 @@ func sweepColumns(s *Sweep) []sweepColumn {
 		text("memory", "memory_budget", func(o *sweep.Outcome) string { return o.Budget.String() }),
 		text("compression", "compression", func(o *sweep.Outcome) string { return o.Compression.String() }),
 		input("batch\nlimit", "max_num_seqs", func(o *sweep.Outcome) float64 { return float64(o.MaxNumSeqs) }, wholly),
-		input("load", "load", func(o *sweep.Outcome) float64 { return o.Load }, func([]float64) (string, func(float64) string) { return "", short }),
+		input("load", "load", func(o *sweep.Outcome) float64 { return o.Load }, asInput),
 		input("clients", "concurrency", func(o *sweep.Outcome) float64 { return float64(o.Concurrency) }, whollyOrDot),
 		number(telling5, "offered\nrequests/s", "offered_request_rate", m(func(m *stats.Summary) float64 { return m.OfferedRate }), plainly),
 		number(telling4, "served\nrequests/s", "request_throughput", m(func(m *stats.Summary) float64 { return m.RequestThroughput }), plainly),

@@ -129,7 +129,7 @@ func TestUnits(t *testing.T) {
 		{[]float64{0, math.NaN(), math.Inf(1)}, "s", []string{"0", "–", "–"}},
 		{nil, "s", nil},
 	} {
-		u := timeUnit(c.values)
+		u := timeUnit(c.values, 2)
 		for i, v := range c.values {
 			if got := u.text(v); u.name != c.name || got != c.want[i] {
 				t.Errorf("%v: %s %s, want %s %s", c.values, got, u.name, c.want[i], c.name)

@@ -3,8 +3,9 @@ package report
 import (
 	"math"
 	"slices"
-	"strconv"
 	"strings"
+
+	"kvcompress/internal/words"
 )
 
 // measure is the format of a column's values: one unit and one number of decimals for all.
@@ -15,26 +16,38 @@ type measure struct {
 }
 
 // timeUnit returns the unit for a column of seconds: the largest in which most positive values
-// are at least 1, with enough decimals for two significant digits in the smaller half.
-func timeUnit(seconds []float64) measure {
+// are at least 1, with enough decimals for the given number of significant digits of the value at
+// the lower quartile.
+func timeUnit(seconds []float64, digits int) measure {
 	v := positive(seconds)
-	if len(v) == 0 {
-		return measure{"s", 1, 0}
+	u := measure{name: "s", per: 1}
+	if len(v) > 0 {
+		switch middle := v[(len(v)-1)/2]; {
+		case middle < 1e-3:
+			u = measure{name: "µs", per: 1e6}
+		case middle < 0.9995:
+			u = measure{name: "ms", per: 1e3}
+		}
 	}
-	middle := v[(len(v)-1)/2]
-	switch {
-	case middle < 1e-3:
-		return measure{"µs", 1e6, decimalsFor(v, 1e6)}
-	case middle < 0.9995:
-		return measure{"ms", 1e3, decimalsFor(v, 1e3)}
+	for i := range v {
+		v[i] *= u.per
 	}
-	return measure{"s", 1, decimalsFor(v, 1)}
+	u.decimals = words.Decimals(v, digits)
+	return u
 }
 
 // plainUnit returns the decimals for a column of numbers without a unit.
-func plainUnit(values []float64) measure {
-	v := positive(values)
-	return measure{"", 1, decimalsFor(v, 1)}
+func plainUnit(values []float64) measure { return measure{"", 1, words.Decimals(values, 2)} }
+
+// inputUnit returns the decimals for a column of an input's values: as many as short gives to the value
+// that takes the most.
+func inputUnit(values []float64) measure {
+	u := measure{per: 1}
+	for _, v := range values {
+		_, decimals, _ := strings.Cut(short(v), ".")
+		u.decimals = min(4, max(u.decimals, len(decimals)))
+	}
+	return u
 }
 
 func positive(values []float64) []float64 {
@@ -43,36 +56,10 @@ func positive(values []float64) []float64 {
 	return v
 }
 
-// decimalsFor returns how many decimals, up to 4, give two significant digits to the value at the
-// lower quartile.
-func decimalsFor(sorted []float64, per float64) int {
-	if len(sorted) == 0 {
-		return 0
-	}
-	v := sorted[len(sorted)/4] * per
-	decimals := 0
-	for ; v < 9.5 && decimals < 4; v *= 10 {
-		decimals++
-	}
-	return decimals
-}
-
 // text formats a value without its unit.
 func (u measure) text(v float64) string {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		return "–"
 	}
-	s := strconv.FormatFloat(v*u.per, 'f', u.decimals, 64)
-	integer, rest, point := strings.Cut(s, ".")
-	sign := ""
-	if strings.HasPrefix(integer, "-") {
-		sign, integer = "-", integer[1:]
-	}
-	for i := len(integer) - 3; i > 0; i -= 3 {
-		integer = integer[:i] + "," + integer[i:]
-	}
-	if point {
-		integer += "." + rest
-	}
-	return sign + integer
+	return words.Decimal(v*u.per, u.decimals)
 }

@@ -303,7 +303,7 @@ func printFits(w io.Writer, p *cost.Profile) {
 			switch {
 			case t.Overhead && v < leastShown:
 			case t.Overhead:
-				value = fmt.Sprintf("%.4g µs", v)
+				value = words.Decimal(v, 2) + " µs"
 			default:
 				value = fmt.Sprintf("%.1f %% of the peak", 100/v)
 			}

@@ -387,6 +387,10 @@ func printServingCases(w io.Writer, source *cost.Source, summary *cost.ServingSu
 	cases := source.Serving
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "line\tmodel\tcards\tisl\tosl\tat once\tTTFT ms\tmeasured\toff\tTPOT ms\tmeasured\toff\ttokens/s\toff\t")
+	var ttft, tpot []float64
+	for _, c := range cases {
+		ttft, tpot = append(ttft, c.PredictedTTFT, c.TTFT), append(tpot, c.PredictedTPOT, c.TPOT)
+	}
 	for _, c := range cases {
 		atOnce := c.Concurrency
 		if atOnce == 0 {
@@ -397,14 +401,14 @@ func printServingCases(w io.Writer, source *cost.Source, summary *cost.ServingSu
 			fmt.Fprintf(table, "%s\trefused\t–\t–\t–\t–\t–\t–\t–\t\n", head)
 			continue
 		}
-		of := func(predicted, measured float64, off *float64) string {
+		of := func(predicted, measured float64, off *float64, decimals int) string {
 			if off == nil {
-				return fmt.Sprintf("%s\t–\t–", words.Digits(predicted, 4))
+				return words.Decimal(predicted, decimals) + "\t–\t–"
 			}
-			return fmt.Sprintf("%s\t%s\t%s", words.Digits(predicted, 4), words.Digits(measured, 4), signed(off))
+			return words.Decimal(predicted, decimals) + "\t" + words.Decimal(measured, decimals) + "\t" + signed(off)
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t\n", head,
-			of(c.PredictedTTFT, c.TTFT, c.TTFTOff), of(c.PredictedTPOT, c.TPOT, c.TPOTOff), words.Whole(c.PredictedTokens), signed(c.TokensOff))
+			of(c.PredictedTTFT, c.TTFT, c.TTFTOff, words.Decimals(ttft, 3)), of(c.PredictedTPOT, c.TPOT, c.TPOTOff, words.Decimals(tpot, 3)), words.Whole(c.PredictedTokens), signed(c.TokensOff))
 	}
 	table.Flush()
 	fmt.Fprintln(w)
@@ -528,21 +532,29 @@ func (f *simFlags) runLogCases(cmd *cobra.Command, text []byte, name string, s s
 	}
 	fmt.Fprintln(w)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "\tprojected\tmeasured\toff\tby request\t")
+	lines := []string{"", "projected", "measured", "off", "by request"}
 	for _, r := range []struct {
-		name, unit          string
+		name                string
 		scale               float64 // of the unit
 		projected           float64
 		measured, off, each *float64
 	}{
-		{"mean TTFT", "s", 1, sum.TTFT, sum.MeasuredTTFT, sum.TTFTError, sum.RequestTTFT},
-		{"mean TPOT", "ms", 1e3, sum.TPOT, sum.MeasuredTPOT, sum.TPOTError, sum.RequestTPOT},
-		{"mean time of a request", "s", 1, sum.E2E, sum.MeasuredE2E, sum.E2EError, sum.RequestE2E},
-		{"duration", "s", 1, sum.Duration, sum.MeasuredDuration, sum.DurationError, nil},
+		{"mean TTFT, s", 1, sum.TTFT, sum.MeasuredTTFT, sum.TTFTError, sum.RequestTTFT},
+		{"mean TPOT, ms", 1e3, sum.TPOT, sum.MeasuredTPOT, sum.TPOTError, sum.RequestTPOT},
+		{"mean time of a request, s", 1, sum.E2E, sum.MeasuredE2E, sum.E2EError, sum.RequestE2E},
+		{"duration, s", 1, sum.Duration, sum.MeasuredDuration, sum.DurationError, nil},
 	} {
-		if r.measured != nil {
-			fmt.Fprintf(table, "%s\t%s %s\t%s %s\t%s\t%s\t\n", r.name, words.Digits(r.scale*r.projected, 4), r.unit, words.Digits(r.scale**r.measured, 4), r.unit, signed(r.off), known(r.each))
+		if r.measured == nil {
+			continue
 		}
+		projected, measured := r.scale*r.projected, r.scale**r.measured
+		decimals := words.Decimals([]float64{projected, measured}, 4)
+		for i, text := range []string{r.name, words.Decimal(projected, decimals), words.Decimal(measured, decimals), signed(r.off), known(r.each)} {
+			lines[i] += "\t" + text
+		}
+	}
+	for _, line := range lines {
+		fmt.Fprintln(table, line+"\t")
 	}
 	table.Flush()
 	fmt.Fprintln(w, "\nBy request: the mean error of each request's own time.")

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvcompress/heads"
+	"kvcompress/internal/words"
 )
 
 // headsScopeFlags are the flags of kvc heads scope.
@@ -140,13 +141,18 @@ func (r *headScopesJSON) text(out io.Writer) error {
 	fmt.Fprintln(&b, "Scope: how many tokens back a layer's heads can attend")
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "layer\tleast\tmedian\tmost\t")
+	var all []float64
+	for _, s := range r.Scopes {
+		all = append(all, s.Scope)
+	}
+	decimals := words.Decimals(all, 3)
 	for layer := range r.Layers {
 		var scopes []float64
 		for _, s := range r.Scopes[layer*r.Heads:][:r.Heads] {
 			scopes = append(scopes, s.Scope)
 		}
 		slices.Sort(scopes)
-		fmt.Fprintf(w, "%d\t%.4g\t%.4g\t%.4g\t\n", layer, scopes[0], scopes[len(scopes)/2], scopes[len(scopes)-1])
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t\n", layer, words.Decimal(scopes[0], decimals), words.Decimal(scopes[len(scopes)/2], decimals), words.Decimal(scopes[len(scopes)-1], decimals))
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -60,8 +60,8 @@ func TestHeadsScope(t *testing.T) {
 	want := `small: 1 layers × 2 heads, weights below 1e-05 neglected, proven bound
 
 Scope: how many tokens back a layer's heads can attend
-  layer  least     median       most
-      0  248.2  1.216e+04  1.216e+04
+  layer  least  median    most
+      0    248  12,163  12,163
 
 KVs in scope of the newest token, of all heads
   tokens  in scope

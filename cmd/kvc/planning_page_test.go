@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvcompress/internal/testsize"
+	"kvcompress/internal/words"
 	"kvcompress/ref"
 )
 
@@ -163,22 +164,11 @@ type sweptPoint struct {
 // row returns the point as a row of a table whose last column is of metadata, or of dollars.
 func (p *sweptPoint) row(name string, metadata bool) string {
 	m := &p.Metrics
-	tokens := fmt.Sprintf("%.0f", m.Tokens)
-	if n := len(tokens) - 3; n > 0 {
-		tokens = tokens[:n] + "," + tokens[n:]
-	}
-	ttft := fmt.Sprintf("%.0f s", m.TTFT.P50)
-	if m.TTFT.P50 >= 600 {
-		ttft = fmt.Sprintf("%.1f min", m.TTFT.P50/60)
-	}
 	last := fmt.Sprintf("%.2f", p.Dollars)
 	if metadata {
-		last = strings.TrimPrefix(fmt.Sprintf("%.0f MB", p.Bytes.Metadata/1e6), "0 MB")
-		if last == "" {
-			last = "0"
-		}
+		last = fmt.Sprintf("%.0f MB", p.Bytes.Metadata/1e6)
 	}
-	return fmt.Sprintf("| %s | %s | %s | %.0f ms | %d | %s |", name, tokens, ttft, 1e3*m.TPOT.P50, m.Batch, last)
+	return fmt.Sprintf("| %s | %s | %s s | %.0f ms | %d | %s |", name, words.Whole(m.Tokens), words.Whole(m.TTFT.P50), 1e3*m.TPOT.P50, m.Batch, last)
 }
 
 // TestPlanningPage runs the commands of docs/planning.md, and compares the answer, the reading, the

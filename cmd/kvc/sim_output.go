@@ -3,13 +3,13 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"kvcompress/internal/words"
 	"kvcompress/report"
 	"kvcompress/sim/cost"
 	"kvcompress/sim/project"
-	"kvcompress/sim/stats"
 )
 
 // printProjection prints a projection: a summary in words, and tables.
@@ -69,23 +69,18 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 
 	t = section("Throughput a second")
 	fmt.Fprintln(t, "\trequests\tinput tokens\toutput tokens\tall tokens\tover\tlargest batch\tcache used\t")
-	fmt.Fprintf(t, "\t%s\t%s\t%s\t%s\t%s s\t%s\t%s\t\n", words.Digits(m.RequestThroughput, 3), words.Decimal(m.InputThroughput, 1), words.Decimal(m.OutputThroughput, 1), words.Decimal(m.TotalThroughput, 1),
+	fmt.Fprintf(t, "\t%s\t%s\t%s\t%s\t%s s\t%s\t%s\t\n", words.Decimal(m.RequestThroughput, words.Decimals([]float64{m.RequestThroughput}, 3)), words.Decimal(m.InputThroughput, 1), words.Decimal(m.OutputThroughput, 1), words.Decimal(m.TotalThroughput, 1),
 		words.Whole(m.Duration), words.Number(m.MaxDecodeBatch), percent(m.KVUsage.Mean))
 	t.Flush()
 
-	t = section("Latency, seconds")
-	fmt.Fprintln(t, "\tmean\tp50\tp90\tp95\tp99\tmax\t")
-	for _, l := range []struct {
-		name string
-		of   *stats.Latency
-	}{
-		{"time to first token", &m.TTFT}, {"time per output token", &m.TPOT}, {"between tokens", &m.ITL}, {"in the queue", &m.Queue}, {"end to end", &m.E2E},
-	} {
-		fmt.Fprintf(t, "%s\t", l.name)
-		for _, seconds := range []float64{l.of.Mean, l.of.P50, l.of.P90, l.of.P95, l.of.P99, l.of.Max} {
-			fmt.Fprintf(t, "%s\t", words.Digits(seconds, 4))
-		}
-		fmt.Fprintln(t)
+	t = section("Latency")
+	header, rows := report.LatencyTable(m)
+	for _, name := range header {
+		fmt.Fprintf(t, "%s\t", strings.ReplaceAll(name, "\n", " "))
+	}
+	fmt.Fprintln(t)
+	for _, row := range rows {
+		fmt.Fprintln(t, strings.Join(row, "\t")+"\t")
 	}
 	t.Flush()
 

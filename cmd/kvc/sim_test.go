@@ -43,7 +43,7 @@ func TestSimRequests(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("%d: %s", code, errs)
 	}
-	for _, want := range []string{"six-stories by llama-3.1-8b on l4", "Bound by", "goes into reading the weights", "Error to expect", "time to first token", "weights", "Memory of a card"} {
+	for _, want := range []string{"six-stories by llama-3.1-8b on l4", "Bound by", "goes into reading the weights", "Error to expect", "first token (TTFT), ms", "weights", "Memory of a card"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}

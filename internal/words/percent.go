@@ -21,9 +21,10 @@ func Share(part float64) string {
 	return strconv.FormatFloat(percent(part, decimals), 'f', -1, 64) + " %"
 }
 
-// ShareColumn is Share with one decimal for every fraction but 1, for a column of a table.
+// ShareColumn is Share with one decimal for every fraction, for a column of a table. Only a fraction of 1
+// gives 100.0 %.
 func ShareColumn(part float64) string {
-	if part == 1 || part > 0 && part < 0.001 {
+	if part > 0 && part < 0.001 {
 		return Share(part)
 	}
 	return strconv.FormatFloat(percent(part, 1), 'f', 1, 64) + " %"

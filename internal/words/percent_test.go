@@ -17,7 +17,7 @@ func TestShare(t *testing.T) {
 		{0.999, "99.9 %", "99.9 %", "99.9 %"},
 		{0.9994, "99.94 %", "99.9 %", "99.94 %"},
 		{0.9999996, "99.999 %", "99.9 %", "99.99996 %"},
-		{1, "100 %", "100 %", "100 %"},
+		{1, "100 %", "100.0 %", "100 %"},
 		{1.23456, "123.4 %", "123.4 %", "123.456 %"}, // an error, or a score relative to another
 	} {
 		if Share(c.part) != c.share || ShareColumn(c.part) != c.column || Required(c.part) != c.required {

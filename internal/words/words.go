@@ -21,19 +21,6 @@ func Decimal(x float64, decimals int) string {
 	return separated(strconv.FormatFloat(x, 'f', decimals, 64))
 }
 
-// Digits returns x with n significant digits, or all digits of its integer part if it has more, with a
-// comma before every three: 33.85, 15,210. Numbers below 0.0001 have an exponent: 1.5e-05.
-func Digits(x float64, n int) string {
-	s := strconv.FormatFloat(x, 'g', n, 64)
-	switch {
-	case strings.Contains(s, "e+"):
-		return Whole(x)
-	case strings.Contains(s, "e-"):
-		return s
-	}
-	return separated(s)
-}
-
 // separated puts a comma before every three digits of a number's integer part. NaN and Inf
 // stay as they are.
 func separated(s string) string {
