@@ -9,8 +9,8 @@ import (
 
 // sweepBars compares cards: it has a bar for the best projection of each model on each card and number
 // of cards. Projections that meet the objectives are better than others. Among equals, the best has the
-// lowest price per token or, if the cards have no prices, the highest throughput per card. It is nil for
-// fewer than two bars.
+// lowest price per token or, if the cards have no prices, the highest throughput per card; ties go to one
+// without compression. It is nil for fewer than two bars.
 func sweepBars(s *Sweep) *bars {
 	type group struct {
 		model, card string
@@ -22,18 +22,11 @@ func sweepBars(s *Sweep) *bars {
 		priced = priced || s.Outcomes[i].USDPerMillion > 0
 	}
 	meets := func(o *sweep.Outcome) bool { return !s.SLO.Set() || o.Metrics.Meets(s.SLO) }
-	better := func(a, b *sweep.Outcome) bool {
-		switch {
-		case meets(a) != meets(b):
-			return meets(a)
-		case !meets(a) && a.Metrics.GoodShare != b.Metrics.GoodShare:
-			return a.Metrics.GoodShare > b.Metrics.GoodShare
-		case priced:
-			return a.USDPerMillion < b.USDPerMillion
-		}
-		return a.ThroughputPerCard > b.ThroughputPerCard
+	value := throughputPerCard
+	if priced {
+		value = perDollar
 	}
-	best := map[group]*sweep.Outcome{}
+	of := map[group][]*sweep.Outcome{} // those that meet the objectives, or else those that do so for most requests
 	var order []group
 	for i := range s.Outcomes {
 		o := &s.Outcomes[i]
@@ -41,13 +34,19 @@ func sweepBars(s *Sweep) *bars {
 			continue
 		}
 		g := group{o.Model, o.Card, o.TP, o.Servers(), o.Prefill}
-		switch before := best[g]; {
-		case before == nil:
+		if of[g] == nil {
 			order = append(order, g)
-			best[g] = o
-		case better(o, before):
-			best[g] = o
 		}
+		switch before := of[g]; {
+		case before == nil, meets(o) && !meets(before[0]), !meets(o) && !meets(before[0]) && o.Metrics.GoodShare > before[0].Metrics.GoodShare:
+			of[g] = []*sweep.Outcome{o}
+		case meets(o), !meets(before[0]) && o.Metrics.GoodShare == before[0].Metrics.GoodShare:
+			of[g] = append(before, o)
+		}
+	}
+	best := map[group]*sweep.Outcome{}
+	for g, list := range of {
+		best[g], _ = preferred(list, value)
 	}
 	if len(order) < 2 {
 		return nil

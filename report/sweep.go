@@ -444,11 +444,12 @@ func (l *noteList) texts() []string {
 // sweepReading describes the results of a sweep in sentences.
 func sweepReading(s *Sweep) []string {
 	var text []string
-	var best, cheapest, nearest *sweep.Outcome
+	var nearest *sweep.Outcome
+	var meeting, priced []*sweep.Outcome
 	var notes noteList
 	failed := map[string]int{}
 	var order []string
-	ahead, unbounded, meeting := 0, 0, 0
+	ahead, unbounded := 0, 0
 	for i := range s.Outcomes {
 		o := &s.Outcomes[i]
 		switch {
@@ -474,19 +475,16 @@ func sweepReading(s *Sweep) []string {
 			}
 			continue
 		}
-		meeting++
-		if best == nil || o.ThroughputPerCard > best.ThroughputPerCard {
-			best = o
-		}
-		if o.USDPerMillion > 0 && (cheapest == nil || o.USDPerMillion < cheapest.USDPerMillion) {
-			cheapest = o
+		meeting = append(meeting, o)
+		if o.USDPerMillion > 0 {
+			priced = append(priced, o)
 		}
 	}
 	of := ""
 	switch {
-	case s.SLO.Set() && meeting > 0:
+	case s.SLO.Set() && len(meeting) > 0:
 		of = " of those within the objectives"
-		text = append(text, fmt.Sprintf("%s of %s within %s for %s of the requests.", words.Number(meeting), words.Count(len(s.Outcomes), "projection"), sloText(s.SLO), words.Required(s.SLO.Required())))
+		text = append(text, fmt.Sprintf("%s of %s within %s for %s of the requests.", words.Number(len(meeting)), words.Count(len(s.Outcomes), "projection"), sloText(s.SLO), words.Required(s.SLO.Required())))
 	case nearest != nil:
 		why := ""
 		if w := nearest.Metrics.Worst(); w != nil {
@@ -495,11 +493,16 @@ func sweepReading(s *Sweep) []string {
 		text = append(text, fmt.Sprintf("No projection is within %s for %s of the requests, so none is recommended. Nearest, for %s: %s.%s",
 			sloText(s.SLO), words.Required(s.SLO.Required()), words.Share(nearest.Metrics.GoodShare), nearest.Point.String(), why))
 	}
+	best, equal := preferred(meeting, throughputPerCard)
 	if best != nil {
-		text = append(text, fmt.Sprintf("Most throughput for a card%s: %s tokens/s, with %s. %s", of, whole(best.ThroughputPerCard), best.Point.String(), best.Reading))
+		text = append(text, fmt.Sprintf("Most throughput for a card%s: %s tokens/s, with %s. %s%s", of, whole(best.ThroughputPerCard), best.Point.String(), best.Reading, tieText(best, equal, s.Searched)))
 	}
-	if cheapest != nil {
-		text = append(text, fmt.Sprintf("Cheapest%s: %s a million output tokens, with %s.", of, dollars(cheapest.USDPerMillion), cheapest.Point.String()))
+	switch cheapest, equal := preferred(priced, perDollar); {
+	case cheapest == nil:
+	case cheapest == best:
+		text = append(text, fmt.Sprintf("Cheapest%s: the same, %s a million output tokens.", of, dollars(cheapest.USDPerMillion)))
+	default:
+		text = append(text, fmt.Sprintf("Cheapest%s: %s a million output tokens, with %s.%s", of, dollars(cheapest.USDPerMillion), cheapest.Point.String(), tieText(cheapest, equal, s.Searched)))
 	}
 	if ahead > 0 {
 		text = append(text, fmt.Sprintf("★ marks the front, %s: of those that finish most requests of their model, no other has at least as much throughput for a card at no higher 99th percentile of %s.",

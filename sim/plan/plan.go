@@ -154,7 +154,15 @@ func (a *Answer) compare(x, y Candidate) int {
 	if !x.Meets {
 		return cmp.Or(kept, cmp.Compare(a.excess(&x), a.excess(&y)), price, cmp.Compare(x.Cards, y.Cards))
 	}
-	return cmp.Or(price, cmp.Compare(x.Cards, y.Cards), kept)
+	// Compression costs quality that no projection shows: at the same price it has no advantage.
+	compressed := 0
+	if x.Compression.Enabled() != y.Compression.Enabled() {
+		compressed = -1
+		if x.Compression.Enabled() {
+			compressed = 1
+		}
+	}
+	return cmp.Or(price, cmp.Compare(x.Cards, y.Cards), compressed, kept)
 }
 
 // excess returns the largest ratio of an objective's time to its limit; infinite if too few requests

@@ -58,6 +58,8 @@ func TestHeadline(t *testing.T) {
 	alone.Alone = true
 	compressed := outcome("h100", 1, 3, 1, 1)
 	compressed.Compression = sweep.Compression{Rate: 0.5}
+	compressedMore := outcome("h100", 1, 6, 1, 1)
+	compressedMore.Compression = sweep.Compression{Rate: 0.5}
 	bigger := outcome("h100", 1, 5, 1, 1)
 	bigger.MaxNumSeqs = 512
 	apart, neither := outcome("h100", 0, 9, 1, 1), outcome("l4", 0, 1, 0.5, 6)
@@ -90,6 +92,7 @@ func TestHeadline(t *testing.T) {
 		{"none fits", answer(broken), "None can serve the requests. 2 × l4, uncompressed: the weights take 141 GB.", "meets"},
 		{"two engines", answer(outcome("h100", 1, 6, 1, 1), compressed),
 			"2 × h100, keep 50 %, on kv-compress: meets the objectives for 100 % of the requests at $2,190 a month; cheapest that does; next best: 2 × h100, uncompressed, on vllm-v1, $4,380 a month. Candidates are on different engines", ""},
+		{"compression at the same price", answer(compressedMore, outcome("h100", 1, 6, 0.99, 1)), "2 × h100, uncompressed, on vllm-v1: meets", ""},
 		{"limits that differ", answer(outcome("h100", 1, 6, 1, 1), bigger), "2 × h100, uncompressed, batch limit 512: meets", ""},
 		{"nothing", answer(), "None can serve the requests.", ""},
 	} {
