@@ -159,7 +159,7 @@ func sweepColumns(s *Sweep) []sweepColumn {
 			func(o *sweep.Outcome) string { return map[bool]string{true: "★"}[o.Pareto] },
 			func(o *sweep.Outcome) string { return strconv.FormatBool(o.Pareto) }},
 		text("model", "model", func(o *sweep.Outcome) string { return o.Model }),
-		{"GPU", "gpu", true, true, always, func(o *sweep.Outcome) string { return o.CardName() }, func(o *sweep.Outcome) string { return o.Card }},
+		{"GPU", "gpu", true, true, always, func(o *sweep.Outcome) string { return o.CardName() }, func(o *sweep.Outcome) string { return o.CardName() }},
 		input("cards", "tensor_parallel", func(o *sweep.Outcome) float64 { return float64(o.TP) }, wholly),
 		input("repli-\ncas", "replicas", func(o *sweep.Outcome) float64 { return float64(o.Servers()) }, wholly),
 		input("prefill\nreplicas", "prefill_replicas", func(o *sweep.Outcome) float64 { return float64(o.Prefill) }, whollyOrDot),

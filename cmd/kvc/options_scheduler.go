@@ -138,7 +138,7 @@ func checkPointLimits(s *sweep.Settings, points []sweep.Point) error {
 		if err != nil {
 			return usageError{err}
 		}
-		if err := checkLimits(p.Card, p.MaxNumSeqs, s.Limits(p, card).MaxNumBatchedTokens); err != nil {
+		if err := checkLimits(p.CardName(), p.MaxNumSeqs, s.Limits(p, card).MaxNumBatchedTokens); err != nil {
 			return err
 		}
 	}

@@ -351,3 +351,31 @@ func TestPlanQuality(t *testing.T) {
 		}
 	}
 }
+
+// TestPlanCardOfFile checks that a card of a file has one name in kvc sim, sweep and plan: the one that the file
+// states. --price takes it, and the file's.
+func TestPlanCardOfFile(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("c8.json", []byte(`{"name": "mycard", "memory_bytes": 24000000000, "bytes_per_second": 3e11, "flops_16bit": 1.2e14}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errs := kvc("trace", "generate", "--requests", "50", "--arrivals", "poisson:1/s", "--prompt", "lognormal:500,1000", "--output", "lognormal:50,100", "-o", "log"); code != exitDone {
+		t.Fatal(errs)
+	}
+	args := []string{"--requests", "log", "--model", "llama-3.1-8b", "--gpu", "c8.json"}
+	if code, out, errs := kvc(append([]string{"sim"}, args...)...); code != exitDone || !strings.Contains(out, " on mycard:") {
+		t.Errorf("sim: %d: %s%s", code, out, errs)
+	}
+	args = append(args, "--slo-ttft", "20s", "--price")
+	for _, name := range []string{"mycard", "MyCard", "c8", "c8.json", "./c8.json"} {
+		if code, out, errs := kvc(append(append([]string{"plan"}, args...), name+"=1")...); code != exitDone || !strings.Contains(out, "× mycard, uncompressed: meets the objectives for 100 % of the requests at $730 a month") {
+			t.Errorf("plan, %s: %d: %s%s", name, code, out, errs)
+		}
+		if code, out, errs := kvc(append(append([]string{"sweep"}, args...), name+"=1")...); code != exitDone || !strings.Contains(out, "GPU mycard, cards 1") {
+			t.Errorf("sweep, %s: %d: %s%s", name, code, out, errs)
+		}
+	}
+	if code, _, errs := kvc(append(append([]string{"plan"}, args...), "c9=1")...); code != exitUsage || !strings.Contains(errs, "--price c9: no such card is in --gpu, which has mycard") {
+		t.Errorf("%d: %s", code, errs)
+	}
+}

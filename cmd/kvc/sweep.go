@@ -12,6 +12,7 @@ import (
 	"iter"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -459,18 +460,32 @@ func (f *sweepFlags) checkPools() error {
 	return nil
 }
 
-// cardOf returns the name of the sweep's card that a price is for.
+// cardOf returns the name of the sweep's card that a price is for. A card that a file describes may also be
+// named by the file.
 func (f *sweepFlags) cardOf(price string) (string, error) {
-	priced, err := catalog.FindCard(price)
-	if err != nil {
-		return "", usagef("--price: %w", err)
+	name := price
+	if c, err := catalog.FindCard(price); err == nil { // price may be another name of a card
+		name = c.Name
 	}
+	byFile := ""
+	var names []string
 	for _, gpu := range f.gpus {
-		if card, err := catalog.FindCard(gpu); err == nil && card.Name == priced.Name {
+		card, err := catalog.FindCard(gpu)
+		if err != nil {
+			return "", usageError{err}
+		}
+		if strings.EqualFold(card.Name, name) {
 			return card.Name, nil
 		}
+		if base := filepath.Base(gpu); price == base || price == strings.TrimSuffix(base, ".json") {
+			byFile = card.Name
+		}
+		names = append(names, card.Name)
 	}
-	return "", usagef("--price %s: no such card is in --gpu %s", price, strings.Join(f.gpus, ","))
+	if byFile == "" {
+		return "", usagef("--price %s: no such card is in --gpu, which has %s", price, strings.Join(names, ", "))
+	}
+	return byFile, nil
 }
 
 func (f *sweepFlags) run(cmd *cobra.Command) error {

@@ -228,7 +228,7 @@ func TestSweepUsage(t *testing.T) {
 		"want I/N":                            sweepArgs(trace, "--shard", "2/2", "-o", t.TempDir()),
 		"--price":                             sweepArgs(trace, "--price", "l4"),
 		"--price h200":                        sweepArgs(trace, "--price", "h200=3"),
-		"--price: ":                           sweepArgs(trace, "--price", "rtx=3"),
+		"which has l4, h100":                  sweepArgs(trace, "--price", "rtx=3"),
 		"--limit -1":                          sweepArgs(trace, "--limit", "-1"),
 		"are the same file":                   sweepArgs(trace, "--html", "x", "--csv", "x"),
 		"--latency":                           sweepArgs(trace, "--latency", "p99"),

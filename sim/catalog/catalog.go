@@ -83,7 +83,7 @@ func FindCard(name string) (Card, error) {
 	if err != nil {
 		return Card{}, err
 	}
-	c := Card{Name: name, Source: name}
+	c := Card{Name: strings.TrimSuffix(filepath.Base(name), ".json"), Source: name}
 	if err := strictjson.Unmarshal(text, &c); err != nil {
 		return Card{}, fmt.Errorf("%s: %w", name, err)
 	}

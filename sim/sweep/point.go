@@ -1,6 +1,7 @@
 package sweep
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -18,8 +19,9 @@ import (
 // and load.
 type Point struct {
 	Model       string      `json:"model"`
-	Card        string      `json:"gpu"`
-	TP          int         `json:"tensor_parallel"` // cards
+	Card        string      `json:"gpu"`                // its name in the catalogue, or its file
+	Named       string      `json:"gpu_name,omitempty"` // the card's name, if the file says another than its own
+	TP          int         `json:"tensor_parallel"`    // cards
 	Budget      Budget      `json:"memory_budget"`
 	Compression Compression `json:"compression"`
 	MaxNumSeqs  int         `json:"max_num_seqs"` // most sequences that run at a time
@@ -56,9 +58,11 @@ func (p *Point) Replicated(one string) string {
 	return one
 }
 
-// CardName returns the name of the card in words: of a card that a file describes, the file's name without
-// folder and extension.
-func (p *Point) CardName() string { return strings.TrimSuffix(filepath.Base(p.Card), ".json") }
+// CardName returns the name of the card: of one that a file describes, the name that it states, or else the
+// file's without folder and extension.
+func (p *Point) CardName() string {
+	return cmp.Or(p.Named, strings.TrimSuffix(filepath.Base(p.Card), ".json"))
+}
 
 // String describes the point in one line.
 func (p *Point) String() string {
@@ -149,6 +153,7 @@ func (a *Axes) Points() ([]Point, error) {
 			models[i] = m.Name
 		}
 	}
+	names := make([]string, len(cards))
 	for i, name := range cards {
 		c, err := catalog.FindCard(name)
 		if err != nil {
@@ -157,13 +162,11 @@ func (a *Axes) Points() ([]Point, error) {
 		if again, otherErr := catalog.FindCard(c.Name); otherErr == nil && reflect.DeepEqual(again, c) {
 			cards[i] = c.Name
 		}
+		names[i] = c.Name
 	}
 	for i, card := range cards {
-		named := func(other string) bool {
-			return other != card && (&Point{Card: other}).CardName() == (&Point{Card: card}).CardName()
-		}
-		if j := slices.IndexFunc(cards[:i], named); j >= 0 {
-			errs = append(errs, fmt.Errorf("sweep: the cards %s and %s would have the same name in tables: rename a file", cards[j], card))
+		if j := slices.Index(names[:i], names[i]); j >= 0 && cards[j] != card {
+			errs = append(errs, fmt.Errorf("sweep: the cards %s and %s would have the same name in tables, %s: give one another name in its file", cards[j], card, names[i]))
 		}
 	}
 	for _, load := range a.Loads {
@@ -187,6 +190,12 @@ func (a *Axes) Points() ([]Point, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	named := map[string]string{}
+	for i, card := range cards {
+		if p := (Point{Card: card}); p.CardName() != names[i] {
+			named[card] = names[i]
+		}
+	}
 	points := make([]Point, 0, n)
 	seen := make(map[Point]bool, n)
 	for _, model := range models {
@@ -199,7 +208,7 @@ func (a *Axes) Points() ([]Point, error) {
 								for _, clients := range concurrency {
 									for _, s := range servers {
 										q := Point{
-											Model: model, Card: card, TP: tp, Budget: budget, Compression: compression, MaxNumSeqs: seqs, Load: load, Concurrency: clients,
+											Model: model, Card: card, Named: named[card], TP: tp, Budget: budget, Compression: compression, MaxNumSeqs: seqs, Load: load, Concurrency: clients,
 											Replicas: s.Replicas, Prefill: s.Prefill, Decode: s.Decode,
 										}
 										if !seen[q] { // a value may be given twice

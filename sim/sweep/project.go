@@ -202,7 +202,7 @@ func (j *Projector) Project(ctx context.Context, p Point) (Outcome, error) {
 	}
 	if err == nil && memory.Blocks < 1 {
 		o.NoRoom = true
-		err = fmt.Errorf("%s leaves no block of KV cache on %s", p.Model, p.Card)
+		err = fmt.Errorf("%s leaves no block of KV cache on %s", p.Model, p.CardName())
 	}
 	if err != nil {
 		o.Error = err.Error()

@@ -263,31 +263,33 @@ func TestScaled(t *testing.T) {
 	}
 }
 
-// TestPointsOfFiles: a card from a file differs from the catalogue's card of the same name, and a
-// value given twice makes one point.
+// TestPointsOfFiles: a card from a file has the name that the file states, or else the file's, and no other
+// card may have it. A value given twice makes one point.
 func TestPointsOfFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "card.json")
-	write := func(memory string) {
-		if err := os.WriteFile(path, []byte(`{"name": "l4", "memory_bytes": `+memory+`, "bytes_per_second": 3e11, "flops_16bit": 1.2e14}`), 0o644); err != nil {
+	for _, c := range []struct{ states, name, err string }{
+		{`"name": "l4-48gb", `, "l4-48gb", ""},
+		{"", "card", ""},
+		{`"name": "l4", `, "", "would have the same name in tables, l4"},
+	} {
+		if err := os.WriteFile(path, []byte(`{`+c.states+`"memory_bytes": 48000000000, "bytes_per_second": 3e11, "flops_16bit": 1.2e14}`), 0o644); err != nil {
 			t.Fatal(err)
 		}
-	}
-	write("48000000000")
-	a := Axes{Models: []string{"llama-3.1-8b"}, Cards: []string{path, "l4", "l4"}, TP: []int{1, 1}, Budgets: []Budget{{Utilization: 0.9}}, Compressions: []Compression{{}}, MaxNumSeqs: []int{8}, Loads: []float64{1}}
-	points, err := a.Points()
-	if err != nil || len(points) != 2 || points[0].Card != path || points[1].Card != "l4" {
-		t.Errorf("%+v, %v", points, err)
-	}
-	a.Cards = []string{"l4", filepath.Join(filepath.Dir(path), "l4.json")}
-	if err := os.Rename(path, a.Cards[1]); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := a.Points(); err == nil || !strings.Contains(err.Error(), "would have the same name in tables") {
-		t.Errorf("two cards that tables call l4: %v", err)
+		a := Axes{Models: []string{"llama-3.1-8b"}, Cards: []string{path, "l4", "l4"}, TP: []int{1, 1}, Budgets: []Budget{{Utilization: 0.9}}, Compressions: []Compression{{}}, MaxNumSeqs: []int{8}, Loads: []float64{1}}
+		points, err := a.Points()
+		if c.err != "" {
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%s: %v, want %q", c.states, err, c.err)
+			}
+			continue
+		}
+		if err != nil || len(points) != 2 || points[0].Card != path || points[0].CardName() != c.name || points[1].Card != "l4" {
+			t.Errorf("%s: %+v, %v", c.states, points, err)
+		}
 	}
 }
 
-// TestCardName: a card that a file describes is shown by the file's name, and a catalogue's card by its own.
+// TestCardName: a card that a file describes is shown by the file's name if the file states none.
 func TestCardName(t *testing.T) {
 	for card, want := range map[string]string{"h100": "h100", "a100-80gb": "a100-80gb", "mine.json": "mine", "../cards/h100 79.18.json": "h100 79.18", "/cards/mine": "mine"} {
 		p := Point{Card: card, Model: "m", TP: 2}
