@@ -2,6 +2,8 @@ package report
 
 import (
 	"fmt"
+	"math"
+	"time"
 
 	"kvcompress/internal/words"
 	"kvcompress/sim/stats"
@@ -34,9 +36,9 @@ func shortObjective(name string) string {
 func ObjectiveText(o *stats.Objective, slo stats.SLO) string {
 	met := fmt.Sprintf("met by %s", words.Share(o.Share))
 	if o.At == 0 && o.Share < slo.Required() {
-		return fmt.Sprintf("≤ %s: %s; fewer than %s finish", duration(o.Limit), met, words.Required(slo.Required()))
+		return fmt.Sprintf("≤ %s: %s; fewer than %s finish", limitText(o.Limit), met, words.Required(slo.Required()))
 	}
-	at := fmt.Sprintf("≤ %s: %s of the requests take at most %s", duration(o.Limit), words.Required(slo.Required()), timeOrNone(o.At))
+	at := fmt.Sprintf("≤ %s: %s of the requests take at most %s", limitText(o.Limit), words.Required(slo.Required()), timeOrNone(o.At))
 	switch {
 	case o.At > o.Limit:
 		return fmt.Sprintf("%s, %s too long; %s", at, excess(o.At, o.Limit), met)
@@ -45,8 +47,16 @@ func ObjectiveText(o *stats.Objective, slo stats.SLO) string {
 	}
 }
 
+// limitText returns the limit of an objective, in seconds, as it was given.
+func limitText(seconds float64) string {
+	return words.Time(time.Duration(math.Round(seconds * 1e9)))
+}
+
 // excess says by how much a time exceeds a limit: in percent, or as a factor.
 func excess(at, limit float64) string {
+	if at >= 1000*limit {
+		return "more than 1,000 ×"
+	}
 	if at >= 2*limit {
 		return short(at/limit) + " ×"
 	}

@@ -30,7 +30,7 @@ func samplePlan() *Plan {
 		outcome("rtx-pro-6000", 1, 2, keep, 2, 1, 0.312, 9),
 		outcome("rtx-pro-6000", 1, 2, sweep.Compression{}, 2, 0.9499, 2.01, 12),
 		outcome("l4", 2, 1, keep, 0.7, 0.4, 4.5, 29),
-		{Point: sweep.Point{Card: "l4", TP: 1, Compression: keep, MaxNumSeqs: 256, Load: 1}, Error: "llama-3.1-70b does not fit on l4", NoRoom: true},
+		{Point: sweep.Point{Card: "l4", TP: 1, Compression: keep, MaxNumSeqs: 256, Load: 1}, Error: "llama-3.1-70b does not fit on 1 × l4", NoRoom: true},
 	}
 	outcomes[3].Alone = true
 	outcomes[1].Notes = []string{"vLLM V1 has no streaming-llm."}

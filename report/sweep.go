@@ -447,17 +447,13 @@ func sweepReading(s *Sweep) []string {
 	var nearest *sweep.Outcome
 	var meeting, priced []*sweep.Outcome
 	var notes noteList
-	failed := map[string]int{}
-	var order []string
+	var failed failures
 	ahead, unbounded := 0, 0
 	for i := range s.Outcomes {
 		o := &s.Outcomes[i]
 		switch {
 		case o.Error != "":
-			if failed[o.Error] == 0 {
-				order = append(order, o.Error)
-			}
-			failed[o.Error]++
+			failed.add(o)
 			continue
 		case o.Metrics.Finished == 0:
 			continue
@@ -515,8 +511,57 @@ func sweepReading(s *Sweep) []string {
 		}
 	}
 	text = append(text, notes.texts()...)
-	for _, why := range order {
-		text = append(text, fmt.Sprintf("Not projected (%s): %s.", words.Count(failed[why], "point"), why))
+	return append(text, failed.texts()...)
+}
+
+// failures collects the points that have no projection, by the reason. The reasons of those that lack memory
+// differ in figures only: they are one for each model and card.
+type failures struct {
+	order []any
+	of    map[any][]*sweep.Outcome
+}
+
+func (f *failures) add(o *sweep.Outcome) {
+	var why any = o.Error
+	if o.NoRoom {
+		why = [2]string{o.Model, o.CardName()}
+	}
+	if f.of == nil {
+		f.of = map[any][]*sweep.Outcome{}
+	}
+	if f.of[why] == nil {
+		f.order = append(f.order, why)
+	}
+	f.of[why] = append(f.of[why], o)
+}
+
+// texts returns a sentence for each reason. Of several that lack memory it has the figures of the first with
+// the most cards, which lacks the least.
+func (f *failures) texts() []string {
+	var text []string
+	for _, why := range f.order {
+		points := f.of[why]
+		shown := points[0]
+		more := ""
+		var cards []string
+		for _, o := range points {
+			if o.TP > shown.TP {
+				shown = o
+			}
+			if o.Error != points[0].Error {
+				more = "; figures of the most"
+			}
+			if n := words.Number(o.TP); !slices.Contains(cards, n) {
+				cards = append(cards, n)
+			}
+		}
+		if len(cards) < 2 && more != "" {
+			more = "; figures of the first"
+		}
+		if len(cards) > 1 {
+			more = fmt.Sprintf(", on %s cards%s", list(cards), more)
+		}
+		text = append(text, fmt.Sprintf("Not projected (%s%s): %s.", words.Count(len(points), "point"), more, shown.Error))
 	}
 	return text
 }
@@ -541,7 +586,7 @@ func sloText(s stats.SLO) string {
 		limit time.Duration
 	}{{"TTFT", s.TTFT}, {"TPOT", s.TPOT}, {"end to end", s.E2E}} {
 		if part.limit > 0 {
-			parts = append(parts, fmt.Sprintf("%s ≤ %v", part.name, part.limit))
+			parts = append(parts, part.name+" ≤ "+words.Time(part.limit))
 		}
 	}
 	if parts == nil {

@@ -53,7 +53,7 @@ func TestSweepText(t *testing.T) {
 	for _, want := range []string{
 		"8 projections of 9: partial", "All have model llama-3.1-8b, GPU l4, cards 1, load 1 and engine kv-compress.", "★", "rate:0.25", "57,600",
 		"Not projected (1 point): it does not fit.", "50.0 %", "0.125",
-		"No projection is within TTFT ≤ 2s for 99 % of the requests, so none is recommended. Nearest, for",
+		"No projection is within TTFT ≤ 2 s for 99 % of the requests, so none is recommended. Nearest, for",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
@@ -69,7 +69,7 @@ func TestSweepObjectives(t *testing.T) {
 	s.Outcomes[0].Metrics.GoodShare, s.Outcomes[6].Metrics.GoodShare = 0.9, 0.95
 	text := strings.Join(sweepReading(s), "\n")
 	for _, want := range []string{
-		"2 of 8 projections within TTFT ≤ 2s for 90 % of the requests.",
+		"2 of 8 projections within TTFT ≤ 2 s for 90 % of the requests.",
 		"Most throughput for a card of those within the objectives: 7,200 tokens/s, with llama-3.1-8b on 1 × l4, memory 0.9, compression rate:0.25, batch limit 8",
 		"Cheapest of those within the objectives: $0.12 a million output tokens",
 	} {

@@ -98,6 +98,17 @@ docs/cost-model.md has the terms and their units.`,
 	return cmd
 }
 
+// fittedForms returns the forms of a file that a profile can be fitted to.
+func fittedForms() []caseForm {
+	serving, _ := cost.ServingColumns()
+	log, _ := cost.LogColumns()
+	throughput, _ := cost.ThroughputColumns()
+	return []caseForm{
+		{what: "serving runs of a closed loop or a batch", columns: serving}, {what: "a log of measured requests", columns: log},
+		{what: "runs of a throughput benchmark", columns: throughput}, {what: "timings of kernels", columns: []string{"gpu", "model", "term", "units", "microseconds"}},
+	}
+}
+
 func (f *calibrateFlags) run(cmd *cobra.Command) error {
 	switch {
 	case len(f.measurements) == 0:
@@ -138,6 +149,9 @@ func (f *calibrateFlags) run(cmd *cobra.Command) error {
 	header, _, _ := strings.Cut(string(text), "\n")
 	if cost.IsTimings(header) {
 		return f.timings(cmd, text, name)
+	}
+	if _, err := formAmong(fittedForms(), text, name); err != nil {
+		return err
 	}
 	list, err := cost.ReadMeasurements(bytes.NewReader(text), name)
 	if err != nil {

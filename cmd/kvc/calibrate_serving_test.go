@@ -133,7 +133,7 @@ func TestServingCases(t *testing.T) {
 	some := written(t, "some.csv", "model,card,tp,isl,osl,concurrency,tpot_ms\nllama-3.1-8b,l4,1,100,10,4,50\nllama-3.1-70b,l4,1,100,10,4,50\nllama-3.1-70b,l4,1,100,10,8,50\nmagic,l4,1,100,10,4,50\n")
 	code, out, errs = kvc("sim", "--cases", some)
 	for _, want := range []string{
-		"Lines 3, 4 cannot be projected: llama-3.1-70b does not fit on l4", "Line 5 cannot be projected: unknown model \"magic\"", "\n1 row\n", "refused", "TPOT     1",
+		"Lines 3, 4 cannot be projected: llama-3.1-70b does not fit on 1 × l4", "Line 5 cannot be projected: unknown model \"magic\"", "\n1 row\n", "refused", "TPOT     1",
 	} {
 		if code != 2 || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, "3 rows of some.csv cannot be projected") || !strings.Contains(out, want) {
 			t.Errorf("%d: %s%s: want %q", code, out, errs, want)
@@ -141,7 +141,7 @@ func TestServingCases(t *testing.T) {
 	}
 	fitted := filepath.Join(t.TempDir(), "some.json")
 	code, out, errs = kvc("calibrate", "--measurements", some, "-o", fitted)
-	for _, want := range []string{"some.csv: the fit is to the 1 of 4 rows that can be projected.\n", "Lines 3, 4 cannot be projected: llama-3.1-70b does not fit on l4", "Line 5 cannot be projected: unknown model \"magic\""} {
+	for _, want := range []string{"some.csv: the fit is to the 1 of 4 rows that can be projected.\n", "Lines 3, 4 cannot be projected: llama-3.1-70b does not fit on 1 × l4", "Line 5 cannot be projected: unknown model \"magic\""} {
 		if code != 0 || !strings.Contains(out, "Fitted to 1 row of some.csv") || !strings.Contains(errs, want) {
 			t.Errorf("calibrate: %d: %s%s: want %q", code, out, errs, want)
 		}

@@ -70,3 +70,43 @@ func TestColumnsAlike(t *testing.T) {
 		t.Error("a column with one and two decimals is not found")
 	}
 }
+
+// TestPageInputs checks the numbers among the inputs of a page: thousands have separators, and a price its cents.
+func TestPageInputs(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for line, want := range map[string][]string{
+		"sim --max-cache-tokens 512 --max-num-batched-tokens 8192 --max-model-len 8227 --slo-ttft 1500ms": {">5,000,000<", ">8,192<", ">8,227<", ">first token within 1.5 s<"},
+		"sweep --compression tokens:512 --max-num-batched-tokens 8192 --price l4=0.8":                     {">5,000,000<", ">8,192<", ">$0.80 an hour<"},
+	} {
+		args := append(strings.Fields(line), "--requests", "six-stories", "--model", "llama-3.1-8b", "--gpu", "l4", "--html", "page.html")
+		if code, _, errs := kvc(args...); code != exitDone {
+			t.Fatalf("%v: %d: %s", args, code, errs)
+		}
+		page, err := os.ReadFile("page.html")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range want {
+			if !strings.Contains(string(page), text) {
+				t.Errorf("%s: no %s", line, text)
+			}
+		}
+	}
+	if got := hourly(1.255) + " " + hourly(12000); got != "1.255 12,000.00" {
+		t.Error(got)
+	}
+}
+
+// TestUnknownForm checks that kvc calibrate names every form that it fits to if a file has none of them.
+func TestUnknownForm(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("bad.csv", []byte("model,gpu,foo\nllama-3.1-8b,l4,1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _, errs := kvc("calibrate", "--measurements", "bad.csv", "-o", "fit.json")
+	for _, form := range []string{"serving runs", "a log of measured requests", "a throughput benchmark", "timings of kernels"} {
+		if code != exitUsage || !strings.Contains(errs, form) {
+			t.Errorf("%d: %s: no %s", code, errs, form)
+		}
+	}
+}

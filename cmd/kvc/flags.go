@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"kvcompress/internal/near"
+	"kvcompress/sim"
+	"kvcompress/sim/cost"
 )
 
 // ofVLLM has flags of vLLM's server and benchmarks that have other names here.
@@ -41,20 +43,55 @@ func flagError(cmd *cobra.Command, err error) error {
 	case errors.As(err, &invalid):
 		f := invalid.GetFlag()
 		cause := invalid.Unwrap()
-		if want := wanted(f.Value.Type()); want != "" {
+		if want := wanted(cmd, f); want != "" {
 			cause = errors.New("want " + want)
+		}
+		if strings.Contains(invalid.GetValue(), ",") && slices.Contains([]string{"int", "int64", "float64"}, f.Value.Type()) {
+			cause = fmt.Errorf("%w; it takes no list%s", cause, listsOf(cmd, f.Name))
 		}
 		err = fmt.Errorf("--%s %q: %w", f.Name, invalid.GetValue(), cause)
 	}
 	return usageError{err}
 }
 
-// wanted describes the values of a type of pflag's own; "" for other types, whose errors say
+// listsOf says which other command has the flag with a list of values; "" if none has.
+func listsOf(cmd *cobra.Command, name string) string {
+	for _, other := range cmd.Root().Commands() {
+		if f := other.Flags().Lookup(name); other.Name() == "sweep" && f != nil && strings.HasSuffix(f.Value.Type(), "Slice") {
+			return ": kvc sweep does"
+		}
+	}
+	return ""
+}
+
+// boundsOf returns the bounds of an integer flag, as the commands check them after parsing; ok is false for a
+// flag whose bounds are not known here.
+func boundsOf(cmd *cobra.Command, name string) (least, most int, ok bool) {
+	switch name {
+	case "tensor-parallel":
+		return 1, cost.MaxTP, true
+	case "pipeline-parallel":
+		return 1, cost.MaxPP, true
+	case "prefill-replicas", "decode-replicas":
+		return 1, sim.MaxReplicas, true
+	case "max-num-seqs", "max-num-batched-tokens":
+		if cmd.Flags().Lookup("gpu") == nil { // a replay has no card, whose memory a cost model would fill
+			return 1, math.MaxInt32, true
+		}
+		return 1, 1 << 24, true
+	}
+	return 0, 0, false
+}
+
+// wanted describes the values of a flag of one of pflag's own types; "" for other types, whose errors say
 // it themselves.
-func wanted(kind string) string {
-	switch kind {
+func wanted(cmd *cobra.Command, f *pflag.Flag) string {
+	switch f.Value.Type() {
 	case "int":
-		return fmt.Sprintf("an integer from %d to %d", math.MinInt, math.MaxInt)
+		if least, most, ok := boundsOf(cmd, f.Name); ok {
+			return fmt.Sprintf("an integer from %d to %d", least, most)
+		}
+		return "an integer of less than 20 digits"
 	case "int64":
 		return fmt.Sprintf("an integer from %d to %d", math.MinInt64, math.MaxInt64)
 	case "uint64":

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -169,5 +170,40 @@ func TestNoLoadMeetsTheObjectives(t *testing.T) {
 	}
 	if code := run(strings.Fields("sweep merge sweep"), io.Discard, io.Discard); code != exitUsage {
 		t.Errorf("merged: exit code %d", code)
+	}
+}
+
+// TestBoundsOfIntegers checks that the error for a value that is no integer has the bounds by which integers are refused,
+// and says which command takes a list.
+func TestBoundsOfIntegers(t *testing.T) {
+	const served = "sim --requests six-stories --model llama-3.1-8b --gpu l4 "
+	bound := regexp.MustCompile(`want (?:an integer from )?([0-9]+) to ([0-9]+)`)
+	for _, c := range []struct{ command, flag, list string }{
+		{served, "max-num-batched-tokens", "it takes no list\n"},
+		{served + "--max-num-batched-tokens 16777216 ", "max-num-seqs", "it takes no list: kvc sweep does\n"},
+		{served, "tensor-parallel", "it takes no list: kvc sweep does\n"},
+		{served, "pipeline-parallel", "it takes no list\n"},
+		{"run story ", "max-num-seqs", "it takes no list: kvc sweep does\n"},
+		{"run story ", "max-num-batched-tokens", "it takes no list\n"},
+	} {
+		code, _, errs := kvc(strings.Fields(c.command + "--" + c.flag + " 16,64")...)
+		m := bound.FindStringSubmatch(errs)
+		if code != exitUsage || m == nil || !strings.HasSuffix(errs, c.list) {
+			t.Errorf("%s--%s 16,64: %d: %s", c.command, c.flag, code, errs)
+			continue
+		}
+		most, err := strconv.Atoi(m[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, value := range []int{0, most + 1} {
+			code, _, errs := kvc(strings.Fields(fmt.Sprintf("%s--%s %d", c.command, c.flag, value))...)
+			if refused := bound.FindStringSubmatch(errs); code != exitUsage || refused == nil || refused[1] != m[1] || refused[2] != m[2] {
+				t.Errorf("%s--%s %d: %d: %s, and the bounds are said to be %v", c.command, c.flag, value, code, errs, m[1:])
+			}
+		}
+	}
+	if code, _, errs := kvc(strings.Fields(served + "--limit 3,4")...); code != exitUsage || !strings.Contains(errs, "want an integer of less than 20 digits") {
+		t.Errorf("%d: %s", code, errs)
 	}
 }

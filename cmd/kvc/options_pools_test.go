@@ -214,8 +214,8 @@ func TestSweepOfNothing(t *testing.T) {
 	}
 	for gpus, want := range map[string]int{"l4": exitUsage, "l4,h200": exitDone} {
 		code, out, errs := kvc("sweep", "--requests", log, "--model", "llama-3.1-70b", "--weights", "fp8", "--gpu", gpus)
-		if code != want || !strings.Contains(out, "Not projected (1 point): llama-3.1-70b does not fit on l4") ||
-			strings.Contains(errs, "no point could be projected, the first because llama-3.1-70b does not fit on l4") != (want == exitUsage) {
+		if code != want || !strings.Contains(out, "Not projected (1 point): llama-3.1-70b does not fit on 1 × l4") ||
+			strings.Contains(errs, "no point could be projected, the first because llama-3.1-70b does not fit on 1 × l4") != (want == exitUsage) {
 			t.Errorf("%s: %d: %s%s", gpus, code, errs, out)
 		}
 	}

@@ -158,6 +158,11 @@ func planOptions() sim.Options {
 	return o
 }
 
+// wantModel says what names a model.
+func wantModel() string {
+	return fmt.Sprintf("want a name such as %s, of the %d that kvc sim --help lists, or a config.json", modelNames()[0], len(modelNames()))
+}
+
 func modelNames() []string { return catalog.ModelNames() }
 
 // listed lists names under a title, on lines of at most 84 characters.
@@ -206,9 +211,11 @@ func (f *simFlags) run(cmd *cobra.Command) error {
 	case f.requests == "":
 		return usagef("--requests is missing: a trace or log of requests; or --cases, a CSV of runs\nsee: %s --help", cmd.CommandPath())
 	case f.model == "":
-		return usagef("--model is missing: one of %s, or a config.json", strings.Join(modelNames(), ", "))
+		return usagef("--model is missing: %s", wantModel())
 	case f.gpu == "":
 		return usagef("--gpu is missing: one of %s, or a JSON file", strings.Join(cardNames(), ", "))
+	case f.pp < 1 || f.pp > cost.MaxPP:
+		return usagef("--pipeline-parallel %d: want 1 to %d", f.pp, cost.MaxPP)
 	case f.limit < 0:
 		return usagef("--limit %d: want at least 1, or 0 for all", f.limit)
 	case (f.replicas > 1 || f.pools.set()) && (f.files.chrome != "" || f.files.perStep != ""):

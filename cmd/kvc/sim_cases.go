@@ -46,7 +46,10 @@ func caseForms() []caseForm {
 
 // formOf returns the form of a file by the columns of its first line. The error says which
 // columns each form has.
-func formOf(text []byte, name string) (caseForm, error) {
+func formOf(text []byte, name string) (caseForm, error) { return formAmong(caseForms(), text, name) }
+
+// formAmong is formOf for some of the forms.
+func formAmong(forms []caseForm, text []byte, name string) (caseForm, error) {
 	header, err := csv.NewReader(bytes.NewReader(text)).Read()
 	if err == io.EOF {
 		return caseForm{}, fmt.Errorf("%s: no rows: want a header and at least one row", name)
@@ -61,7 +64,7 @@ func formOf(text []byte, name string) (caseForm, error) {
 		header[i] = strings.TrimSpace(strings.TrimPrefix(c, "\ufeff"))
 	}
 	var known []string
-	for _, form := range caseForms() {
+	for _, form := range forms {
 		if !slices.ContainsFunc(form.columns, func(c string) bool { return !slices.Contains(header, c) }) {
 			return form, nil
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvcompress/internal/output"
+	"kvcompress/internal/words"
 	"kvcompress/ref"
 	"kvcompress/report"
 	"kvcompress/report/export"
@@ -177,33 +178,33 @@ func (in *simInputs) list(slo stats.SLO) []report.Input {
 		{Name: "requests", Value: in.Requests},
 		{Name: "model", Value: in.Model}, {Name: "model's figures", Value: in.ModelSource},
 		{Name: "GPU", Value: fmt.Sprintf("%d × %s", in.cards(), in.GPU)}, {Name: "GPU's figures", Value: in.GPUSource},
-		{Name: "weights", Value: string(in.Weights)}, {Name: "KV cache", Value: fmt.Sprint(in.KV)}, {Name: "block size", Value: fmt.Sprint(in.BlockSize)},
+		{Name: "weights", Value: string(in.Weights)}, {Name: "KV cache", Value: fmt.Sprint(in.KV)}, {Name: "block size", Value: words.Number(in.BlockSize)},
 		{Name: "part of the memory", Value: fmt.Sprint(in.Utilization)},
-		{Name: "sequences that run at a time", Value: fmt.Sprint(in.Limits.MaxNumSeqs)},
+		{Name: "sequences that run at a time", Value: words.Number(in.Limits.MaxNumSeqs)},
 		{Name: "batches as formed by", Value: string(in.Scheduler)},
-		{Name: "tokens of one batch", Value: fmt.Sprint(in.Limits.MaxNumBatchedTokens)},
+		{Name: "tokens of one batch", Value: words.Number(in.Limits.MaxNumBatchedTokens)},
 		{Name: "watermark", Value: fmt.Sprint(in.Limits.Watermark)},
 		{Name: "memory as measured by", Value: string(in.Engine)},
 		{Name: "compression", Value: in.compression().String()},
 		{Name: "objectives", Value: objectives},
 	}
 	if in.Limits.MaxModelLen > 0 {
-		list = append(list, report.Input{Name: "tokens of the longest request", Value: fmt.Sprint(in.Limits.MaxModelLen)})
+		list = append(list, report.Input{Name: "tokens of the longest request", Value: words.Number(in.Limits.MaxModelLen)})
 	}
 	for _, key := range slices.Sorted(maps.Keys(in.Set)) {
 		list = append(list, report.Input{Name: in.Method + ": " + key, Value: string(in.Set[key])})
 	}
 	if in.Method == ref.KVCompress {
-		list = append(list, report.Input{Name: "protected window", Value: fmt.Sprint(c.ProtectedWindow)})
+		list = append(list, report.Input{Name: "protected window", Value: words.Number(c.ProtectedWindow)})
 	}
 	if in.Method != "none" {
 		list = append(list,
-			report.Input{Name: "decode steps between compressions", Value: fmt.Sprint(c.Interval)},
-			report.Input{Name: "slots sorted in one compression", Value: fmt.Sprint(c.MaxKVPerCompression)},
+			report.Input{Name: "decode steps between compressions", Value: words.Number(c.Interval)},
+			report.Input{Name: "slots sorted in one compression", Value: words.Number(c.MaxKVPerCompression)},
 			report.Input{Name: "which heads lose what is evicted", Value: in.Spread})
 	}
 	if in.Concurrency > 0 {
-		list = append(list, report.Input{Name: "clients, each with one request at a time", Value: fmt.Sprint(in.Concurrency)})
+		list = append(list, report.Input{Name: "clients, each with one request at a time", Value: words.Number(in.Concurrency)})
 	}
 	if in.Turns != sim.TurnsAsRecorded {
 		list = append(list, report.Input{Name: "turns of a session", Value: string(in.Turns)})

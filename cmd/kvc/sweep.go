@@ -391,7 +391,7 @@ func (f *sweepFlags) check() error {
 	case f.requests == "":
 		return usagef("--requests is missing: a trace or log of requests")
 	case len(f.models) == 0:
-		return usagef("--model is missing: one or more of %s, or a config.json", strings.Join(modelNames(), ", "))
+		return usagef("--model is missing: %s", wantModel())
 	case len(f.gpus) == 0:
 		return usagef("--gpu is missing: one or more of %s, or a JSON file", strings.Join(cardNames(), ", "))
 	case f.maxLoad && !f.settings.SLO.Set():
@@ -797,22 +797,22 @@ func (in *sweepInputs) list() []report.Input {
 		{Name: "batches as formed by", Value: string(s.Scheduler)},
 		{Name: "tokens of one batch", Value: batchTokens(s)},
 		{Name: "memory as measured by", Value: string(s.Engine)},
-		{Name: "block size", Value: strconv.Itoa(s.BlockSize)},
+		{Name: "block size", Value: words.Number(s.BlockSize)},
 		{Name: "KV cache", Value: s.KV},
 		{Name: "watermark", Value: strconv.FormatFloat(s.Watermark, 'g', -1, 64)},
-		{Name: "protected window", Value: strconv.Itoa(s.ProtectedWindow)},
+		{Name: "protected window", Value: words.Number(s.ProtectedWindow)},
 		{Name: "decode steps between compressions", Value: stepsBetween(s)},
-		{Name: "slots sorted in one compression", Value: strconv.Itoa(s.MaxKVPerCompression)},
+		{Name: "slots sorted in one compression", Value: words.Number(s.MaxKVPerCompression)},
 	}
 	for _, o := range []struct {
 		on          bool
 		name, value string
 	}{
 		{s.Turns != "" && s.Turns != sim.TurnsAsRecorded, "turns of a session", string(s.Turns)},
-		{s.Blocks > 0, "blocks of one head", strconv.Itoa(s.Blocks)},
+		{s.Blocks > 0, "blocks of one head", words.Number(s.Blocks)},
 		{s.Chunked && s.Scheduler != sim.VLLMV1, "chunked prefill", "on"}, {s.PrefixTokens > 0, "prefix caching", "on"},
 		{s.V1 != nil && s.V1.WholePrompts, "chunked prefill", "off"}, {s.V1 != nil && !s.V1.Prefixes, "prefix caching", "off"},
-		{s.Window > 0, "queries of a prompt that are watched", strconv.Itoa(s.Window)},
+		{s.Window > 0, "queries of a prompt that are watched", words.Number(s.Window)},
 		{s.Link > 0 || s.LinkLatency > 0, "link from prefill to decode replicas", fmt.Sprintf("%s and %v", link, time.Duration(s.LinkLatency))},
 		{s.Spread != "", "which heads lose what is evicted", s.Spread},
 	} {
@@ -821,10 +821,10 @@ func (in *sweepInputs) list() []report.Input {
 		}
 	}
 	if s.PP > 1 {
-		list = append(list, report.Input{Name: "stages of a pipeline", Value: strconv.Itoa(s.PP)})
+		list = append(list, report.Input{Name: "stages of a pipeline", Value: words.Number(s.PP)})
 	}
 	if s.MaxModelLen > 0 {
-		list = append(list, report.Input{Name: "tokens of the longest request", Value: strconv.Itoa(s.MaxModelLen)})
+		list = append(list, report.Input{Name: "tokens of the longest request", Value: words.Number(s.MaxModelLen)})
 	}
 	if s.Weights != "" {
 		list = append(list, report.Input{Name: "weights", Value: s.Weights})
@@ -835,7 +835,7 @@ func (in *sweepInputs) list() []report.Input {
 		of   any
 	}{
 		{s.EvenLayers, "as many blocks from every layer, but for layers", s.ControlLayers}, {s.Uniform, "as many blocks from every head", "yes"},
-		{s.Once, "compressed a single time", "yes"}, {s.NewTokenLimit > 0, "tokens after which a compression is due", s.NewTokenLimit},
+		{s.Once, "compressed a single time", "yes"}, {s.NewTokenLimit > 0, "tokens after which a compression is due", words.Number(s.NewTokenLimit)},
 	} {
 		if o.on {
 			list = append(list, report.Input{Name: o.name, Value: fmt.Sprint(o.of)})
@@ -850,9 +850,15 @@ func (in *sweepInputs) list() []report.Input {
 		list = append(list, report.Input{Name: "load", Value: fmt.Sprintf("the largest under which %g of the requests keep the objectives", in.Settings.SLO.Required())})
 	}
 	for _, card := range slices.Sorted(maps.Keys(s.Prices)) {
-		list = append(list, report.Input{Name: "price of " + card, Value: fmt.Sprintf("$%g an hour", s.Prices[card])})
+		list = append(list, report.Input{Name: "price of " + card, Value: "$" + hourly(s.Prices[card]) + " an hour"})
 	}
 	return list
+}
+
+// hourly returns a price with all of its digits, at least to the cent.
+func hourly(usd float64) string {
+	_, cents, _ := strings.Cut(strconv.FormatFloat(usd, 'f', -1, 64), ".")
+	return words.Decimal(usd, max(2, len(cents)))
 }
 
 // batchTokens returns the most tokens of a batch, in words.
@@ -860,20 +866,20 @@ func batchTokens(s *sweep.Settings) string {
 	if s.MaxNumBatchedTokens == 0 {
 		return "vllm-v1's own by card, as " + string(s.Usage)
 	}
-	return strconv.Itoa(s.MaxNumBatchedTokens)
+	return words.Number(s.MaxNumBatchedTokens)
 }
 
 func sloWords(s stats.SLO) string {
-	var words []string
+	var parts []string
 	for _, o := range []struct {
 		name  string
 		limit time.Duration
 	}{{"first token within", s.TTFT}, {"each further token within", s.TPOT}, {"the last within", s.E2E}} {
 		if o.limit > 0 {
-			words = append(words, fmt.Sprintf("%s %v", o.name, o.limit))
+			parts = append(parts, o.name+" "+words.Time(o.limit))
 		}
 	}
-	return strings.Join(words, ", ")
+	return strings.Join(parts, ", ")
 }
 
 // noFiles keeps an interrupted run from writing its files: they may have the results of a
@@ -917,5 +923,5 @@ func stepsBetween(s *sweep.Settings) string {
 	if s.OwnInterval {
 		return "each method's own: 1, and KV-Compress after prefills and where blocks lack"
 	}
-	return strconv.Itoa(s.Interval)
+	return words.Number(s.Interval)
 }

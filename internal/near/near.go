@@ -39,6 +39,22 @@ func Name(word string, names []string) string {
 	return best
 }
 
+// Names returns the n names that are nearest to a word, the nearest first: by distance, less what they have
+// in common at the beginning.
+func Names(word string, names []string, n int) []string {
+	word = strings.ToLower(word)
+	far := func(name string) int {
+		same := 0
+		for same < min(len(word), len(name)) && word[same] == name[same] {
+			same++
+		}
+		return distance(word, name) - 2*same
+	}
+	list := slices.Clone(names)
+	slices.SortStableFunc(list, func(a, b string) int { return far(a) - far(b) })
+	return list[:min(n, len(list))]
+}
+
 // distance returns the number of insertions, deletions, substitutions and swaps of neighboring
 // letters that turn a into b (optimal string alignment).
 func distance(a, b string) int {

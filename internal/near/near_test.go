@@ -21,3 +21,17 @@ func TestName(t *testing.T) {
 		}
 	}
 }
+
+func TestNames(t *testing.T) {
+	names := []string{"gpt-oss-20b", "llama-3.1-70b", "llama-3.1-8b", "qwen3-4b", "qwen3-8b"}
+	for word, want := range map[string]string{
+		"Lama-3.1-8b": "[llama-3.1-8b llama-3.1-70b]", "qwen4-8b": "[qwen3-8b qwen3-4b]", "gpt-5": "[gpt-oss-20b qwen3-4b]",
+	} {
+		if got := fmt.Sprint(Names(word, names, 2)); got != want {
+			t.Errorf("%s: %s, want %s", word, got, want)
+		}
+	}
+	if got := Names("x", names[:1], 4); len(got) != 1 {
+		t.Errorf("%v", got)
+	}
+}

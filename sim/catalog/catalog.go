@@ -35,7 +35,8 @@ func FindModel(name string) (Model, error) {
 		return m, err
 	}
 	if !isFile(name) {
-		return Model{}, fmt.Errorf("unknown model %q%s: want one of %s, or the path of a Hugging Face config.json", name, near.Hint(name, ModelNames()), strings.Join(ModelNames(), ", "))
+		known := ModelNames()
+		return Model{}, fmt.Errorf("unknown model %q: the nearest names are %s, and kvc sim --help lists all %d; or want the path of a Hugging Face config.json", name, strings.Join(near.Names(name, known, 4), ", "), len(known))
 	}
 	path := name
 	if info, err := os.Stat(name); err == nil && info.IsDir() {

@@ -90,7 +90,7 @@ func TestDoesNotFit(t *testing.T) {
 	d.Engine, d.MaxTokens = VLLMV1Last, 8192
 	_, err := d.Memory()
 	// A token takes 2 · 3 · (28672 + 8192) bytes. Outside and graphs: 655 MiB, and 67 + 34 graphs of 1 MiB for 512 and 256 sequences.
-	want := "llama-3.1-70b does not fit on h100: of 76.4 GB (90 % of the card), the weights take 141.1 GB, the peak of a prefill of 8192 tokens 1.8 GB, the rest 0.8 GB"
+	want := "llama-3.1-70b does not fit on 1 × h100: of 76.4 GB (90 % of each card), the weights take 141.1 GB, the peak of a prefill of 8,192 tokens 1.8 GB, the rest 0.8 GB"
 	if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "more cards") {
 		t.Errorf("%v, want %s", err, want)
 	}

@@ -236,7 +236,7 @@ func TestScratchByHand(t *testing.T) {
 func TestDoesNotFitBySampler(t *testing.T) {
 	d := deployment(t, "llama-3.1-8b", "l4")
 	d.MaxSeqs, d.MaxTokens = 4096, 4096
-	if _, err := d.Memory(); err == nil || !strings.Contains(err.Error(), "the peak of sampling 4096 sequences 20.2 GB") || !strings.Contains(err.Error(), "max_num_seqs") {
+	if _, err := d.Memory(); err == nil || !strings.Contains(err.Error(), "the peak of sampling 4,096 sequences 20.2 GB") || !strings.Contains(err.Error(), "max_num_seqs") {
 		t.Errorf("%v", err)
 	}
 }

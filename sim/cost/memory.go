@@ -5,6 +5,7 @@ import (
 	"sort"
 
 	"kvcompress/internal/ceil"
+	"kvcompress/internal/words"
 	"kvcompress/sim"
 )
 
@@ -89,9 +90,9 @@ func (d *Deployment) Memory() (Memory, error) {
 	if given := int64(d.BlocksGiven); given > 0 {
 		blocks = ceil.Div(given, int64(d.TP)) // for all layers, over the stages
 	} else if room < 0 {
-		return m, fmt.Errorf("%s does not fit on %s: of %s (%.0f %% of the card), the weights take %s, the peak of %s %s, the rest %s: "+
+		return m, fmt.Errorf("%s does not fit on %d × %s: of %s (%.0f %% of each card), the weights take %s, the peak of %s %s, the rest %s: "+
 			"want more cards (tensor parallelism), fewer bits a weight or %s",
-			d.Model.Name, d.Card.Name, gb(usable), 100*d.Utilization, gb(m.Weights), d.peakOf(m.Peak), gb(m.Activations), gb(m.Fixed+m.Graphs+m.Scratch+m.Compressor), fewer(m.Peak))
+			d.Model.Name, d.Cards(), d.Card.Name, gb(usable), 100*d.Utilization, gb(m.Weights), d.peakOf(m.Peak), gb(m.Activations), gb(m.Fixed+m.Graphs+m.Scratch+m.Compressor), fewer(m.Peak))
 	}
 	blocks = min(blocks, sim.MaxLedgerBlocks/int64(d.TP))
 	held := blocks / int64(d.stages()) // on each card, on average over the stages
@@ -156,9 +157,9 @@ func (d *Deployment) maxModelLen() int {
 // peakOf returns in words what takes the peak memory; fewer returns what would reduce it.
 func (d *Deployment) peakOf(part string) string {
 	if part == PeakSampler {
-		return fmt.Sprintf("sampling %d sequences", d.MaxSeqs)
+		return "sampling " + words.Count(d.MaxSeqs, "sequence")
 	}
-	return fmt.Sprintf("a prefill of %d tokens", d.MaxTokens)
+	return fmt.Sprintf("a prefill of %s", words.Count(d.MaxTokens, "token"))
 }
 
 func fewer(part string) string {
