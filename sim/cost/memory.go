@@ -6,6 +6,7 @@ import (
 
 	"kvcompress/internal/ceil"
 	"kvcompress/sim"
+	"kvcompress/sim/catalog"
 )
 
 // Three figures of KV-Compress's server that no data sheet has, fitted to the block
@@ -91,7 +92,7 @@ func (d *Deployment) Memory() (Memory, error) {
 	} else if room < 0 {
 		return m, fmt.Errorf("%s does not fit on %s: of %s (%.0f %% of the card), the weights take %s, the peak of %s %s, the rest %s: "+
 			"want more cards (tensor parallelism), fewer bits a weight or %s",
-			d.Model.Name, d.Card.Name, gb(usable), 100*d.Utilization, gb(m.Weights), d.peakOf(m.Peak), gb(m.Activations), gb(m.Fixed+m.Graphs+m.Scratch+m.Compressor), fewer(m.Peak))
+			d.Model.Name, d.Card.Name, gb(usable), 100*d.Utilization, gb(m.Weights), d.peakOf(m.Peak), gb(m.Activations), gb(m.Fixed+m.Graphs+m.Scratch+m.Compressor), d.fewer(m.Peak))
 	}
 	blocks = min(blocks, sim.MaxLedgerBlocks/int64(d.TP))
 	held := blocks / int64(d.stages()) // on each card, on average over the stages
@@ -144,6 +145,15 @@ func (d *Deployment) need(n int) int {
 	return layout.Full*ceil.Div(n, d.BlockSize) + layout.Windowed*window + layout.Fixed
 }
 
+// LongestRequest returns the tokens of the longest request that a server takes: MaxModelLen, or else the model's
+// context; 0 if that is unbounded.
+func (d *Deployment) LongestRequest() int {
+	if n := d.maxModelLen(); n < catalog.Unbounded {
+		return n
+	}
+	return 0
+}
+
 // maxModelLen returns the tokens of the longest request: the deployment's limit, or else the model's
 // context.
 func (d *Deployment) maxModelLen() int {
@@ -161,9 +171,12 @@ func (d *Deployment) peakOf(part string) string {
 	return fmt.Sprintf("a prefill of %d tokens", d.MaxTokens)
 }
 
-func fewer(part string) string {
-	if part == PeakSampler {
+func (d *Deployment) fewer(part string) string {
+	switch {
+	case part == PeakSampler:
 		return "fewer sequences at a time (max_num_seqs)"
+	case d.MaxTokens == d.maxModelLen():
+		return "fewer tokens in a batch (max_num_batched_tokens, which without chunked prefill is by default max_model_len)"
 	}
 	return "fewer tokens in a batch (max_num_batched_tokens)"
 }
@@ -173,7 +186,7 @@ func (d *Deployment) more(m *Memory) string {
 	if d.BlocksGiven > 0 {
 		return "or more blocks"
 	}
-	return fmt.Sprintf("more cards, more of their memory, or %s, whose peak is %s", fewer(m.Peak), gb(m.Activations))
+	return fmt.Sprintf("more cards, more of their memory, or %s, whose peak is %s", d.fewer(m.Peak), gb(m.Activations))
 }
 
 func gb(n int64) string { return fmt.Sprintf("%.1f GB", float64(n)/1e9) }

@@ -79,8 +79,10 @@ func (r *Result) beyondContext(c *Config) string {
 // notes returns the assumptions that are made for the method and its schedule.
 func (c *Config) notes() []string {
 	notes := append(c.serverNotes(), c.Deployment.Notes()...)
-	if note := c.prefixNote(); note != "" {
-		notes = append(notes, note)
+	for _, note := range []string{c.prefixNote(), c.startNote()} {
+		if note != "" {
+			notes = append(notes, note)
+		}
 	}
 	cfg := c.Deployment.Config()
 	method, err := cfg.NewMethod()
@@ -112,6 +114,15 @@ func (c *Config) prefixNote() string {
 		return all + "prefix sharing is modelled neither for linear-time states nor for InfLLM."
 	}
 	return all + "a method leaves each of them other KVs. Without the method they share blocks."
+}
+
+// startNote says why vLLM does not start with these limits; "" if it does.
+func (c *Config) startNote() string {
+	d := &c.Deployment
+	if c.Scheduler != sim.VLLMV1 || !c.V1.WholePrompts || d.MaxTokens >= d.LongestRequest() {
+		return ""
+	}
+	return fmt.Sprintf("vLLM does not start so: without chunked prefill it wants max_num_batched_tokens, here %d, to be at least max_model_len, here %d. The projection refuses longer prompts.", d.MaxTokens, d.LongestRequest())
 }
 
 // serverNotes returns a note if no such server exists.
