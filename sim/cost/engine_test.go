@@ -140,6 +140,13 @@ func TestPeakByHand(t *testing.T) {
 	d.Weights = "int4"
 	check("int4", d, 8192*2*(3*14336+3*4096))
 
+	// One whose input is in 4 bits is counted with a byte too, where a card multiplies these; none where it unpacks the weights.
+	for card, copied := range map[string]int64{"b200": 14336, "h100": 0} {
+		d := deployment(t, "llama-3.1-8b", card)
+		d.Weights, d.MaxSeqs, d.MaxTokens = catalog.NVFP4, 1, 8192
+		check("nvfp4 on "+card, d, 8192*(2*(3*14336+3*4096)+copied))
+	}
+
 	// No more sequences are sampled than there are tokens: 100 · 128256 · 38.3 bytes and 200
 	// hidden states.
 	d = base()
