@@ -28,7 +28,7 @@ func TestSimEngine(t *testing.T) {
 		{"--engine vllm-v1 --enable-chunked-prefill=false", "512 prompt tokens found in the cache); batches"},
 		{"--enable-chunked-prefill=false --max-num-batched-tokens 1023 --max-model-len 1026", "a prompt of 1,024 tokens exceeds max_num_batched_tokens 1023. vLLM does not start so: without chunked prefill it wants max_num_batched_tokens, here 1023, to be at least max_model_len, here 1026."},
 		{"--engine vllm-v1 --max-cache-tokens 64", "KV-Compress exists for vLLM 0.6.0 only. On vLLM V1 it is projected as if it were ported"},
-		{"--engine vllm-v1 --method snapkv --max-cache-tokens 64", "vLLM V1 has no snapkv. On vLLM V1 it is projected as if it were ported"},
+		{"--engine vllm-v1 --method snapkv --max-cache-tokens 64", "vLLM V1 has no snapkv. It is projected as if it were ported: it drops KVs once, after a prompt's last chunk."},
 		{"--engine vllm-v1 --max-model-len 1000", "2 are refused, the first because a prompt of 1,024 tokens and 2 of output exceed max_model_len 1000"},
 		{"--engine kv-compress", "batches as kv-compress forms them"},
 		{"", "batches as vllm-v1 forms them"},

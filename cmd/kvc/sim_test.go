@@ -62,7 +62,7 @@ func TestSimMethods(t *testing.T) {
 		{"snapkv --max-cache-tokens 64", "compressed by snapkv to 64 KVs a head"},
 		{"snapkv --max-cache-tokens 64", "The kernels of the method are not measured"},
 		{"razor --set full_share=0.15", "Of 256 heads 38 are assumed to keep everything"},
-		{"streaming-llm --rate 0.25", "before every step"},
+		{"streaming-llm --rate 0.25", "before every decode step"},
 		{"quest --max-cache-tokens 64", "No memory is freed"},
 	} {
 		code, out, errs := kvc(strings.Fields(serve + c.args)...)
