@@ -45,7 +45,7 @@ func Concurrency(m *cost.Memory) string {
 	length := words.Number(m.MaxModelLen)
 	text := fmt.Sprintf("%s of %s tokens at once. Maximum concurrency for %s tokens per request: %s", whole, length, length, times(m.Concurrency))
 	if m.Longest < m.MaxModelLen {
-		text += fmt.Sprintf(".\n  Without compression a server starts only with --max-model-len %d or less", m.Longest)
+		text += fmt.Sprintf(".\n  Without compression a server needs --max-model-len %d or less", m.Longest)
 	}
 	return text
 }

@@ -1,6 +1,7 @@
 package cost
 
 import (
+	"cmp"
 	"fmt"
 	"sort"
 
@@ -52,7 +53,7 @@ type Memory struct {
 	Peak        string  `json:"peak_of"`         // what takes the activations: PeakPrefill or PeakSampler
 	MaxModelLen int     `json:"max_model_len"`   // tokens of the longest request
 	Concurrency float64 `json:"max_concurrency"` // uncompressed requests of that length that fit the blocks
-	Longest     int     `json:"longest_request"` // tokens of the longest uncompressed request that fits, at most MaxModelLen
+	Longest     int     `json:"longest_request"` // tokens of the longest uncompressed request that can be served, at most MaxModelLen
 }
 
 // Memory returns how the bytes of a card are used. All cards of a tensor-parallel group have equal
@@ -124,12 +125,31 @@ func (d *Deployment) fits(m *Memory) error {
 	} else {
 		m.Concurrency = float64(m.Tokens/d.BlockSize) / float64(ceil.Div(m.MaxModelLen, d.BlockSize))
 	}
-	m.Longest = sort.Search(m.MaxModelLen, func(n int) bool { return d.need(n+1) > m.Blocks })
-	if d.MaxModelLen <= m.Longest || d.Compresses() {
+	within := func(blocks int) int {
+		return sort.Search(m.MaxModelLen, func(n int) bool { return d.need(n+1) > blocks })
+	}
+	m.Longest = within(d.servable(m.Blocks))
+	if d.MaxModelLen == 0 || d.need(d.MaxModelLen) <= m.Blocks || d.Compresses() {
 		return nil
 	}
-	return fmt.Errorf("a request of %d tokens does not fit: the cache of %s on %s holds one of at most %d, and a server refuses to start: want a max_model_len of at most that, %s",
-		d.MaxModelLen, d.Model.Name, d.Card.Name, m.Longest, d.more(m))
+	holds := within(m.Blocks)
+	why := ""
+	if m.Longest < holds {
+		why = ", of which vLLM V1 uses all blocks but one,"
+	}
+	return fmt.Errorf("a request of %d tokens does not fit: the cache of %s on %s holds one of at most %d%s and a server refuses to start: want a max_model_len of at most %d, %s",
+		d.MaxModelLen, d.Model.Name, d.Card.Name, holds, cmp.Or(why, ","), m.Longest, d.more(m))
+}
+
+// servable returns how many of a cache's blocks sequences can have. vLLM V1 counts its null block when it starts, and never uses
+// it.
+func (d *Deployment) servable(blocks int) int {
+	if d.Server().Scheduler() != sim.VLLMV1 {
+		return blocks
+	}
+	cfg := d.Config()
+	cfg.Blocks = blocks
+	return sim.V1Blocks(&cfg, d.Layout())
 }
 
 // need returns the blocks that a request of n tokens takes uncompressed.

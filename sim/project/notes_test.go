@@ -74,3 +74,30 @@ func TestMethodNotes(t *testing.T) {
 		}
 	}
 }
+
+// TestV1Refusals: refusals on vLLM V1 are in its blocks, of 16 tokens of all heads of a group of layers, of which one is never used.
+func TestV1Refusals(t *testing.T) {
+	for _, c := range []struct {
+		model          string
+		blocks         int // num_gpu_blocks
+		prompt, output int
+		want           string
+	}{
+		{"llama-3.1-8b", 101, 1601, 1, "a prompt of 1,601 tokens needs 101 blocks of 16 tokens: the cache has 100, one less than num_gpu_blocks"},
+		{"llama-3.1-8b", 101, 1600, 1, ""},
+		{"llama-3.1-8b", 101, 800, 1000, "it was preempted with 800 prompt and 801 generated tokens, and to recompute them needs 101 blocks of 16 tokens: the cache has 100, one less than num_gpu_blocks"},
+		// A group of 12 layers keeps all tokens, another of 12 the last 128 and a batch: for 1,601 tokens 101 blocks each.
+		{"gpt-oss-20b", 151, 1601, 1, "a prompt of 1,601 tokens needs 202 blocks of 16 tokens: the cache has 150, one less than num_gpu_blocks"},
+	} {
+		of := config(t, c.model, "h100")
+		heads := of.Deployment.Heads()
+		if layout := of.Deployment.Layout(); layout != nil {
+			heads = layout.Group
+		}
+		of.Scheduler, of.V1, of.Deployment.BlocksGiven = sim.VLLMV1, sim.DefaultV1(0), c.blocks*heads
+		r, err := Run(t.Context(), of, equal(1, 0, c.prompt, c.output))
+		if err != nil || r.Refusal != c.want {
+			t.Errorf("%s, %d and %d tokens: %v, %q, want %q", c.model, c.prompt, c.output, err, r.Refusal, c.want)
+		}
+	}
+}

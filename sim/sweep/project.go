@@ -239,9 +239,6 @@ func (j *Projector) longest(p Point, d cost.Deployment) int {
 		j.shorten(p, &d, n)
 		d.MaxModelLen = 0 // how much the cache holds, whatever the server takes
 		m, err := d.Memory()
-		if j.Scheduler == sim.VLLMV1 {
-			m.Longest -= j.BlockSize // without the null block
-		}
 		return err != nil || m.Longest < n
 	})
 }
