@@ -184,7 +184,7 @@ func countsSection(m *stats.Summary) section {
 		n    int64
 	}{
 		{"requests finished", m.Finished}, {"requests refused", m.Refused}, {"requests unfinished", m.Unfinished}, {"steps", m.Steps}, {"steps that prefill", m.PrefillSteps},
-		{"prompt tokens", m.PromptTokens}, {"output tokens", m.GenerationTokens}, {"preemptions", m.Preemptions}, {"tokens recomputed", m.Recomputed}, {"tokens of cached prefixes", m.Cached},
+		{"prompt tokens", m.PromptTokens}, {"output tokens", m.GenerationTokens}, {"preemptions", m.Preemptions}, {"tokens recomputed", m.Recomputed}, {"tokens found in the cache", m.Cached},
 	} {
 		rows = append(rows, []string{c.name, words.Number(c.n)})
 	}
