@@ -401,6 +401,16 @@ func TestCalibrateTimings(t *testing.T) {
 	if got := fitFor(p, "h100").Factors["compression"]; got != 50 {
 		t.Errorf("%v µs for a compression, want 50", got)
 	}
+	const rest = " All other terms have default factors, which follow vLLM 0.6.0 in eager mode. Matrix products and the reading of their weights are added up, though servers overlap them in part."
+	for want, fit := range map[string]Fit{
+		"Timed was sort alone." + rest: fitFor(p, "l4"),
+		"Timed were gemm, kv8. The like terms gemm8, gemm4, expert_gemm, expert_gemm8, expert_gemm8x4, expert_gemm4, kv take the same factors." + rest: {Fitted: []string{"gemm", "kv8"}},
+		"": {Server: sim.VLLMV1, Fitted: []string{"gemm"}},
+	} {
+		if got := fit.Untimed(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
 	for in, want := range map[string]string{
 		"l4,m,magic,1,1\n":                    "magic",
 		"l4,llama-3.1-8b,request,1,1\n":       "takes no time",

@@ -137,6 +137,9 @@ func TestTermsByHand(t *testing.T) {
 		{"attention", "mistral-7b-v0.1", nil, cost{sim.WindowPairs: 2 * 32 * 32 * (128 + 128) / 1e5}},
 		{"attention", "gpt-oss-20b", nil, cost{sim.AttentionPairs: 2 * 12 * 64 * (64 + 64) / 1e5, sim.WindowPairs: 2 * 12 * 64 * (64 + 64) / 1e5}},
 
+		// An indexer of 32 heads in 21 of 78 layers scores all pairs, and 64 heads of all layers attend to a latent.
+		{"attention", "glm-5.2-fp8", nil, cost{sim.AttentionPairs: 2 * 21 * 32 * 128 / 2e5, sim.WindowPairs: 2 * 78 * 64 * (576 + 512) / 1e5}},
+		{"kv", "glm-5.2-fp8", nil, cost{sim.KVsRead: 576 * 2 / 1e3, sim.IndexKeysRead: 132 * 21 / 78. / 1e3}},
 		{"kv", llama, nil, cost{sim.KVsRead: 2 * 128 * 2 / 1e3}},
 		{"kv", llama, tp(2), cost{sim.KVsRead: 2 * 128 * 2 / 2e3}},
 		{"kv", "deepseek-v3", tp(1), cost{sim.KVsRead: 576 * 2 / 1e3}},
@@ -183,6 +186,9 @@ func TestTermsByHand(t *testing.T) {
 		{"all_reduce", llama, pp(1, 2), cost{sim.PrefillTokens: 8192 * 0.5 / 100, sim.DecodeSeqs: 8192 * 0.5 / 100}},
 		{"all_reduce", llama, pp(1, 4), cost{sim.PrefillTokens: 8192 * 0.75 / 100, sim.DecodeSeqs: 8192 * 0.75 / 100}},
 		{"all_reduce", llama, pp(2, 2), cost{sim.PrefillTokens: (32*8192 + 4096) / 100., sim.DecodeSeqs: (32*8192 + 4096) / 100.}},
+		// Stages of 4 cards are linked, and 4 of them are not: the hidden state goes over the network, the sums do not.
+		{"all_reduce", llama, pp(4, 4), cost{sim.PrefillTokens: 64*8192*1.5/100/4 + 8192*0.75/10, sim.DecodeSeqs: 64*8192*1.5/100/4 + 8192*0.75/10}},
+		{"all_reduce", llama, pp(1, 16), cost{sim.PrefillTokens: 8192 * 0.9375 / 10, sim.DecodeSeqs: 8192 * 0.9375 / 10}},
 		{"all_reduce_latency", llama, nil, cost{}},
 		{"all_reduce_latency", llama, tp(2), cost{sim.Steps: 64 * 1000}},
 		{"all_reduce_latency", llama, tp(8), cost{sim.Steps: 64 * 1000}},
@@ -303,6 +309,7 @@ func TestProductsByHand(t *testing.T) {
 	const vocabulary = 2 * 128_256 * 4096 // operations of the output matrix
 	llama := onRoundCard(t, "llama-3.1-8b", nil)
 	two := onRoundCard(t, "llama-3.1-8b", func(d *Deployment) { d.TP = 2 })
+	staged := onRoundCard(t, "llama-3.1-8b", func(d *Deployment) { d.PP = 2 })
 	mixtral := onRoundCard(t, "mixtral-8x7b", nil)
 	const dense, sampled = 2 * (46_702_792_704 - 8*expertWeights - 32_000*4096) / 1e3, 2 * 32_000 * 4096 / 1e5
 	const dense16 = 2 * 32 * (4096*(4096+1024+1024+4096) + 8*4096) / 1e5
@@ -317,6 +324,8 @@ func TestProductsByHand(t *testing.T) {
 		{llama, 0, 10, 2 * readBytes / 1e3, 10 * 5 * (2*tokenWeights + vocabulary) / 1e5},
 		{llama, 100, 10, 2 * readBytes / 1e3, 100*3*2*tokenWeights/1e5 + 10*5*(2*tokenWeights+vocabulary)/1e5},
 		{two, 100, 10, 2 * readBytes / 2e3, 100*3*2*tokenWeights/2e5 + 10*5*(2*tokenWeights+vocabulary)/2e5},
+		// Two stages read their weights one after another, and multiply at the same time, the output matrix too.
+		{staged, 100, 10, 2 * readBytes / 1e3, 100*3*2*tokenWeights/2e5 + 10*5*(2*tokenWeights+vocabulary)/2e5},
 		// A token uses 2 of 8 experts; two tokens use 8·(1 − (6/8)²) = 3.5.
 		{mixtral, 1, 0, 2*dense + 3*2*2*expertWeights/1e3, 3*dense16 + 4*(token-dense16)},
 		{mixtral, 1, 1, 2*dense + 3*3.5*2*expertWeights/1e3, 3*dense16 + 4*(token-dense16) + 5*(token+sampled)},
