@@ -404,7 +404,7 @@ func TestCalibrateTimings(t *testing.T) {
 	const rest = " All other terms have default factors, which follow vLLM 0.6.0 in eager mode. Matrix products and the reading of their weights are added up, though servers overlap them in part."
 	for want, fit := range map[string]Fit{
 		"Timed was sort alone." + rest: fitFor(p, "l4"),
-		"Timed were gemm, kv8. The like terms gemm8, gemm4, expert_gemm, expert_gemm8, expert_gemm8x4, expert_gemm4, kv take the same factors." + rest: {Fitted: []string{"gemm", "kv8"}},
+		"Timed were gemm, kv8. The like terms gemm8, gemm4, expert_gemm, expert_gemm_unpacked, expert_gemm8, expert_gemm8x4, expert_gemm4, kv take the same factors." + rest: {Fitted: []string{"gemm", "kv8"}},
 		"": {Server: sim.VLLMV1, Fitted: []string{"gemm"}},
 	} {
 		if got := fit.Untimed(); got != want {
