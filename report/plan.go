@@ -62,7 +62,10 @@ type planColumn struct {
 func planColumns(a *plan.Answer) []planColumn {
 	columns := []planColumn{
 		{"replicas", false, true, false, func(c *plan.Candidate) string {
-			if c.Alone {
+			switch {
+			case !c.Serves():
+				return "–"
+			case c.Alone:
 				return "any"
 			}
 			if c.Disaggregated() {

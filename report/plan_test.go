@@ -127,3 +127,25 @@ func TestPlanDisaggregatedShown(t *testing.T) {
 		}
 	}
 }
+
+// TestPlanNothingServed: no number of replicas serves requests that a server refuses.
+func TestPlanNothingServed(t *testing.T) {
+	p := samplePlan()
+	for i := range p.Answer.Candidates {
+		if c := &p.Answer.Candidates[i]; c.Alone {
+			c.Metrics.Finished = 0
+		}
+	}
+	var out bytes.Buffer
+	if err := PlanText(&out, p, TextOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(out.String()) {
+		if strings.Contains(line, "2 × l4") && !strings.HasPrefix(strings.TrimSpace(line), "–") {
+			t.Errorf("%q", line)
+		}
+	}
+	if strings.Contains(out.String(), " any ") {
+		t.Error(out.String())
+	}
+}

@@ -45,7 +45,7 @@ func Concurrency(m *cost.Memory) string {
 	length := words.Number(m.MaxModelLen)
 	text := fmt.Sprintf("%s of %s tokens at once. Maximum concurrency for %s tokens per request: %s", whole, length, length, times(m.Concurrency))
 	if m.Longest < m.MaxModelLen {
-		text += fmt.Sprintf(".\n  Without compression a server starts only with --max-model-len %d or less", m.Longest)
+		text += fmt.Sprintf(".\n  Without compression a server needs --max-model-len %d or less", m.Longest)
 	}
 	return text
 }
@@ -206,7 +206,7 @@ func countsSection(m *stats.Summary) section {
 		n    int64
 	}{
 		{"requests finished", m.Finished}, {"requests refused", m.Refused}, {"requests unfinished", m.Unfinished}, {"steps", m.Steps}, {"steps that prefill", m.PrefillSteps},
-		{"prompt tokens", m.PromptTokens}, {"output tokens", m.GenerationTokens}, {"preemptions", m.Preemptions}, {"tokens recomputed", m.Recomputed}, {"tokens of cached prefixes", m.Cached},
+		{"prompt tokens", m.PromptTokens}, {"output tokens", m.GenerationTokens}, {"preemptions", m.Preemptions}, {"tokens recomputed", m.Recomputed}, {"tokens found in the cache", m.Cached},
 	} {
 		rows = append(rows, []string{c.name, words.Number(c.n)})
 	}

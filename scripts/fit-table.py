@@ -11,11 +11,11 @@ import json
 import sys
 
 HOST = (
-    "step prefill layer expert_layer expert_layer8 expert_layer8x4 expert_layer4 latent_layer indexer_layer sequence prompt "
+    "step prefill layer expert_layer expert_layer_unpacked expert_layer8 expert_layer8x4 expert_layer4 latent_layer indexer_layer sequence prompt "
     "all_reduce_latency request"
 ).split()
 PEAKS = (
-    "weights expert_weights gemm gemm8 gemm4 expert_gemm expert_gemm8 expert_gemm8x4 expert_gemm4 decode_gemm attention kv kv8 "
+    "weights expert_weights gemm gemm8 gemm4 expert_gemm expert_gemm_unpacked expert_gemm8 expert_gemm8x4 expert_gemm4 decode_gemm attention kv kv8 "
     "elementwise all_reduce"
 ).split()
 ERRORS = [  # what an error is on, and the prefix of its keys

@@ -279,6 +279,35 @@ func TestV1WrongUse(t *testing.T) {
 	}
 }
 
+// TestV1Defaults works out the limits that are left open (0), of a card with 256 sequences and 2,048 tokens.
+func TestV1Defaults(t *testing.T) {
+	own := Limits{MaxNumSeqs: 256, MaxNumBatchedTokens: 2048}
+	for _, c := range []struct {
+		seqs, batch, longest int
+		whole                bool
+		wantSeqs, wantBatch  int
+	}{
+		{0, 0, 8192, false, 256, 2048},
+		{0, 0, 8192, true, 256, 8192},
+		{0, 0, 1000, true, 256, 2048},
+		{0, 0, 0, true, 256, 2048},        // no bound
+		{0, 0, 7, false, 256, 256 * 7},    // no more than all sequences can have
+		{2, 0, 1000, false, 2, 2000},      // likewise
+		{3, 0, 1000, true, 3, 2048},       // 3,000 is more
+		{0, 0, 5000, true, 256, 5000},     // as many as one request
+		{1, 0, 5000, true, 1, 5000},       // likewise
+		{0, 4096, 8192, true, 256, 4096},  // given, though vLLM does not start
+		{0, 100, 8192, false, 100, 100},   // each sequence of a batch has a token
+		{512, 100, 8192, false, 512, 100}, // given
+		{1 << 24, 0, 1 << 29, true, 1 << 24, 1 << 29},
+	} {
+		got := Limits{MaxNumSeqs: c.seqs, MaxNumBatchedTokens: c.batch, MaxModelLen: 9}.V1Defaults(own, c.longest, c.whole)
+		if got != (Limits{MaxNumSeqs: c.wantSeqs, MaxNumBatchedTokens: c.wantBatch, MaxModelLen: 9}) {
+			t.Errorf("%+v: %d sequences, %d tokens", c, got.MaxNumSeqs, got.MaxNumBatchedTokens)
+		}
+	}
+}
+
 // TestV1Limits compares the limits of cards with those that vLLM documents.
 func TestV1Limits(t *testing.T) {
 	for _, c := range []struct {

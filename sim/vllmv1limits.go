@@ -47,8 +47,8 @@ var v1Limits = []struct {
 // v1LargeMemory is the least memory of a card for V1's larger limits: 70 GiB.
 const v1LargeMemory = 70 << 30
 
-// V1Limits returns the default limits of vLLM's V1 engine on a card with this many bytes of memory. The watermark
-// is 0.
+// V1Limits returns the default limits of vLLM's V1 engine on a card with this many bytes of memory, for chunked
+// prefill and long requests: see [Limits.V1Defaults]. The watermark is 0.
 func V1Limits(card string, memory int64, usage V1Usage) Limits {
 	large := memory >= v1LargeMemory && !strings.Contains(strings.ToLower(card), "a100")
 	for _, l := range v1Limits {
@@ -57,4 +57,28 @@ func V1Limits(card string, memory int64, usage V1Usage) Limits {
 		}
 	}
 	return V1Limits(card, memory, V1APIServer)
+}
+
+// V1Defaults returns the limits with those that are 0 replaced by V1's defaults for a server of requests of at most
+// longest tokens; own are those of V1Limits. As in vLLM's EngineArgs since it lets chunked prefill be turned off, a
+// batch of whole prompts has room for the longest request, and no batch is larger than max_num_seqs of the longest
+// requests. longest is 0 where requests have no bound.
+func (l Limits) V1Defaults(own Limits, longest int, whole bool) Limits {
+	seqs := l.MaxNumSeqs
+	if seqs == 0 {
+		seqs = own.MaxNumSeqs
+	}
+	if l.MaxNumBatchedTokens == 0 {
+		l.MaxNumBatchedTokens = own.MaxNumBatchedTokens
+		if whole {
+			l.MaxNumBatchedTokens = max(longest, l.MaxNumBatchedTokens)
+		}
+		if longest > 0 && seqs < l.MaxNumBatchedTokens/longest+1 { // the product cannot overflow
+			l.MaxNumBatchedTokens = min(seqs*longest, l.MaxNumBatchedTokens)
+		}
+	}
+	if l.MaxNumSeqs == 0 {
+		l.MaxNumSeqs = min(seqs, l.MaxNumBatchedTokens)
+	}
+	return l
 }

@@ -109,7 +109,26 @@ func (s *vllmV1) neverAdmitted(q *sequence) string {
 	if s.WholePrompts && s.cut(q.prompt+q.generated, math.MaxInt) > s.limits.MaxNumBatchedTokens {
 		return fmt.Sprintf("a prompt of %s exceeds max_num_batched_tokens %d", words.Count(q.prompt+q.generated, "token"), s.limits.MaxNumBatchedTokens)
 	}
-	return s.cannotServe(q, s.reserveNeed(q.prompt+q.generated, admission{}), s.ledger.Blocks(), bound{math.MaxInt, ""})
+	if need := s.reserveNeed(q.prompt+q.generated, admission{}); need > s.ledger.Blocks() {
+		return s.tooLarge(q, need)
+	}
+	return ""
+}
+
+// tooLarge says that a sequence needs more blocks than the cache has, in V1's blocks: those of all heads of a group of
+// layers, of which one is never used.
+func (s *vllmV1) tooLarge(q *sequence, need int) string {
+	of, has := "of one head", words.Number(s.ledger.Blocks()) // where blocks are not in groups
+	if unit := s.ledger.unit; unit > 0 {
+		need /= unit
+		of, has = fmt.Sprintf("of %d tokens", s.ledger.cfg.BlockSize), words.Number(s.ledger.Blocks()/unit)+", one less than num_gpu_blocks"
+	}
+	blocks := words.Count(need, "block") + " " + of
+	if q.generated > 0 {
+		return fmt.Sprintf("it was preempted with %s prompt and %s generated tokens, and to recompute them needs %s: the cache has %s",
+			words.Number(q.prompt), words.Number(q.generated), blocks, has)
+	}
+	return fmt.Sprintf("a prompt of %s needs %s: the cache has %s", words.Count(q.prompt, "token"), blocks, has)
 }
 
 // enter adds the next chunk of a sequence's prompt to the cache.

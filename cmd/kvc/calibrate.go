@@ -310,12 +310,14 @@ func printFits(w io.Writer, p *cost.Profile) {
 				source = "fitted"
 			case p.Start != "":
 				source = "as at the start"
+			case f.Like(t.ID) != "" && v == f.Factors[f.Like(t.ID)]:
+				source = "as " + f.Like(t.ID)
 			case v != t.Default:
 				source = "as on other cards"
 			}
 			value := "nothing"
 			switch {
-			case t.Overhead && v < leastShown:
+			case t.Overhead && v < leastShown, v == 0:
 			case t.Overhead:
 				value = words.Decimal(v, 2) + " µs"
 			default:
@@ -327,6 +329,11 @@ func printFits(w io.Writer, p *cost.Profile) {
 		q := f.Quality
 		if f.Overlap {
 			printServingQuality(w, f)
+			continue
+		}
+		if untimed := f.Untimed(); untimed != "" {
+			fmt.Fprintf(w, "  off the timings by %s on average, at most %s; how far off a run will be is not known\n", known(q.MAPE), known(q.MaxError))
+			fmt.Fprintf(w, "  %s\n", untimed)
 			continue
 		}
 		fmt.Fprintf(w, "  off by %s on average, at most %s", known(q.MAPE), known(q.MaxError))

@@ -85,18 +85,26 @@ func (f *schedulerFlags) server(method bool) (sim.Scheduler, sim.V1Usage, error)
 	return scheduler, usage, nil
 }
 
-// limits returns the limits of a server on a card. A limit without a flag is the server's default.
-func (f *schedulerFlags) limits(given sim.Limits, scheduler sim.Scheduler, card catalog.Card, usage sim.V1Usage) sim.Limits {
+// limits returns the limits of a server on a card. A limit without a flag is the server's default, which depends on
+// the longest request and on whether prompts are prefilled whole: see sim.Limits.V1Defaults.
+func (f *schedulerFlags) limits(given sim.Limits, scheduler sim.Scheduler, card catalog.Card, usage sim.V1Usage, longest int, whole bool) sim.Limits {
 	if scheduler != sim.VLLMV1 {
 		return given
 	}
-	own := sim.V1Limits(card.Name, card.Memory, usage)
 	given.Watermark = 0
+	defaults := given
 	if !f.fs.Changed("max-num-batched-tokens") {
-		given.MaxNumBatchedTokens = own.MaxNumBatchedTokens
+		defaults.MaxNumBatchedTokens = 0
 	}
 	if !f.fs.Changed("max-num-seqs") {
-		given.MaxNumSeqs = min(own.MaxNumSeqs, given.MaxNumBatchedTokens)
+		defaults.MaxNumSeqs = 0
+	}
+	defaults = defaults.V1Defaults(sim.V1Limits(card.Name, card.Memory, usage), longest, whole)
+	if !f.fs.Changed("max-num-batched-tokens") {
+		given.MaxNumBatchedTokens = defaults.MaxNumBatchedTokens
+	}
+	if !f.fs.Changed("max-num-seqs") {
+		given.MaxNumSeqs = defaults.MaxNumSeqs
 	}
 	return given
 }

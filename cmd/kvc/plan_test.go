@@ -254,7 +254,7 @@ func TestSweepAsSim(t *testing.T) {
 	}
 	for _, args := range []string{
 		"", "--concurrency 4", "--turns wait", "--turns think --concurrency 2", "--replicas 3 --router least-outstanding", "--replicas 3 --router session-affinity", "--blocks 65536",
-		"--enable-prefix-caching=false", "--enable-chunked-prefill=false", "--engine vllm-0.6 --enable-chunked-prefill", "--engine vllm-0.6 --enable-prefix-caching",
+		"--enable-prefix-caching=false", "--enable-chunked-prefill=false --max-model-len 8192", "--engine vllm-0.6 --enable-chunked-prefill", "--engine vllm-0.6 --enable-prefix-caching",
 		"--rate 0.25 --window 8", "--method snapkv --max-cache-tokens 128 --set window=16 --spread even", "--max-cache-tokens 128 --interval 3 --engine vllm-v1",
 		"--gpu-memory-utilization 0.8 --slo-ttft 100ms --slo-attainment 0.5", "--no-compression --max-num-seqs 3 --max-model-len 2000",
 	} {

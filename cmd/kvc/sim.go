@@ -295,11 +295,11 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	if err != nil {
 		return err
 	}
-	o.Limits = f.engine.limits(o.Limits, scheduler, card, usage)
 	d := cost.New(model, card)
-	d.PP = f.pp
+	d.PP, d.MaxModelLen = f.pp, o.Limits.MaxModelLen
+	o.Limits = f.engine.limits(o.Limits, scheduler, card, usage, d.LongestRequest(), f.whole(cmd.Flags()))
 	d.TP, d.KV, d.Utilization, d.BlockSize, d.BlocksGiven = f.tp, o.DType, f.memory, o.BlockSize, o.Blocks
-	d.MaxTokens, d.MaxSeqs, d.MaxModelLen = o.Limits.MaxNumBatchedTokens, o.Limits.MaxNumSeqs, o.Limits.MaxModelLen
+	d.MaxTokens, d.MaxSeqs = o.Limits.MaxNumBatchedTokens, o.Limits.MaxNumSeqs
 	d.Engine = f.engine.memory(scheduler)
 	if f.weights != "" {
 		d.Weights = f.weights
@@ -412,8 +412,13 @@ func (f *simFlags) v1(fs *pflag.FlagSet, unshared bool, prefixTokens int) sim.V1
 	if fs.Changed("enable-prefix-caching") {
 		c.Prefixes = f.prefix
 	}
-	c.WholePrompts = fs.Changed("enable-chunked-prefill") && !f.chunked
+	c.WholePrompts = f.whole(fs)
 	return c
+}
+
+// whole reports whether chunked prefill is turned off by a flag.
+func (f *simFlags) whole(fs *pflag.FlagSet) bool {
+	return fs.Changed("enable-chunked-prefill") && !f.chunked
 }
 
 // compressionOf returns the compression of these options as a point of a sweep has it.

@@ -16,7 +16,7 @@ func TestMaxModelLen(t *testing.T) {
 		t.Errorf("%d, %s: no %q in\n%s", code, errs, want, out)
 	}
 	_, out, _ = kvc(strings.Fields(serve)...)
-	if want := "not one request of 131,072 tokens at once. Maximum concurrency for 131,072 tokens per request: 0.25x.\n  Without compression a server starts only with --max-model-len 32768 or less"; !strings.Contains(out, want) {
+	if want := "not one request of 131,072 tokens at once. Maximum concurrency for 131,072 tokens per request: 0.25x.\n  Without compression a server needs --max-model-len 32752 or less"; !strings.Contains(out, want) {
 		t.Errorf("no %q in\n%s", want, out)
 	}
 	for _, how := range []string{"", " --enable-chunked-prefill"} {

@@ -10,7 +10,26 @@ import (
 	"kvcompress/report"
 	"kvcompress/sim/cost"
 	"kvcompress/sim/project"
+	"kvcompress/sim/stats"
 )
+
+// cached says how many tokens were found in the prefix cache. On vLLM V1 a preempted request finds its own blocks again, prompt
+// and generated tokens, as long as no other has taken them.
+func (in *simInputs) cached(m *stats.Summary) string {
+	found := words.Count(m.Cached, "prompt token") + " found in the cache"
+	if in.V1 == nil {
+		return found
+	}
+	switch own := in.V1.PrefixTokens == 0; {
+	case own && m.Cached == 0:
+		return "the requests have no prefix hashes"
+	case own:
+		return fmt.Sprintf("the requests have no prefix hashes; preempted ones found %s of their own again", words.Count(m.Cached, "token"))
+	case m.Preemptions > 0:
+		return words.Count(m.Cached, "token") + " found in the cache, by preempted requests again too"
+	}
+	return found
+}
 
 // printProjection prints a projection: a summary in words, and tables.
 func printProjection(w io.Writer, in *simInputs, r *project.Result) {
@@ -41,7 +60,7 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 		}
 	}
 	if in.Prefixes {
-		how += fmt.Sprintf(", prefix caching (%s found in the cache)", words.Count(r.Metrics.Cached, "prompt token"))
+		how += ", prefix caching (" + in.cached(&r.Metrics) + ")"
 	}
 	if in.Chunked {
 		how += ", prompts in chunks"

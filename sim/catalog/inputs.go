@@ -7,19 +7,22 @@ type Inputs int
 
 // The inputs of products. A card has a peak for each: [Card.Flops].
 const (
-	In16  Inputs = iota // both have 16 bits; weights that have fewer are unpacked
-	In8                 // both have 8
-	In8x4               // activations have 8 bits, and weights, in mxfp4, 4
-	In4                 // both have 4
+	In16     Inputs = iota // both have 16 bits
+	Unpacked               // likewise, but the weights are stored in fewer, and unpacked
+	In8                    // both have 8
+	In8x4                  // activations have 8 bits, and weights, in mxfp4, 4
+	In4                    // both have 4
 )
 
 // AllInputs returns the inputs of products.
-func AllInputs() []Inputs { return []Inputs{In16, In8, In8x4, In4} }
+func AllInputs() []Inputs { return []Inputs{In16, Unpacked, In8, In8x4, In4} }
 
 // Inputs returns what servers multiply on the card if weights have a format. Where they have no kernel for it, they unpack
 // the weights to 16 bits.
 func (c *Card) Inputs(f Format) Inputs {
 	switch {
+	case f.Bits >= 16:
+		return In16
 	case f.Weights == MXFP4 && f.Activations > 4:
 		if c.FlopsMX > 0 {
 			return In8x4
@@ -33,12 +36,12 @@ func (c *Card) Inputs(f Format) Inputs {
 			return In8
 		}
 	}
-	return In16
+	return Unpacked
 }
 
 // Flops returns the peak of products of these inputs, in FLOP/s; that of 16 bits if the card has none for them.
 func (c *Card) Flops(in Inputs) float64 {
-	if peak := [...]float64{In16: c.Flops16, In8: c.Flops8, In8x4: c.FlopsMX, In4: c.Flops4}[in]; peak > 0 {
+	if peak := [...]float64{In16: c.Flops16, Unpacked: c.Flops16, In8: c.Flops8, In8x4: c.FlopsMX, In4: c.Flops4}[in]; peak > 0 {
 		return peak
 	}
 	return c.Flops16
@@ -48,7 +51,7 @@ func (c *Card) Flops(in Inputs) float64 {
 func (m *Model) inputs(mod *Module, w Weights, on *Card) Inputs {
 	in := on.Inputs(m.format(mod, w))
 	if in == In8x4 && mod.Kind != Routed {
-		return In16
+		return Unpacked
 	}
 	return in
 }
@@ -58,7 +61,7 @@ func (m *Model) Unpacked(w Weights, on *Card) []Weights {
 	var formats []Weights
 	for i := range m.Modules {
 		f := m.format(&m.Modules[i], w)
-		if (f.Activations < 16 || f.Weights == MXFP4) && m.inputs(&m.Modules[i], w, on) == In16 && !slices.Contains(formats, f.Weights) {
+		if (f.Activations < 16 || f.Weights == MXFP4) && m.inputs(&m.Modules[i], w, on) == Unpacked && !slices.Contains(formats, f.Weights) {
 			formats = append(formats, f.Weights)
 		}
 	}

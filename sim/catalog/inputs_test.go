@@ -29,8 +29,12 @@ func TestInputs(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, w := range AllWeights() {
-			if got := card.Inputs(w.Format()); got != c.want[w] {
-				t.Errorf("%s multiplies %s as inputs %d, want %d", c.card, w, got, c.want[w])
+			want, ok := c.want[w]
+			if !ok && w.Bits() < 16 {
+				want = Unpacked
+			}
+			if got := card.Inputs(w.Format()); got != want {
+				t.Errorf("%s multiplies %s as inputs %d, want %d", c.card, w, got, want)
 			}
 		}
 		if card.Flops(In16) != card.Flops16 || slices.ContainsFunc(AllInputs(), func(in Inputs) bool { return card.Flops(in) < card.Flops16 }) {
@@ -42,10 +46,10 @@ func TestInputs(t *testing.T) {
 	both := MXFP4.Format()
 	both.Activations = 4
 	card := Card{Flops16: 1, Flops8: 2, Flops4: 4}
-	if got := []Inputs{card.Inputs(weightOnly), card.Inputs(both), card.Inputs(MXFP4.Format())}; !slices.Equal(got, []Inputs{In16, In4, In16}) {
+	if got := []Inputs{card.Inputs(weightOnly), card.Inputs(both), card.Inputs(MXFP4.Format())}; !slices.Equal(got, []Inputs{Unpacked, In4, Unpacked}) {
 		t.Errorf("nvfp4 with activations of 16 bits, mxfp4 with 4 and with 8, on a card without mxfp4: inputs %v", got)
 	}
-	if got := []float64{card.Flops(In16), card.Flops(In8), card.Flops(In8x4), card.Flops(In4)}; !slices.Equal(got, []float64{1, 2, 1, 4}) {
+	if got := []float64{card.Flops(In16), card.Flops(Unpacked), card.Flops(In8), card.Flops(In8x4), card.Flops(In4)}; !slices.Equal(got, []float64{1, 1, 2, 1, 4}) {
 		t.Errorf("peaks: %v", got)
 	}
 }
@@ -63,10 +67,10 @@ func TestMixedInputs(t *testing.T) {
 		want           map[Inputs]bool
 		unpacked       []Weights
 	}{
-		{group("self_attn", "float", 8, in8), strings.Replace(group("mlp", "float", 4, none), `"float"}`, `"float"`+mx, 1), "h100", map[Inputs]bool{In8: true, In16: true}, []Weights{MXFP4}},
-		{group("self_attn", "int", 8, in8), group("mlp", "float", 8, in8), "a100-80gb", map[Inputs]bool{In8: true, In16: true}, []Weights{FP8}},
+		{group("self_attn", "float", 8, in8), strings.Replace(group("mlp", "float", 4, none), `"float"}`, `"float"`+mx, 1), "h100", map[Inputs]bool{In8: true, Unpacked: true}, []Weights{MXFP4}},
+		{group("self_attn", "int", 8, in8), group("mlp", "float", 8, in8), "a100-80gb", map[Inputs]bool{In8: true, Unpacked: true}, []Weights{FP8}},
 		{group("self_attn", "int", 8, in8), group("mlp", "float", 8, in8), "h100", map[Inputs]bool{In8: true}, nil},
-		{group("self_attn", "int", 8, in8), group("mlp", "float", 8, in8), "b200", map[Inputs]bool{In8: true, In16: true}, []Weights{INT8}},
+		{group("self_attn", "int", 8, in8), group("mlp", "float", 8, in8), "b200", map[Inputs]bool{In8: true, Unpacked: true}, []Weights{INT8}},
 	} {
 		config := `{"model_type":"llama","num_hidden_layers":2,"hidden_size":512,"num_attention_heads":4,"num_key_value_heads":2,"intermediate_size":1024,"vocab_size":64,"max_position_embeddings":1000,` +
 			`"quantization_config":{"quant_method":"compressed-tensors","format":"mixed-precision","config_groups":{"group_0":` + c.attention + `,"group_1":` + c.mlp + `}}}`

@@ -363,6 +363,28 @@ func TestStagesShareByHand(t *testing.T) {
 	}
 }
 
+// TestFullestStageByHand: of stages of 11, 11 and 10 layers, the first has the embedding beside as many layers as the second, and
+// the last the output matrix and a norm beside fewer. So the first has room for the fewest blocks of each layer, and all others
+// have as many. A block has 8,192 bytes, and a layer 8 heads.
+func TestFullestStageByHand(t *testing.T) {
+	d := onRoundCard(t, "llama-3.1-8b", func(d *Deployment) { d.PP = 3 })
+	m, err := d.Memory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const layer, table, rotary = 2 * (layerWeights + 2*4096), 2 * 128_256 * 4096, 2 * 131_072 * 128
+	room := m.Card - m.Reserved - m.Activations - m.Fixed - m.Graphs
+	first := (room - 11*layer - table - rotary) / (8192 * 8 * 11)
+	second := (room - 11*layer - rotary) / (8192 * 8 * 11)
+	last := (room - 10*layer - table - 2*4096 - rotary) / (8192 * 8 * 10)
+	if first >= second || second >= last {
+		t.Fatalf("%d, %d and %d rows of blocks", first, second, last)
+	}
+	if m.Blocks != int(first)*8*32 || m.Weights != 11*layer+table+rotary {
+		t.Errorf("%d blocks beside %d bytes of weights, want %d and %d", m.Blocks, m.Weights, first*8*32, int64(11*layer+table+rotary))
+	}
+}
+
 // TestLayerPeakByHand checks the bytes of a token in the MLP of a layer by each engine, on one card and
 // on two: 2 · (3 · 14336/P + r · 4096).
 func TestLayerPeakByHand(t *testing.T) {

@@ -162,6 +162,8 @@ func TestRatesAreTheTerms(t *testing.T) {
 			of.Weights = catalog.NVFP4
 		case "expert_weights", "expert_gemm", "expert_layer":
 			of.Model = catalogModel(t, "mixtral-8x7b")
+		case "expert_gemm_unpacked", "expert_layer_unpacked":
+			of.Model, of.Weights = catalogModel(t, "mixtral-8x7b"), catalog.INT4
 		case "expert_gemm8", "expert_layer8":
 			of.Model, of.Weights = catalogModel(t, "mixtral-8x7b"), catalog.FP8
 		case "expert_gemm4", "expert_layer4":
@@ -247,7 +249,7 @@ func TestCalibrateFindsFactors(t *testing.T) {
 	want := DefaultFactors()
 	want["weights"], want["gemm"], want["kv"], want["decode_gemm"], want["compression"], want["compressed_sequence"], want["attention"] = 1.2, 2.5, 3, 1.5, 5000, 70, 4
 	for id, as := range map[string]string{ // which no row has: as the part that rows have
-		"gemm8": "gemm", "gemm4": "gemm", "expert_gemm": "gemm", "expert_gemm8": "gemm", "expert_gemm8x4": "gemm", "expert_gemm4": "gemm", "expert_weights": "weights", "kv8": "kv",
+		"gemm8": "gemm", "gemm4": "gemm", "expert_gemm": "gemm", "expert_gemm_unpacked": "gemm", "expert_gemm8": "gemm", "expert_gemm8x4": "gemm", "expert_gemm4": "gemm", "expert_weights": "weights", "kv8": "kv",
 	} {
 		want[id] = want[as]
 	}
@@ -398,6 +400,16 @@ func TestCalibrateTimings(t *testing.T) {
 	}
 	if got := fitFor(p, "h100").Factors["compression"]; got != 50 {
 		t.Errorf("%v µs for a compression, want 50", got)
+	}
+	const rest = " All other terms have default factors, which follow vLLM 0.6.0 in eager mode. Matrix products and the reading of their weights are added up, though servers overlap them in part."
+	for want, fit := range map[string]Fit{
+		"Timed was sort alone." + rest: fitFor(p, "l4"),
+		"Timed were gemm, kv8. The like terms gemm8, gemm4, expert_gemm, expert_gemm_unpacked, expert_gemm8, expert_gemm8x4, expert_gemm4, kv take the same factors." + rest: {Fitted: []string{"gemm", "kv8"}},
+		"": {Server: sim.VLLMV1, Fitted: []string{"gemm"}},
+	} {
+		if got := fit.Untimed(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 	for in, want := range map[string]string{
 		"l4,m,magic,1,1\n":                    "magic",

@@ -140,6 +140,13 @@ func TestPeakByHand(t *testing.T) {
 	d.Weights = "int4"
 	check("int4", d, 8192*2*(3*14336+3*4096))
 
+	// One whose input is in 4 bits is counted with a byte too, where a card multiplies these; none where it unpacks the weights.
+	for card, copied := range map[string]int64{"b200": 14336, "h100": 0} {
+		d := deployment(t, "llama-3.1-8b", card)
+		d.Weights, d.MaxSeqs, d.MaxTokens = catalog.NVFP4, 1, 8192
+		check("nvfp4 on "+card, d, 8192*(2*(3*14336+3*4096)+copied))
+	}
+
 	// No more sequences are sampled than there are tokens: 100 · 128256 · 38.3 bytes and 200
 	// hidden states.
 	d = base()
@@ -210,11 +217,11 @@ func TestConcurrency(t *testing.T) {
 		t.Errorf("%v, %+v", err, m)
 	}
 	d.BlocksGiven, d.MaxModelLen = 1478*256, 29000
-	if _, err = d.Memory(); err == nil || !strings.Contains(err.Error(), "a request of 29000 tokens does not fit") || !strings.Contains(err.Error(), "holds one of at most 23648") {
+	if _, err = d.Memory(); err == nil || !strings.Contains(err.Error(), "a request of 29000 tokens does not fit") || !strings.Contains(err.Error(), "holds one of at most 23648, of which vLLM V1 uses all blocks but one, and") || !strings.Contains(err.Error(), "want a max_model_len of at most 23632,") {
 		t.Errorf("%v", err)
 	}
 	d.MaxModelLen = 23648
-	if m, err = d.Memory(); err != nil || m.Concurrency != 1 {
+	if m, err = d.Memory(); err != nil || m.Concurrency != 1 || m.Longest != 23632 { // it starts, and serves no such request
 		t.Errorf("%v, %+v", err, m)
 	}
 	// A compressed cache holds longer requests than it does uncompressed.
@@ -241,8 +248,8 @@ func TestDoesNotFitBySampler(t *testing.T) {
 	}
 }
 
-// TestLongest: the longest request that is said to fit takes no more blocks than there are, and one more token
-// takes more; a server starts with it as max_model_len, and not with one more.
+// TestLongest: the longest request that can be served takes no more blocks than sequences can have, and one more token takes
+// more; a server starts with it as max_model_len, and not with one whose blocks are more than there are, vLLM V1's null block included.
 func TestLongest(t *testing.T) {
 	for _, name := range []string{"llama-3.1-8b", "gpt-oss-20b", "gemma-3-4b", "mistral-7b-v0.1", "deepseek-v2-lite", "jamba-v0.1", "qwen3-next-80b-a3b"} {
 		d := deployment(t, name, "h200")
@@ -253,7 +260,11 @@ func TestLongest(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if m.Longest == 0 || m.Longest > m.MaxModelLen || d.need(m.Longest) > blocks || m.Longest < m.MaxModelLen && d.need(m.Longest+1) <= blocks {
+			can := d.servable(blocks)
+			if unit := d.Heads(); d.Model.Uniform() && can != blocks/unit*unit-unit {
+				t.Errorf("%s: %d of %d blocks, of %d heads each", name, can, blocks, unit)
+			}
+			if m.Longest == 0 || m.Longest > m.MaxModelLen || d.need(m.Longest) > can || m.Longest < m.MaxModelLen && d.need(m.Longest+1) <= can {
 				t.Errorf("%s with %d blocks: %d of %d tokens, which take %d blocks", name, blocks, m.Longest, m.MaxModelLen, d.need(m.Longest))
 			}
 			if d.MaxModelLen = m.Longest; d.MaxModelLen > 0 {
@@ -261,6 +272,12 @@ func TestLongest(t *testing.T) {
 			}
 			if err != nil {
 				t.Errorf("%s with %d blocks: %v", name, blocks, err)
+			}
+			for d.MaxModelLen < m.MaxModelLen && d.need(d.MaxModelLen+1) <= blocks {
+				d.MaxModelLen++
+			}
+			if _, err := d.Memory(); err != nil {
+				t.Errorf("%s with %d blocks: %d tokens: %v", name, blocks, d.MaxModelLen, err)
 			}
 			if d.MaxModelLen++; d.MaxModelLen <= m.MaxModelLen {
 				if again, err := d.Memory(); err == nil || again.Longest != m.Longest {

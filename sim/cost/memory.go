@@ -1,12 +1,14 @@
 package cost
 
 import (
+	"cmp"
 	"fmt"
 	"sort"
 
 	"kvcompress/internal/ceil"
 	"kvcompress/internal/words"
 	"kvcompress/sim"
+	"kvcompress/sim/catalog"
 )
 
 // Three figures of KV-Compress's server that no data sheet has, fitted to the block
@@ -52,7 +54,7 @@ type Memory struct {
 	Peak        string  `json:"peak_of"`         // what takes the activations: PeakPrefill or PeakSampler
 	MaxModelLen int     `json:"max_model_len"`   // tokens of the longest request
 	Concurrency float64 `json:"max_concurrency"` // uncompressed requests of that length that fit the blocks
-	Longest     int     `json:"longest_request"` // tokens of the longest uncompressed request that fits, at most MaxModelLen
+	Longest     int     `json:"longest_request"` // tokens of the longest uncompressed request that can be served, at most MaxModelLen
 }
 
 // Memory returns how the bytes of a card are used. All cards of a tensor-parallel group have equal
@@ -92,7 +94,7 @@ func (d *Deployment) Memory() (Memory, error) {
 	} else if room < 0 {
 		return m, fmt.Errorf("%s does not fit on %d × %s: of %s (%.0f %% of each card), the weights take %s, the peak of %s %s, the rest %s: "+
 			"want more cards (tensor parallelism), fewer bits a weight or %s",
-			d.Model.Name, d.Cards(), d.Card.Name, gb(usable), 100*d.Utilization, gb(m.Weights), d.peakOf(m.Peak), gb(m.Activations), gb(m.Fixed+m.Graphs+m.Scratch+m.Compressor), fewer(m.Peak))
+			d.Model.Name, d.Cards(), d.Card.Name, gb(usable), 100*d.Utilization, gb(m.Weights), d.peakOf(m.Peak), gb(m.Activations), gb(m.Fixed+m.Graphs+m.Scratch+m.Compressor), d.fewer(m.Peak))
 	}
 	blocks = min(blocks, sim.MaxLedgerBlocks/int64(d.TP))
 	held := blocks / int64(d.stages()) // on each card, on average over the stages
@@ -124,12 +126,31 @@ func (d *Deployment) fits(m *Memory) error {
 	} else {
 		m.Concurrency = float64(m.Tokens/d.BlockSize) / float64(ceil.Div(m.MaxModelLen, d.BlockSize))
 	}
-	m.Longest = sort.Search(m.MaxModelLen, func(n int) bool { return d.need(n+1) > m.Blocks })
-	if d.MaxModelLen <= m.Longest || d.Compresses() {
+	within := func(blocks int) int {
+		return sort.Search(m.MaxModelLen, func(n int) bool { return d.need(n+1) > blocks })
+	}
+	m.Longest = within(d.servable(m.Blocks))
+	if d.MaxModelLen == 0 || d.need(d.MaxModelLen) <= m.Blocks || d.Compresses() {
 		return nil
 	}
-	return fmt.Errorf("a request of %d tokens does not fit: the cache of %s on %s holds one of at most %d, and a server refuses to start: want a max_model_len of at most that, %s",
-		d.MaxModelLen, d.Model.Name, d.Card.Name, m.Longest, d.more(m))
+	holds := within(m.Blocks)
+	why := ""
+	if m.Longest < holds {
+		why = ", of which vLLM V1 uses all blocks but one,"
+	}
+	return fmt.Errorf("a request of %d tokens does not fit: the cache of %s on %s holds one of at most %d%s and a server refuses to start: want a max_model_len of at most %d, %s",
+		d.MaxModelLen, d.Model.Name, d.Card.Name, holds, cmp.Or(why, ","), m.Longest, d.more(m))
+}
+
+// servable returns how many of a cache's blocks sequences can have. vLLM V1 counts its null block when it starts, and never uses
+// it.
+func (d *Deployment) servable(blocks int) int {
+	if d.Server().Scheduler() != sim.VLLMV1 {
+		return blocks
+	}
+	cfg := d.Config()
+	cfg.Blocks = blocks
+	return sim.V1Blocks(&cfg, d.Layout())
 }
 
 // need returns the blocks that a request of n tokens takes uncompressed.
@@ -143,6 +164,15 @@ func (d *Deployment) need(n int) int {
 		window = ceil.Div(min(n, layout.Window-1+d.MaxTokens), d.BlockSize) + 1 // a batch's tokens too; it may begin within a block
 	}
 	return layout.Full*ceil.Div(n, d.BlockSize) + layout.Windowed*window + layout.Fixed
+}
+
+// LongestRequest returns the tokens of the longest request that a server takes: MaxModelLen, or else the model's
+// context; 0 if that is unbounded.
+func (d *Deployment) LongestRequest() int {
+	if n := d.maxModelLen(); n < catalog.Unbounded {
+		return n
+	}
+	return 0
 }
 
 // maxModelLen returns the tokens of the longest request: the deployment's limit, or else the model's
@@ -162,9 +192,12 @@ func (d *Deployment) peakOf(part string) string {
 	return fmt.Sprintf("a prefill of %s", words.Count(d.MaxTokens, "token"))
 }
 
-func fewer(part string) string {
-	if part == PeakSampler {
+func (d *Deployment) fewer(part string) string {
+	switch {
+	case part == PeakSampler:
 		return "fewer sequences at a time (max_num_seqs)"
+	case d.MaxTokens == d.maxModelLen():
+		return "fewer tokens in a batch (max_num_batched_tokens, which without chunked prefill is by default max_model_len)"
 	}
 	return "fewer tokens in a batch (max_num_batched_tokens)"
 }
@@ -174,7 +207,7 @@ func (d *Deployment) more(m *Memory) string {
 	if d.BlocksGiven > 0 {
 		return "or more blocks"
 	}
-	return fmt.Sprintf("more cards, more of their memory, or %s, whose peak is %s", fewer(m.Peak), gb(m.Activations))
+	return fmt.Sprintf("more cards, more of their memory, or %s, whose peak is %s", d.fewer(m.Peak), gb(m.Activations))
 }
 
 func gb(n int64) string { return fmt.Sprintf("%.1f GB", float64(n)/1e9) }

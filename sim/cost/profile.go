@@ -252,6 +252,12 @@ func (f *Fit) Expected(card *catalog.Card, server sim.Scheduler) string {
 	others += ", as on each fitted card by a fit to the others"
 	var text string
 	switch {
+	case f.timed() && q.MAPE != nil:
+		text = "not known, as no run was measured: the fit is off its timings of single terms by " + part(q.MAPE) + " on average"
+		if q.MaxError != nil {
+			text += ", by " + part(q.MaxError) + " at most"
+		}
+		return text
 	case f.Server != "" && !alike(f.Server, server):
 		return "not known: it is a fit to another server"
 	case knownOthers && (near != sameCard || q.TPOTMAPE == nil && q.ThroughputMAPE == nil):
@@ -268,12 +274,9 @@ func (f *Fit) Expected(card *catalog.Card, server sim.Scheduler) string {
 			text += ", which are too few runs to leave some out: of other runs expect " + others
 		}
 	case q.MAPE != nil:
-		text = part(q.MAPE) + " on average over its rows"
+		text = "throughput " + part(q.MAPE) + " on average over its rows"
 		if q.MaxError != nil {
 			text += ", at most " + part(q.MaxError)
-		}
-		if f.Server != "" { // else they may be timings of kernels
-			text = "throughput " + text
 		}
 	default:
 		return "not known"

@@ -102,7 +102,8 @@ func TestExpected(t *testing.T) {
 		{"h100", Quality{ThroughputMAPE: new(0.03)}, sim.VLLMV1, "throughput 3.0 % on average over its rows"},
 		{"h100", Quality{ThroughputMAPE: new(0.03), CrossThroughput: new(0.05)}, sim.VLLMV1, "throughput 3.0 % on average over its rows, throughput 5.0 % over rows left out of a fit"},
 		{"h100", Quality{MAPE: new(0.02), MaxError: new(0.07)}, sim.VLLMV1, "throughput 2.0 % on average over its rows, at most 7.0 %"},
-		{"h100", Quality{MAPE: new(0.02), MaxError: new(0.07)}, "", "2.0 % on average over its rows, at most 7.0 %"},
+		{"h100", Quality{MAPE: new(0.02), MaxError: new(0.07)}, "", "not known, as no run was measured: the fit is off its timings of single terms by 2.0 % on average, by 7.0 % at most"},
+		{"l4", Quality{MAPE: new(0.02)}, "", "not known, as no run was measured: the fit is off its timings of single terms by 2.0 % on average"},
 		{"h100", Quality{}, sim.VLLMV1, "not known"},
 	} {
 		f := Fit{Card: c.of, Server: c.server, Quality: c.q}

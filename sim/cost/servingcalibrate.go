@@ -172,6 +172,7 @@ func calibrateServer(ctx context.Context, sources []*Source, server sim.Schedule
 	if all, err = poolOf(sources, server, anyCard).fit(ctx, AnyCard, start.factors(first, server)); err != nil {
 		return nil, nil, err
 	}
+	start.completes(all)
 	var tpot, throughput errorSum
 	for _, card := range cards {
 		rows := poolOf(sources, server, only(card))
@@ -183,7 +184,7 @@ func calibrateServer(ctx context.Context, sources []*Source, server sim.Schedule
 		if err != nil {
 			return nil, nil, err
 		}
-		if err := errors.Join(f.crossServing(ctx, rows, from), f.crossSources(ctx, rows, start.factors(card, server))); err != nil {
+		if err := errors.Join(f.crossServing(ctx, rows, from), f.crossSources(ctx, rows, start)); err != nil {
 			return nil, nil, err
 		}
 		fits = append(fits, *f)
@@ -194,6 +195,7 @@ func calibrateServer(ctx context.Context, sources []*Source, server sim.Schedule
 		if err != nil {
 			return nil, nil, err
 		}
+		start.completes(others)
 		if err := others.measureServing(ctx, rows); err != nil {
 			return nil, nil, err
 		}
@@ -214,6 +216,14 @@ func (p *Profile) factors(card string, server sim.Scheduler) Factors {
 		return ServerFactors()
 	}
 	return p.For(&catalog.Card{Name: card}, server).Factors
+}
+
+// completes gives the parts of terms that no run of a first fit has the factors of other parts: see parts. If the fit
+// starts from a profile, it has them from there.
+func (p *Profile) completes(f *Fit) {
+	if p == nil {
+		f.Factors.share(func(id string) bool { return slices.Contains(f.Fitted, id) })
+	}
 }
 
 // has reports whether the profile has a fit to a server's runs on a card.
@@ -349,17 +359,19 @@ func (p *pool) without(source int) (others, one pool) {
 
 // crossSources sets the errors on each source of several with a fit to the others. It starts where the first
 // fit to any runs starts: what the left-out source tells of a factor is not in it.
-func (f *Fit) crossSources(ctx context.Context, g *pool, start Factors) error {
+func (f *Fit) crossSources(ctx context.Context, g *pool, start *Profile) error {
 	if len(g.names) < 2 {
 		return nil
 	}
+	server := g.runs[0].server()
 	var tpot, throughput errorSum
 	for i := range g.names {
 		others, one := g.without(i)
-		fit, err := fitServing(ctx, others.runs, others.weights, f.Card, "other sources", start)
+		fit, err := fitServing(ctx, others.runs, others.weights, f.Card, "other sources", start.factors(f.Card, server))
 		if err != nil {
 			return err
 		}
+		start.completes(fit)
 		if err := fit.measureServing(ctx, &one); err != nil {
 			return err
 		}

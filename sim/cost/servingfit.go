@@ -18,8 +18,8 @@ import (
 func ServerFactors() Factors {
 	f := DefaultFactors()
 	for id, v := range map[string]float64{
-		"weights": 1.1, "expert_weights": 1.1, "gemm": 1.5, "gemm8": 1.5, "gemm4": 1.5, "expert_gemm": 3, "expert_gemm8": 3, "expert_gemm8x4": 3, "expert_gemm4": 3, "decode_gemm": 1.5, "attention": 3, "kv": 1.3, "kv8": 1.3, "elementwise": 1.2, "all_reduce": 1.5,
-		"layer": 15, "expert_layer": 15, "expert_layer8": 15, "expert_layer8x4": 15, "expert_layer4": 15, "latent_layer": 15, "indexer_layer": 15, "all_reduce_latency": 10, "step": 1000, "prefill": 100, "sequence": 30, "prompt": 100, RequestTerm: 20_000,
+		"weights": 1.1, "expert_weights": 1.1, "gemm": 1.5, "gemm8": 1.5, "gemm4": 1.5, "expert_gemm": 3, "expert_gemm_unpacked": 3, "expert_gemm8": 3, "expert_gemm8x4": 3, "expert_gemm4": 3, "decode_gemm": 1.5, "attention": 3, "kv": 1.3, "kv8": 1.3, "elementwise": 1.2, "all_reduce": 1.5,
+		"layer": 15, "expert_layer": 15, "expert_layer_unpacked": 15, "expert_layer8": 15, "expert_layer8x4": 15, "expert_layer4": 15, "latent_layer": 15, "indexer_layer": 15, "all_reduce_latency": 10, "step": 1000, "prefill": 100, "sequence": 30, "prompt": 100, RequestTerm: 20_000,
 	} {
 		f[id] = v
 	}
@@ -151,10 +151,11 @@ type servingTerm struct {
 	scale        float64 // natural size of a change, positive even if the factor starts at 0
 }
 
-// streamScale is the natural size of a change of the factors of weights, which are read from end to end: cards reach 70 to
-// 100 % of their bandwidth, which is a factor of 1 to 1.4. Where the rows have little to read, such as those of models with
-// experts for the dense weights, a looser factor would take up what other terms miss, and be far off for other models.
-const streamScale = 0.5
+// scales are the natural sizes of changes of factors whose usual values are known. Cards reach 70 to 100 % of their
+// bandwidth in reading weights from end to end, a factor of 1 to 1.4, and 50 to 100 % of their peak in dense products of
+// prompts, a factor of 1 to 2. Where the rows have little of either, such as those of models with experts, looser factors
+// would take up what other terms miss, and be far off for other models.
+var scales = map[string]float64{"weights": 0.5, "expert_weights": 0.5, "gemm": 0.35, "gemm8": 0.35, "gemm4": 0.35}
 
 // atBound is the distance from its bound, as a fraction of its scale, within which a factor counts as
 // being at the bound.
@@ -186,9 +187,9 @@ func servingTerms(runs []measuredRun, fit *Fit) []servingTerm {
 		}
 		start := max(least, fit.Factors[t.ID])
 		fit.Factors[t.ID] = start
-		scale := max(start, size[t.ID])
-		if t.ID == "weights" || t.ID == "expert_weights" {
-			scale = streamScale
+		scale, known := scales[t.ID]
+		if !known {
+			scale = max(start, size[t.ID])
 		}
 		terms = append(terms, servingTerm{t.ID, least, start, scale})
 	}

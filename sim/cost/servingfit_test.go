@@ -311,7 +311,7 @@ func TestFitsOfSeveralSources(t *testing.T) {
 	}
 	quality := func(sources ...*Source) Quality {
 		f := &Fit{Card: "h100"}
-		if err := f.crossSources(t.Context(), poolOf(sources, sim.VLLMV1, anyCard), ServerFactors()); err != nil {
+		if err := f.crossSources(t.Context(), poolOf(sources, sim.VLLMV1, anyCard), nil); err != nil {
 			t.Fatal(err)
 		}
 		return f.Quality
@@ -459,6 +459,25 @@ func TestStepByHand(t *testing.T) {
 		p := leastSquares{least: []float64{least}}
 		if got := p.step(j, []float64{4}, []float64{0.5}, []float64{10}, 0.5); !(math.Abs(got[0]-want) <= 1e-9) {
 			t.Errorf("a bound of %v: %v, want %v", least, got[0], want)
+		}
+	}
+}
+
+// TestFirstFitCompletes: parts of terms that no run of a first fit has are given those of other parts, unless it starts
+// from a profile, which has them.
+func TestFirstFitCompletes(t *testing.T) {
+	for _, start := range []*Profile{nil, {}} {
+		f := Fit{Factors: ServerFactors(), Fitted: []string{"gemm8", "expert_gemm8", "expert_layer8"}}
+		f.Factors["gemm8"], f.Factors["expert_gemm8"], f.Factors["expert_layer8"] = 1.8, 9, 50
+		start.completes(&f)
+		want := Factors{"gemm": 1.8, "expert_gemm": 9, "expert_gemm_unpacked": 9, "expert_layer": 50, "expert_gemm8": 9, "kv": ServerFactors()["kv"]}
+		if start != nil {
+			want = Factors{"gemm": 1.5, "expert_gemm": 3, "expert_layer": 15, "expert_gemm8": 9}
+		}
+		for id, v := range want {
+			if f.Factors[id] != v {
+				t.Errorf("from a profile %t: %s is %v, want %v", start != nil, id, f.Factors[id], v)
+			}
 		}
 	}
 }

@@ -137,13 +137,15 @@ func Terms() []Term {
 				return readWeights(float64(d.Model.ExpertBytes(d.Weights)), d) / sim.ExpertUnit
 			})},
 		{ID: "gemm", What: "matrix products of prompts, in 16 bits", Default: 3.69, Fitted: true, Product: true,
-			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Linear, catalog.In16) })},
+			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Linear, catalog.In16, catalog.Unpacked) })},
 		{ID: "gemm8", What: "matrix products of prompts, in 8 bits", Default: 3.69, Fitted: true, Product: true,
 			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Linear, catalog.In8) })},
 		{ID: "gemm4", What: "matrix products of prompts, in 4 bits", Default: 3.69, Fitted: true, Product: true,
 			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Linear, catalog.In4) })},
 		{ID: "expert_gemm", What: "matrix products of prompts with experts, in 16 bits", Default: 3.69, Fitted: true, Product: true,
 			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Routed, catalog.In16) })},
+		{ID: "expert_gemm_unpacked", What: "matrix products of prompts with experts in fewer bits, unpacked to 16", Default: 3.69, Fitted: true, Product: true,
+			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Routed, catalog.Unpacked) })},
 		{ID: "expert_gemm8", What: "matrix products of prompts with experts, in 8 bits", Default: 3.69, Fitted: true, Product: true,
 			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 { return products(d, catalog.Routed, catalog.In8) })},
 		{ID: "expert_gemm8x4", What: "matrix products of prompts with experts, of 8 with 4 bits", Default: 3.69, Fitted: true, Product: true,
@@ -230,6 +232,8 @@ func Terms() []Term {
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * d.Model.Blocks() })},
 		{ID: "expert_layer", What: "routing and launching a layer with experts whose products are in 16 bits, in every step", Overhead: true,
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * expertLayers(d, catalog.In16) })},
+		{ID: "expert_layer_unpacked", What: "routing and launching a layer with experts in fewer bits, unpacked to 16, in every step", Overhead: true,
+			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * expertLayers(d, catalog.Unpacked) })},
 		{ID: "expert_layer8", What: "routing and launching a layer with experts whose products are in 8 bits, in every step", Overhead: true,
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * expertLayers(d, catalog.In8) })},
 		{ID: "expert_layer8x4", What: "routing and launching a layer with experts whose products are of 8 with 4 bits, in every step", Overhead: true,
@@ -282,13 +286,13 @@ var parts = []struct{ terms, others []string }{
 	{[]string{"weights", "expert_weights"}, nil},
 	{denseProducts, expertProducts},
 	{expertProducts, denseProducts},
-	{[]string{"expert_layer", "expert_layer8", "expert_layer8x4", "expert_layer4"}, nil},
+	{[]string{"expert_layer", "expert_layer_unpacked", "expert_layer8", "expert_layer8x4", "expert_layer4"}, nil},
 	{[]string{"kv", "kv8"}, nil},
 }
 
 var (
 	denseProducts  = []string{"gemm", "gemm8", "gemm4"}
-	expertProducts = []string{"expert_gemm", "expert_gemm8", "expert_gemm8x4", "expert_gemm4"}
+	expertProducts = []string{"expert_gemm", "expert_gemm_unpacked", "expert_gemm8", "expert_gemm8x4", "expert_gemm4"}
 )
 
 // share sets the factors of parts that are not known to that of one that is.

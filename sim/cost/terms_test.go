@@ -113,7 +113,9 @@ func TestTermsByHand(t *testing.T) {
 		{"expert_gemm", llama, nil, cost{}},
 		{"expert_gemm", "mixtral-8x7b", nil, cost{sim.PrefillTokens: 2 * 2 * expertWeights / 1e5}}, // two experts a token
 		{"expert_gemm", "mixtral-8x7b", weights(catalog.FP8), cost{}},
-		{"expert_gemm", "mixtral-8x7b", weights("int4"), cost{sim.PrefillTokens: 2 * 2 * expertWeights / 1e5}}, // the inputs have 16 bits
+		{"expert_gemm", "mixtral-8x7b", weights("int4"), cost{}},
+		{"expert_gemm_unpacked", "mixtral-8x7b", weights("int4"), cost{sim.PrefillTokens: 2 * 2 * expertWeights / 1e5}},
+		{"expert_gemm_unpacked", "mixtral-8x7b", weights("mxfp4"), cost{}},
 		{"expert_gemm8", "mixtral-8x7b", nil, cost{}},
 		{"expert_gemm8", "mixtral-8x7b", weights(catalog.FP8), cost{sim.PrefillTokens: 2 * 2 * expertWeights / 2e5}},
 		{"gemm", llama, weights("mxfp4"), cost{sim.PrefillTokens: 2 * tokenWeights / 1e5}}, // which only experts have kernels for
@@ -135,6 +137,9 @@ func TestTermsByHand(t *testing.T) {
 		{"attention", "mistral-7b-v0.1", nil, cost{sim.WindowPairs: 2 * 32 * 32 * (128 + 128) / 1e5}},
 		{"attention", "gpt-oss-20b", nil, cost{sim.AttentionPairs: 2 * 12 * 64 * (64 + 64) / 1e5, sim.WindowPairs: 2 * 12 * 64 * (64 + 64) / 1e5}},
 
+		// An indexer of 32 heads in 21 of 78 layers scores all pairs, and 64 heads of all layers attend to a latent.
+		{"attention", "glm-5.2-fp8", nil, cost{sim.AttentionPairs: 2 * 21 * 32 * 128 / 2e5, sim.WindowPairs: 2 * 78 * 64 * (576 + 512) / 1e5}},
+		{"kv", "glm-5.2-fp8", nil, cost{sim.KVsRead: 576 * 2 / 1e3, sim.IndexKeysRead: 132 * 21 / 78. / 1e3}},
 		{"kv", llama, nil, cost{sim.KVsRead: 2 * 128 * 2 / 1e3}},
 		{"kv", llama, tp(2), cost{sim.KVsRead: 2 * 128 * 2 / 2e3}},
 		{"kv", "deepseek-v3", tp(1), cost{sim.KVsRead: 576 * 2 / 1e3}},
@@ -181,6 +186,9 @@ func TestTermsByHand(t *testing.T) {
 		{"all_reduce", llama, pp(1, 2), cost{sim.PrefillTokens: 8192 * 0.5 / 100, sim.DecodeSeqs: 8192 * 0.5 / 100}},
 		{"all_reduce", llama, pp(1, 4), cost{sim.PrefillTokens: 8192 * 0.75 / 100, sim.DecodeSeqs: 8192 * 0.75 / 100}},
 		{"all_reduce", llama, pp(2, 2), cost{sim.PrefillTokens: (32*8192 + 4096) / 100., sim.DecodeSeqs: (32*8192 + 4096) / 100.}},
+		// Stages of 4 cards are linked, and 4 of them are not: the hidden state goes over the network, the sums do not.
+		{"all_reduce", llama, pp(4, 4), cost{sim.PrefillTokens: 64*8192*1.5/100/4 + 8192*0.75/10, sim.DecodeSeqs: 64*8192*1.5/100/4 + 8192*0.75/10}},
+		{"all_reduce", llama, pp(1, 16), cost{sim.PrefillTokens: 8192 * 0.9375 / 10, sim.DecodeSeqs: 8192 * 0.9375 / 10}},
 		{"all_reduce_latency", llama, nil, cost{}},
 		{"all_reduce_latency", llama, tp(2), cost{sim.Steps: 64 * 1000}},
 		{"all_reduce_latency", llama, tp(8), cost{sim.Steps: 64 * 1000}},
@@ -199,7 +207,9 @@ func TestTermsByHand(t *testing.T) {
 		{"expert_layer", "mixtral-8x7b", tp(2), cost{sim.Steps: 32_000}},
 		{"indexer_layer", "deepseek-v3", nil, cost{}},
 		{"indexer_layer", "deepseek-v3.2", nil, cost{sim.Steps: 61_000}},
-		{"expert_layer", "mixtral-8x7b", weights("int4"), cost{sim.Steps: 32_000}},
+		{"expert_layer", "mixtral-8x7b", nil, cost{sim.Steps: 32_000}},
+		{"expert_layer", "mixtral-8x7b", weights("int4"), cost{}},
+		{"expert_layer_unpacked", "mixtral-8x7b", weights("int4"), cost{sim.Steps: 32_000}},
 		{"expert_layer", "deepseek-v3", nil, cost{}},                   // which is in 8 bits
 		{"expert_layer8", "deepseek-v3", nil, cost{sim.Steps: 58_000}}, // the first 3 of 61 layers are dense
 		{"expert_layer8", "mixtral-8x7b", nil, cost{}},
@@ -225,16 +235,16 @@ func TestTermsByHand(t *testing.T) {
 // TestDefaultFactors checks every default, and that factors of a peak start within their bounds.
 func TestDefaultFactors(t *testing.T) {
 	want := Factors{
-		"weights": 1.35, "expert_weights": 1.35, "gemm": 3.69, "gemm8": 3.69, "gemm4": 3.69, "expert_gemm": 3.69, "expert_gemm8": 3.69, "expert_gemm8x4": 3.69, "expert_gemm4": 3.69, "attention": 1.92, "kv": 1.69, "kv8": 1.69, "decode_gemm": 3.76, "compression": 11.2e3, "compressed_sequence": 0,
+		"weights": 1.35, "expert_weights": 1.35, "gemm": 3.69, "gemm8": 3.69, "gemm4": 3.69, "expert_gemm": 3.69, "expert_gemm_unpacked": 3.69, "expert_gemm8": 3.69, "expert_gemm8x4": 3.69, "expert_gemm4": 3.69, "attention": 1.92, "kv": 1.69, "kv8": 1.69, "decode_gemm": 3.76, "compression": 11.2e3, "compressed_sequence": 0,
 		"metrics": 1.5, "sort": 1.5, "moves": 1.5, "quantize": 1.5, "merge": 1.5, "blocks": 1.5, "all_reduce": 1.5, "host": 1.5, "prompt_compression": 1.5,
-		"step": 0, "prefill": 0, "sequence": 0, "prompt": 0, "layer": 0, "expert_layer": 0, "expert_layer8": 0, "expert_layer8x4": 0, "expert_layer4": 0, "latent_layer": 0, "indexer_layer": 0, "elementwise": 0, "all_reduce_latency": 0, "request": 0,
+		"step": 0, "prefill": 0, "sequence": 0, "prompt": 0, "layer": 0, "expert_layer": 0, "expert_layer_unpacked": 0, "expert_layer8": 0, "expert_layer8x4": 0, "expert_layer4": 0, "latent_layer": 0, "indexer_layer": 0, "elementwise": 0, "all_reduce_latency": 0, "request": 0,
 	}
 	if got := DefaultFactors(); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%v\nwant %v", got, want)
 	}
 	for id, v := range map[string]float64{
-		"weights": 1.1, "expert_weights": 1.1, "gemm": 1.5, "gemm8": 1.5, "gemm4": 1.5, "expert_gemm": 3, "expert_gemm8": 3, "expert_gemm8x4": 3, "expert_gemm4": 3, "decode_gemm": 1.5, "attention": 3, "kv": 1.3, "kv8": 1.3, "elementwise": 1.2, "all_reduce": 1.5,
-		"layer": 15, "expert_layer": 15, "expert_layer8": 15, "expert_layer8x4": 15, "expert_layer4": 15, "latent_layer": 15, "indexer_layer": 15, "all_reduce_latency": 10, "step": 1000, "prefill": 100, "sequence": 30, "prompt": 100, RequestTerm: 20_000,
+		"weights": 1.1, "expert_weights": 1.1, "gemm": 1.5, "gemm8": 1.5, "gemm4": 1.5, "expert_gemm": 3, "expert_gemm_unpacked": 3, "expert_gemm8": 3, "expert_gemm8x4": 3, "expert_gemm4": 3, "decode_gemm": 1.5, "attention": 3, "kv": 1.3, "kv8": 1.3, "elementwise": 1.2, "all_reduce": 1.5,
+		"layer": 15, "expert_layer": 15, "expert_layer_unpacked": 15, "expert_layer8": 15, "expert_layer8x4": 15, "expert_layer4": 15, "latent_layer": 15, "indexer_layer": 15, "all_reduce_latency": 10, "step": 1000, "prefill": 100, "sequence": 30, "prompt": 100, RequestTerm: 20_000,
 	} {
 		want[id] = v
 	}
@@ -276,9 +286,9 @@ func TestParts(t *testing.T) {
 		{Factors{"weights": 2}, Factors{"weights": 2, "expert_weights": 2, "gemm": 3.69}},
 		{Factors{"gemm": 2, "kv": 3}, Factors{"gemm": 2, "gemm8": 2, "gemm4": 2, "expert_gemm": 2, "kv": 3, "kv8": 3}},
 		{Factors{"expert_gemm": 2, "expert_layer": 7}, Factors{"gemm": 2, "gemm8": 2, "gemm4": 2, "expert_gemm8": 2, "expert_gemm4": 2, "expert_layer8": 7, "expert_layer8x4": 7, "expert_layer4": 7}},
-		{Factors{"gemm8": 2, "expert_gemm4": 3, "expert_layer4": 7}, Factors{"gemm": 2, "gemm4": 2, "expert_gemm": 3, "expert_gemm8": 3, "expert_layer": 7, "expert_layer8": 7}},
+		{Factors{"gemm8": 2, "expert_gemm4": 3, "expert_layer4": 7}, Factors{"gemm": 2, "gemm4": 2, "expert_gemm": 3, "expert_gemm_unpacked": 3, "expert_gemm8": 3, "expert_layer": 7, "expert_layer8": 7}},
 		{Factors{"gemm4": 5, "gemm8": 4, "kv8": 3}, Factors{"gemm": 4, "gemm8": 4, "gemm4": 5, "expert_gemm": 4, "kv": 3, "kv8": 3}},
-		{Factors{}, Factors{"gemm": 3.69, "gemm8": 3.69, "gemm4": 3.69, "expert_gemm": 3.69, "kv": 1.69, "kv8": 1.69}},
+		{Factors{}, Factors{"gemm": 3.69, "gemm8": 3.69, "gemm4": 3.69, "expert_gemm": 3.69, "expert_gemm_unpacked": 3.69, "kv": 1.69, "kv8": 1.69}},
 	} {
 		got := maps.Clone(c.have)
 		if err := got.complete(); err != nil {
@@ -299,6 +309,7 @@ func TestProductsByHand(t *testing.T) {
 	const vocabulary = 2 * 128_256 * 4096 // operations of the output matrix
 	llama := onRoundCard(t, "llama-3.1-8b", nil)
 	two := onRoundCard(t, "llama-3.1-8b", func(d *Deployment) { d.TP = 2 })
+	staged := onRoundCard(t, "llama-3.1-8b", func(d *Deployment) { d.PP = 2 })
 	mixtral := onRoundCard(t, "mixtral-8x7b", nil)
 	const dense, sampled = 2 * (46_702_792_704 - 8*expertWeights - 32_000*4096) / 1e3, 2 * 32_000 * 4096 / 1e5
 	const dense16 = 2 * 32 * (4096*(4096+1024+1024+4096) + 8*4096) / 1e5
@@ -313,6 +324,8 @@ func TestProductsByHand(t *testing.T) {
 		{llama, 0, 10, 2 * readBytes / 1e3, 10 * 5 * (2*tokenWeights + vocabulary) / 1e5},
 		{llama, 100, 10, 2 * readBytes / 1e3, 100*3*2*tokenWeights/1e5 + 10*5*(2*tokenWeights+vocabulary)/1e5},
 		{two, 100, 10, 2 * readBytes / 2e3, 100*3*2*tokenWeights/2e5 + 10*5*(2*tokenWeights+vocabulary)/2e5},
+		// Two stages read their weights one after another, and multiply at the same time, the output matrix too.
+		{staged, 100, 10, 2 * readBytes / 1e3, 100*3*2*tokenWeights/2e5 + 10*5*(2*tokenWeights+vocabulary)/2e5},
 		// A token uses 2 of 8 experts; two tokens use 8·(1 − (6/8)²) = 3.5.
 		{mixtral, 1, 0, 2*dense + 3*2*2*expertWeights/1e3, 3*dense16 + 4*(token-dense16)},
 		{mixtral, 1, 1, 2*dense + 3*3.5*2*expertWeights/1e3, 3*dense16 + 4*(token-dense16) + 5*(token+sampled)},

@@ -7,8 +7,54 @@ import (
 	"strings"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/words"
 	"kvcompress/sim/catalog"
 )
+
+// timed reports whether the fit is to timings of single terms, which are of no server.
+func (f *Fit) timed() bool { return f.Server == "" }
+
+// Untimed returns what a projection by a fit to timings of single terms assumes of all other terms; "" for
+// fits to runs.
+func (f *Fit) Untimed() string {
+	if !f.timed() || len(f.Fitted) == 0 {
+		return ""
+	}
+	var alike []string
+	for _, id := range termIDs() {
+		if f.Like(id) != "" {
+			alike = append(alike, id)
+		}
+	}
+	said := "Timed were " + words.List(f.Fitted) + "."
+	if len(f.Fitted) == 1 {
+		said = "Timed was " + f.Fitted[0] + " alone."
+	}
+	if len(alike) > 0 {
+		said += " The like terms " + words.List(alike) + " take the same factors."
+	}
+	said += " All other terms have default factors, which follow vLLM 0.6.0 in eager mode."
+	if !f.Overlap {
+		said += " Matrix products and the reading of their weights are added up, though servers overlap them in part."
+	}
+	return said
+}
+
+// Like returns the fitted term from which a term without measurements takes its factor, such as gemm for gemm8;
+// "" if there is none.
+func (f *Fit) Like(id string) string {
+	fitted := func(id string) bool { return slices.Contains(f.Fitted, id) }
+	if fitted(id) {
+		return ""
+	}
+	for _, p := range parts {
+		all := slices.Concat(p.terms, p.others)
+		if i := slices.IndexFunc(all, fitted); i >= 0 && slices.Contains(p.terms, id) {
+			return all[i]
+		}
+	}
+	return ""
+}
 
 // CalibrateTimings fits the factor of each term that was timed by itself, for each card, by minimising the
 // mean square of the relative errors. Terms that were not timed keep their defaults.

@@ -42,6 +42,8 @@ func (c *Candidate) One() string {
 func (c *Candidate) What() string {
 	one := c.One()
 	switch {
+	case c.Error == "" && !c.Serves() && !c.Disaggregated():
+		return one
 	case c.Alone && c.Disaggregated():
 		return one + " with any number of prefill and decode replicas"
 	case c.Alone:

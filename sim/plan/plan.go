@@ -136,11 +136,16 @@ func (c *Candidate) rank() int {
 	switch {
 	case c.Meets:
 		return 0
-	case c.Error == "":
+	case c.Serves():
 		return 1
+	case c.Error == "":
+		return 2
 	}
-	return 2
+	return 3
 }
+
+// Serves reports whether any request is served, within the objectives or not.
+func (c *Candidate) Serves() bool { return c.Error == "" && c.Metrics.Finished > 0 }
 
 func (a *Answer) compare(x, y Candidate) int {
 	if by := cmp.Compare(x.rank(), y.rank()); by != 0 || x.Error != "" {

@@ -117,6 +117,8 @@ func TestReasons(t *testing.T) {
 	late.Metrics.Finished, late.Metrics.Refused = 85, 15
 	cut := outcome("h100", 1, 6, 0.5, 0)
 	cut.Metrics.Finished, cut.Metrics.Unfinished = 50, 50
+	refused := outcome("h100", 1, 6, 0, 0)
+	refused.Alone, refused.Refusal, refused.Metrics.Finished, refused.Metrics.Refused = true, "a prompt of 6,000 tokens exceeds max_num_batched_tokens 2048", 0, 100
 	together := outcome("h100", 4, 6, 0.98, 1)
 	together.Metrics.Objectives = []stats.Objective{{Name: "ttft", Limit: 2, Share: 0.99, At: 2}, {Name: "tpot", Limit: 0.1, Share: 0.99, At: 0.1}}
 	method := outcome("h100", 1, 6, 0, 0)
@@ -135,6 +137,7 @@ func TestReasons(t *testing.T) {
 		{"too long and late", late, []plan.Kind{plan.TooLong, plan.Missed}, "15 % of the requests are longer than the 80,000 tokens of max_model_len; TTFT is within 2 s for 84 % of the requests only: p99 is 2.5 s, 25 % over"},
 		{"a slow link", slow, []plan.Kind{plan.Missed}, "with 1 prefill and 1 decode replicas: TTFT is within 2 s for 50 % of the requests only: p99 is 3 s, 50 % over; prompts wait 1.25 s on average for the link that their KVs are sent over"},
 		{"unfinished", cut, []plan.Kind{plan.Unserved, plan.Missed}, "50 % of the requests have not finished; TTFT is within 2 s for all others"},
+		{"nothing served", refused, []plan.Kind{plan.Refused}, "100 % of the requests are refused, as a prompt of 6,000 tokens exceeds max_num_batched_tokens 2048"},
 		{"together", together, []plan.Kind{plan.Together}, "with 4 replicas: enough requests meet each objective, but only 98 % meet all of them"},
 		{"no room", fat, []plan.Kind{plan.NoRoom}, "the weights take 141 GB"},
 		{"a method", method, []plan.Kind{plan.Not}, "razor needs full_share"},
@@ -149,6 +152,10 @@ func TestReasons(t *testing.T) {
 		if got.Meets || !slices.Equal(kinds, c.kinds) || !strings.HasPrefix(a.Why(got), c.want) {
 			t.Errorf("%s: %v: %s", c.name, kinds, a.Why(got))
 		}
+	}
+	a := answer(refused)
+	if got, want := a.Headline(), "None can serve the requests. 2 × h100, uncompressed: 100 % of the requests are refused, as a prompt of 6,000 tokens exceeds max_num_batched_tokens 2048."; got != want || a.Nearest() != nil {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

@@ -91,6 +91,9 @@ func (q *Question) reasons(o *sweep.Outcome, f Facts) []Reason {
 			continue
 		}
 		missed = true
+		if m.Finished == 0 { // said above: none has times
+			continue
+		}
 		reason := q.missed(objective, &f.Expected)
 		if served := float64(m.Finished) / float64(all); served < 1 && objective.Share >= served-1e-9 {
 			reason.Text = fmt.Sprintf("%s is within %s for all others", objectiveName(objective.Name), Seconds(objective.Limit))
@@ -105,6 +108,7 @@ func (q *Question) reasons(o *sweep.Outcome, f Facts) []Reason {
 	}
 	how := ""
 	switch {
+	case m.Finished == 0: // with any number of servers
 	case o.Alone:
 		how = "even one request at a time: "
 	case o.Disaggregated():

@@ -217,6 +217,9 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	if c.Disaggregation != nil {
 		r.Link = linkUse(served, c.Disaggregation.Prefill, r.Metrics.Duration)
 	}
+	if untimed := fit.Untimed(); untimed != "" {
+		r.Notes = append(r.Notes, untimed)
+	}
 	if unlike := fit.Unlike(&d); unlike != "" {
 		r.Notes = append(r.Notes, unlike)
 	}

@@ -94,20 +94,17 @@ func (r *Result) reserved(c *Config) string {
 // notes returns the assumptions that are made for the method and its schedule.
 func (c *Config) notes() []string {
 	notes := append(c.serverNotes(), c.Deployment.Notes()...)
-	if note := c.prefixNote(); note != "" {
-		notes = append(notes, note)
+	for _, note := range []string{c.prefixNote(), c.startNote()} {
+		if note != "" {
+			notes = append(notes, note)
+		}
 	}
 	cfg := c.Deployment.Config()
 	method, err := cfg.NewMethod()
-	if err != nil || cfg.CountsBlocks() || c.Schedule.Once || c.Schedule.Interval != 1 {
+	if err != nil || !cfg.Compresses() || cfg.CountsBlocks() || c.Schedule.Once || c.Schedule.Interval != 1 || c.acted() {
 		return notes
 	}
-	// Does the method ever compress again, one token after the prompt?
-	counts := ref.Counts{Prompt: 1, Tokens: 2, Heads: slices.Repeat([]int{1}, cfg.Shape.Heads())}
-	if p, ok := method.(ref.Patient); ok && p.Quiet(counts) == math.MaxInt {
-		return notes
-	}
-	return append(notes, "It compresses before every step once a head holds too much. A larger --interval takes less time, and lets heads grow by this many KVs in between.")
+	return append(notes, "A larger --interval takes less time, and "+kindOf(method).leaves+".")
 }
 
 // prefixNote says why requests whose prompts begin alike do not share blocks; "" if they do, or if no
@@ -129,18 +126,113 @@ func (c *Config) prefixNote() string {
 	return all + "a method leaves each of them other KVs. Without the method they share blocks."
 }
 
-// serverNotes returns a note if no such server exists.
+// startNote says why vLLM does not start with these limits; "" if it does.
+func (c *Config) startNote() string {
+	d := &c.Deployment
+	if c.Scheduler != sim.VLLMV1 || !c.V1.WholePrompts || d.MaxTokens >= d.LongestRequest() {
+		return ""
+	}
+	return fmt.Sprintf("vLLM does not start so: without chunked prefill it wants max_num_batched_tokens, here %d, to be at least max_model_len, here %d. The projection refuses longer prompts.", d.MaxTokens, d.LongestRequest())
+}
+
+// serverNotes returns a note if no such server exists: which one, and what the method does there.
 func (c *Config) serverNotes() []string {
 	d := &c.Deployment
-	s := d.Selection()
-	if c.Scheduler != sim.VLLMV1 || !d.Compresses() && (s == nil || s.Page == 0) { // an indexer is the model's
+	name := d.Method.Method
+	own := name == "" || name == ref.KVCompress
+	server := map[sim.Scheduler]string{sim.VLLMV1: "vLLM V1", sim.VLLM06: "vLLM 0.6.0"}[c.Scheduler]
+	switch {
+	case own && (c.Scheduler != sim.VLLMV1 || !d.Compresses()):
 		return nil
+	case own:
+		return []string{"KV-Compress exists for vLLM 0.6.0 only. On vLLM V1 it is projected as if it were ported: " + c.acts()}
+	case server == "":
+		server = "KV-Compress's server"
 	}
-	const rule = "On vLLM V1 it is projected as if it were ported: it compresses after a prompt's last chunk, and then by its schedule."
-	if name := d.Method.Method; name != "" && name != ref.KVCompress {
-		return []string{"vLLM V1 has no " + name + ". " + rule}
+	none := server + " has no " + name
+	if name == "razor" {
+		none += "; Huawei's MindIE has it, whose code is closed"
 	}
-	return []string{"KV-Compress exists for vLLM 0.6.0 only. " + rule}
+	return []string{none + ". It is projected as if it were ported: " + c.acts()}
+}
+
+// acts says what the method does to which KVs, and when.
+func (c *Config) acts() string {
+	d := &c.Deployment
+	switch s := d.Selection(); {
+	case s != nil && s.Page > 0:
+		return "it compresses nothing, and every decode step reads of each head the pages whose keys may match best, and the newest tokens."
+	case d.Method.Method == "infllm":
+		return "a prompt attends within the budget, and what is older goes to the host's memory as soon as a sequence has more tokens. Each decode step fetches the blocks that match best."
+	case d.PromptRate() < 1:
+		return "an encoder drops tokens of a prompt before the server reads it, and the cache holds all KVs of the rest."
+	}
+	cfg := d.Config()
+	method, err := cfg.NewMethod()
+	if err != nil {
+		return "" // Validate has returned the error
+	}
+	after := "after a prompt"
+	if c.Scheduler == sim.VLLMV1 {
+		after = "after a prompt's last chunk"
+	}
+	if c.Schedule.Once || c.acted() {
+		return "it " + kindOf(method).does + " once, " + after + "."
+	}
+	then, full := ", and then by its schedule", ""
+	if kindOf(method).budget && !cfg.CountsBlocks() {
+		full = " where a head holds too much"
+	}
+	switch n := c.Schedule.Interval; {
+	case n == 1:
+		then = ", and then before every decode step" + full
+	case n > 1:
+		then = fmt.Sprintf(", and then every %s decode steps", words.Number(n)) + full
+	case c.Schedule.NewTokenLimit == 0:
+		then = ", and then where blocks are lacking"
+	}
+	return "it " + kindOf(method).does + " " + after + then + "."
+}
+
+// kind is what a method does to KVs, and what a larger interval leaves of them in between.
+type kind struct {
+	does, leaves string
+	budget       bool // of KVs in each head
+}
+
+func kindOf(method ref.Method) kind {
+	_, merges := method.(ref.Merger)
+	_, quantizes := method.(ref.Quantizer)
+	switch m := method.(type) {
+	case ref.Masker:
+		return kind{"hides KVs, and frees none,", "leaves this many KVs more visible in between", true}
+	case ref.Folder:
+		if m.StandIns().Weight != ref.None {
+			return kind{"folds KVs into a stand-in of each head", "lets heads grow by this many KVs in between", true}
+		}
+	}
+	switch {
+	case merges && quantizes:
+		return kind{"merges the KVs of pairs of layers and quantizes those of others", "leaves the KVs of this many tokens as they are in between", false}
+	case merges:
+		return kind{"merges the KVs of pairs of layers", "leaves the KVs of this many tokens unmerged in between", false}
+	case quantizes:
+		return kind{"quantizes KVs", "leaves up to this many KVs more of each head unquantized in between", false}
+	}
+	return kind{"drops KVs", "lets heads grow by this many KVs in between", true}
+}
+
+// acted reports whether the method has nothing more to do after it has compressed a prompt.
+func (c *Config) acted() bool {
+	cfg := c.Deployment.Config()
+	method, err := cfg.NewMethod()
+	if err != nil {
+		return false // Validate has returned the error
+	}
+	// Does the method ever compress again, one token after the prompt?
+	counts := ref.Counts{Prompt: 1, Tokens: 2, Heads: slices.Repeat([]int{1}, cfg.Shape.Heads())}
+	p, ok := method.(ref.Patient)
+	return ok && p.Quiet(counts) == math.MaxInt
 }
 
 func (r *Result) longest() *cost.Share {

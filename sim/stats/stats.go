@@ -192,7 +192,7 @@ type Summary struct {
 	PromptTokens      int64 `json:"prompt_tokens"`     // of finished requests
 	GenerationTokens  int64 `json:"generation_tokens"` // of finished requests
 	Recomputed        int64 `json:"recomputed_tokens"` // prefilled again after preemptions
-	Cached            int64 `json:"cached_tokens"`     // prompt tokens found in the prefix cache
+	Cached            int64 `json:"cached_tokens"`     // tokens found in the prefix cache; on vLLM V1 also those of its own that a preempted request finds again
 	Preemptions       int64 `json:"num_preemptions"`
 	PreemptedRequests int64 `json:"preempted_requests"`
 	MaxBatch          int64 `json:"max_batch"`

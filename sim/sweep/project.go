@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"sort"
 
 	"kvcompress/dtype"
 	"kvcompress/internal/ceil"
@@ -189,12 +190,13 @@ func (j *Projector) Project(ctx context.Context, p Point) (Outcome, error) {
 	note := ""
 	if err == nil {
 		memory, err = c.Deployment.Memory()
-		n := memory.Longest
-		if j.Scheduler == sim.VLLMV1 {
-			n -= j.BlockSize // without the null block
+		n := 0
+		if err != nil && j.FitModelLen {
+			n = j.longest(p, c.Deployment)
 		}
-		if j.FitModelLen && err != nil && n > 0 {
-			c.Deployment.MaxModelLen, c.Limits.MaxModelLen = n, n
+		if n > 0 {
+			j.shorten(p, &c.Deployment, n)
+			c.Limits.MaxModelLen, c.Limits.MaxNumBatchedTokens = n, c.Deployment.MaxTokens
 			memory, err = c.Deployment.Memory()
 			note = fmt.Sprintf("%d × %s: the cache serves no request of more than %s, so the server is started with --max-model-len %d, and longer requests are refused.", c.Deployment.Cards(), p.CardName(), words.Count(n, "token"), n)
 		}
@@ -226,6 +228,26 @@ func (j *Projector) Project(ctx context.Context, p Point) (Outcome, error) {
 		o.Link, o.LinkUse = c.Disaggregation.Link.BytesPerSecond, r.Link
 	}
 	return o, nil
+}
+
+// longest returns the tokens of the longest request that a server of a point can hold, if it is started for requests
+// of that length; 0 if it cannot start. Without chunked prefill a shorter length leaves a larger cache, since a batch
+// need not have room for as many tokens.
+func (j *Projector) longest(p Point, d cost.Deployment) int {
+	return sort.Search(j.MaxModelLen, func(shorter int) bool {
+		n := shorter + 1
+		j.shorten(p, &d, n)
+		d.MaxModelLen = 0 // how much the cache holds, whatever the server takes
+		m, err := d.Memory()
+		return err != nil || m.Longest < n
+	})
+}
+
+// shorten sets the longest request of a point's server, and the limit of a batch that follows from it.
+func (j *Projector) shorten(p Point, d *cost.Deployment, n int) {
+	s := j.Settings
+	s.MaxModelLen = n
+	d.MaxModelLen, d.MaxTokens = n, s.Limits(p, d.Card).MaxNumBatchedTokens
 }
 
 // scaled returns the requests with the gaps between their arrivals divided by load. The first
@@ -357,13 +379,21 @@ func (s *Settings) Limits(p Point, card catalog.Card) sim.Limits {
 		DropOutgrown: s.DropOutgrown, HoldAfterPreemption: s.HoldAfterPreemption,
 	}
 	if s.Scheduler == sim.VLLMV1 {
-		own := sim.V1Limits(card.Name, card.Memory, s.Usage)
 		l.Watermark = 0
-		if l.MaxNumBatchedTokens == 0 {
-			l.MaxNumBatchedTokens = own.MaxNumBatchedTokens
-		}
+		l.MaxNumBatchedTokens = s.v1Limits(p, card).MaxNumBatchedTokens
 	}
 	return l
+}
+
+// v1Limits returns vLLM V1's limits for a point; those that the point and the settings leave open are its defaults.
+func (s *Settings) v1Limits(p Point, card catalog.Card) sim.Limits {
+	longest := s.MaxModelLen
+	if model, err := catalog.FindModel(p.Model); err == nil && longest == 0 { // the error is returned for the point
+		d := cost.New(model, card)
+		longest = d.LongestRequest()
+	}
+	l := sim.Limits{MaxNumSeqs: p.MaxNumSeqs, MaxNumBatchedTokens: s.MaxNumBatchedTokens}
+	return l.V1Defaults(sim.V1Limits(card.Name, card.Memory, s.Usage), longest, s.V1 != nil && s.V1.WholePrompts)
 }
 
 // OwnMaxNumSeqs sets MaxNumSeqs of the points to vLLM V1's defaults for their cards.
@@ -373,8 +403,8 @@ func (s *Settings) OwnMaxNumSeqs(points []Point) error {
 		if err != nil {
 			return err
 		}
-		own := sim.V1Limits(card.Name, card.Memory, s.Usage)
-		points[i].MaxNumSeqs = min(own.MaxNumSeqs, s.Limits(points[i], card).MaxNumBatchedTokens)
+		points[i].MaxNumSeqs = 0
+		points[i].MaxNumSeqs = s.v1Limits(points[i], card).MaxNumSeqs
 	}
 	return nil
 }

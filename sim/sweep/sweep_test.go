@@ -322,3 +322,30 @@ func TestFitModelLen(t *testing.T) {
 		}
 	}
 }
+
+// TestWholePrompts: without chunked prefill a batch has room for the longest request, whose activations leave less memory for
+// the cache. With FitModelLen, the longest request is the one whose batch still leaves a cache that holds it.
+func TestWholePrompts(t *testing.T) {
+	of := func(most int, fit bool) Outcome {
+		j := &Projector{Settings: DefaultSettings(), Requests: requests(3, 50e6)}
+		j.MaxNumBatchedTokens, j.MaxModelLen, j.FitModelLen, j.Scheduler = 0, most, fit, sim.VLLMV1
+		j.V1 = &sim.V1{WholePrompts: true, ReserveFull: true}
+		return must(j.Project(t.Context(), Point{Model: "llama-3.1-8b", Card: "l4", TP: 1, Budget: Budget{Utilization: 0.9}, MaxNumSeqs: 8, Load: 1}))
+	}
+	short := of(8192, false)
+	// Of 8,192 tokens 3·14336 + 3·4096 elements of 2 bytes.
+	if want := int64(8192 * 2 * (3*14336 + 3*4096)); short.Error != "" || short.Memory.Activations != want || short.Metrics.Finished != 3 {
+		t.Errorf("%q: activations of %d, want %d", short.Error, short.Memory.Activations, want)
+	}
+	if long := of(131072, false); !long.NoRoom || !strings.Contains(long.Error, "a prefill of 131,072 tokens") || !strings.Contains(long.Error, "by default max_model_len") {
+		t.Errorf("%q", long.Error)
+	}
+	fitted := of(131072, true)
+	n := fitted.Memory.MaxModelLen
+	if fitted.Error != "" || n <= 8192 || n > fitted.Memory.Tokens-16 || fitted.Memory.Activations != int64(n)*2*(3*14336+3*4096) {
+		t.Fatalf("%q: max_model_len %d, a cache of %d tokens", fitted.Error, n, fitted.Memory.Tokens)
+	}
+	if next := of(n+1, false); next.Error == "" && next.Memory.Tokens-16 >= n+1 {
+		t.Errorf("%d tokens more than %d would fit a cache of %d", 1, n, next.Memory.Tokens)
+	}
+}
