@@ -55,7 +55,7 @@ func tieText(best *sweep.Outcome, equal []*sweep.Outcome, searched bool) string 
 		if best.Concurrency > 0 {
 			by, more = "number of clients", "--concurrency"
 		}
-		text += fmt.Sprintf(" They are bound by the %s, so they do not differ in what they could serve: compare them at a higher %s.", by, more)
+		text += fmt.Sprintf(" Their bound is the %s, so this does not show what each could serve: compare them at a higher %s.", by, more)
 	}
 	return text
 }

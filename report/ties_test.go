@@ -26,9 +26,9 @@ func TestTies(t *testing.T) {
 		not              string
 	}{
 		{"the load is the bound", 1620, 1619, 1, false,
-			"compression none, batch limit 8, load × 1. Bound. A tie: 2 projections are within 1 % of each other, and one without compression is named. They are bound by the load, so they do not differ in what they could serve: compare them at a higher --load.", "uncompressed", ""},
-		{"the largest loads", 1620, 1619, 1, true, "and one without compression is named.", "uncompressed", "They are bound"},
-		{"the server is the bound", 1000, 991, 0, false, "compression none, batch limit 8, load × 1. Bound. A tie:", "uncompressed", "They are bound"},
+			"compression none, batch limit 8, load × 1. Bound. A tie: 2 projections are within 1 % of each other, and one without compression is named. Their bound is the load, so this does not show what each could serve: compare them at a higher --load.", "uncompressed", ""},
+		{"the largest loads", 1620, 1619, 1, true, "and one without compression is named.", "uncompressed", "Their bound"},
+		{"the server is the bound", 1000, 991, 0, false, "compression none, batch limit 8, load × 1. Bound. A tie:", "uncompressed", "Their bound"},
 		{"no tie", 1000, 989, 1, false, "compression snapkv:tokens:512, batch limit 8, load × 1. Bound.", "snapkv", "A tie"},
 	} {
 		s := &Sweep{Points: 3, SLO: stats.SLO{TTFT: 2e9}, Searched: c.searched, Outcomes: []sweep.Outcome{
