@@ -59,6 +59,16 @@ type planColumn struct {
 	cell     func(*plan.Candidate) string
 }
 
+// ifServed returns a cell that is "–" for a candidate that serves nothing.
+func ifServed(cell func(*plan.Candidate) string) func(*plan.Candidate) string {
+	return func(c *plan.Candidate) string {
+		if !c.Serves() {
+			return "–"
+		}
+		return cell(c)
+	}
+}
+
 func planColumns(a *plan.Answer) []planColumn {
 	columns := []planColumn{
 		{"replicas", false, true, false, func(c *plan.Candidate) string {
@@ -96,9 +106,9 @@ func planColumns(a *plan.Answer) []planColumn {
 		}
 	}
 	if a.Priced {
-		columns = append(columns, planColumn{"$ a\nmonth", false, true, true, func(c *plan.Candidate) string { return whole(c.USDPerMonth) }})
+		columns = append(columns, planColumn{"$ a\nmonth", false, true, true, ifServed(func(c *plan.Candidate) string { return whole(c.USDPerMonth) })})
 	} else {
-		columns = append(columns, planColumn{"cards", false, true, true, func(c *plan.Candidate) string { return words.Number(c.Cards) }})
+		columns = append(columns, planColumn{"cards", false, true, true, ifServed(func(c *plan.Candidate) string { return words.Number(c.Cards) })})
 	}
 	if !a.Question.Objectives.Set() {
 		return columns

@@ -293,6 +293,7 @@ func TestV1Defaults(t *testing.T) {
 		{0, 0, 0, true, 256, 2048},        // no bound
 		{0, 0, 7, false, 256, 256 * 7},    // no more than all sequences can have
 		{2, 0, 1000, false, 2, 2000},      // likewise
+		{-5, 0, 1000, false, -5, 2048},    // an error of its own
 		{3, 0, 1000, true, 3, 2048},       // 3,000 is more
 		{0, 0, 5000, true, 256, 5000},     // as many as one request
 		{1, 0, 5000, true, 1, 5000},       // likewise

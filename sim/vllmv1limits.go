@@ -73,7 +73,7 @@ func (l Limits) V1Defaults(own Limits, longest int, whole bool) Limits {
 		if whole {
 			l.MaxNumBatchedTokens = max(longest, l.MaxNumBatchedTokens)
 		}
-		if longest > 0 && seqs < l.MaxNumBatchedTokens/longest+1 { // the product cannot overflow
+		if longest > 0 && seqs > 0 && seqs < l.MaxNumBatchedTokens/longest+1 { // the product cannot overflow
 			l.MaxNumBatchedTokens = min(seqs*longest, l.MaxNumBatchedTokens)
 		}
 	}

@@ -39,19 +39,23 @@ func Name(word string, names []string) string {
 	return best
 }
 
+// longest is the number of bytes of a word that count.
+const longest = 100
+
 // Names returns the n names that are nearest to a word, the nearest first: by distance, less what they have
 // in common at the beginning.
 func Names(word string, names []string, n int) []string {
-	word = strings.ToLower(word)
-	far := func(name string) int {
+	word = strings.ToLower(word[:min(len(word), longest)])
+	far := map[string]int{}
+	for _, name := range names {
 		same := 0
 		for same < min(len(word), len(name)) && word[same] == name[same] {
 			same++
 		}
-		return distance(word, name) - 2*same
+		far[name] = distance(word, name) - 2*same
 	}
 	list := slices.Clone(names)
-	slices.SortStableFunc(list, func(a, b string) int { return far(a) - far(b) })
+	slices.SortStableFunc(list, func(a, b string) int { return far[a] - far[b] })
 	return list[:min(n, len(list))]
 }
 

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Card is a GPU.
@@ -41,9 +44,15 @@ func (c *Card) LinkOf(cards int) float64 {
 	return c.Link
 }
 
+// maxCardName bounds the name of a card, in characters.
+const maxCardName = 64
+
 // Validate returns every error of the card, joined.
 func (c *Card) Validate() error {
 	var errs []error
+	if n := utf8.RuneCountInString(c.Name); n < 1 || n > maxCardName || strings.TrimSpace(c.Name) != c.Name || strings.ContainsFunc(c.Name, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
+		errs = append(errs, fmt.Errorf("card: name is %.80q, want 1 to %d printable characters, without spaces around them", c.Name, maxCardName))
+	}
 	if c.Memory < 1<<28 || c.Memory > 1<<42 {
 		errs = append(errs, fmt.Errorf("card: memory_bytes is %d, want 2^28 (256 MiB) to 2^42 (4 TiB)", c.Memory))
 	}

@@ -91,6 +91,11 @@ func FindCard(name string) (Card, error) {
 	if err := c.Validate(); err != nil {
 		return Card{}, fmt.Errorf("%s: %w", name, err)
 	}
+	for _, own := range Cards() {
+		if own.is(key(c.Name)) && (own.Read != c.Read || own.Flops16 != c.Flops16) {
+			return Card{}, fmt.Errorf("%s: its name is that of %s, whose bytes_per_second and flops_16bit are %g and %g and not %g and %g: give it another name, or it would be projected with the fit to that card", name, own.Name, own.Read, own.Flops16, c.Read, c.Flops16)
+		}
+	}
 	return c, nil
 }
 

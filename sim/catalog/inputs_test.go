@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -141,4 +143,43 @@ func TestInputsOfCards(t *testing.T) {
 			t.Errorf("%+v: %v, want %q", card, err, c.want)
 		}
 	}
+}
+
+// TestNamesOfCards: a card of a file has a name of its own, which can be printed.
+func TestNamesOfCards(t *testing.T) {
+	file := func(name, more string) string {
+		path := filepath.Join(t.TempDir(), "mine.json")
+		text := fmt.Sprintf(`{"name":%s,"memory_bytes":25769803776,"bytes_per_second":1e12,"flops_16bit":2e14%s}`, name, more)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for name, want := range map[string]string{
+		`"my card"`: "", `""`: "name is", `" a"`: "name is", `"a\nb"`: "name is", `"a\u001b[31mred"`: "name is", `"` + strings.Repeat("x", 65) + `"`: "name is",
+		`"h100"`: "its name is that of h100", `"NVIDIA H100"`: "its name is that of h100",
+	} {
+		if _, err := FindCard(file(name, "")); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+	// The same card with another link keeps its name.
+	path := filepath.Join(t.TempDir(), "linked.json")
+	h100 := card(t, "h100")
+	text := fmt.Sprintf(`{"name":"h100","memory_bytes":%d,"bytes_per_second":%g,"flops_16bit":%g,"link_bytes_per_sec":1e11}`, h100.Memory, h100.Read, h100.Flops16)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := FindCard(path); err != nil || c.Name != "h100" || c.Link != 1e11 {
+		t.Errorf("an H100 with another link: %+v, %v", c, err)
+	}
+}
+
+func card(t *testing.T, name string) Card {
+	t.Helper()
+	c, err := FindCard(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }

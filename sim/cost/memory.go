@@ -138,6 +138,10 @@ func (d *Deployment) fits(m *Memory) error {
 	if m.Longest < holds {
 		why = ", of which vLLM V1 uses all blocks but one,"
 	}
+	if d.MaxTokens == d.maxModelLen() { // a smaller one leaves room for more: see fewer
+		return fmt.Errorf("a request of %d tokens does not fit beside a batch of as many: the cache of %s on %s then holds one of at most %d, and a server refuses to start: want a smaller max_model_len, for which a batch takes less memory, or chunked prefill, %s",
+			d.MaxModelLen, d.Model.Name, d.Card.Name, holds, d.more(m))
+	}
 	return fmt.Errorf("a request of %d tokens does not fit: the cache of %s on %s holds one of at most %d%s and a server refuses to start: want a max_model_len of at most %d, %s",
 		d.MaxModelLen, d.Model.Name, d.Card.Name, holds, cmp.Or(why, ","), m.Longest, d.more(m))
 }

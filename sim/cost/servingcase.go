@@ -67,8 +67,11 @@ func NewServingCase(ctx context.Context, s Serving) (*ServingCase, error) {
 		c.KV = d.KV
 	}
 	limits := sim.V1Limits(card.Name, card.Memory, sim.V1APIServer)
-	if s.MaxTokens > 0 {
+	switch {
+	case s.MaxTokens > 0:
 		limits.MaxNumBatchedTokens = s.MaxTokens
+	case s.Whole: // a batch then has room for the longest request that the server was started for: at least for these
+		limits.MaxNumBatchedTokens = max(limits.MaxNumBatchedTokens, int(math.Ceil(float64(s.ISL+s.OSL)*(1+cmp.Or(s.Spread, c.Rules.Jitter)))))
 	}
 	limits.MaxNumSeqs = cmp.Or(s.MaxSeqs, min(limits.MaxNumSeqs, limits.MaxNumBatchedTokens)) // the default as in vLLM
 	d.MaxTokens, d.MaxSeqs = limits.MaxNumBatchedTokens, limits.MaxNumSeqs

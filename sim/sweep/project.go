@@ -388,9 +388,11 @@ func (s *Settings) Limits(p Point, card catalog.Card) sim.Limits {
 // v1Limits returns vLLM V1's limits for a point; those that the point and the settings leave open are its defaults.
 func (s *Settings) v1Limits(p Point, card catalog.Card) sim.Limits {
 	longest := s.MaxModelLen
-	if model, err := catalog.FindModel(p.Model); err == nil && longest == 0 { // the error is returned for the point
-		d := cost.New(model, card)
-		longest = d.LongestRequest()
+	if longest == 0 {
+		if model, err := catalog.FindModel(p.Model); err == nil { // else the error is returned for the point
+			d := cost.New(model, card)
+			longest = d.LongestRequest()
+		}
 	}
 	l := sim.Limits{MaxNumSeqs: p.MaxNumSeqs, MaxNumBatchedTokens: s.MaxNumBatchedTokens}
 	return l.V1Defaults(sim.V1Limits(card.Name, card.Memory, s.Usage), longest, s.V1 != nil && s.V1.WholePrompts)

@@ -272,7 +272,7 @@ func TestPointsOfFiles(t *testing.T) {
 		{"", "card", ""},
 		{`"name": "l4", `, "", "would have the same name in tables, l4"},
 	} {
-		if err := os.WriteFile(path, []byte(`{`+c.states+`"memory_bytes": 48000000000, "bytes_per_second": 3e11, "flops_16bit": 1.2e14}`), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(`{`+c.states+`"memory_bytes": 48000000000, "bytes_per_second": 3e11, "flops_16bit": 1.21e14}`), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		a := Axes{Models: []string{"llama-3.1-8b"}, Cards: []string{path, "l4", "l4"}, TP: []int{1, 1}, Budgets: []Budget{{Utilization: 0.9}}, Compressions: []Compression{{}}, MaxNumSeqs: []int{8}, Loads: []float64{1}}
