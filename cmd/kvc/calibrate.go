@@ -333,6 +333,9 @@ func printFits(w io.Writer, p *cost.Profile) {
 		}
 		if untimed := f.Untimed(); untimed != "" {
 			fmt.Fprintf(w, "  off the timings by %s on average, at most %s; how far off a run will be is not known\n", known(q.MAPE), known(q.MaxError))
+			if len(f.AtBound) > 0 {
+				fmt.Fprintf(w, "  at the card's peak, though its timings are faster, so check the unit of their work: %s\n", words.List(f.AtBound))
+			}
 			fmt.Fprintf(w, "  %s\n", untimed)
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -383,6 +384,13 @@ func TestCalibrateTimings(t *testing.T) {
 		t.Error(err)
 	} else if p, err := CalibrateTimings(list, "f"); err != nil || math.Abs(fitFor(p, "h100").Factors["kv8"]-2) > 1e-4 || fitFor(p, "h100").Factors["kv"] != fitFor(p, "h100").Factors["kv8"] {
 		t.Errorf("%v, %v", p, err)
+	}
+	// Twice as fast as the card can: at its peak. An overhead has no such bound.
+	const fast = "gpu,model,term,units,microseconds\nh100,llama-3.1-8b,kv8,3350000,128\nh100,llama-3.1-8b,step,1,0.5\n"
+	if list, err := ReadTimings(strings.NewReader(fast), "f"); err != nil {
+		t.Error(err)
+	} else if p, err := CalibrateTimings(list, "f"); err != nil || fitFor(p, "h100").Factors["kv8"] != 1 || !slices.Equal(fitFor(p, "h100").AtBound, []string{"kv8"}) || fitFor(p, "h100").Factors["step"] != 0.5 {
+		t.Errorf("faster than the card: %v, %v", p, err)
 	}
 	if !IsTimings("gpu,model,term,units,microseconds") || IsTimings(header) {
 		t.Error("the two forms are not told apart")

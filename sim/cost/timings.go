@@ -57,7 +57,8 @@ func (f *Fit) Like(id string) string {
 }
 
 // CalibrateTimings fits the factor of each term that was timed by itself, for each card, by minimising the
-// mean square of the relative errors. Terms that were not timed keep their defaults.
+// mean square of the relative errors, within its physical bound: a factor of a peak is at least 1. Terms that were
+// not timed keep their defaults.
 func CalibrateTimings(timings []Timing, file string) (*Profile, error) {
 	type sums struct{ x, xx float64 }
 	p := &Profile{Version: profileVersion, File: file}
@@ -95,11 +96,16 @@ func CalibrateTimings(timings []Timing, file string) (*Profile, error) {
 	}
 	for _, card := range cards {
 		f := fits[card]
-		for _, id := range termIDs() {
+		for _, t := range Terms() {
+			id := t.ID
 			if s := byTerm[card][id]; s != nil {
 				factor := round(s.x / s.xx)
 				if !(factor >= 0 && factor <= maxFactor) {
 					return nil, fmt.Errorf("%s: %s on %s would take %g times its time at the card's peak: is the unit of the work right?", file, id, card, s.x/s.xx)
+				}
+				if factor < 1 && !t.Overhead {
+					factor = 1
+					f.AtBound = append(f.AtBound, id)
 				}
 				f.Factors[id] = factor
 				f.Fitted = append(f.Fitted, id)
