@@ -26,7 +26,7 @@ func sweepBars(s *Sweep) *bars {
 	if priced {
 		value = perDollar
 	}
-	of := map[group][]*sweep.Outcome{} // those that meet the objectives, or else those that do so for most requests
+	of := map[group][]*sweep.Outcome{} // of each bar: the outcomes that meet the objectives; if none does, those with the most requests within them
 	var order []group
 	for i := range s.Outcomes {
 		o := &s.Outcomes[i]

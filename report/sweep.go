@@ -514,8 +514,8 @@ func sweepReading(s *Sweep) []string {
 	return append(text, failed.texts()...)
 }
 
-// failures collects the points that have no projection, by the reason. The reasons of those that lack memory
-// differ in figures only: they are one for each model and card.
+// failures groups the points without a projection by the reason. All points of a model on a card that do not fit its
+// memory have one reason, since their error messages differ in figures only.
 type failures struct {
 	order []any
 	of    map[any][]*sweep.Outcome

@@ -50,7 +50,7 @@ func tieText(best *sweep.Outcome, equal []*sweep.Outcome, searched bool) string 
 		text += ", and one without compression is named"
 	}
 	text += "."
-	if best.Bound.Nothing >= loadBound && !searched {
+	if best.Bound.ByLoad() && !searched {
 		by, more := "load", "--load"
 		if best.Concurrency > 0 {
 			by, more = "number of clients", "--concurrency"
@@ -59,10 +59,6 @@ func tieText(best *sweep.Outcome, equal []*sweep.Outcome, searched bool) string 
 	}
 	return text
 }
-
-// loadBound is the part of the time without a waiting request from which on the load is a run's bound, as
-// its reading says.
-const loadBound = 0.9
 
 // perDollar is the value of an outcome by its price: output tokens for a dollar.
 func perDollar(o *sweep.Outcome) float64 { return 1e6 / o.USDPerMillion }

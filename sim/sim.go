@@ -163,7 +163,7 @@ type Step struct {
 	Peak    int           `json:"-"`               // most blocks in use after a batch of these steps: with windows they rise and fall
 	Heads   *kv.HeadUsage `json:"heads,omitempty"` // at the same time, if Server.ByHead is set
 	Running int           `json:"running"`         // after the step
-	Waiting int           `json:"waiting"`         // likewise, without requests that arrive within it
+	Waiting int           `json:"waiting"`         // after the step; requests that arrive during it are not counted
 }
 
 // reset clears the step and sets its index and start. It keeps the memory of slices.

@@ -21,7 +21,7 @@ type source struct {
 
 	clients  int          // clients of a closed loop, each with one request at a time; 0: requests arrive at their recorded times
 	inFlight int          // in a closed loop: requests that have arrived and not ended
-	free     queue[int64] // in a closed loop: times when the clients without a request became free, without those that never had one
+	free     queue[int64] // in a closed loop: for each idle client that has had a request, the time when it ended
 	released bool         // a request has ended since the last peek, and so another may arrive
 
 	turns *turns // if turns of a session wait for the previous one; else nil
@@ -33,8 +33,8 @@ type feed struct {
 	line    []trace.Request
 	horizon int64 // time before which no request is sent to the replica
 
-	// Sessions of the requests that the step refused at its beginning, and of those that finish at its end;
-	// "" for a request without a session.
+	// The sessions of requests that ended: refused at the step's beginning, or finished at its end. A request without
+	// a session is "".
 	refused, finished []string
 }
 

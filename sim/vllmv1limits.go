@@ -59,10 +59,9 @@ func V1Limits(card string, memory int64, usage V1Usage) Limits {
 	return V1Limits(card, memory, V1APIServer)
 }
 
-// V1Defaults returns the limits with those that are 0 replaced by V1's defaults for a server of requests of at most
-// longest tokens; own are those of V1Limits. As in vLLM's EngineArgs since it lets chunked prefill be turned off, a
-// batch of whole prompts has room for the longest request, and no batch is larger than max_num_seqs of the longest
-// requests. longest is 0 where requests have no bound.
+// V1Defaults replaces limits of 0 by V1's defaults. own are those of V1Limits, and longest is the server's
+// max_model_len, 0 where requests have no bound. As in vLLM's EngineArgs since it lets chunked prefill be turned off, a
+// batch of whole prompts has room for the longest request, and no batch is larger than max_num_seqs of these.
 func (l Limits) V1Defaults(own Limits, longest int, whole bool) Limits {
 	seqs := l.MaxNumSeqs
 	if seqs == 0 {

@@ -112,7 +112,7 @@ func (s *vllmV1) iterate(step *Step) (bool, error) {
 		case len(step.Preempted) > preempted:
 			continue // vLLM begins the next iteration at once
 		case step.Work[CompressionSteps] > 0:
-			step.Kind = Decode // of no sequence: those that were compressed have been preempted, and then refused
+			step.Kind = Decode // without sequences: all that were compressed were then preempted and refused
 			return true, nil
 		}
 		if more, err := s.sleep(step); !more || err != nil {

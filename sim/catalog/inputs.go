@@ -8,7 +8,7 @@ type Inputs int
 // The inputs of products. A card has a peak for each: [Card.Flops].
 const (
 	In16     Inputs = iota // both have 16 bits
-	Unpacked               // likewise, but the weights are stored in fewer, and unpacked
+	Unpacked               // activations have 16 bits; weights have fewer, and are unpacked to 16
 	In8                    // both have 8
 	In8x4                  // activations have 8 bits, and weights, in mxfp4, 4
 	In4                    // both have 4

@@ -91,6 +91,9 @@ type Bound struct {
 	Prefill float64 `json:"prefill"`      // waiting for the prefill of earlier prompts
 }
 
+// ByLoad reports whether the load is the bound of a run: in at least nine tenths of the time no request waited.
+func (b *Bound) ByLoad() bool { return b.Nothing >= 0.9 }
+
 // Run makes a projection. If the context ends, it returns the result so far, marked partial, and
 // the context's error.
 func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]) (*Result, error) {

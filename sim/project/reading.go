@@ -24,7 +24,7 @@ func (r *Result) read(c *Config) string {
 		return b.String()
 	case r.Link != nil && r.Link.Wait > 0.5*m.TTFT.Mean:
 		say("Bound by the links that KVs are sent over: prompts wait %.3g s for theirs on average, and each link is busy %.0f %% of the time. A quicker one, or more servers that prefill, give more.", r.Link.Wait, 100*r.Link.Busy)
-	case r.Bound.Nothing >= 0.9:
+	case r.Bound.ByLoad():
 		by, most := "load", fmt.Sprint(m.MaxBatch)
 		if c.Concurrency > 0 {
 			by = "clients"

@@ -385,7 +385,7 @@ func (s *Settings) Limits(p Point, card catalog.Card) sim.Limits {
 	return l
 }
 
-// v1Limits returns vLLM V1's limits for a point; those that the point and the settings leave open are its defaults.
+// v1Limits returns vLLM V1's limits for a point. A limit that neither the point nor the settings state is V1's default.
 func (s *Settings) v1Limits(p Point, card catalog.Card) sim.Limits {
 	longest := s.MaxModelLen
 	if longest == 0 {
